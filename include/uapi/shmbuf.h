@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * shmbuf: physically contiguous memory shared between a program, the kernel
+ * and DMA devices, with the cache attributes that the program chose.
+ *
+ * open("/dev/shmbuf"), mmap() it, done; everything else is an ioctl of this
+ * file. It is the one definition of the ABI: the Rust side is generated from
+ * it, in the module and in user space.
+ *
+ * All structures have fixed-width fields, no holes, and the same layout for
+ * 32 and 64 bits. They may grow at the end: the size is part of the ioctl
+ * number, a longer structure of a later header is taken if what this kernel
+ * does not know is zero (else E2BIG), a shorter one of an earlier header is
+ * taken as if followed by zeroes. Flags that are not defined here and reserved
+ * fields must be zero, else EINVAL. A refused call changes nothing.
+ *
+ * Errors of the other system calls on a handle:
+ *
+ * mmap(2)
+ *	EINVAL		offset plus length reach past the end of the buffer
+ *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE). A private
+ *			read-only mapping works and cannot become writable.
+ *	EPERM		PROT_EXEC
+ *	EACCES		PROT_WRITE and MAP_SHARED on a handle not open for it
+ *	EBUSY		VIVT caches only: a cached mapping of some of the same
+ *			bytes exists in this process, and the two would be
+ *			incoherent. Use that one, or unmap it first.
+ * read(2), pread(2)
+ *	0 at or past the end; short across it
+ *	EBUSY		the device owns the buffer: SYNC START first
+ *	EFAULT		bad pointer, and nothing was read
+ * write(2), pwrite(2)
+ *	ENOSPC		at or past the end; short across it
+ *	EBUSY, EFAULT	as read
+ * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END within 0 .. size, else EINVAL
+ */
+#ifndef _UAPI_SHMBUF_H
+#define _UAPI_SHMBUF_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Where the memory of a buffer comes from. */
+enum shmbuf_kind {
+	/* Physically contiguous pages; no device's view. */
+	SHMBUF_KIND_PAGES	= 0,
+	/* DMA memory that needs no cache maintenance (dma_alloc_attrs). */
+	SHMBUF_KIND_COHERENT	= 1,
+	/* Write-back pages mapped for DMA; SYNC hands them to and fro. */
+	SHMBUF_KIND_STREAMING	= 2,
+};
+
+/*
+ * The memory type of all CPU views of a buffer. What each one is on a given
+ * architecture is in Documentation/cache-coherence.md and, for the machine at
+ * hand, in shmbuf_info.memory_type.
+ */
+enum shmbuf_policy {
+	/* Cached; the kernel's own type for RAM. */
+	SHMBUF_POLICY_WRITEBACK		= 0,
+	/* Cached for reads; writes go to memory at once. */
+	SHMBUF_POLICY_WRITETHROUGH	= 1,
+	/* Not cached; writes may be buffered and merged. */
+	SHMBUF_POLICY_WRITECOMBINE	= 2,
+	/*
+	 * Not cached, not buffered. On ARMv6 and later strongly-ordered: no
+	 * unaligned access, no exclusives, hence no memset() or memcpy() that
+	 * was not made for it.
+	 */
+	SHMBUF_POLICY_NONCACHED		= 3,
+};
+
+/* Who may touch the contents now (streaming buffers). */
+enum shmbuf_owner {
+	SHMBUF_OWNER_CPU	= 0,
+	SHMBUF_OWNER_DEVICE	= 1,
+};
+
+/* phys_addr and dma_addr are given: the caller has CAP_SYS_RAWIO. */
+#define SHMBUF_INFO_PHYS_ADDR	(1U << 0)
+#define SHMBUF_INFO_DMA_ADDR	(1U << 1)
+/*
+ * A cacheable kernel alias of the non-cached memory exists, which contract and
+ * architecture forbid and the administrator accepted (parameter accept_alias)
+ * or, for coherent memory, the kernel was built with (no CONFIG_DMA_CMA).
+ */
+#define SHMBUF_INFO_ALIASED	(1U << 2)
+
+/**
+ * struct shmbuf_info - what a buffer is and what is in force
+ * @flags: in: zero; out: SHMBUF_INFO_*
+ * @kind: enum shmbuf_kind
+ * @policy: enum shmbuf_policy, as asked for and in force
+ * @policies: bit (1 << policy) for each policy that this kind can have on this
+ *	machine; SET_CACHE refuses the others with EOPNOTSUPP
+ * @size: bytes
+ * @phys_addr: address of the first byte on the CPU's bus, or zero
+ * @dma_addr: address of the first byte for the device @dma_device and no
+ *	other, or zero
+ * @owner: enum shmbuf_owner
+ * @cache_line: bytes; SYNC takes multiples of it
+ * @mappings: user mappings (VMAs) that exist now, in all processes
+ * @reserved: zero
+ * @memory_type: the type in force in the architecture's words, NUL-terminated
+ * @dma_device: the device that @dma_addr is for, NUL-terminated, empty if none
+ */
+struct shmbuf_info {
+	__u32 flags;
+	__u32 kind;
+	__u32 policy;
+	__u32 policies;
+	__u64 size;
+	__u64 phys_addr;
+	__u64 dma_addr;
+	__u32 owner;
+	__u32 cache_line;
+	__u32 mappings;
+	__u32 reserved;
+	char memory_type[48];
+	char dma_device[32];
+};
+
+/**
+ * struct shmbuf_set_cache - change the cache policy of a buffer
+ * @policy: enum shmbuf_policy
+ * @flags: zero
+ *
+ * For buffers of kind pages. Contents survive; the memory may move.
+ */
+struct shmbuf_set_cache {
+	__u32 policy;
+	__u32 flags;
+};
+
+/* As in <linux/dma-buf.h>: what the CPU does between START and END. */
+#define SHMBUF_SYNC_READ	(1U << 0)
+#define SHMBUF_SYNC_WRITE	(2U << 0)
+#define SHMBUF_SYNC_RW		(SHMBUF_SYNC_READ | SHMBUF_SYNC_WRITE)
+#define SHMBUF_SYNC_START	(0U << 2)
+#define SHMBUF_SYNC_END		(1U << 2)
+
+/**
+ * struct shmbuf_sync - begin or end CPU access to a range
+ * @offset: bytes, a multiple of shmbuf_info.cache_line
+ * @length: bytes, not zero, a multiple of shmbuf_info.cache_line or up to the
+ *	end of the buffer
+ * @flags: SHMBUF_SYNC_START or SHMBUF_SYNC_END, with SHMBUF_SYNC_READ,
+ *	SHMBUF_SYNC_WRITE or both
+ * @reserved: zero
+ *
+ * START makes what a device wrote visible to the CPU and takes a streaming
+ * buffer back from the device; END makes what the CPU wrote visible to the
+ * device and hands a streaming buffer over. The range says what is maintained;
+ * the owner is that of the whole buffer. On memory that is not cached, SYNC
+ * drains the write buffer. No thread may access the range while SYNC runs.
+ */
+struct shmbuf_sync {
+	__u64 offset;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define SHMBUF_IOC_MAGIC	0xBC
+
+/*
+ * Describe the buffer. Any handle.
+ *	EINVAL		flags is not zero
+ *	EFAULT		bad pointer
+ */
+#define SHMBUF_IOC_INFO		_IOWR(SHMBUF_IOC_MAGIC, 0x00, struct shmbuf_info)
+
+/*
+ * Change the cache policy. The handle must be open for writing.
+ *	EINVAL		no such policy; flags is not zero
+ *	EBADF		the handle is not open for writing
+ *	EOPNOTSUPP	this kind or this machine cannot give that policy: see
+ *			shmbuf_info.policies, and the kernel log for the reason
+ *	EBUSY		the buffer is mapped somewhere, or the device owns it
+ *	ENOMEM		the memory has to move, and there is none that fits
+ *	EINTR		interrupted while waiting for a read or write to end
+ *	EFAULT		bad pointer
+ */
+#define SHMBUF_IOC_SET_CACHE	_IOW(SHMBUF_IOC_MAGIC, 0x01, struct shmbuf_set_cache)
+
+/*
+ * Begin or end CPU access. A handle that is not open for writing may sync with
+ * SHMBUF_SYNC_READ alone, and does not change the owner.
+ *	EINVAL		no direction; unknown flags; reserved is not zero;
+ *			length is zero; offset or length is not a multiple of
+ *			the cache line
+ *	ERANGE		the range reaches past the end of the buffer, or wraps
+ *	EBADF		SHMBUF_SYNC_WRITE on a handle not open for writing
+ *	EBUSY		the device owns the buffer, and the handle is not open
+ *			for writing
+ *	EINTR		interrupted while waiting for a read or write to end
+ *	EFAULT		bad pointer
+ */
+#define SHMBUF_IOC_SYNC		_IOW(SHMBUF_IOC_MAGIC, 0x02, struct shmbuf_sync)
+
+/* Any other ioctl: ENOTTY. */
+
+#endif /* _UAPI_SHMBUF_H */

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A handle on a buffer.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Seek, SeekFrom},
+    ops::{Bound, RangeBounds},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
+    path::Path,
+};
+
+use crate::{abi, Access, Error, Info, Mapping, Operation, Phase, Policy, Protection, Result};
+
+// nix derives its ioctl functions from number and type; here the number is the
+// header's own.
+mod ioctl {
+    use crate::abi;
+
+    nix::ioctl_readwrite_bad!(info, abi::SHMBUF_IOC_INFO, abi::shmbuf_info);
+    nix::ioctl_write_ptr_bad!(set_cache, abi::SHMBUF_IOC_SET_CACHE, abi::shmbuf_set_cache);
+    nix::ioctl_write_ptr_bad!(sync, abi::SHMBUF_IOC_SYNC, abi::shmbuf_sync);
+}
+
+/// An open handle on a buffer. Mappings made from it live on without it.
+#[derive(Debug)]
+pub struct Buffer {
+    file: File,
+    size: u64,
+}
+
+impl Buffer {
+    /// Opens a buffer for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2): ENOENT without the module, EACCES without the right.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::with_options(path.as_ref(), OpenOptions::new().read(true).write(true))
+    }
+
+    /// Opens a buffer for reading alone: mappings of it are read-only,
+    /// [`set_cache`](Self::set_cache) and syncs for writing are refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Self::with_options(path.as_ref(), OpenOptions::new().read(true))
+    }
+
+    fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let mut file = options.open(path).map_err(Error::io(Operation::Open))?;
+        let size = file
+            .seek(SeekFrom::End(0))
+            .and_then(|size| file.rewind().map(|()| size))
+            .map_err(Error::io(Operation::Seek))?;
+        Ok(Self { file, size })
+    }
+
+    /// Bytes. It never changes while a handle is open.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What the buffer is, and what is in force now.
+    ///
+    /// # Errors
+    ///
+    /// ENOTTY if it is not a shmbuf buffer, [`Error::Newer`] if the driver
+    /// speaks of something newer than this crate.
+    pub fn info(&self) -> Result<Info> {
+        let mut raw = abi::shmbuf_info::default();
+        // SAFETY: the call writes one such structure and keeps no pointer.
+        unsafe { ioctl::info(self.file.as_raw_fd(), &mut raw) }
+            .map_err(Error::sys(Operation::Info))?;
+        Info::try_from(&raw)
+    }
+
+    /// Changes the cache policy. Contents survive; the memory may move.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY while anybody has the buffer mapped or a device owns it,
+    /// EOPNOTSUPP if this kind or machine cannot give the policy, EBADF on a
+    /// read-only handle, ENOMEM if the memory has to move and cannot.
+    pub fn set_cache(&self, policy: Policy) -> Result<()> {
+        let raw = abi::shmbuf_set_cache {
+            policy: policy.raw(),
+            flags: 0,
+        };
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        unsafe { ioctl::set_cache(self.file.as_raw_fd(), &raw) }
+            .map_err(Error::sys(Operation::SetCache))?;
+        Ok(())
+    }
+
+    /// Begins or ends an access of the CPU to a range of bytes.
+    ///
+    /// Begin makes what a device wrote visible and takes a streaming buffer
+    /// back from the device; end makes what the CPU wrote visible to the
+    /// device and hands a streaming buffer over. Nobody may access the range
+    /// meanwhile. [`with_cpu_access`](Self::with_cpu_access) does both.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the range is empty or its ends are not multiples of
+    /// [`Info::cache_line`], ERANGE if it reaches past the end, EBADF for
+    /// writing on a read-only handle, EBUSY if a device owns the buffer and
+    /// the handle is read-only.
+    pub fn sync(&self, range: impl RangeBounds<u64>, access: Access, phase: Phase) -> Result<()> {
+        self.sync_raw(self.bounds(&range), access, phase)
+    }
+
+    fn sync_raw(&self, (offset, length): (u64, u64), access: Access, phase: Phase) -> Result<()> {
+        let raw = abi::shmbuf_sync {
+            offset,
+            length,
+            flags: access.raw() | phase.raw(),
+            reserved: 0,
+        };
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        unsafe { ioctl::sync(self.file.as_raw_fd(), &raw) }.map_err(Error::sys(Operation::Sync))?;
+        Ok(())
+    }
+
+    /// Begins an access of the CPU, which ends when the value that is
+    /// returned is dropped, also by a panic.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    pub fn begin_cpu_access(
+        &self,
+        range: impl RangeBounds<u64>,
+        access: Access,
+    ) -> Result<CpuAccess<'_>> {
+        let range = self.bounds(&range);
+        self.sync_raw(range, access, Phase::Begin)?;
+        Ok(CpuAccess {
+            buffer: self,
+            range,
+            access,
+        })
+    }
+
+    /// Runs a function between the begin and the end of an access of the CPU
+    /// to a range of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync), of the begin (the function was not run) or of
+    /// the end.
+    ///
+    /// ```no_run
+    /// # use shmbuf::{Access, Buffer, Protection};
+    /// # fn main() -> shmbuf::Result<()> {
+    /// # let buffer = Buffer::open("/dev/shmbuf")?;
+    /// # let mapping = buffer.map(0, 4096, Protection::Read)?;
+    /// let first = buffer.with_cpu_access(.., Access::Read, || mapping.read_u32(0))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_cpu_access<T>(
+        &self,
+        range: impl RangeBounds<u64>,
+        access: Access,
+        f: impl FnOnce() -> T,
+    ) -> Result<T> {
+        let guard = self.begin_cpu_access(range, access)?;
+        let value = f();
+        guard.end()?;
+        Ok(value)
+    }
+
+    /// Reads through the kernel, at an offset in bytes. Returns how many
+    /// bytes were read: fewer across the end of the buffer, none past it.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY while a device owns the buffer.
+    pub fn read_at(&self, to: &mut [u8], offset: u64) -> Result<usize> {
+        self.file
+            .read_at(to, offset)
+            .map_err(Error::io(Operation::Read))
+    }
+
+    /// Writes through the kernel, at an offset in bytes. Returns how many
+    /// bytes were written: fewer across the end of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC at or past the end, EBUSY while a device owns the buffer, EBADF
+    /// on a read-only handle.
+    pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
+        self.file
+            .write_at(from, offset)
+            .map_err(Error::io(Operation::Write))
+    }
+
+    /// Maps bytes of the buffer. `offset` is a multiple of the page size.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the bytes are not inside the buffer, EACCES for writing on a
+    /// read-only handle, EBUSY where caches are virtually indexed and this
+    /// process has a cached mapping of some of the same bytes.
+    pub fn map(&self, offset: u64, length: usize, protection: Protection) -> Result<Mapping> {
+        Mapping::new(self.file.as_fd(), offset, length, protection)
+            .map_err(Error::sys(Operation::Map))
+    }
+
+    /// Offset and length of a range. One that is the wrong way round comes
+    /// out empty, which the driver refuses.
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.size,
+        };
+        (start, end.saturating_sub(start))
+    }
+}
+
+impl AsFd for Buffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// An access of the CPU that has begun, and ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the access ends when this is dropped"]
+pub struct CpuAccess<'a> {
+    buffer: &'a Buffer,
+    range: (u64, u64),
+    access: Access,
+}
+
+impl CpuAccess<'_> {
+    /// Ends the access.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::sync`]; dropping the value instead ignores them.
+    pub fn end(self) -> Result<()> {
+        let result = self.buffer.sync_raw(self.range, self.access, Phase::End);
+        std::mem::forget(self);
+        result
+    }
+}
+
+impl Drop for CpuAccess<'_> {
+    fn drop(&mut self) {
+        // Only where end() was not reached; there is nobody to tell.
+        let _ = self.buffer.sync_raw(self.range, self.access, Phase::End);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    // Any file that can be mapped does for what is not an ioctl.
+    fn plain(size: u64) -> Buffer {
+        let name = format!("shmbuf-{}-{:p}", std::process::id(), &size);
+        let path = std::env::temp_dir().join(name);
+        File::create(&path).unwrap().set_len(size).unwrap();
+        let buffer = Buffer::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn ranges_become_offset_and_length() {
+        let buffer = plain(8192);
+        assert_eq!(buffer.bounds(&(..)), (0, 8192));
+        assert_eq!(buffer.bounds(&(4096..)), (4096, 4096));
+        assert_eq!(buffer.bounds(&(32..96)), (32, 64));
+        assert_eq!(buffer.bounds(&(0..=31)), (0, 32));
+        #[allow(clippy::reversed_empty_ranges)]
+        let reversed = 96..32;
+        assert_eq!(buffer.bounds(&reversed), (96, 0));
+    }
+
+    #[test]
+    fn mapping_and_kernel_see_the_same() {
+        let buffer = plain(8192);
+        let mapping = buffer.map(4096, 4096, Protection::ReadWrite).unwrap();
+        mapping.write(5, b"through the mapping");
+        let mut back = [0; 19];
+        assert_eq!(buffer.read_at(&mut back, 4096 + 5), Ok(19));
+        assert_eq!(&back, b"through the mapping");
+        assert_eq!(buffer.write_at(b"kernel", 4096), Ok(6));
+        let mut back = [0; 6];
+        mapping.read(0, &mut back);
+        assert_eq!(&back, b"kernel");
+    }
+
+    #[test]
+    fn errors_carry_call_and_errno() {
+        let buffer = plain(8192);
+        let error = buffer.info().unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOTTY));
+        let error = buffer.map(0, 0, Protection::Read).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL));
+        let error = Buffer::open("/nonexistent/shmbuf").unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOENT));
+    }
+}

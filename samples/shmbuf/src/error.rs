@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong, and what to do about it.
+
+use std::{fmt, io};
+
+use nix::errno::Errno;
+
+/// The result of the functions of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What was asked of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// open(2)
+    Open,
+    /// lseek(2)
+    Seek,
+    /// SHMBUF_IOC_INFO
+    Info,
+    /// SHMBUF_IOC_SET_CACHE
+    SetCache,
+    /// SHMBUF_IOC_SYNC
+    Sync,
+    /// pread(2)
+    Read,
+    /// pwrite(2)
+    Write,
+    /// mmap(2)
+    Map,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Seek => "lseek",
+            Self::Info => "INFO",
+            Self::SetCache => "SET_CACHE",
+            Self::Sync => "SYNC",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Map => "mmap",
+        })
+    }
+}
+
+/// An error; its text says what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused, and nothing was changed.
+    #[error("{operation}: {errno:?}: {}", advice(*.operation, *.errno))]
+    Refused {
+        /// What was refused.
+        operation: Operation,
+        /// Why.
+        errno: Errno,
+    },
+    /// The driver speaks of something that this crate is too old to know.
+    #[error("the driver reports {what} {value}, which this program is too old to know: rebuild it with the driver's header")]
+    Newer {
+        /// What sort of thing.
+        what: &'static str,
+        /// Its number.
+        value: u32,
+    },
+}
+
+impl Error {
+    /// The errno with which the kernel refused, if it did.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(*errno),
+            Self::Newer { .. } => None,
+        }
+    }
+
+    pub(crate) fn io(operation: Operation) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Refused {
+            operation,
+            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        }
+    }
+
+    pub(crate) fn sys(operation: Operation) -> impl Fn(Errno) -> Self {
+        move |errno| Self::Refused { operation, errno }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = error
+            .errno()
+            .map_or(io::ErrorKind::Unsupported, |e| io::Error::from(e).kind());
+        Self::new(kind, error)
+    }
+}
+
+fn advice(operation: Operation, errno: Errno) -> &'static str {
+    use Operation::*;
+    match (operation, errno) {
+        (Open, Errno::ENOENT) => "there is no such node: load the module (insmod shmbuf.ko)",
+        (Open, Errno::EACCES) => {
+            "the node is root's: run as root, or give the node to your group with a udev rule"
+        }
+        (Info | SetCache | Sync, Errno::ENOTTY) => {
+            "not a shmbuf buffer, or a driver older than this call"
+        }
+        (Info | SetCache | Sync, Errno::E2BIG) => {
+            "the driver is older than this program and does not know what it asks for"
+        }
+        (SetCache, Errno::EBUSY) => {
+            "the buffer is mapped: unmap it everywhere first (all processes, forked children and \
+             remaining pieces too); or a device owns it: begin CPU access first"
+        }
+        (SetCache, Errno::EOPNOTSUPP) => {
+            "this kind of buffer or this machine cannot give that policy: see the policies that \
+             INFO lists, and the kernel log for the reason and what would help"
+        }
+        (SetCache, Errno::ENOMEM) => {
+            "the memory has to move, and there is no contiguous memory that fits: see the kernel \
+             log"
+        }
+        (SetCache | Sync, Errno::EBADF) => "the handle was opened read-only: open it for writing",
+        (Sync, Errno::EINVAL) => {
+            "offset and length must be multiples of the cache line (see INFO), and the length not \
+             zero"
+        }
+        (Sync, Errno::ERANGE) => "the range reaches past the end of the buffer",
+        (Sync, Errno::EBUSY) => {
+            "a device owns the buffer, and only a handle open for writing can take it back"
+        }
+        (Read | Write, Errno::EBUSY) => "a device owns the buffer: begin CPU access (SYNC) first",
+        (Read | Write, Errno::EBADF) => "the handle was not opened for that",
+        (Write, Errno::ENOSPC) => "the offset is at or past the end of the buffer",
+        (Map, Errno::EINVAL) => {
+            "offset plus length must be inside the buffer, the offset a multiple of the page size, \
+             and the length not zero"
+        }
+        (Map, Errno::EACCES) => "the handle was opened read-only: open it for writing",
+        (Map, Errno::EBUSY) => {
+            "this processor's cache is virtually indexed, and this process has a cached mapping of \
+             some of the same bytes: use that one, or unmap it first"
+        }
+        _ => errno.desc(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_call_errno_and_remedy() {
+        let error = Error::sys(Operation::SetCache)(Errno::EBUSY);
+        let text = error.to_string();
+        assert!(text.starts_with("SET_CACHE: EBUSY: the buffer is mapped: unmap it everywhere"));
+    }
+
+    #[test]
+    fn io_error_keeps_kind_and_text() {
+        let error: io::Error = Error::sys(Operation::Open)(Errno::ENOENT).into();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("load the module"));
+    }
+}

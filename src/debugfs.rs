@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What root can see of a buffer under /sys/kernel/debug/shmbuf/.
+
+use crate::{
+    buffer::{
+        Buffer,
+        Snapshot, //
+    },
+    kind::ViewPlace, //
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        Scope, //
+    },
+    fmt,
+    prelude::*,
+    str::BStr,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+};
+
+/// The folder `name` in `parent`, with the files of `buffer`. It is gone when dropped.
+pub(crate) fn folder<'a>(
+    parent: &'a Dir,
+    name: &'a CStr,
+    buffer: Arc<Buffer>,
+) -> impl PinInit<Scope<Arc<Buffer>>> + 'a {
+    parent.scope(buffer, name, |buffer, dir| {
+        dir.read_callback_file(c"buffer", buffer, &show_buffer);
+        dir.read_callback_file(c"counters", buffer, &show_counters);
+    })
+}
+
+fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Snapshot {
+        storage,
+        owner,
+        mappings,
+    } = buffer.snapshot();
+    let machine = buffer.machine();
+    f.write_fmt(fmt!("kind: {}\n", storage.kind()))?;
+    f.write_fmt(fmt!("policy: {}\n", storage.policy()))?;
+    f.write_fmt(fmt!(
+        "memory type: {}\n",
+        machine.words(storage.memory_type(machine))
+    ))?;
+    f.write_fmt(fmt!("aliased: {}\n", storage.is_aliased(machine)))?;
+    f.write_fmt(fmt!("size: {}\n", buffer.size()))?;
+    f.write_fmt(fmt!("owner: {owner}\n"))?;
+    f.write_fmt(fmt!("mappings: {mappings}\n"))?;
+    f.write_fmt(fmt!("physical address: {:#x}\n", storage.phys()))?;
+    if let Some((address, device)) = storage.dma() {
+        let name = BStr::from_bytes(device.name());
+        f.write_fmt(fmt!("dma address: {address:#x} for {name}\n"))?;
+    }
+    match storage.view_place() {
+        ViewPlace::Linear(address) => f.write_fmt(fmt!(
+            "kernel view: linear {address:#x} length {}\n",
+            buffer.size()
+        )),
+        ViewPlace::Dma(address) => f.write_fmt(fmt!(
+            "kernel view: dma {address:#x} length {}\n",
+            buffer.size()
+        )),
+        ViewPlace::Vmap(address, range) => f.write_fmt(fmt!(
+            "kernel view: vmap {address:#x} offset {} length {}\n",
+            range.start(),
+            range.len()
+        )),
+        ViewPlace::None => f.write_fmt(fmt!("kernel view: none\n")),
+    }
+}
+
+fn show_counters(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let counters = buffer.counters();
+    for (name, counter) in [
+        ("maps", &counters.maps),
+        ("syncs", &counters.syncs),
+        ("policy changes", &counters.policy_changes),
+        ("bytes read", &counters.bytes_read),
+        ("bytes written", &counters.bytes_written),
+        ("refusals", &counters.refusals),
+    ] {
+        f.write_fmt(fmt!("{name}: {}\n", counter.load(Relaxed)))?;
+    }
+    Ok(())
+}

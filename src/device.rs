@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file operations of a handle: parse, call, return.
+
+use crate::{
+    buffer::{
+        Buffer,
+        Phase,
+        Snapshot, //
+    },
+    cache::Policy,
+    kind::Failure,
+    ownership::Owner,
+    range::Range,
+    sys::{
+        cpu,
+        node::NodeOperations, //
+    },
+    uapi, //
+};
+use core::cmp::min;
+use kernel::{
+    dma::DataDirection,
+    fs::{
+        file::flags,
+        File, //
+    },
+    ioctl::{
+        _IOC_DIR,
+        _IOC_NR,
+        _IOC_SIZE,
+        _IOC_TYPE, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    mm::virt::VmaNew,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::Arc,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader, //
+    },
+};
+use zerocopy::FromZeros;
+
+/// An open file on a buffer.
+pub(crate) struct Handle {
+    buffer: Arc<Buffer>,
+    writable: bool,
+}
+
+impl NodeOperations for Handle {
+    type Data = Arc<Buffer>;
+
+    fn open(buffer: &Arc<Buffer>, file: &File) -> Result<KBox<Self>> {
+        let mode = file.flags() & flags::O_ACCMODE;
+        let handle = Self {
+            buffer: buffer.clone(),
+            writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
+        };
+        Ok(KBox::new(handle, GFP_KERNEL)?)
+    }
+
+    fn size(&self) -> usize {
+        self.buffer.size()
+    }
+
+    fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize> {
+        self.note(self.buffer.read(position, iter))
+    }
+
+    fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize> {
+        self.note(self.buffer.write(position, iter))
+    }
+
+    fn mmap(&self, vma: &VmaNew) -> Result {
+        self.note(self.buffer.mmap(vma))
+    }
+
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
+        self.note(self.dispatch(cmd, arg)).map(|()| 0)
+    }
+
+    fn show_fdinfo(&self, m: &SeqFile) {
+        let Snapshot {
+            storage,
+            owner,
+            mappings,
+        } = self.buffer.snapshot();
+        let machine = self.buffer.machine();
+        seq_print!(m, "kind:\t{}\n", storage.kind());
+        seq_print!(m, "policy:\t{}\n", storage.policy());
+        seq_print!(
+            m,
+            "memory-type:\t{}\n",
+            machine.words(storage.memory_type(machine))
+        );
+        seq_print!(m, "size:\t{}\n", self.buffer.size());
+        seq_print!(m, "owner:\t{}\n", owner);
+        seq_print!(m, "mappings:\t{}\n", mappings);
+    }
+}
+
+impl Handle {
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        self.buffer.counters().note(result)
+    }
+
+    /// Calls are told by direction, type and number; the size may be that of an earlier or later
+    /// header.
+    fn dispatch(&self, cmd: u32, arg: usize) -> Result {
+        let is = |known: u32| {
+            _IOC_DIR(cmd) == _IOC_DIR(known)
+                && _IOC_TYPE(cmd) == _IOC_TYPE(known)
+                && _IOC_NR(cmd) == _IOC_NR(known)
+        };
+        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
+
+        if is(uapi::SHMBUF_IOC_INFO) {
+            let (reader, mut writer) = user.reader_writer();
+            let request: uapi::shmbuf_info = read_struct(reader, INFO_V1)?;
+            if request.flags != 0 {
+                return Err(EINVAL);
+            }
+            let answer = self.info();
+            // A longer structure keeps its zeroes.
+            let len = min(writer.len(), size_of_val(&answer));
+            writer.write_slice(&answer.as_bytes()[..len])
+        } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
+            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)
+        } else if is(uapi::SHMBUF_IOC_SYNC) {
+            self.sync(&read_struct(user.reader(), SYNC_V1)?)
+        } else {
+            Err(ENOTTY)
+        }
+    }
+
+    fn info(&self) -> uapi::shmbuf_info {
+        let Snapshot {
+            storage,
+            owner,
+            mappings,
+        } = self.buffer.snapshot();
+        let machine = self.buffer.machine();
+        let mut info = uapi::shmbuf_info {
+            kind: storage.kind().to_uapi(),
+            policy: storage.policy().to_uapi(),
+            policies: storage.policies(machine),
+            size: self.buffer.size() as u64,
+            owner: owner.to_uapi(),
+            cache_line: cpu::cache_line() as u32,
+            mappings: mappings as u32,
+            ..FromZeros::new_zeroed()
+        };
+        if storage.is_aliased(machine) {
+            info.flags |= uapi::SHMBUF_INFO_ALIASED;
+        }
+        put_string(
+            &mut info.memory_type,
+            machine.words(storage.memory_type(machine)).as_bytes(),
+        );
+        if let Some((address, device)) = storage.dma() {
+            put_string(&mut info.dma_device, device.name());
+            if cpu::may_see_addresses() {
+                info.flags |= uapi::SHMBUF_INFO_DMA_ADDR;
+                info.dma_addr = address.into();
+            }
+        }
+        if cpu::may_see_addresses() {
+            info.flags |= uapi::SHMBUF_INFO_PHYS_ADDR;
+            info.phys_addr = storage.phys().into();
+        }
+        info
+    }
+
+    fn set_cache(&self, request: &uapi::shmbuf_set_cache) -> Result {
+        let policy = Policy::try_from(request.policy)?;
+        if request.flags != 0 {
+            return Err(EINVAL);
+        }
+        if !self.writable {
+            return Err(EBADF);
+        }
+        self.buffer.set_policy(policy).map_err(|failure| {
+            if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
+                pr_notice!("SET_CACHE: {failure}\n");
+            }
+            failure.into()
+        })
+    }
+
+    fn sync(&self, request: &uapi::shmbuf_sync) -> Result {
+        let (direction, writes, phase) = parse_sync(request)?;
+        let range = Range::new(request.offset, request.length, self.buffer.size())?;
+        range.check_lines(cpu::cache_line(), self.buffer.size())?;
+        if writes && !self.writable {
+            return Err(EBADF);
+        }
+        self.buffer.sync(range, direction, phase, self.writable)
+    }
+}
+
+impl Owner {
+    fn to_uapi(self) -> u32 {
+        match self {
+            Self::Cpu => uapi::SHMBUF_OWNER_CPU,
+            Self::Device => uapi::SHMBUF_OWNER_DEVICE,
+        }
+    }
+}
+
+impl kernel::fmt::Display for Owner {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Device => "device",
+        })
+    }
+}
+
+/// The sizes of the structures in their first version: less is not understood.
+const INFO_V1: usize = 136;
+const SET_CACHE_V1: usize = 8;
+const SYNC_V1: usize = 24;
+
+/// The direction for the DMA API, whether the CPU writes, and the phase.
+fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(DataDirection, bool, Phase)> {
+    const KNOWN: u32 = uapi::SHMBUF_SYNC_RW | uapi::SHMBUF_SYNC_END;
+
+    if request.flags & !KNOWN != 0 || request.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let direction = match request.flags & uapi::SHMBUF_SYNC_RW {
+        uapi::SHMBUF_SYNC_READ => DataDirection::FromDevice,
+        uapi::SHMBUF_SYNC_WRITE => DataDirection::ToDevice,
+        uapi::SHMBUF_SYNC_RW => DataDirection::Bidirectional,
+        _ => return Err(EINVAL),
+    };
+    let phase = if request.flags & uapi::SHMBUF_SYNC_END != 0 {
+        Phase::End
+    } else {
+        Phase::Start
+    };
+    Ok((direction, direction != DataDirection::FromDevice, phase))
+}
+
+/// Reads a structure that may be of another version, as copy_struct_from_user() does.
+///
+/// # Errors
+///
+/// - [`EINVAL`] if it is shorter than `least`;
+/// - [`E2BIG`] if it is longer than ours, and what we do not know is not zero;
+/// - [`EFAULT`] for a bad pointer.
+fn read_struct<T>(mut reader: UserSliceReader, least: usize) -> Result<T>
+where
+    T: FromBytes + IntoBytes,
+{
+    if reader.len() < least {
+        return Err(EINVAL);
+    }
+    let mut value = T::new_zeroed();
+    let known = min(reader.len(), size_of::<T>());
+    reader.read_slice(&mut value.as_mut_bytes()[..known])?;
+    while !reader.is_empty() {
+        let mut rest = [0; 64];
+        let count = min(reader.len(), rest.len());
+        reader.read_slice(&mut rest[..count])?;
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(E2BIG);
+        }
+    }
+    Ok(value)
+}
+
+/// Puts `text` into `field`, which is zero, cut so that a NUL remains.
+fn put_string(field: &mut [kernel::ffi::c_char], text: &[u8]) {
+    let room = field.len() - 1;
+    for (to, from) in field[..room].iter_mut().zip(text) {
+        *to = *from;
+    }
+}
+
+#[kunit_tests(shmbuf_device)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_versions_are_what_the_header_says() {
+        // A structure may grow; its first version does not.
+        assert!(size_of::<uapi::shmbuf_info>() >= INFO_V1);
+        assert!(size_of::<uapi::shmbuf_set_cache>() >= SET_CACHE_V1);
+        assert!(size_of::<uapi::shmbuf_sync>() >= SYNC_V1);
+    }
+
+    #[test]
+    fn sync_flags() {
+        let parse = |flags, reserved| {
+            parse_sync(&uapi::shmbuf_sync {
+                flags,
+                reserved,
+                ..FromZeros::new_zeroed()
+            })
+        };
+        assert_eq!(
+            parse(1, 0),
+            Ok((DataDirection::FromDevice, false, Phase::Start))
+        );
+        assert_eq!(
+            parse(2, 0),
+            Ok((DataDirection::ToDevice, true, Phase::Start))
+        );
+        assert_eq!(
+            parse(7, 0),
+            Ok((DataDirection::Bidirectional, true, Phase::End))
+        );
+        for (flags, reserved) in [(0, 0), (4, 0), (8, 0), (9, 0), (1 << 31 | 1, 0), (1, 1)] {
+            assert_eq!(parse(flags, reserved), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn strings_are_cut_and_terminated() {
+        let mut field = [0; 4];
+        put_string(&mut field, b"abcdef");
+        assert_eq!(field, *b"abc\0");
+        let mut field = [0; 4];
+        put_string(&mut field, b"a");
+        assert_eq!(field, *b"a\0\0\0");
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Physically contiguous pages with the memory type that was asked for.
+
+use super::{
+    Failure,
+    ViewPlace,
+    Window, //
+};
+use crate::{
+    cache::{
+        Machine,
+        Policy, //
+    },
+    range::Range,
+    sys::{
+        cpu,
+        dma::DmaDevice,
+        pages::{
+            ContiguousPages,
+            Zone, //
+        },
+        vma,
+        vmap::Vmap, //
+    },
+};
+use kernel::{
+    bindings,
+    mm::virt::VmaNew,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
+
+/// The part of a buffer that the kernel maps at a time: vmalloc space is small on 32-bit ARM.
+const WINDOW: usize = 4 << 20;
+
+/// Memory of kind `pages`.
+///
+/// All CPU views have the type of `policy`. The kernel's linear mapping, where there is one, is
+/// such a view only if it is of that type; else it is not used, and holds no lines.
+pub(crate) struct Pages {
+    policy: Policy,
+    view: View,
+    pages: Arc<ContiguousPages>,
+    device: Arc<DmaDevice>,
+}
+
+/// How the kernel reaches the pages.
+enum View {
+    /// By the linear map, which has the type.
+    Linear,
+    /// By a mapping with the type, a window at a time.
+    Windows(Arc<Windows>),
+}
+
+/// The window that was used last.
+#[pin_data]
+struct Windows {
+    #[pin]
+    last: Mutex<Option<Arc<Vmap>>>,
+}
+
+impl Pages {
+    /// See [`super::Storage::new`].
+    pub(crate) fn new(
+        device: &Arc<DmaDevice>,
+        machine: &Machine,
+        size: usize,
+        policy: Policy,
+    ) -> Result<Self, Failure> {
+        let this = Self::uninit(device, machine, size, policy)?;
+        this.each_window(|this, range| this.window(range).map(|window| window.span(range).zero()))?;
+        this.settle()?;
+        Ok(this)
+    }
+
+    /// Memory with whatever contents, and no cache line of it anywhere.
+    fn uninit(
+        device: &Arc<DmaDevice>,
+        machine: &Machine,
+        size: usize,
+        policy: Policy,
+    ) -> Result<Self, Failure> {
+        let pages = if machine.needs_highmem(policy) {
+            ContiguousPages::new(size, Zone::Highmem).or_else(|failure| {
+                if machine.accept_alias {
+                    ContiguousPages::new(size, Zone::Linear)
+                } else {
+                    Err(failure)
+                }
+            })?
+        } else {
+            ContiguousPages::new(size, Zone::Linear)?
+        };
+        let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
+        device.flush_pages(&pages)?;
+        Ok(Self::view(device, pages, policy)?)
+    }
+
+    /// The view of `pages` for `policy`.
+    fn view(device: &Arc<DmaDevice>, pages: Arc<ContiguousPages>, policy: Policy) -> Result<Self> {
+        let view = if policy == Policy::Writeback && !pages.is_highmem() {
+            View::Linear
+        } else {
+            View::Windows(Arc::pin_init(
+                pin_init!(Windows { last <- new_mutex!(None, "shmbuf::windows") }),
+                GFP_KERNEL,
+            )?)
+        };
+        Ok(Self {
+            policy,
+            view,
+            pages,
+            device: device.clone(),
+        })
+    }
+
+    /// See [`super::Storage::with_policy`].
+    pub(crate) fn with_policy(&self, machine: &Machine, policy: Policy) -> Result<Self, Failure> {
+        if machine.needs_highmem(policy) && !self.pages.is_highmem() && !machine.accept_alias {
+            return self.moved(machine, policy);
+        }
+        // Nothing may fill the cache by the old type once the lines are gone.
+        if let View::Windows(windows) = &self.view {
+            *windows.last.lock() = None;
+        }
+        self.device.flush_pages(&self.pages)?;
+        Ok(Self::view(&self.device, self.pages.clone(), policy)?)
+    }
+
+    /// A copy in memory that suits `policy`.
+    fn moved(&self, machine: &Machine, policy: Policy) -> Result<Self, Failure> {
+        let new = Self::uninit(&self.device, machine, self.pages.size(), policy)?;
+        self.each_window(|old, range| {
+            let from = old.window(range)?;
+            let to = new.window(range)?;
+            to.span(range).copy_from(&from.span(range));
+            Ok(())
+        })?;
+        new.settle()?;
+        Ok(new)
+    }
+
+    /// Brings what the kernel wrote to memory.
+    fn settle(&self) -> Result {
+        self.sync(Range::whole(self.pages.size()))
+    }
+
+    fn each_window(&self, mut f: impl FnMut(&Self, Range) -> Result) -> Result {
+        Range::whole(self.pages.size())
+            .pieces(WINDOW)
+            .try_for_each(|range| f(self, range))
+    }
+
+    /// See [`super::Storage::policy`].
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// See [`super::Storage::is_aliased`].
+    pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
+        machine.needs_highmem(self.policy) && !self.pages.is_highmem()
+    }
+
+    /// See [`super::Storage::phys`].
+    pub(crate) fn phys(&self) -> bindings::phys_addr_t {
+        self.pages.phys(0)
+    }
+
+    /// The pages themselves.
+    pub(super) fn pages(&self) -> &Arc<ContiguousPages> {
+        &self.pages
+    }
+
+    /// See [`super::Storage::mmap`].
+    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
+        vma::remap_pages(vma, &self.pages, range, self.policy)
+    }
+
+    /// See [`super::Storage::window_size`].
+    pub(crate) fn window_size(&self) -> usize {
+        match self.view {
+            View::Linear => usize::MAX,
+            View::Windows(_) => WINDOW,
+        }
+    }
+
+    /// The window that shows `range`.
+    pub(super) fn window(&self, range: Range) -> Result<Window<'_>> {
+        let windows = match &self.view {
+            View::Linear => return Ok(Window::Permanent(self.pages.linear().ok_or(EIO)?)),
+            View::Windows(windows) => windows,
+        };
+        let shown = range.enclosing(WINDOW, self.pages.size());
+        let mut last = windows.last.lock();
+        if let Some(vmap) = last.as_ref().filter(|vmap| vmap.range() == shown) {
+            return Ok(Window::Vmap(vmap.clone()));
+        }
+        let vmap = Arc::new(Vmap::new(&self.pages, shown, self.policy)?, GFP_KERNEL)?;
+        *last = Some(vmap.clone());
+        Ok(Window::Vmap(vmap))
+    }
+
+    /// See [`super::Storage::view_place`].
+    pub(crate) fn view_place(&self) -> ViewPlace {
+        match &self.view {
+            View::Linear => self
+                .pages
+                .linear()
+                .map_or(ViewPlace::None, |span| ViewPlace::Linear(span.address())),
+            View::Windows(windows) => match &*windows.last.lock() {
+                Some(vmap) => ViewPlace::Vmap(vmap.span().address(), vmap.range()),
+                None => ViewPlace::None,
+            },
+        }
+    }
+
+    /// Makes memory and the kernel's view of `range` the same, for a device that the kernel does
+    /// not know. See [`super::Storage::sync_for_cpu`].
+    pub(crate) fn sync(&self, range: Range) -> Result {
+        if self.policy.is_cached() {
+            range.pieces(self.window_size()).try_for_each(|piece| {
+                self.window(piece).map(|window| window.span(piece).flush())
+            })?;
+        }
+        cpu::drain_write_buffer();
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Byte ranges inside a buffer. Pure logic.
+
+use core::cmp::min;
+use kernel::prelude::*;
+
+/// A range of bytes that is not empty and lies inside a buffer.
+///
+/// # Invariants
+///
+/// `start < end`, and `end` is at most the size of the buffer it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    start: usize,
+    end: usize,
+}
+
+impl Range {
+    /// The whole of a buffer of `size` bytes, which is not zero.
+    pub(crate) fn whole(size: usize) -> Self {
+        debug_assert!(size > 0);
+        // INVARIANT: A buffer is never empty.
+        Self {
+            start: 0,
+            end: size,
+        }
+    }
+
+    /// `length` bytes at `offset` of a buffer of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] if `length` is zero;
+    /// - [`ERANGE`] if the range wraps or reaches past the end.
+    pub(crate) fn new(offset: u64, length: u64, size: usize) -> Result<Self> {
+        if length == 0 {
+            return Err(EINVAL);
+        }
+        let end = offset.checked_add(length).ok_or(ERANGE)?;
+        if end > size as u64 {
+            return Err(ERANGE);
+        }
+        // INVARIANT: Checked above; both fit `usize` because `size` does.
+        Ok(Self {
+            start: offset as usize,
+            end: end as usize,
+        })
+    }
+
+    /// The part of `length` bytes at `position` that a buffer of `size` bytes has, if any.
+    pub(crate) fn clamped(position: u64, length: usize, size: usize) -> Option<Self> {
+        let start = usize::try_from(position).ok().filter(|&at| at < size)?;
+        if length == 0 {
+            return None;
+        }
+        // INVARIANT: `start < size` and `length > 0`, so the range is not empty.
+        Some(Self {
+            start,
+            end: start + min(length, size - start),
+        })
+    }
+
+    /// Checks that cache maintenance of this range touches nothing outside it.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] unless both ends are multiples of `line` or the end of the buffer.
+    pub(crate) fn check_lines(self, line: usize, size: usize) -> Result {
+        let aligned = |at: usize| at % line == 0;
+        if aligned(self.start) && (aligned(self.end) || self.end == size) {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// Offset of the first byte.
+    pub(crate) fn start(self) -> usize {
+        self.start
+    }
+
+    /// Offset after the last byte.
+    pub(crate) fn end(self) -> usize {
+        self.end
+    }
+
+    /// Number of bytes, never zero.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// The range of the multiples of `step` around this one, in a buffer of `size` bytes.
+    pub(crate) fn enclosing(self, step: usize, size: usize) -> Self {
+        debug_assert!(self.end <= size);
+        // INVARIANT: Contains this range, and ends inside.
+        Self {
+            start: self.start / step * step,
+            end: min(self.end.next_multiple_of(step), size),
+        }
+    }
+
+    /// The same bytes, counted from the start of `outer`, which contains them.
+    pub(crate) fn relative_to(self, outer: Self) -> Self {
+        assert!(outer.start <= self.start && self.end <= outer.end);
+        // INVARIANT: Checked above.
+        Self {
+            start: self.start - outer.start,
+            end: self.end - outer.start,
+        }
+    }
+
+    /// The bytes that both ranges have, if any.
+    pub(crate) fn intersect(self, other: Self) -> Option<Self> {
+        let start = self.start.max(other.start);
+        let end = min(self.end, other.end);
+        // INVARIANT: Checked here; `end` is inside as it is in both.
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// What remains of the range after its first `count` bytes, if anything.
+    pub(crate) fn after(self, count: usize) -> Option<Self> {
+        let start = self.start + min(count, self.len());
+        // INVARIANT: Checked here.
+        (start < self.end).then_some(Self {
+            start,
+            end: self.end,
+        })
+    }
+
+    /// Cuts the range at the multiples of `step`.
+    pub(crate) fn pieces(self, step: usize) -> impl Iterator<Item = Self> {
+        let mut at = self.start;
+        core::iter::from_fn(move || {
+            (at < self.end).then(|| {
+                let start = at;
+                at = min(
+                    (start / step).saturating_add(1).saturating_mul(step),
+                    self.end,
+                );
+                // INVARIANT: `start < at <= self.end`.
+                Self { start, end: at }
+            })
+        })
+    }
+}
+
+#[kunit_tests(shmbuf_range)]
+mod tests {
+    use super::*;
+
+    fn range(start: usize, end: usize) -> Range {
+        Range { start, end }
+    }
+
+    #[test]
+    fn new_takes_what_lies_inside() {
+        for (offset, length) in [(0, 1), (0, 4096), (4095, 1), (64, 64)] {
+            let r = Range::new(offset, length, 4096).unwrap();
+            assert_eq!(r.start() as u64, offset);
+            assert_eq!(r.len() as u64, length);
+        }
+    }
+
+    #[test]
+    fn new_refuses_the_rest() {
+        for (offset, length, error) in [
+            (0, 0, EINVAL),
+            (4096, 0, EINVAL),
+            (0, 4097, ERANGE),
+            (4096, 1, ERANGE),
+            (1, 4096, ERANGE),
+            (u64::MAX, 1, ERANGE),
+            (1, u64::MAX, ERANGE),
+            (1 << 32, 64, ERANGE),
+            (0, 1 << 32, ERANGE),
+        ] {
+            assert_eq!(Range::new(offset, length, 4096).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn clamped_is_short_at_the_end() {
+        for (position, length, expected) in [
+            (0, 10, Some(range(0, 10))),
+            (90, 10, Some(range(90, 100))),
+            (95, 10, Some(range(95, 100))),
+            (99, usize::MAX, Some(range(99, 100))),
+            (100, 1, None),
+            (u64::MAX, 1, None),
+            (5, 0, None),
+        ] {
+            assert_eq!(Range::clamped(position, length, 100), expected);
+        }
+    }
+
+    #[test]
+    fn lines_are_whole_or_reach_the_end() {
+        for (start, end, good) in [
+            (0, 64, true),
+            (64, 128, true),
+            (64, 4000, true),
+            (0, 4000, true),
+            (1, 64, false),
+            (0, 63, false),
+            (32, 64, false),
+            (3999, 4000, false),
+        ] {
+            assert_eq!(range(start, end).check_lines(64, 4000).is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn intersection() {
+        assert_eq!(range(0, 8).intersect(range(8, 16)), None);
+        assert_eq!(range(0, 9).intersect(range(8, 16)), Some(range(8, 9)));
+        assert_eq!(range(4, 6).intersect(range(0, 16)), Some(range(4, 6)));
+    }
+
+    #[test]
+    fn windows() {
+        assert_eq!(range(5, 6).enclosing(4, 100), range(4, 8));
+        assert_eq!(range(4, 8).enclosing(4, 100), range(4, 8));
+        assert_eq!(range(9, 10).enclosing(4, 10), range(8, 10));
+        assert_eq!(range(5, 7).relative_to(range(4, 8)), range(1, 3));
+    }
+
+    #[test]
+    fn remainders() {
+        assert_eq!(range(5, 9).after(0), Some(range(5, 9)));
+        assert_eq!(range(5, 9).after(3), Some(range(8, 9)));
+        assert_eq!(range(5, 9).after(4), None);
+        assert_eq!(range(5, 9).after(usize::MAX), None);
+    }
+
+    #[test]
+    fn pieces_cover_the_range_once() {
+        for (start, end, step, count) in [
+            (0, 4096, 4096, 1),
+            (1, 4097, 4096, 2),
+            (100, 200, 4096, 1),
+            (4000, 12300, 4096, 4),
+        ] {
+            let mut at = start;
+            let mut seen = 0;
+            for piece in range(start, end).pieces(step) {
+                assert_eq!(piece.start(), at);
+                assert_eq!(piece.start() / step, (piece.end() - 1) / step);
+                at = piece.end();
+                seen += 1;
+            }
+            assert_eq!(at, end);
+            assert_eq!(seen, count);
+        }
+    }
+}

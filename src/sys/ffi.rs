@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of `helpers.c`, generated from `helpers.h`.
+
+#![allow(
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from a C header; the kernel's structures are opaque here"
+)]
+
+use kernel::{
+    bindings::{
+        device,
+        dma_addr_t,
+        page,
+        phys_addr_t,
+        vm_area_struct, //
+    },
+    ffi, //
+};
+
+include!(concat!(env!("SHMBUF_GENERATED"), "/helpers.rs"));

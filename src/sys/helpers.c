@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Static inline functions and macros for the Rust side, which carries the
+ * documentation: each is a call and nothing else.
+ */
+#include <linux/cacheflush.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/personality.h>
+#include <linux/preempt.h>
+#include <linux/ratelimit.h>
+#include <linux/sched.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#ifdef CONFIG_ARM
+#include <asm/cachetype.h>
+#include <asm/cputype.h>
+#include <asm/outercache.h>
+#endif
+
+#include "../../include/uapi/shmbuf.h"
+#include "helpers.h"
+
+static char *size = "1M";
+module_param(size, charp, 0444);
+MODULE_PARM_DESC(size, "size of the default buffer, a multiple of the page size; K, M, G (default 1M)");
+
+static char *kind = "pages";
+module_param(kind, charp, 0444);
+MODULE_PARM_DESC(kind, "kind of the default buffer: pages, coherent, streaming (default pages)");
+
+static char *cache = "default";
+module_param(cache, charp, 0444);
+MODULE_PARM_DESC(cache, "cache policy of the default buffer: writeback, writethrough, writecombine, noncached, default (what suits the kind)");
+
+static bool accept_alias;
+module_param(accept_alias, bool, 0444);
+MODULE_PARM_DESC(accept_alias, "allow non-cached pages that keep a cacheable kernel alias, which the architecture calls unpredictable (default N)");
+
+const char *shmbuf_param_size(void)
+{
+	return size;
+}
+
+const char *shmbuf_param_kind(void)
+{
+	return kind;
+}
+
+const char *shmbuf_param_cache(void)
+{
+	return cache;
+}
+
+bool shmbuf_param_accept_alias(void)
+{
+	return accept_alias;
+}
+
+enum shmbuf_cache_type shmbuf_cpu_cache_type(void)
+{
+#ifdef CONFIG_ARM
+	if (cache_is_vivt())
+		return SHMBUF_CACHE_VIVT;
+	if (cache_is_vipt_aliasing())
+		return SHMBUF_CACHE_VIPT_ALIASING;
+	return SHMBUF_CACHE_NONALIASING;
+#else
+	return SHMBUF_CACHE_SNOOPING;
+#endif
+}
+
+unsigned int shmbuf_cpu_midr(void)
+{
+#ifdef CONFIG_ARM
+	return read_cpuid_id();
+#else
+	return 0;
+#endif
+}
+
+/* CCSIDR.WT of the level 1 data cache; there is no such register before ARMv7. */
+bool shmbuf_cpu_writethrough_available(void)
+{
+#if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ >= 7
+	u32 ccsidr;
+
+	preempt_disable();
+	asm volatile("mcr p15, 2, %0, c0, c0, 0" : : "r" (0));
+	isb();
+	asm volatile("mrc p15, 1, %0, c0, c0, 0" : "=r" (ccsidr));
+	preempt_enable();
+	return ccsidr & BIT(31);
+#else
+	return IS_ENABLED(CONFIG_ARM);
+#endif
+}
+
+bool shmbuf_cma_available(struct device *dev)
+{
+	return dev_get_cma_area(dev);
+}
+
+bool shmbuf_highmem_available(void)
+{
+	return totalhigh_pages() > 0;
+}
+
+bool shmbuf_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
+static pgprot_t with_policy(pgprot_t prot, unsigned int policy)
+{
+	switch (policy) {
+#ifdef CONFIG_ARM
+	case SHMBUF_POLICY_WRITETHROUGH:
+		return __pgprot_modify(prot, L_PTE_MT_MASK, L_PTE_MT_WRITETHROUGH);
+#endif
+	case SHMBUF_POLICY_WRITECOMBINE:
+		return pgprot_writecombine(prot);
+	case SHMBUF_POLICY_NONCACHED:
+		return pgprot_noncached(prot);
+	default:
+		return prot;
+	}
+}
+
+enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
+{
+#ifdef CONFIG_ARM
+	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & L_PTE_MT_MASK) {
+	case L_PTE_MT_UNCACHED:
+		return SHMBUF_MT_UNCACHED;
+	case L_PTE_MT_BUFFERABLE:
+		return SHMBUF_MT_BUFFERABLE;
+	case L_PTE_MT_WRITETHROUGH:
+		return SHMBUF_MT_WRITETHROUGH;
+	case L_PTE_MT_WRITEBACK:
+		return SHMBUF_MT_WRITEBACK;
+	case L_PTE_MT_WRITEALLOC:
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
+#else
+	return policy == SHMBUF_POLICY_WRITEBACK ? SHMBUF_MT_WRITEBACK : SHMBUF_MT_OTHER;
+#endif
+}
+
+int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
+			   unsigned int policy)
+{
+	vma->vm_page_prot = with_policy(vma->vm_page_prot, policy);
+	return remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
+			       vma->vm_page_prot);
+}
+
+void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
+{
+	return vmap(pages, count, VM_MAP, with_policy(PAGE_KERNEL, policy));
+}
+
+void shmbuf_vunmap(void *address)
+{
+	vunmap(address);
+}
+
+static gfp_t gfp(bool highmem)
+{
+	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | (highmem ? __GFP_HIGHMEM : 0);
+}
+
+struct page *shmbuf_alloc_pages(unsigned int order, bool highmem)
+{
+	return alloc_pages(gfp(highmem), order);
+}
+
+struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem)
+{
+#ifdef CONFIG_CONTIG_ALLOC
+	return alloc_contig_pages(count, gfp(highmem), numa_node_id(), NULL);
+#else
+	return NULL;
+#endif
+}
+
+void shmbuf_free_contig_pages(struct page *first, unsigned long count)
+{
+#ifdef CONFIG_CONTIG_ALLOC
+	free_contig_range(page_to_pfn(first), count);
+#endif
+}
+
+unsigned int shmbuf_get_order(unsigned long size)
+{
+	return get_order(size);
+}
+
+struct page *shmbuf_nth_page(struct page *first, unsigned long n)
+{
+	return pfn_to_page(page_to_pfn(first) + n);
+}
+
+unsigned long shmbuf_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+phys_addr_t shmbuf_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+bool shmbuf_page_is_highmem(struct page *page)
+{
+	return PageHighMem(page);
+}
+
+void *shmbuf_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+void shmbuf_page_set_reserved(struct page *page)
+{
+	SetPageReserved(page);
+}
+
+void shmbuf_page_clear_reserved(struct page *page)
+{
+	ClearPageReserved(page);
+}
+
+/* A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns. */
+void shmbuf_dma_init_mask(struct device *dev)
+{
+	dev->dma_mask = &dev->coherent_dma_mask;
+}
+
+void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
+		       unsigned long attrs)
+{
+	return dma_alloc_attrs(dev, size, dma, GFP_KERNEL, attrs);
+}
+
+phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
+{
+	return dma_to_phys(dev, addr);
+}
+
+bool shmbuf_dma_mapping_error(struct device *dev, dma_addr_t addr)
+{
+	return dma_mapping_error(dev, addr);
+}
+
+unsigned int shmbuf_dma_cache_alignment(void)
+{
+	return dma_get_cache_alignment();
+}
+
+const char *shmbuf_dev_name(struct device *dev)
+{
+	return dev_name(dev);
+}
+
+void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
+			     unsigned int dir)
+{
+	dma_sync_single_for_cpu(dev, addr, size, dir);
+}
+
+void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
+				size_t size, unsigned int dir)
+{
+	dma_sync_single_for_device(dev, addr, size, dir);
+}
+
+/* flush_cache_range() is not exported where VIPT caches are supported too. */
+void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end)
+{
+#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
+	flush_cache_range(vma, start, end);
+#endif
+}
+
+void shmbuf_flush_user_all(void)
+{
+#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
+	flush_cache_all();
+#endif
+}
+
+/*
+ * Clean and invalidate, line by line, so that a store at the same moment is
+ * not lost; the inner cache once more, as it may have fetched from the outer
+ * one in between.
+ */
+void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
+{
+#ifdef CONFIG_ARM
+	__cpuc_flush_dcache_area(addr, size);
+#ifdef CONFIG_OUTER_CACHE
+	if (outer_cache.flush_range) {
+		outer_flush_range(phys, phys + size);
+		__cpuc_flush_dcache_area(addr, size);
+	}
+#endif
+#endif
+}
+
+/* mb() is a compiler barrier before ARMv6, and the write buffer is there. */
+void shmbuf_drain_write_buffer(void)
+{
+#if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ < 6
+	dsb();
+#else
+	mb();
+#endif
+}
+
+bool shmbuf_read_implies_exec(void)
+{
+	return current->personality & READ_IMPLIES_EXEC;
+}
+
+void shmbuf_atomic_begin(void)
+{
+	preempt_disable();
+	pagefault_disable();
+}
+
+void shmbuf_atomic_end(void)
+{
+	pagefault_enable();
+	preempt_enable();
+}

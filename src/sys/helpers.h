@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel crate's bindings lack: static inline functions, macros and
+ * module parameters. bindgen makes src/sys/ffi.rs of this file, so that there
+ * is one declaration of each; types come from kernel::bindings.
+ */
+#ifndef _SHMBUF_HELPERS_H
+#define _SHMBUF_HELPERS_H
+
+#ifdef __BINDGEN__
+#include <stdbool.h>
+#include <stddef.h>
+typedef unsigned long phys_addr_t;
+typedef unsigned long dma_addr_t;
+#else
+#include <linux/types.h>
+#endif
+
+struct device;
+struct page;
+struct vm_area_struct;
+
+/* What shmbuf_memory_type() finds in a pgprot; the names are the kernel's. */
+enum shmbuf_mt {
+	SHMBUF_MT_UNCACHED,
+	SHMBUF_MT_BUFFERABLE,
+	SHMBUF_MT_WRITETHROUGH,
+	SHMBUF_MT_WRITEBACK,
+	SHMBUF_MT_WRITEALLOC,
+	SHMBUF_MT_OTHER,
+};
+
+/* How the data caches of this machine find their lines. */
+enum shmbuf_cache_type {
+	SHMBUF_CACHE_VIVT,
+	SHMBUF_CACHE_VIPT_ALIASING,
+	SHMBUF_CACHE_NONALIASING,
+	SHMBUF_CACHE_SNOOPING,
+};
+
+/* Module parameters. */
+const char *shmbuf_param_size(void);
+const char *shmbuf_param_kind(void);
+const char *shmbuf_param_cache(void);
+bool shmbuf_param_accept_alias(void);
+
+/* The machine. */
+enum shmbuf_cache_type shmbuf_cpu_cache_type(void);
+unsigned int shmbuf_cpu_midr(void);
+bool shmbuf_cpu_writethrough_available(void);
+bool shmbuf_cma_available(struct device *dev);
+bool shmbuf_highmem_available(void);
+bool shmbuf_log_allowed(void);
+
+/* Memory types. Policies are enum shmbuf_policy of the uAPI. */
+enum shmbuf_mt shmbuf_memory_type(unsigned int policy);
+int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
+			   unsigned int policy);
+void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
+void shmbuf_vunmap(void *address);
+
+/* Pages. */
+struct page *shmbuf_alloc_pages(unsigned int order, bool highmem);
+struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem);
+void shmbuf_free_contig_pages(struct page *first, unsigned long count);
+unsigned int shmbuf_get_order(unsigned long size);
+struct page *shmbuf_nth_page(struct page *first, unsigned long n);
+unsigned long shmbuf_page_to_pfn(struct page *page);
+phys_addr_t shmbuf_page_to_phys(struct page *page);
+bool shmbuf_page_is_highmem(struct page *page);
+void *shmbuf_page_address(struct page *page);
+void shmbuf_page_set_reserved(struct page *page);
+void shmbuf_page_clear_reserved(struct page *page);
+
+/* DMA. */
+void shmbuf_dma_init_mask(struct device *dev);
+void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
+		       unsigned long attrs);
+phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
+bool shmbuf_dma_mapping_error(struct device *dev, dma_addr_t addr);
+unsigned int shmbuf_dma_cache_alignment(void);
+const char *shmbuf_dev_name(struct device *dev);
+void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
+			     unsigned int dir);
+void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
+				size_t size, unsigned int dir);
+
+/* Caches and barriers. */
+void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end);
+void shmbuf_flush_user_all(void);
+void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
+void shmbuf_drain_write_buffer(void);
+
+/* The current task. */
+bool shmbuf_read_implies_exec(void);
+void shmbuf_atomic_begin(void);
+void shmbuf_atomic_end(void);
+
+#endif /* _SHMBUF_HELPERS_H */

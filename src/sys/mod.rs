@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small safe wrappers over what the kernel crate does not have yet. The only
+//! `unsafe` of this driver is here.
+
+pub(crate) mod cpu;
+pub(crate) mod dma;
+mod ffi;
+pub(crate) mod node;
+pub(crate) mod pages;
+pub(crate) mod params;
+pub(crate) mod span;
+pub(crate) mod user;
+pub(crate) mod vma;
+pub(crate) mod vmap;

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A misc device with what the kernel crate's lacks: data of its own, a file
+//! mode, and llseek on a file of fixed size.
+
+use kernel::{
+    bindings,
+    error::to_result,
+    fs::{
+        File,
+        Kiocb, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    mm::virt::VmaNew,
+    prelude::*,
+    seq_file::SeqFile,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+
+/// The file operations of a [`Node`]. See [`MiscDevice`] for each.
+pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
+    /// What the node gives access to.
+    type Data: Send + Sync;
+
+    /// A file is opened.
+    fn open(data: &Self::Data, file: &File) -> Result<KBox<Self>>;
+    /// The size of the file, which does not change while it is open.
+    fn size(&self) -> usize;
+    /// read(2) at `position`.
+    fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize>;
+    /// write(2) at `position`.
+    fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize>;
+    /// mmap(2).
+    fn mmap(&self, vma: &VmaNew) -> Result;
+    /// ioctl(2).
+    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    /// /proc/PID/fdinfo.
+    fn show_fdinfo(&self, m: &SeqFile);
+}
+
+/// A registered misc device.
+///
+/// # Invariants
+///
+/// `misc` is registered with the operations of `Adapter<T>`, and the first field.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Node<T: NodeOperations> {
+    #[pin]
+    misc: Opaque<bindings::miscdevice>,
+    data: T::Data,
+}
+
+// SAFETY: A misc device may be deregistered by any thread, and the data may move between them.
+unsafe impl<T: NodeOperations> Send for Node<T> {}
+// SAFETY: Only the data is reached by a shared reference.
+unsafe impl<T: NodeOperations> Sync for Node<T> {}
+
+impl<T: NodeOperations> Node<T> {
+    /// Makes /dev/`name` with the permissions `mode`. It can be opened before this returns. May
+    /// sleep; dropping it too, while nobody holds a lock that `open` takes.
+    pub(crate) fn new(name: &'static CStr, mode: u16, data: T::Data) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            data,
+            misc <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                let mut misc = MiscDeviceOptions { name }.into_raw::<Adapter<T>>();
+                misc.fops = Adapter::<T>::table();
+                misc.mode = mode;
+                // SAFETY: The slot is valid for writing.
+                unsafe { slot.write(misc) };
+                // SAFETY: The slot is pinned, and deregistered before it is gone.
+                to_result(unsafe { bindings::misc_register(slot) })
+            }),
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: NodeOperations> PinnedDrop for Node<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::misc_deregister(self.misc.get()) };
+    }
+}
+
+/// The private data of an open file. Nobody but [`Node`] can register it.
+struct Adapter<T>(KBox<T>);
+
+impl<T: NodeOperations> Adapter<T> {
+    const TABLE: bindings::file_operations = {
+        let misc = MiscDeviceOptions { name: c"" }.into_raw::<Self>();
+        bindings::file_operations {
+            llseek: Some(Self::llseek),
+            // SAFETY: The kernel crate's table is a constant.
+            ..unsafe { core::ptr::read(misc.fops) }
+        }
+    };
+
+    fn table() -> &'static bindings::file_operations {
+        &Self::TABLE
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file with these operations.
+    unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
+        // SAFETY: The private data was set by `open` and is borrowed until `release`.
+        let this = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        // SAFETY: The file is valid.
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, this.0.size() as i64) }
+    }
+}
+
+#[vtable]
+impl<T: NodeOperations> MiscDevice for Adapter<T> {
+    type Ptr = KBox<Self>;
+
+    fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        // SAFETY: Only `Node` registers this type, and has the device as its first field, by its
+        // invariants. The registration, hence the node, lives until `open` returns.
+        let data = unsafe { &(*misc.as_raw().cast::<Node<T>>()).data };
+        Ok(KBox::new(Self(T::open(data, file)?), GFP_KERNEL)?)
+    }
+
+    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
+        this.0.mmap(vma)
+    }
+
+    fn read_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
+        let count = kiocb.file().0.read(position, iov)?;
+        *kiocb.ki_pos_mut() += count as i64;
+        Ok(count)
+    }
+
+    fn write_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+        let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
+        let count = kiocb.file().0.write(position, iov)?;
+        *kiocb.ki_pos_mut() += count as i64;
+        Ok(count)
+    }
+
+    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        this.0.ioctl(cmd, arg)
+    }
+
+    fn show_fdinfo(this: &Self, m: &SeqFile, _file: &File) {
+        this.0.show_fdinfo(m);
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters that are strings, which `module!` does not have. They are
+//! in `helpers.c`, read-only in sysfs, and do not change after loading.
+
+use super::ffi;
+use kernel::prelude::*;
+
+/// # Safety
+///
+/// `param` must be a NUL-terminated string that lives as long as the module.
+unsafe fn bytes(param: *const u8) -> &'static [u8] {
+    // SAFETY: By this function's contract.
+    unsafe { CStr::from_char_ptr(param) }.to_bytes()
+}
+
+/// Size of the default buffer, as given.
+pub(crate) fn size() -> &'static [u8] {
+    // SAFETY: A charp parameter is such a string.
+    unsafe { bytes(ffi::shmbuf_param_size()) }
+}
+
+/// Kind of the default buffer, as given.
+pub(crate) fn kind() -> &'static [u8] {
+    // SAFETY: A charp parameter is such a string.
+    unsafe { bytes(ffi::shmbuf_param_kind()) }
+}
+
+/// Cache policy of the default buffer, as given.
+pub(crate) fn cache() -> &'static [u8] {
+    // SAFETY: A charp parameter is such a string.
+    unsafe { bytes(ffi::shmbuf_param_cache()) }
+}
+
+/// Whether non-cached pages with a cacheable kernel alias are accepted.
+pub(crate) fn accept_alias() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_param_accept_alias() }
+}

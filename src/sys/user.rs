@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The cache lines of user mappings, and copies that do not fault.
+//!
+//! On a VIVT cache a user mapping and the kernel's view of the same memory are
+//! two sets of lines. Only the mappings of the running process can hold any, as
+//! a switch of address spaces cleans and invalidates the whole cache
+//! (arch/arm/include/asm/mmu_context.h, cpu_switch_mm).
+
+use super::{
+    ffi,
+    vma::{
+        self,
+        Mapped, //
+    },
+};
+use crate::range::Range;
+use core::marker::PhantomData;
+use kernel::{
+    bindings,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    mm::{
+        virt::VmaNew,
+        Mm,
+        MmapReadGuard, //
+    },
+    page::PAGE_SHIFT, //
+};
+
+/// The address space of the running process, with its mmap lock held for reading.
+pub(crate) struct CurrentMappings<'a>(Option<(&'a Mm, MmapReadGuard<'a>)>);
+
+impl CurrentMappings<'_> {
+    /// Runs `f` with the mappings of the running process. May sleep; no lock that nests inside
+    /// the mmap lock may be held.
+    pub(crate) fn with<R>(f: impl FnOnce(&CurrentMappings<'_>) -> R) -> R {
+        match kernel::current!().mm() {
+            Some(mm) => f(&CurrentMappings(Some((mm, mm.mmap_read_lock())))),
+            None => f(&CurrentMappings(None)),
+        }
+    }
+
+    /// Cleans and invalidates the lines by which this process reached `range` of `object`. Costs
+    /// as much as the range, and a look at each VMA of the process. On caches without aliases it
+    /// does nothing.
+    pub(crate) fn flush<T: Mapped>(&self, object: &T, range: Range, size: usize) {
+        let Some((mm, _)) = self.0 else {
+            // A kernel thread runs in the address space of whoever ran before it.
+            // SAFETY: The function has no requirements.
+            unsafe { ffi::shmbuf_flush_user_all() };
+            return;
+        };
+        // SAFETY: The mmap lock is held.
+        for found in unsafe { mappings(mm, object, size) } {
+            if let Some(part) = found.range.intersect(range) {
+                let start = found.start + (part.start() - found.range.start());
+                // SAFETY: The VMA is valid while the lock is held, and the addresses are inside.
+                unsafe { ffi::shmbuf_flush_user_range(found.vma, start, start + part.len()) };
+            }
+        }
+    }
+}
+
+/// Whether the process that `vma` is made for maps some of `range` of `object` already.
+pub(crate) fn maps_already<T: Mapped>(vma: &VmaNew, object: &T, range: Range, size: usize) -> bool {
+    // SAFETY: The mmap lock is held while a VMA is made.
+    let mut others = unsafe { mappings(vma.mm(), object, size) };
+    others.any(|other| other.range.intersect(range).is_some())
+}
+
+/// A VMA that maps an object.
+struct Found<'a> {
+    vma: *mut bindings::vm_area_struct,
+    start: usize,
+    range: Range,
+    _locked: PhantomData<&'a Mm>,
+}
+
+/// The VMAs of `mm` that map `object`, of `size` bytes.
+///
+/// # Safety
+///
+/// The mmap lock must be held as long as the iterator and what it yields are used.
+unsafe fn mappings<'a, T: Mapped>(
+    mm: &'a Mm,
+    object: &'a T,
+    size: usize,
+) -> impl Iterator<Item = Found<'a>> {
+    let mut at = 0;
+    core::iter::from_fn(move || loop {
+        // SAFETY: The lock is held.
+        let vma = unsafe { bindings::find_vma(mm.as_raw(), at) };
+        if vma.is_null() {
+            return None;
+        }
+        // SAFETY: The VMA is valid while the lock is held, and nobody writes to these fields.
+        let (start, end, pgoff) = unsafe {
+            let ends = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
+            (ends.vm_start, ends.vm_end, (*vma).vm_pgoff)
+        };
+        at = end;
+        // SAFETY: As above.
+        if unsafe { vma::maps(vma, object) } {
+            let range = Range::new((pgoff as u64) << PAGE_SHIFT, (end - start) as u64, size);
+            if let Ok(range) = range {
+                return Some(Found {
+                    vma,
+                    start,
+                    range,
+                    _locked: PhantomData,
+                });
+            }
+        }
+    })
+}
+
+/// Runs `f` without preemption and page faults: copies to and from user space in it are short
+/// where a page is not there. Where there is one CPU no other program runs meanwhile. `f` must not
+/// sleep.
+pub(crate) fn without_faults<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: Ended below.
+    unsafe { ffi::shmbuf_atomic_begin() };
+    let result = f();
+    // SAFETY: Begun above.
+    unsafe { ffi::shmbuf_atomic_end() };
+    result
+}
+
+/// A source or destination of data whose pages can be made present beforehand.
+pub(crate) trait FaultIn {
+    /// Makes the next `len` bytes present, as far as possible, and returns how many are. May
+    /// sleep; no lock may be held that a page fault takes.
+    fn fault_in(&mut self, len: usize) -> usize;
+}
+
+impl FaultIn for IovIterDest<'_> {
+    fn fault_in(&mut self, len: usize) -> usize {
+        // SAFETY: The iterator is valid.
+        len - unsafe { bindings::fault_in_iov_iter_writeable(self.as_raw(), len) }
+    }
+}
+
+impl FaultIn for IovIterSource<'_> {
+    fn fault_in(&mut self, len: usize) -> usize {
+        // SAFETY: The iterator is valid.
+        len - unsafe { bindings::fault_in_iov_iter_readable(self.as_raw(), len) }
+    }
+}

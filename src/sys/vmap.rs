@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel mappings of pages with a memory type of their own.
+
+use super::{
+    ffi,
+    pages::ContiguousPages,
+    span::Span, //
+};
+use crate::{
+    cache::Policy,
+    range::Range, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A mapping of a range of contiguous pages in vmalloc space, by `vmap()`.
+///
+/// # Invariants
+///
+/// `address` is a live mapping of the pages of `range`, which starts at a page, and is ours.
+pub(crate) struct Vmap {
+    address: NonNull<u8>,
+    range: Range,
+    pages: Arc<ContiguousPages>,
+}
+
+// SAFETY: A kernel mapping belongs to no thread.
+unsafe impl Send for Vmap {}
+// SAFETY: No method changes anything through a shared reference.
+unsafe impl Sync for Vmap {}
+
+impl Vmap {
+    /// Maps the pages of `range`, which starts and ends at a page. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is no memory or no vmalloc space (see vmalloc= on the command line).
+    pub(crate) fn new(pages: &Arc<ContiguousPages>, range: Range, policy: Policy) -> Result<Self> {
+        assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
+        let count = range.len().div_ceil(PAGE_SIZE);
+        let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL)?;
+        for n in 0..count {
+            list.push(pages.page(range.start() + n * PAGE_SIZE), GFP_KERNEL)?;
+        }
+        // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
+        let address =
+            unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), count as u32, policy.to_uapi()) };
+        // INVARIANT: `vmap()` returned a new mapping of these pages, if any.
+        Ok(Self {
+            address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
+            range,
+            pages: pages.clone(),
+        })
+    }
+
+    /// The part of the pages that is mapped.
+    pub(crate) fn range(&self) -> Range {
+        self.range
+    }
+
+    /// The mapped bytes.
+    pub(crate) fn span(&self) -> Span<'_> {
+        // SAFETY: By the type invariants, and the mapping lives as long as `self`.
+        unsafe {
+            Span::new(
+                self.address,
+                self.range.len(),
+                self.pages.phys(self.range.start()),
+            )
+        }
+    }
+}
+
+impl Drop for Vmap {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours, by the type invariants.
+        unsafe { ffi::shmbuf_vunmap(self.address.as_ptr().cast()) };
+    }
+}

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A board to run commands on, emulated or real, by its labgrid environment."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labgrid import Environment
+from labgrid.util import gen_marker
+from pexpect import TIMEOUT
+
+import klog
+
+TOP = Path(__file__).resolve().parents[2]
+MODULE = "/lib/modules/shmbuf.ko"
+
+
+class BoardError(Exception):
+    """The board did not do what a board does: it hangs, died or never came."""
+
+
+@dataclass
+class Output:
+    """What a command printed, and how it ended."""
+
+    lines: list[str]
+    status: int
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def names() -> list[str]:
+    """The boards that we have a kernel for, the quickest to build first."""
+    return sorted((p.parent.name for p in TOP.glob("tests/boards/*/kernel.config")), reverse=True)
+
+
+def environment(board: str) -> Environment:
+    """The board's environment file, with the folders that it refers to."""
+    lib = TOP / "tests/toolchain/lib.sh"
+    script = f'. {lib}; kernel_build "$1"; echo; echo "$build/$1"'
+    out = subprocess.run(
+        ["bash", "-c", script, "sh", board], check=True, capture_output=True, text=True
+    ).stdout.split("\n")
+    os.environ["LG_KERNEL"], os.environ["LG_BUILD"] = out[0], out[1]
+    return Environment(str(TOP / "tests/boards" / board / "labgrid.yaml"))
+
+
+class Board:
+    """What the tests do with any board. Use as a context manager."""
+
+    #: where the module is on the board
+    module = MODULE
+    #: seconds until a command that prints nothing is taken for hung
+    patience = 120.0
+
+    def stream(self, command: str, patience: float | None = None) -> Iterator[str]:
+        """Run a command and yield its lines as they come. `status` is set after."""
+        raise NotImplementedError
+
+    def kernel_log(self) -> str:
+        """All that the kernel has printed since boot."""
+        raise NotImplementedError
+
+    def run(self, command: str, patience: float | None = None) -> Output:
+        lines = list(self.stream(command, patience))
+        return Output(lines, self.status)
+
+    def check(self, command: str, patience: float | None = None) -> list[str]:
+        """Run a command that has to succeed."""
+        out = self.run(command, patience)
+        if out.status:
+            raise BoardError(f"{command!r} ended with status {out.status}:\n{out.text}")
+        return out.lines
+
+    def leaks(self) -> str:
+        """What kmemleak reports, "" when it finds nothing or is not there.
+
+        It reports only what is older than five seconds, and a first scan may
+        miss what a register still holds.
+        """
+        node = "/sys/kernel/debug/kmemleak"
+        if self.run(f"test -w {node}").status:
+            return ""
+        self.check(f"sleep 6; echo scan >{node}; sleep 1; echo scan >{node}", patience=300)
+        return "\n".join(self.check(f"cat {node}"))
+
+    def reports(self) -> list[klog.Report]:
+        """All that the kernel has to complain about."""
+        return klog.scan(self.kernel_log())
+
+
+class QemuBoard(Board):
+    """An emulated board: console on one serial port, kernel log on another."""
+
+    def __init__(self, board: str, memory: str | None = None):
+        self.name = board
+        self.env = environment(board)
+        self.target = self.env.get_target("main")
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"shmbuf-{board}-"))
+        self.log = self.scratch / "kernel.log"
+        self.gdb_socket = self.scratch / "gdb"
+        self.qemu = self.target.get_driver("QEMUDriver", activate=False)
+        if memory:
+            self.qemu.memory = memory
+        self.dead = ""
+
+    def __enter__(self):
+        # The first serial port in the list is the board's first.
+        self.qemu.extra_args += (
+            f" -serial file:{self.log}"
+            f" -chardev socket,id=gdb,path={self.gdb_socket},server=on,wait=off -gdb chardev:gdb"
+        )
+        try:
+            self.target.activate(self.qemu)
+            self.qemu.on()
+            self.shell = self.target.get_driver("ShellDriver")
+        except BaseException as error:
+            log = self.kernel_log()
+            self.close()
+            if isinstance(error, Exception):
+                tail = "\n".join(log.splitlines()[-40:])
+                raise BoardError(f"{self.name} does not boot: {error}\n{tail}") from error
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        # Never a shutdown from inside: the boards' own power-off complains.
+        self.target.cleanup()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def symbols(self) -> Path:
+        return Path(self.env.config.get_image_path("symbols"))
+
+    def kernel_log(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def stream(self, command, patience=None):
+        if self.dead:
+            raise BoardError(f"{self.name} is not usable any more: {self.dead}")
+        patience = patience or self.patience
+        console = self.shell.console
+        marker = gen_marker()
+        # In two halves, or the echo of the command would end it.
+        mark = f"echo '{marker[:4]}''{marker[4:]}'"
+        last = "nothing"
+        try:
+            console.sendline(f"{mark}; {command}; {mark} $?")
+            console.expect(rf"{marker}\r?\n", timeout=patience)
+            while True:
+                _, line, _, _ = console.expect(r"\r?\n", timeout=patience)
+                line = line.decode(errors="replace").replace("\r", "")
+                text, found, status = line.partition(marker)
+                if not found:
+                    last = line
+                    yield line
+                    continue
+                if text:
+                    yield text
+                self.status = int(status)
+                return
+        except TIMEOUT as error:
+            self.dead = f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
+            tail = "\n".join(self.kernel_log().splitlines()[-30:])
+            raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from error
+
+
+class SshBoard(Board):
+    """A real board, over SSH. What the tests need is copied to it."""
+
+    def __init__(self, env: str):
+        self.name = Path(env).resolve().parent.name
+        self.env = Environment(env)
+        self.target = self.env.get_target("main")
+
+    def __enter__(self):
+        self.ssh = self.target.get_driver("SSHDriver")
+        self.folder = self.ssh.run_check("mktemp -d")[0]
+        self.module = f"{self.folder}/shmbuf.ko"
+        self.since = len(self._dmesg())
+        self.ssh.put(self.env.config.get_image_path("module"), self.module)
+        programs = Path(self.env.config.get_path("programs"))
+        for program in sorted(programs.iterdir()):
+            self.ssh.put(str(program), f"{self.folder}/{program.name}")
+        return self
+
+    def __exit__(self, *_):
+        self.ssh.run(f"rm -rf {self.folder}")
+        self.target.cleanup()
+
+    def _dmesg(self) -> list[str]:
+        return self.check("dmesg")
+
+    def kernel_log(self) -> str:
+        # What was in the log before us is not ours.
+        return "\n".join(self._dmesg()[self.since :])
+
+    def stream(self, command, patience=None):
+        patience = patience or self.patience
+        folder = getattr(self, "folder", "/")
+        service = self.ssh.networkservice
+        argv = [
+            *("ssh", "-x", *self.ssh.ssh_prefix, "-p", str(service.port)),
+            *("-l", self.ssh.username or service.username, service.address, "--"),
+            f"export PATH={folder}:$PATH; {{ {command}; }} 2>&1",
+        ]
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+        )
+        heard = time.monotonic()
+        hung = threading.Event()
+
+        def watch():
+            while process.poll() is None:
+                if time.monotonic() - heard > patience:
+                    hung.set()
+                    process.kill()
+                time.sleep(0.2)
+
+        threading.Thread(target=watch, daemon=True).start()
+        for line in process.stdout:
+            heard = time.monotonic()
+            yield line.rstrip("\r\n")
+        self.status = process.wait()
+        if hung.is_set():
+            raise BoardError(f"{command!r} printed nothing for {patience:.0f} s")
+
+
+def strip_timestamps(log: str) -> list[str]:
+    """Kernel log lines without their time."""
+    return [re.sub(r"^(<\d+>)?\[ *\d+\.\d+\](\[[ TC]*\d+\])? ", "", s) for s in log.splitlines()]

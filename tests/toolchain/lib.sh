@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
+# Shared by the scripts of this folder: where the cache is, how to say
+# things, how to become root, how to enter the toolchain tree.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
+
+# Where this checkout's own output goes; the rest of the cache is shared.
+build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() {
+	printf 'shmbuf: %s\n' "$*" >&2
+	exit 1
+}
+
+case $top$cache in
+*[[:space:]:]*) die "kbuild cannot work in a path with a space or a colon in it: ${top}, ${cache}." ;;
+esac
+
+# step "what it is" "how long it usually takes" command...: one long step,
+# its output in a log that is shown only when it fails.
+step() {
+	local what=$1 usual=$2 log
+	shift 2
+	mkdir -p "$cache/log"
+	log=$cache/log/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
+	say "$what (usually $usual; log: $log)"
+	local begin=$SECONDS
+	if ! "$@" >"$log" 2>&1 </dev/null; then
+		tail -n 25 "$log" >&2
+		if grep -qiE 'Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Connection (refused|timed out)|Network is unreachable|NewConnectionError|NameResolutionError' "$log"; then
+			die "\"$what\" could not reach its package server: check the network and run the same command again, it resumes."
+		elif grep -qiE 'No space left on device|not have enough free space' "$log"; then
+			die "\"$what\" ran out of disk space in $cache: make room (about 10 GB in all) and run the same command again."
+		fi
+		die "\"$what\" failed; its whole output is in $log. Run the same command again to resume."
+	fi
+	say "$what: done in $((SECONDS - begin)) s"
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo -E "$@"
+	else
+		die "the set-up needs root to make the toolchain tree: run it as root or install sudo."
+	fi
+}
+
+# The tree is named by what goes into it, so a changed list makes a new one.
+tree=$cache/tree-$(cat "$top/tests/toolchain/packages" "$top/tests/toolchain/setup-tree" | sha256sum | cut -c1-12)
+
+# in_tree command...: run in the toolchain tree, with the checkout, the cache
+# and /tmp at their own paths. The network and package mirrors are the host's.
+in_tree() {
+	# The root is a tmpfs with the tree's programs in it, so that mount points
+	# need not be made in the tree, which is root's.
+	local args=(--tmpfs /) e f name
+	if [ -n "${SHMBUF_IN_TREE:-}" ]; then # already there
+		"$@"
+		return
+	fi
+	for e in "$tree"/{bin,lib*,sbin,usr} "$tree"/etc/*; do
+		name=${e#"$tree"}
+		case $name in
+		/etc/resolv.conf | /etc/hosts | /etc/pip.conf | /etc/passwd) continue ;;
+		esac
+		if [ -L "$e" ]; then
+			args+=(--symlink "$(readlink "$e")" "$name")
+		elif [ -r "$e" ]; then
+			args+=(--ro-bind "$e" "$name")
+		fi
+	done
+	args+=(--dev-bind /dev /dev --proc /proc --bind /tmp /tmp
+		--ro-bind-try /sys /sys
+		--bind "$cache" "$cache" --bind "$top" "$top"
+		--die-with-parent
+		--setenv SHMBUF_IN_TREE 1 --setenv SHMBUF_CACHE "$cache"
+		--setenv HOME "$cache/home" --setenv PATH /usr/bin:/usr/sbin:/bin:/sbin
+		--setenv LC_ALL C.UTF-8 --unsetenv PIP_FIND_LINKS --unsetenv MAKEFLAGS
+		--setenv CARGO_HOME "$cache/cargo" --unsetenv RUSTUP_HOME
+		--setenv PYTHONPYCACHEPREFIX "$cache/pycache"
+		--chdir "$PWD")
+	# ssh and others want the user to have a name.
+	for f in /etc/passwd /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+		[ -e "$f" ] && args+=(--ro-bind "$(readlink -f "$f")" "$f")
+	done
+	# A package mirror configured for this user is used in the tree too.
+	mkdir -p "$cache/home/.config" "$cache/cargo"
+	for f in .config/pip/pip.conf .pip/pip.conf; do
+		[ -e "$HOME/$f" ] && args+=(--ro-bind "$HOME/$f" "$cache/home/$f")
+	done
+	for f in config config.toml; do
+		[ -e "${CARGO_HOME:-$HOME/.cargo}/$f" ] &&
+			args+=(--ro-bind "${CARGO_HOME:-$HOME/.cargo}/$f" "$cache/cargo/$f")
+	done
+	if [ -n "${KDIR:-}" ] && [ -d "${KDIR}" ]; then
+		args+=(--bind "$(readlink -f "$KDIR")" "$(readlink -f "$KDIR")")
+	fi
+	if [ "$(id -u)" = 0 ]; then
+		bwrap "${args[@]}" "$@"
+	elif bwrap --bind / / true 2>/dev/null; then
+		bwrap "${args[@]}" "$@"
+	else
+		# Hosts that forbid unprivileged user namespaces (Ubuntu 24.04).
+		sudo -E bwrap "${args[@]}" --cap-add CAP_SETUID --cap-add CAP_SETGID \
+			setpriv --reuid="$(id -u)" --regid="$(id -g)" --clear-groups "$@"
+	fi
+}
+
+# Kernel source and build folders, named by what goes into them.
+linux_tarball=/usr/src/linux-source-7.3.tar.xz
+kernel_source() {
+	printf '%s/linux-%s' "$cache" "$(cat "$tree"/var/lib/dpkg/info/linux-source-7.3.md5sums \
+		"$top"/tests/boards/patches/*.patch | sha256sum | cut -c1-12)"
+}
+kernel_build() {
+	printf '%s/kernel-%s-%s' "$cache" "$1" "$( (kernel_source; cat "$top/tests/boards/common.config" \
+		"$top/tests/boards/$1/kernel.config" "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
+}
+
+# A board is a folder with a kernel configuration here.
+boards() { (cd "$top/tests/boards" && for f in */kernel.config; do echo "${f%/*}"; done); }
+check_board() {
+	[ -e "$top/tests/boards/${1:-none}/kernel.config" ] ||
+		die "there is no board \"${1:-}\"; there are: $(boards | paste -sd' ')."
+}
+
+# The Python of the host's runner, named by what is in it.
+venv() { printf '%s/venv-%s' "$cache" "$( (echo "$tree"; cat "$top/tests/host/requirements.txt") | sha256sum | cut -c1-12)"; }
+
+# Debian's name for the programs that run on a board.
+board_arch() {
+	if grep -q '^CONFIG_ARCH_MULTI_V5=y' "$top/tests/boards/$1/kernel.config"; then
+		echo armel
+	else
+		echo armhf
+	fi
+}
