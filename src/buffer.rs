@@ -318,6 +318,10 @@ impl Buffer {
                 })?;
                 done += count;
                 rest = piece.after(count);
+                // The page may go away again and again before it is copied.
+                if count == 0 && kernel::current!().signal_pending() {
+                    return if done > 0 { Ok(done) } else { Err(ERESTARTSYS) };
+                }
             }
         }
         Ok(done)
@@ -360,7 +364,7 @@ impl Buffer {
         phase: Phase,
         moves_owner: bool,
     ) -> Result {
-        let sync = Sync::begin(self)?;
+        let sync = Handover::begin(self)?;
         if sync.from == Owner::Device && !moves_owner {
             return Err(EBUSY);
         }
@@ -446,14 +450,14 @@ impl Drop for Io<'_> {
 }
 
 /// A SYNC in flight. Dropped, it leaves the owner as it was.
-struct Sync<'a> {
+struct Handover<'a> {
     buffer: &'a Buffer,
     storage: Arc<Storage>,
     from: Owner,
     to: Owner,
 }
 
-impl<'a> Sync<'a> {
+impl<'a> Handover<'a> {
     fn begin(buffer: &'a Buffer) -> Result<Self> {
         let mut from = Owner::Cpu;
         let state = buffer.lock_when(|access| {
@@ -473,7 +477,7 @@ impl<'a> Sync<'a> {
     }
 }
 
-impl Drop for Sync<'_> {
+impl Drop for Handover<'_> {
     fn drop(&mut self) {
         self.buffer.state.lock().access.end_sync(self.to);
         self.buffer.idle.notify_all();

@@ -91,8 +91,8 @@ enum shmbuf_owner {
  * @flags: in: zero; out: SHMBUF_INFO_*
  * @kind: enum shmbuf_kind
  * @policy: enum shmbuf_policy, as asked for and in force
- * @policies: bit (1 << policy) for each policy that this kind can have on this
- *	machine; SET_CACHE refuses the others with EOPNOTSUPP
+ * @policies: bit (1 << policy) for each policy that SET_CACHE takes on this
+ *	buffer and machine; it refuses the others with EOPNOTSUPP
  * @size: bytes
  * @phys_addr: address of the first byte on the CPU's bus, or zero
  * @dma_addr: address of the first byte for the device @dma_device and no

@@ -10,10 +10,7 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     fmt,
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SHIFT,
     prelude::*, //
 };
 
@@ -40,9 +37,8 @@ impl fmt::Display for AllocFailure {
             Zone::Highmem => "highmem (memory without a cacheable kernel mapping)",
         };
         f.write_fmt(fmt!(
-            "no {size} bytes of physically contiguous {place} are free; load the module earlier, \
-             ask for less, or give the kernel CMA (cma=) for runs above {} KiB",
-            (PAGE_SIZE << bindings::MAX_PAGE_ORDER) / 1024
+            "no {size} bytes of physically contiguous {place} are free; ask for less, load the \
+             module earlier, or use kind=coherent, which CMA serves"
         ))
     }
 }

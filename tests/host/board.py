@@ -17,8 +17,8 @@ from labgrid.util import gen_marker
 from pexpect import TIMEOUT
 
 import klog
+from tools import TOP, shell_names
 
-TOP = Path(__file__).resolve().parents[2]
 MODULE = "/lib/modules/shmbuf.ko"
 
 
@@ -45,12 +45,9 @@ def names() -> list[str]:
 
 def environment(board: str) -> Environment:
     """The board's environment file, with the folders that it refers to."""
-    lib = TOP / "tests/toolchain/lib.sh"
-    script = f'. {lib}; kernel_build "$1"; echo; echo "$build/$1"'
-    out = subprocess.run(
-        ["bash", "-c", script, "sh", board], check=True, capture_output=True, text=True
-    ).stdout.split("\n")
-    os.environ["LG_KERNEL"], os.environ["LG_BUILD"] = out[0], out[1]
+    os.environ["LG_KERNEL"], os.environ["LG_BUILD"] = shell_names(
+        'kernel_build "$1"; echo; echo "$build/$1"', board
+    )
     return Environment(str(TOP / "tests/boards" / board / "labgrid.yaml"))
 
 
@@ -181,6 +178,8 @@ class SshBoard(Board):
 
     def __init__(self, env: str):
         self.name = Path(env).resolve().parent.name
+        # Programs for ARMv7 unless the file says others.
+        os.environ.setdefault("LG_PROGRAMS", shell_names("echo $build/programs/${PROGRAMS:-armhf}")[0])
         self.env = Environment(env)
         self.target = self.env.get_target("main")
 

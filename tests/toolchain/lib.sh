@@ -97,6 +97,13 @@ in_tree() {
 		[ -e "${CARGO_HOME:-$HOME/.cargo}/$f" ] &&
 			args+=(--ro-bind "${CARGO_HOME:-$HOME/.cargo}/$f" "$cache/cargo/$f")
 	done
+	# A real board's environment file, and the keys to reach it.
+	if [ -n "${SHMBUF_ENV:-}" ]; then
+		f=$(dirname "$(readlink -f "$SHMBUF_ENV")")
+		args+=(--ro-bind "$f" "$f")
+		[ -d "$HOME/.ssh" ] && args+=(--ro-bind "$HOME/.ssh" "$HOME/.ssh")
+		[ -S "${SSH_AUTH_SOCK:-}" ] && args+=(--ro-bind "$SSH_AUTH_SOCK" "$SSH_AUTH_SOCK")
+	fi
 	if [ -n "${KDIR:-}" ] && [ -d "${KDIR}" ]; then
 		args+=(--bind "$(readlink -f "$KDIR")" "$(readlink -f "$KDIR")")
 	fi

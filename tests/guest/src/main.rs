@@ -1,1 +1,98 @@
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The tests of shmbuf that run on a board, as root: one static program that
+//! loads and unloads the module itself and prints KTAP.
+
+mod demo;
+mod expect;
+mod hold;
+mod kmsg;
+mod ktap;
+mod machine;
+mod module;
+mod process;
+mod procfs;
+mod runner;
+mod stress;
+mod sys;
+mod tests;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{machine::Machine, module::Module};
+
+/// The tests of shmbuf that run on a board, as root.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct ModuleFile {
+    /// The module
+    #[arg(long, value_name = "FILE", default_value = "/lib/shmbuf.ko")]
+    module: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the names of the tests
+    List,
+    /// Run tests, and print KTAP
+    Run {
+        /// Only tests whose name contains one of these
+        filters: Vec<String>,
+        #[command(flatten)]
+        module: ModuleFile,
+    },
+    /// Show the pattern sample in every combination of kind and policy
+    Demo {
+        #[command(flatten)]
+        module: ModuleFile,
+        #[command(flatten)]
+        options: demo::Options,
+    },
+    /// Do opposite things to a loaded buffer at once
+    Stress(stress::Options),
+    /// Map a loaded buffer, say where, and stay, for a look from outside
+    Hold(hold::Options),
+}
+
+fn main() -> ExitCode {
+    process::report_panics();
+    match run(Options::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("shmbuf-test: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::List => {
+            for test in tests::all(&Machine::detect()?) {
+                println!("{}", test.name);
+            }
+            Ok(true)
+        }
+        Command::Run { filters, module } => {
+            let machine = Machine::detect()?;
+            let mut tests = tests::all(&machine);
+            let wanted = |name: &str| filters.iter().any(|f| name.contains(f.as_str()));
+            tests.retain(|test| filters.is_empty() || wanted(&test.name));
+            anyhow::ensure!(!tests.is_empty(), "no test has such a name: see list");
+            Ok(runner::run(&tests, &machine, &Module::new(module.module)))
+        }
+        Command::Demo { module, options } => {
+            demo::run(&options, &Machine::detect()?, &Module::new(module.module))
+        }
+        Command::Stress(options) => stress::run(&options),
+        Command::Hold(options) => hold::run(&options),
+    }
+}

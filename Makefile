@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+# "make help" lists what there is. Kbuild is the module's own makefile.
+
+##@ Try it and test it (needs git, make, a Debian or Ubuntu host, 10 GB)
+
+BOARD ?= vexpress-a9
+T := tests/toolchain
+BOARDS = $(sort $(patsubst tests/boards/%/kernel.config,%,$(wildcard tests/boards/*/kernel.config)))
+
+# The first target that is not special is what plain "make" does.
+.PHONY: all
+all: modules
+
+.PHONY: help
+help: ## this list
+	@awk -f $(T)/help.awk $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: ## boot BOARD, load the module, run the pattern sample in every combination
+	@$(T)/setup $(BOARD)
+	@$(T)/in-tree python tests/host/demo.py $(BOARD)
+
+# Quick things first. TESTS="path -k word" runs some of them.
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py build.py boards.py lowmem.py audit.py)
+PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
+
+.PHONY: test
+test: ## everything: lints, KUnit, the guest's tests on all boards, the page-table audit
+	@$(T)/setup $(BOARDS)
+	@$(PYTEST) $(TESTS)
+
+.PHONY: shell
+shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)
+	@$(T)/setup $(BOARD)
+	@$(T)/in-tree python tests/host/shell.py $(BOARD)
+
+.PHONY: test-board
+test-board: ## the guest's tests on a real board: ENV=labgrid.yaml [PROGRAMS=armhf|armel]
+	@test -e "$(ENV)" || { echo "shmbuf: make test-board ENV=<labgrid environment file>, see tests/boards/ssh/labgrid.yaml." >&2; exit 1; }
+	@$(T)/setup-python
+	@$(T)/build-programs $(or $(PROGRAMS),armhf)
+	@SHMBUF_ENV="$(ENV)" $(PYTEST) --env "$(ENV)" tests/host/test_boards.py
+
+.PHONY: setup
+setup: ## only the set-up that demo and test do by themselves, for BOARD
+	@$(T)/setup $(BOARD)
+
+##@ The module (KDIR=<built kernel tree> ARCH=... LLVM=...; without KDIR: for BOARD, in the tree)
+
+.PHONY: modules modules_install clean clippy fmt rust-analyzer
+ifdef KDIR
+# A kernel of the user's, with the host's own tools.
+KBUILD = +$(MAKE) -C $(KDIR) M=$(CURDIR)
+CHECK = @$(T)/check-kdir "$(KDIR)"
+RUN =
+
+modules: ## build shmbuf.ko
+	$(CHECK)
+	$(KBUILD) modules
+
+modules_install: ## install it (INSTALL_MOD_PATH=... as for any module)
+	$(CHECK)
+	$(KBUILD) modules_install
+
+clean: ## remove what the build made
+	$(KBUILD) clean
+
+clippy: ## build with clippy, warnings are errors
+	$(CHECK)
+	$(KBUILD) CLIPPY=1 W=e modules
+
+rust-analyzer: ## write rust-project.json for the editor
+	$(CHECK)
+	$(KBUILD) rust-analyzer
+else
+RUN = $(T)/in-tree
+
+modules:
+	@$(T)/setup-kernel $(BOARD)
+	$(T)/build-module $(BOARD)
+
+modules_install:
+	@test -n "$(INSTALL_MOD_PATH)" || { echo "shmbuf: without KDIR this installs for BOARD: say where with INSTALL_MOD_PATH=..." >&2; exit 1; }
+	@$(T)/setup-kernel $(BOARD)
+	$(T)/build-module $(BOARD) modules modules_install INSTALL_MOD_PATH="$(abspath $(INSTALL_MOD_PATH))"
+
+clean:
+	@. $(T)/lib.sh && rm -rf "$$build"
+
+clippy:
+	@$(T)/setup-kernel $(BOARD)
+	$(T)/build-module $(BOARD) --as clippy CLIPPY=1 W=e modules
+
+rust-analyzer:
+	@$(T)/setup-kernel $(BOARD)
+	$(T)/rust-project $(BOARD)
+endif
+
+fmt: ## format all Rust and Python
+ifndef KDIR
+	@$(T)/setup-python
+	$(RUN) python -m ruff format tests/host
+endif
+	$(RUN) rustfmt $(shell find src -name '*.rs')
+	$(RUN) cargo fmt --all --manifest-path samples/Cargo.toml
+
+##@ The cache (~/.cache/shmbuf, or SHMBUF_CACHE)
+
+.PHONY: distclean
+distclean: ## remove all of it: the toolchain tree, the kernels, what was built
+	@. $(T)/lib.sh && as_root rm -rf --one-file-system "$$cache"

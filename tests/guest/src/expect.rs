@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which kind has which policy on which machine, and what the driver calls it:
+//! the table of the design, written down a second time, so that the driver's
+//! own can be wrong.
+
+use shmbuf::{Kind, Policies, Policy};
+
+use crate::machine::{Arch, Machine};
+
+/// What is expected of a combination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// It works, and this is the memory type.
+    Works(&'static str),
+    /// It is refused with EOPNOTSUPP.
+    Refused,
+    /// It depends on something that we do not know of this machine.
+    Unknown,
+}
+
+use Expect::{Refused, Unknown, Works};
+
+impl Machine {
+    /// What is expected of a combination of kind and policy, given the module
+    /// parameter `accept_alias`.
+    pub fn expect(&self, kind: Kind, policy: Policy, accept_alias: bool) -> Expect {
+        match self.arch {
+            Arch::Armv5 => armv5(kind, policy),
+            Arch::Armv7 {
+                highmem,
+                smp,
+                writethrough,
+            } => armv7(kind, policy, highmem || accept_alias, smp, writethrough),
+            Arch::Snooping => snooping(kind, policy),
+        }
+    }
+
+    /// The policies that a kind can have.
+    pub fn policies(&self, kind: Kind, accept_alias: bool) -> Policies {
+        let works = |p: &Policy| matches!(self.expect(kind, *p, accept_alias), Works(_));
+        Policy::ALL.iter().copied().filter(works).collect()
+    }
+
+    /// Whether the policies of a kind are all known.
+    pub fn knows(&self, kind: Kind) -> bool {
+        let unknown = |p: &Policy| self.expect(kind, *p, false) == Unknown;
+        !Policy::ALL.iter().any(unknown)
+    }
+}
+
+fn armv5(kind: Kind, policy: Policy) -> Expect {
+    match (kind, policy) {
+        (Kind::Coherent, Policy::WriteBack | Policy::WriteThrough) => Refused,
+        (Kind::Streaming, policy) if policy != Policy::WriteBack => Refused,
+        (_, Policy::WriteBack) => Works("cached, write-back (C=1 B=1)"),
+        (_, Policy::WriteThrough) => Works("cached, write-through (C=1 B=0)"),
+        (_, Policy::WriteCombine) => Works("bufferable (C=0 B=1)"),
+        (_, Policy::NonCached) => Works("uncached (C=0 B=0)"),
+    }
+}
+
+/// `unaliased`: there is memory without a cacheable alias, or the
+/// administrator accepts the alias.
+fn armv7(
+    kind: Kind,
+    policy: Policy,
+    unaliased: bool,
+    smp: bool,
+    writethrough: Option<bool>,
+) -> Expect {
+    match (kind, policy) {
+        (Kind::Pages | Kind::Streaming, Policy::WriteBack) if smp => {
+            Works("Normal, write-back write-allocate")
+        }
+        (Kind::Pages | Kind::Streaming, Policy::WriteBack) => Works("Normal, write-back"),
+        (Kind::Streaming, _) => Refused,
+
+        (Kind::Coherent, Policy::WriteCombine) => Works("Normal, non-cacheable"),
+        (Kind::Coherent, _) => Refused,
+
+        (Kind::Pages, Policy::WriteThrough) => match writethrough {
+            Some(true) if unaliased => Works("Normal, write-through"),
+            Some(false) => Refused,
+            _ => Unknown,
+        },
+        (Kind::Pages, _) if !unaliased => Refused,
+        (Kind::Pages, Policy::WriteCombine) => Works("Normal, non-cacheable"),
+        (Kind::Pages, Policy::NonCached) => Works("Strongly-ordered"),
+    }
+}
+
+fn snooping(kind: Kind, policy: Policy) -> Expect {
+    match (kind, policy) {
+        (Kind::Pages, Policy::WriteThrough | Policy::WriteCombine | Policy::NonCached) => Refused,
+        (Kind::Streaming, policy) if policy != Policy::WriteBack => Refused,
+        _ => Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn armv7(highmem: bool) -> Machine {
+        let arch = Arch::Armv7 {
+            highmem,
+            smp: true,
+            writethrough: Some(false),
+        };
+        Machine { arch }
+    }
+
+    fn names(machine: &Machine, kind: Kind, accept_alias: bool) -> String {
+        machine.policies(kind, accept_alias).to_string()
+    }
+
+    #[test]
+    fn armv5_pages_have_all_four() {
+        let machine = Machine { arch: Arch::Armv5 };
+        let all = "writeback writethrough writecombine noncached";
+        assert_eq!(names(&machine, Kind::Pages, false), all);
+        assert_eq!(
+            names(&machine, Kind::Coherent, false),
+            "writecombine noncached"
+        );
+        assert_eq!(names(&machine, Kind::Streaming, false), "writeback");
+    }
+
+    #[test]
+    fn armv7_needs_highmem_or_consent() {
+        let both = "writeback writecombine noncached";
+        assert_eq!(names(&armv7(true), Kind::Pages, false), both);
+        assert_eq!(names(&armv7(false), Kind::Pages, false), "writeback");
+        assert_eq!(names(&armv7(false), Kind::Pages, true), both);
+        assert_eq!(names(&armv7(true), Kind::Coherent, false), "writecombine");
+        assert_eq!(names(&armv7(true), Kind::Streaming, false), "writeback");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_claimed() {
+        assert!(armv7(true).knows(Kind::Pages));
+        let arch = Arch::Armv7 {
+            highmem: true,
+            smp: false,
+            writethrough: None,
+        };
+        let other = Machine { arch };
+        assert!(!other.knows(Kind::Pages) && other.knows(Kind::Streaming));
+    }
+}

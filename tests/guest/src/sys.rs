@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! System calls as they are, for what no safe interface would let through:
+//! bad pointers, bad numbers, pieces of mappings.
+
+use std::{
+    ffi::{c_int, c_long, c_void},
+    fmt::Debug,
+    io,
+    os::fd::{AsFd, AsRawFd},
+    ptr::NonNull,
+};
+
+use nix::{errno::Errno, libc};
+
+/// The size of a page in bytes.
+pub fn page() -> usize {
+    // SAFETY: no memory is involved.
+    let size: c_long = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    size as usize
+}
+
+fn result(value: isize) -> Result<usize, Errno> {
+    usize::try_from(value).map_err(|_| Errno::last())
+}
+
+/// ioctl(2) with any number and any argument.
+///
+/// # Safety
+///
+/// What the argument points to is as large as the call reads and writes, or is
+/// no memory of this process.
+pub unsafe fn ioctl(fd: impl AsFd, number: u32, argument: *mut c_void) -> Result<(), Errno> {
+    // SAFETY: as above.
+    let value = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), number as _, argument) };
+    Errno::result(value).map(drop)
+}
+
+/// An ioctl's number with another argument size in it.
+pub fn resized(number: u32, size: usize) -> u32 {
+    const SHIFT: u32 = 16;
+    const MASK: u32 = 0x3fff << SHIFT;
+    number & !MASK | (size as u32) << SHIFT
+}
+
+/// pread(2) to any address.
+///
+/// # Safety
+///
+/// No memory at the address has a Rust reference to it, or there is none.
+pub unsafe fn pread(fd: impl AsFd, to: *mut u8, length: usize, at: i64) -> Result<usize, Errno> {
+    // SAFETY: as above.
+    result(unsafe { libc::pread64(fd.as_fd().as_raw_fd(), to.cast(), length, at) })
+}
+
+/// pwrite(2) from any address.
+pub fn pwrite(fd: impl AsFd, from: *const u8, length: usize, at: i64) -> Result<usize, Errno> {
+    // SAFETY: the kernel only reads, and checks the address.
+    result(unsafe { libc::pwrite64(fd.as_fd().as_raw_fd(), from.cast(), length, at) })
+}
+
+/// lseek(2) with any `whence`.
+pub fn lseek(fd: impl AsFd, offset: i64, whence: c_int) -> Result<u64, Errno> {
+    // SAFETY: no memory is involved.
+    let value = unsafe { libc::lseek64(fd.as_fd().as_raw_fd(), offset, whence) };
+    u64::try_from(value).map_err(|_| Errno::last())
+}
+
+/// A range of addresses that was mapped, and is unmapped when dropped. Parts
+/// of it may have been unmapped already.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Region {
+    /// mmap(2) with any protection, flags and offset.
+    pub fn map(
+        fd: impl AsFd,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        offset: i64,
+    ) -> Result<Self, Errno> {
+        Self::mmap(length, protection, flags, fd.as_fd().as_raw_fd(), offset)
+    }
+
+    /// Private memory of this process.
+    pub fn anonymous(length: usize) -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        Self::mmap(length, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0).expect("memory")
+    }
+
+    /// Memory that forked children share with this process.
+    pub fn shared(length: usize) -> Self {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        Self::mmap(length, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0).expect("memory")
+    }
+
+    fn mmap(
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        fd: c_int,
+        offset: i64,
+    ) -> Result<Self, Errno> {
+        assert_eq!(flags & libc::MAP_FIXED, 0, "that could hit memory in use");
+        let null = std::ptr::null_mut();
+        // SAFETY: without MAP_FIXED no memory that is in use changes.
+        let start = unsafe { libc::mmap64(null, length, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero");
+        Ok(Self { start, length })
+    }
+
+    /// The first address.
+    pub fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// An address inside.
+    pub fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset <= self.length);
+        // SAFETY: just checked.
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Reads one aligned word.
+    pub fn read(&self, offset: usize) -> u32 {
+        assert!(offset % 4 == 0 && offset + 4 <= self.length);
+        // SAFETY: inside and aligned; the callers know what is mapped.
+        unsafe { self.at(offset).cast::<u32>().read_volatile() }
+    }
+
+    /// Writes one aligned word.
+    pub fn write(&self, offset: usize, value: u32) {
+        assert!(offset % 4 == 0 && offset + 4 <= self.length);
+        // SAFETY: inside and aligned; the callers know what is mapped.
+        unsafe { self.at(offset).cast::<u32>().write_volatile(value) }
+    }
+
+    /// munmap(2) of a part.
+    pub fn unmap(&self, offset: usize, length: usize) -> Result<(), Errno> {
+        assert!(offset + length <= self.length);
+        // SAFETY: it is ours, and nothing has a reference to it.
+        Errno::result(unsafe { libc::munmap(self.at(offset).cast(), length) }).map(drop)
+    }
+
+    /// mprotect(2) of the whole.
+    pub fn protect(&self, protection: c_int) -> Result<(), Errno> {
+        protect(self.start(), self.length, protection)
+    }
+
+    /// madvise(2) of the whole.
+    pub fn advise(&self, advice: c_int) -> Result<(), Errno> {
+        // SAFETY: it is ours, and nothing has a reference to it.
+        let value = unsafe { libc::madvise(self.start().cast(), self.length, advice) };
+        Errno::result(value).map(drop)
+    }
+
+    /// mremap(2); the region is what comes out of it.
+    pub fn remap(
+        &mut self,
+        old_length: usize,
+        new_length: usize,
+        flags: c_int,
+    ) -> Result<(), Errno> {
+        assert_eq!(flags & libc::MREMAP_FIXED, 0, "see move_over()");
+        // SAFETY: it is ours, and nothing has a reference to it.
+        let start =
+            unsafe { libc::mremap(self.start().cast(), old_length, new_length, flags) };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        self.start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero");
+        self.length = new_length;
+        Ok(())
+    }
+
+    /// mremap(2) to the place of another region, which goes.
+    pub fn move_over(&mut self, other: Region) -> Result<(), Errno> {
+        assert_eq!(self.length, other.length);
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        let to = other.start();
+        // SAFETY: both are ours, and nothing has a reference to them.
+        let start = unsafe {
+            libc::mremap(self.start().cast(), self.length, self.length, flags, to)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        self.start = other.start;
+        std::mem::forget(other);
+        Ok(())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and nothing has a reference to it.
+        let _ = unsafe { libc::munmap(self.start().cast(), self.length) };
+    }
+}
+
+/// mprotect(2) of any addresses.
+pub fn protect(start: *mut u8, length: usize, protection: c_int) -> Result<(), Errno> {
+    // SAFETY: the tests hold no references into mappings.
+    Errno::result(unsafe { libc::mprotect(start.cast(), length, protection) }).map(drop)
+}
+
+/// Page faults of this process so far.
+pub fn faults() -> i64 {
+    use nix::sys::resource::{getrusage, UsageWho};
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("getrusage");
+    i64::from(usage.minor_page_faults()) + i64::from(usage.major_page_faults())
+}
+
+/// Errors that have an errno.
+pub trait HasErrno: Debug {
+    /// The errno.
+    fn errno(&self) -> Option<Errno>;
+}
+
+impl HasErrno for Errno {
+    fn errno(&self) -> Option<Errno> {
+        Some(*self)
+    }
+}
+
+impl HasErrno for shmbuf::Error {
+    fn errno(&self) -> Option<Errno> {
+        self.errno()
+    }
+}
+
+impl HasErrno for io::Error {
+    fn errno(&self) -> Option<Errno> {
+        self.raw_os_error().map(Errno::from_raw)
+    }
+}
+
+/// Asserts that a call was refused with an errno.
+#[track_caller]
+pub fn refused<T: Debug, E: HasErrno>(result: Result<T, E>, errno: Errno) {
+    match result {
+        Err(error) if error.errno() == Some(errno) => {}
+        other => panic!("expected {errno:?}, got {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shmbuf::abi;
+
+    #[test]
+    fn resizing_changes_nothing_else() {
+        let size = size_of::<abi::shmbuf_info>();
+        assert_eq!(resized(abi::SHMBUF_IOC_INFO, size), abi::SHMBUF_IOC_INFO);
+        let other = resized(abi::SHMBUF_IOC_INFO, size + 8);
+        assert_eq!(other - abi::SHMBUF_IOC_INFO, 8 << 16);
+    }
+
+    #[test]
+    fn regions_can_be_cut_and_moved() {
+        let mut region = Region::anonymous(4 * page());
+        region.write(page(), 7);
+        region.unmap(0, page()).unwrap();
+        let mut other = Region::anonymous(page());
+        other.write(0, 9);
+        other.move_over(Region::anonymous(page())).unwrap();
+        assert_eq!((region.read(page()), other.read(0)), (7, 9));
+        region = Region::anonymous(2 * page());
+        region.remap(2 * page(), page(), 0).unwrap();
+        assert_eq!(region.len(), page());
+    }
+
+    #[test]
+    #[should_panic(expected = "expected EBUSY, got Err(EINVAL)")]
+    fn another_errno_is_not_the_one() {
+        refused(Err::<(), _>(Errno::EINVAL), Errno::EBUSY);
+    }
+}

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Compares what a board's page tables say with what the driver promised.
+
+The tables are read from outside, with the machine stopped, while a program on
+the board holds a mapping of the buffer.
+"""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pagetable
+from board import BoardError, QemuBoard
+from gdbstub import Stub
+from pagetable import (
+    DEVICE,
+    NON_CACHEABLE,
+    NORMAL,
+    STRONGLY_ORDERED,
+    WRITE_BACK,
+    WRITE_BACK_ALLOCATE,
+    WRITE_THROUGH,
+    CacheBits,
+    Cpu,
+    MemoryType,
+    Table,
+)
+
+PAGE = 0x1000
+#: Where the kernel's half begins (CONFIG_VMSPLIT_3G).
+PAGE_OFFSET = 0xC0000000
+#: Modules live just below it.
+KERNEL_START = PAGE_OFFSET - 0x01000000
+
+POLICIES = ("writeback", "writethrough", "writecombine", "noncached")
+STEPS = ("plain", "mprotect", "fork", "mremap")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the audit has to know of a board's processor."""
+
+    armv7: bool
+    #: what each policy means; one that is missing cannot be had
+    meaning: dict[str, MemoryType | CacheBits]
+    #: the policies of each kind, the default one first
+    kinds: dict[str, tuple[str, ...]]
+
+
+#: Cortex-A9 MPCore under Linux: RAM is shareable, and cached memory allocates
+#: on writes, since the coherency of the cores needs it. Write-through is not
+#: implemented by the core (TRM 7.1).
+VEXPRESS = Machine(
+    armv7=True,
+    meaning={
+        "writeback": MemoryType(NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=True),
+        "writecombine": MemoryType(NORMAL, NON_CACHEABLE, NON_CACHEABLE, shareable=True),
+        "noncached": MemoryType(STRONGLY_ORDERED, shareable=True),
+    },
+    kinds={
+        "pages": ("writeback", "writecombine", "noncached"),
+        "coherent": ("writecombine",),
+        "streaming": ("writeback",),
+    },
+)
+
+#: ARM926EJ-S: C and B (ARM DDI 0198, table 4-1), no TEX.
+VERSATILE = Machine(
+    armv7=False,
+    meaning={
+        "writeback": CacheBits(1, 1),
+        "writethrough": CacheBits(1, 0),
+        "writecombine": CacheBits(0, 1),
+        "noncached": CacheBits(0, 0),
+    },
+    kinds={
+        "pages": ("writeback", "writethrough", "writecombine", "noncached"),
+        "coherent": ("noncached", "writecombine"),
+        "streaming": ("writeback",),
+    },
+)
+
+MACHINES = {"vexpress-a9": VEXPRESS, "versatilepb": VERSATILE}
+
+#: What shmbuf_info.memory_type may say, and what that is.
+WORDS = {
+    "cached, write-back (C=1 B=1)": CacheBits(1, 1),
+    "cached, write-through (C=1 B=0)": CacheBits(1, 0),
+    "bufferable (C=0 B=1)": CacheBits(0, 1),
+    "uncached (C=0 B=0)": CacheBits(0, 0),
+    "Normal, write-back write-allocate": MemoryType(
+        NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=True
+    ),
+    "Normal, write-back": MemoryType(NORMAL, WRITE_BACK, WRITE_BACK, shareable=True),
+    "Normal, write-through": MemoryType(NORMAL, WRITE_THROUGH, WRITE_THROUGH, shareable=True),
+    "Normal, non-cacheable": MemoryType(NORMAL, NON_CACHEABLE, NON_CACHEABLE, shareable=True),
+    "Strongly-ordered": MemoryType(STRONGLY_ORDERED, shareable=True),
+    "Device": MemoryType(DEVICE, shareable=True),
+}
+
+#: shmbuf_info.flags
+ALIASED = 1 << 2
+
+
+class Found(AssertionError):
+    """The tables do not say what they should."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A range of virtual addresses that should show a part of the buffer."""
+
+    name: str
+    virtual: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """What `shmbuf-test hold` says of the mapping that it holds."""
+
+    user: View
+    nonce_va: int
+    nonce: bytes
+    phys: int
+    size: int
+    kind: str
+    policy: str
+    memory_type: str
+    flags: int
+
+    @classmethod
+    def parse(cls, line: str) -> "Held":
+        said = json.loads(line)
+        info = said["info"]
+        return cls(
+            user=View("user mapping", said["va"], said["offset"], said["length"]),
+            nonce_va=said["nonce_va"],
+            nonce=said["nonce"].to_bytes(8, "little"),
+            phys=info["phys_addr"],
+            size=info["size"],
+            kind=info["kind"],
+            policy=info["policy"],
+            memory_type=info["memory_type"],
+            flags=info["flags"],
+        )
+
+
+def kernel_view(debugfs: str) -> View | None:
+    """The kernel's view as the driver's debugfs file gives it."""
+    match = re.search(
+        r"^kernel view: (linear|vmap|dma) 0x([0-9a-f]+)(?: offset (\d+))? length (\d+)$",
+        debugfs,
+        re.M,
+    )
+    if not match:
+        return None
+    kind, virtual, offset, length = match.groups()
+    return View(f"kernel view ({kind})", int(virtual, 16), int(offset or 0), int(length))
+
+
+class Memory:
+    """Physical memory in pieces that are read once a stop."""
+
+    _block = 0x400
+
+    def __init__(self, stub: Stub):
+        self._stub = stub
+        self._blocks: dict[int, bytes] = {}
+
+    def read(self, address: int, length: int) -> bytes:
+        if length > self._block:
+            return self._stub.read(address, length)
+        start = address & -self._block
+        if start not in self._blocks:
+            self._blocks[start] = self._stub.read(start, self._block)
+        data = self._blocks[start][address - start :][:length]
+        return data if len(data) == length else self._stub.read(address, length)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The two tables that count, of a machine that is stopped."""
+
+    user: Table
+    kernel: Table
+
+
+def registers(stub: Stub, cpu: str, armv7: bool) -> tuple[Cpu, int, int]:
+    """What a CPU translates with. A board that runs Secure has copies, "_S"."""
+
+    def get(*names: str) -> int:
+        return stub.register(cpu, *(f"{name}_S" for name in names), *names)
+
+    what = Cpu(
+        armv7=armv7,
+        sctlr=get("SCTLR_EL1", "SCTLR"),
+        prrr=get("MAIR0", "PRRR") if armv7 else 0,
+        nmrr=get("MAIR1", "NMRR") if armv7 else 0,
+        ttbcr=get("TTBCR") if armv7 else 0,
+    )
+    if not what.sctlr & 1:
+        raise Found("the MMU is off")
+    ttbr1 = get("TTBR1_EL1", "TTBR1") if armv7 else 0
+    return what, get("TTBR0_EL1", "TTBR0"), ttbr1
+
+
+def symbol(system_map: Path, name: str) -> int:
+    match = re.search(rf"^([0-9a-f]+) \w {re.escape(name)}$", system_map.read_text(), re.M)
+    if not match:
+        raise Found(f"{system_map} has no {name}")
+    return int(match[1], 16)
+
+
+def ram_base(iomem: list[str]) -> int:
+    """The physical address of the first byte of RAM, from /proc/iomem."""
+    for line in iomem:
+        if match := re.match(r"([0-9a-f]+)-[0-9a-f]+ : System RAM", line):
+            return int(match[1], 16)
+    raise Found("/proc/iomem shows no System RAM")
+
+
+def find_user_table(stub: Stub, memory: Memory, armv7: bool, held: Held) -> Table | None:
+    """The table of the program that holds the buffer, if a CPU runs it now."""
+    for cpu in stub.cpus:
+        what, ttbr0, ttbr1 = registers(stub, cpu, armv7)
+        base = pagetable.select(what, held.nonce_va, ttbr0, ttbr1)
+        table = Table(what, base, memory.read)
+        mapping = table.walk(held.nonce_va)
+        if mapping:
+            physical = mapping.physical + held.nonce_va - mapping.virtual
+            if stub.read(physical, len(held.nonce)) == held.nonce:
+                return table
+    return None
+
+
+def check_view(table: Table, view: View, held: Held, meaning: MemoryType | CacheBits) -> int:
+    """Every page of a view: the right memory, of the right type. Returns how many."""
+    for offset in range(0, view.length, PAGE):
+        virtual = view.virtual + offset
+        mapping = table.walk(virtual)
+        where = f"{view.name}, {virtual:#010x}"
+        if mapping is None:
+            raise Found(f"{where}: not mapped")
+        physical = mapping.physical + virtual - mapping.virtual
+        wanted = held.phys + view.offset + offset
+        if physical != wanted:
+            raise Found(f"{where}: maps {physical:#010x}, not {wanted:#010x}")
+        if mapping.type != meaning:
+            raise Found(
+                f"{where}: is {_long(mapping.type)}, but {held.policy} means {_long(meaning)}"
+            )
+    return view.length // PAGE
+
+
+def check_user(table: Table, held: Held, writable: bool) -> None:
+    """A program may reach its mapping, and never execute it (ARMv5 cannot say)."""
+    for virtual in range(held.user.virtual, held.user.virtual + held.user.length, PAGE):
+        mapping = table.walk(virtual)
+        if not mapping.user_read:
+            raise Found(f"user mapping, {virtual:#010x}: the program cannot read it")
+        if mapping.user_write and not writable:
+            raise Found(f"user mapping, {virtual:#010x}: writable after mprotect took that away")
+        if table.cpu.armv7 and not mapping.execute_never:
+            raise Found(f"user mapping, {virtual:#010x}: executable")
+
+
+def aliases(table: Table, held: Held, start: int, end: int, known: list[View]) -> list[str]:
+    """Mappings of the buffer between two addresses, of another type than it has or cached."""
+    wrong = []
+    for mapping in table.mappings(start, end):
+        if mapping.physical + mapping.size <= held.phys:
+            continue
+        if mapping.physical >= held.phys + held.size:
+            continue
+        if any(v.virtual <= mapping.virtual < v.virtual + v.length for v in known):
+            continue
+        wrong.append((mapping.virtual, mapping.type))
+    return wrong
+
+
+def _long(what: MemoryType | CacheBits) -> str:
+    if isinstance(what, MemoryType):
+        return f"{what}{'' if what.shareable else ', not shareable'}"
+    return str(what)
+
+
+def check(board: QemuBoard, held: Held, debugfs: str, read_only: bool = False) -> str:
+    """All of it, for a buffer that is held now. Returns what was seen, for the log."""
+    machine = MACHINES[board.name]
+    meaning = machine.meaning[held.policy]
+
+    # What the driver says of itself.
+    if WORDS.get(held.memory_type) != meaning:
+        raise Found(f"INFO says {held.memory_type!r}, but {held.policy} means {_long(meaning)}")
+    for words in (f"policy: {held.policy}", f"memory type: {held.memory_type}"):
+        if words not in debugfs.splitlines():
+            raise Found(f"debugfs does not say {words!r}:\n{debugfs}")
+    in_kernel = kernel_view(debugfs)
+    if in_kernel is None:
+        raise Found(f"debugfs gives no kernel view:\n{debugfs}")
+    if held.phys == 0:
+        raise Found("INFO gives no physical address")
+
+    swapper = symbol(board.symbols(), "swapper_pg_dir")
+    base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
+
+    # A CPU may be in the kernel, or in another program: try again.
+    deadline = time.monotonic() + 30
+    while True:
+        with Stub(board.gdb_socket) as stub:
+            memory = Memory(stub)
+            user = find_user_table(stub, memory, machine.armv7, held)
+            if user:
+                kernel = Table(user.cpu, base, memory.read)
+                return _compare(machine, held, meaning, user, kernel, in_kernel, read_only)
+        if time.monotonic() > deadline:
+            raise BoardError("no CPU ran the program that holds the buffer")
+        time.sleep(0.05)
+
+
+def _compare(machine, held, meaning, user, kernel, in_kernel, read_only) -> str:
+    pages = check_view(user, held.user, held, meaning)
+    check_user(user, held, writable=not read_only)
+    kernel_pages = check_view(kernel, in_kernel, held, meaning)
+
+    others = aliases(user, held, 0, KERNEL_START, [held.user])
+    different = [
+        f"user alias at {virtual:#010x} is {_long(what)}"
+        for virtual, what in others
+        if what != meaning
+    ]
+    # ARMv5's cache is filled by accesses alone, so an alias that nobody uses
+    # holds nothing. From ARMv7 on a cached alias may be filled at any time.
+    kernel_others = aliases(kernel, held, KERNEL_START, 1 << 32, [in_kernel])
+    if machine.armv7:
+        bad = [(v, w) for v, w in kernel_others if w != meaning]
+        accepted = bool(held.flags & ALIASED)
+        if bad and not accepted:
+            different += [
+                f"kernel alias at {v:#010x} is {_long(w)}" for v, w in bad[:4]
+            ]
+        if accepted and not bad:
+            different.append("INFO says ALIASED, but no alias of another type exists")
+    if different:
+        raise Found(f"beside {_long(meaning)}:\n" + "\n".join(different))
+    return (
+        f"{pages} user pages and {kernel_pages} pages of the {in_kernel.name} at "
+        f"{held.phys:#010x} are {_long(meaning)}; {len(kernel_others)} other kernel mappings"
+    )

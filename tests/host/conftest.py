@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boards for the tests, and a last line that counts everything."""
+
+import pytest
+from _pytest.subtests import SubtestReport
+
+import board as boards
+
+
+def pytest_addoption(parser):
+    parser.addoption("--board", action="append", help="an emulated board; may be repeated")
+    parser.addoption("--env", help="labgrid environment file of a real board, over SSH")
+
+
+def pytest_generate_tests(metafunc):
+    """Tests that want a board run on each that was asked for, an env. file's first."""
+    if "machine" in metafunc.fixturenames:
+        if env := metafunc.config.getoption("env"):
+            metafunc.parametrize("machine", [env], indirect=True, scope="module", ids=["board"])
+            return
+        names = metafunc.config.getoption("board") or boards.names()
+        metafunc.parametrize("machine", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def machine(request):
+    """A freshly booted board, whose kernel must have nothing to complain about."""
+    if request.config.getoption("env"):
+        made = boards.SshBoard(request.param)
+    else:
+        made = boards.QemuBoard(request.param, memory=getattr(request.module, "MEMORY", None))
+    with made as it:
+        yield it
+        reports = it.reports()
+        if reports:
+            text = "\n\n".join(map(str, reports))
+            pytest.fail(f"{it.name}: {len(reports)} kernel reports\n{text}", pytrace=False)
+
+
+class Count:
+    """Counts tests and the KTAP cases in them; prints the line that ends a run."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def pytest_runtest_logreport(self, report):
+        # A test that did nothing but hold subtests is not counted beside them.
+        if isinstance(report, SubtestReport) or report.when == "call":
+            if report.failed:
+                self.failed += 1
+            elif report.passed:
+                self.passed += 1
+            else:
+                self.skipped += 1
+        elif report.failed:
+            self.failed += 1
+        elif report.skipped:
+            self.skipped += 1
+
+    def pytest_collectreport(self, report):
+        self.failed += report.failed
+
+    def pytest_unconfigure(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        print(f"{self.passed} passed, {self.failed} failed{skipped}", flush=True)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Count(), "shmbuf-count")

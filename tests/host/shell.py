@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+"""shell.py BOARD: boot the board with its console on this terminal."""
+
+import os
+import sys
+
+from board import environment
+
+
+def main(name: str) -> None:
+    qemu = environment(name).get_target("main").get_driver("QEMUDriver", activate=False)
+    # Here the kernel and the shell share the one terminal.
+    qemu.boot_args = qemu.boot_args.replace("tty=ttyAMA1", "tty=ttyAMA0")
+    print(
+        f"==> {name}: insmod {'/lib/modules/shmbuf.ko'}, then shmbuf-pattern or shmbuf-test;"
+        " Ctrl-A X leaves",
+        flush=True,
+    )
+    command = [*qemu.get_qemu_base_args(), "-serial", "mon:stdio"]
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What tests of the checkout itself need: its files, and commands that must succeed."""
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def shell_names(script: str, *args: str) -> list[str]:
+    """What a piece of shell prints that knows the names of the set-up's lib.sh."""
+    command = f". {TOP}/tests/toolchain/lib.sh; {script}"
+    return subprocess.run(
+        ["bash", "-c", command, "sh", *args], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+
+
+def build_folder() -> Path:
+    return Path(shell_names('echo "$build"')[0])
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The checkout's files, those too that are not committed yet."""
+    out = subprocess.run(
+        ["git", "-c", f"safe.directory={TOP}", "ls-files", "-co", "--exclude-standard", *patterns],
+        cwd=TOP,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [TOP / name for name in sorted(set(out.splitlines())) if (TOP / name).is_file()]
+
+
+def must(command: Iterable[str | Path], cwd: Path = TOP, **env: str) -> str:
+    """Run a command; fail with all that it said when it fails."""
+    command = [str(word) for word in command]
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if result.returncode:
+        pytest.fail(f"{' '.join(command)}\n{result.stdout}", pytrace=False)
+    return result.stdout
