@@ -160,7 +160,8 @@ impl fmt::Display for Refusal {
             }
             Self::Snooping => "caches snoop on this machine; use writeback",
             Self::Kernel => {
-                "this kernel gives another memory type for it (see cachepolicy= on its command line)"
+                "this kernel gives another memory type for it (see cachepolicy= on its command line \
+                 and CONFIG_CPU_DCACHE_WRITETHROUGH)"
             }
         })
     }

@@ -145,7 +145,9 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
 	case L_PTE_MT_WRITETHROUGH:
 		return SHMBUF_MT_WRITETHROUGH;
 	case L_PTE_MT_WRITEBACK:
-		return SHMBUF_MT_WRITEBACK;
+		/* The cores that this option is for ignore the type then. */
+		return IS_ENABLED(CONFIG_CPU_DCACHE_WRITETHROUGH) ? SHMBUF_MT_WRITETHROUGH :
+								    SHMBUF_MT_WRITEBACK;
 	case L_PTE_MT_WRITEALLOC:
 		return SHMBUF_MT_WRITEALLOC;
 	default:

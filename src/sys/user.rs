@@ -8,6 +8,7 @@
 //! (arch/arm/include/asm/mmu_context.h, cpu_switch_mm).
 
 use super::{
+    cpu,
     ffi,
     vma::{
         self,
@@ -61,6 +62,8 @@ impl CurrentMappings<'_> {
                 unsafe { ffi::shmbuf_flush_user_range(found.vma, start, start + part.len()) };
             }
         }
+        // flush_cache_range() of ARM926 and its like leaves the lines in the write buffer.
+        cpu::drain_write_buffer();
     }
 }
 

@@ -24,6 +24,7 @@ from pagetable import (
     WRITE_THROUGH,
     CacheBits,
     Cpu,
+    Mapping,
     MemoryType,
     Table,
 )
@@ -268,18 +269,18 @@ def check_user(table: Table, held: Held, writable: bool) -> None:
             raise Found(f"user mapping, {virtual:#010x}: executable")
 
 
-def aliases(table: Table, held: Held, start: int, end: int, known: list[View]) -> list[str]:
-    """Mappings of the buffer between two addresses, of another type than it has or cached."""
-    wrong = []
+def aliases(table: Table, held: Held, start: int, end: int, known: View) -> list[Mapping]:
+    """Mappings of the buffer between two addresses, beside the one that is known."""
+    found = []
     for mapping in table.mappings(start, end):
         if mapping.physical + mapping.size <= held.phys:
             continue
         if mapping.physical >= held.phys + held.size:
             continue
-        if any(v.virtual <= mapping.virtual < v.virtual + v.length for v in known):
-            continue
-        wrong.append((mapping.virtual, mapping.type))
-    return wrong
+        after = mapping.virtual >= known.virtual + known.length
+        if after or mapping.virtual + mapping.size <= known.virtual:
+            found.append(mapping)
+    return found
 
 
 def _long(what: MemoryType | CacheBits) -> str:
@@ -327,24 +328,21 @@ def _compare(machine, held, meaning, user, kernel, in_kernel, read_only) -> str:
     check_user(user, held, writable=not read_only)
     kernel_pages = check_view(kernel, in_kernel, held, meaning)
 
-    others = aliases(user, held, 0, KERNEL_START, [held.user])
     different = [
-        f"user alias at {virtual:#010x} is {_long(what)}"
-        for virtual, what in others
-        if what != meaning
+        f"user alias at {m.virtual:#010x} is {_long(m.type)}"
+        for m in aliases(user, held, 0, KERNEL_START, held.user)
+        if m.type != meaning
     ]
     # ARMv5's cache is filled by accesses alone, so an alias that nobody uses
     # holds nothing. From ARMv7 on a cached alias may be filled at any time.
-    kernel_others = aliases(kernel, held, KERNEL_START, 1 << 32, [in_kernel])
+    kernel_others = aliases(kernel, held, KERNEL_START, 1 << 32, in_kernel)
     if machine.armv7:
-        bad = [(v, w) for v, w in kernel_others if w != meaning]
-        accepted = bool(held.flags & ALIASED)
-        if bad and not accepted:
-            different += [
-                f"kernel alias at {v:#010x} is {_long(w)}" for v, w in bad[:4]
-            ]
-        if accepted and not bad:
-            different.append("INFO says ALIASED, but no alias of another type exists")
+        bad = [m for m in kernel_others if m.type != meaning]
+        if held.flags & ALIASED:
+            if not bad:
+                different.append("INFO says ALIASED, but no alias of another type exists")
+        else:
+            different += [f"kernel alias at {m.virtual:#010x} is {_long(m.type)}" for m in bad[:4]]
     if different:
         raise Found(f"beside {_long(meaning)}:\n" + "\n".join(different))
     return (

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import klog
 from labgrid import Environment
 from labgrid.util import gen_marker
 from pexpect import TIMEOUT
-
-import klog
 from tools import TOP, shell_names
 
 MODULE = "/lib/modules/shmbuf.ko"
@@ -168,7 +167,9 @@ class QemuBoard(Board):
                 self.status = int(status)
                 return
         except TIMEOUT as error:
-            self.dead = f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
+            self.dead = (
+                f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
+            )
             tail = "\n".join(self.kernel_log().splitlines()[-30:])
             raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from error
 
@@ -179,7 +180,9 @@ class SshBoard(Board):
     def __init__(self, env: str):
         self.name = Path(env).resolve().parent.name
         # Programs for ARMv7 unless the file says others.
-        os.environ.setdefault("LG_PROGRAMS", shell_names("echo $build/programs/${PROGRAMS:-armhf}")[0])
+        os.environ.setdefault(
+            "LG_PROGRAMS", shell_names("echo $build/programs/${PROGRAMS:-armhf}")[0]
+        )
         self.env = Environment(env)
         self.target = self.env.get_target("main")
 

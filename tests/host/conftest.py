@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boards for the tests, and a last line that counts everything."""
 
+import board as boards
 import pytest
 from _pytest.subtests import SubtestReport
-
-import board as boards
 
 
 def pytest_addoption(parser):

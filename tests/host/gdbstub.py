@@ -57,9 +57,9 @@ class Stub:
         self._socket.sendall(b"+")
         # "}" escapes, "*" repeats.
         body = re.sub(rb"}(.)", lambda m: bytes([m[1][0] ^ 0x20]), match[1], flags=re.S)
-        return re.sub(
-            rb"(.)\*(.)", lambda m: m[1] * (m[2][0] - 28), body, flags=re.S
-        ).decode("latin-1")
+        return re.sub(rb"(.)\*(.)", lambda m: m[1] * (m[2][0] - 28), body, flags=re.S).decode(
+            "latin-1"
+        )
 
     def ask(self, text: str) -> str:
         self._send(text)

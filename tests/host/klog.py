@@ -15,7 +15,8 @@ PATTERNS = {
     "lockdep": r"possible (circular|recursive) locking|inconsistent lock state"
     r"|Invalid wait context|lock held when returning to user space"
     r"|irq lock inversion|lock order|lock-order-inversion"
-    r"|bad unlock balance|held lock freed|suspicious RCU usage|INFO: trying to register non-static key"
+    r"|bad unlock balance|held lock freed|suspicious RCU usage"
+    r"|INFO: trying to register non-static key"
     r"|turning off the locking correctness validator|nested lock was not taken",
     "atomic sleep": r"sleeping function called from invalid context|scheduling while atomic"
     r"|preempt_count .* before|DEBUG_LOCKS_WARN",
@@ -25,10 +26,10 @@ PATTERNS = {
     r" detector initialized|Automatic memory scanning thread)",
     "pages": r"Bad page |BUG: Bad rss|page_owner.*(bad|corrupt)|page dumped because"
     r"|still mapped when deleted|pagealloc: |page allocation failure",
-    "slab": r"=+ *\n.*BUG |Object already free|Poison overwritten|Redzone|slab-out-of-bounds",
+    "slab": r"Object already free|Poison overwritten|Redzone|slab-out-of-bounds",
     "lists": r"list_(add|del) corruption|refcount_t: |ODEBUG: ",
-    "hang": r"blocked for more than|soft lockup|hard LOCKUP|rcu: INFO: |detected stalls|self-detected stall"
-    r"|hung_task",
+    "hang": r"blocked for more than|soft lockup|hard LOCKUP|hung_task"
+    r"|rcu: INFO: |detected stalls|self-detected stall",
     "sanitizer": r"UBSAN: |KASAN: |KCSAN: |KFENCE: ",
     "vmalloc": r"Trying to vfree|vmap allocation .* failed",
     "out of memory": r"Out of memory: |oom-kill:|invoked oom-killer",

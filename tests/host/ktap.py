@@ -112,6 +112,7 @@ def parse(lines: Iterable[str]) -> Iterator[Case]:
         raise Broken("nothing of it is KTAP" + tail(output))
     close(-1)
 
+
 def tail(output: list[str], most: int = 15) -> str:
     """The last lines of an output, for a message."""
     return "".join(f"\n    {line}" for line in output[-most:])

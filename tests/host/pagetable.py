@@ -165,9 +165,7 @@ class Table:
     def mappings(self, start: int, end: int) -> Iterator[Mapping]:
         """Every mapping between two addresses that are multiples of 1 MiB."""
         low, high = start >> 20, end >> 20
-        firsts = struct.unpack(
-            f"<{high - low}I", self.read(self.base + low * 4, (high - low) * 4)
-        )
+        firsts = struct.unpack(f"<{high - low}I", self.read(self.base + low * 4, (high - low) * 4))
         for index, first in enumerate(firsts, low):
             virtual = index << 20
             if first & 3 == 1:
@@ -220,9 +218,7 @@ class Table:
             virtual & -size,
             entry & 0xFFFFFFFF & -size,
             size,
-            self.cpu.memory_type(
-                entry >> 12 & 7, entry >> 3 & 1, entry >> 2 & 1, entry >> 16 & 1
-            ),
+            self.cpu.memory_type(entry >> 12 & 7, entry >> 3 & 1, entry >> 2 & 1, entry >> 16 & 1),
             read,
             write,
             bool(v7 and entry >> 4 & 1),

@@ -3,9 +3,8 @@
 
 from collections.abc import Iterable
 
-import pytest
-
 import ktap
+import pytest
 
 
 def each(subtests, lines: Iterable[str]) -> int:

@@ -4,7 +4,7 @@
 import os
 import sys
 
-from board import environment
+from board import MODULE, environment
 
 
 def main(name: str) -> None:
@@ -12,12 +12,11 @@ def main(name: str) -> None:
     # Here the kernel and the shell share the one terminal.
     qemu.boot_args = qemu.boot_args.replace("tty=ttyAMA1", "tty=ttyAMA0")
     print(
-        f"==> {name}: insmod {'/lib/modules/shmbuf.ko'}, then shmbuf-pattern or shmbuf-test;"
-        " Ctrl-A X leaves",
+        f"==> {name}: insmod {MODULE}, then shmbuf-pattern or shmbuf-test; Ctrl-A X leaves",
         flush=True,
     )
     command = [*qemu.get_qemu_base_args(), "-serial", "mon:stdio"]
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":

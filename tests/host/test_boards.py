@@ -3,9 +3,8 @@
 
 import re
 
-import pytest
-
 import board as boards
+import pytest
 import report
 
 #: Suites of the module itself; the kernel's own run at boot.
@@ -40,6 +39,6 @@ def test_guest(machine, subtests):
 
 
 def test_leaks(machine):
-    """kmemleak finds nothing after all of that."""
+    """Kmemleak finds nothing after all of that."""
     leaks = machine.leaks()
     assert not leaks, leaks

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tools import TOP, must, shell_names, tracked
 
 RUSTC = "rustc 1.2.3 (of the test)"

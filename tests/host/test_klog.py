@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The log scanner finds each kind of report, and nothing in a clean boot."""
 
-import pytest
-
 import klog
+import pytest
 
 #: As the kernel words them (the texts are ours), by the part that must be named.
 SPLATS = {
@@ -54,7 +53,8 @@ def test_clean_log():
 
 
 def test_one_report_a_splat():
-    splat = "[1.0] ---[ cut here ]---\n[1.0] WARNING: x\n[1.0] Call trace: \n[1.0] ---[ end trace 0 ]---\n"
+    words = ("---[ cut here ]---", "WARNING: x", "Call trace: ", "---[ end trace 0 ]---")
+    splat = "".join(f"[1.0] {line}\n" for line in words)
     found = klog.scan(CLEAN + splat + CLEAN + splat)
     assert [r.kind for r in found] == ["WARN", "WARN"]
     assert found[0].line == len(CLEAN.splitlines()) + 2

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The KTAP reader."""
 
-import pytest
-
 import ktap
+import pytest
 
 
 def results(text: str) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 """vexpress-a9 without highmem: non-cached pages are refused there."""
 
 import pytest
-
 import report
 
 MEMORY = "512M"

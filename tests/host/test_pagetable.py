@@ -4,7 +4,6 @@
 import struct
 
 import pytest
-
 from pagetable import (
     DEVICE,
     NON_CACHEABLE,
@@ -139,7 +138,15 @@ def test_reserved(tex, c, b):
 
 @pytest.mark.parametrize(
     ("apx", "ap", "read", "write"),
-    [(0, 0, 0, 0), (0, 1, 0, 0), (0, 2, 1, 0), (0, 3, 1, 1), (1, 1, 0, 0), (1, 2, 1, 0), (1, 3, 1, 0)],
+    [
+        (0, 0, 0, 0),
+        (0, 1, 0, 0),
+        (0, 2, 1, 0),
+        (0, 3, 1, 1),
+        (1, 1, 0, 0),
+        (1, 2, 1, 0),
+        (1, 3, 1, 0),
+    ],
 )
 def test_access(apx, ap, read, write):
     entry = 0x60001000 | apx << 9 | ap << 4 | 2
@@ -172,9 +179,7 @@ def test_mappings_are_all_of_them():
     large = 0x60010000 | 1
     words = {L1 + 4: L2 | 1, L2 + 4: page, L1 + 8: section}
     words |= {L2 + 4 * n: large for n in range(16, 32)}
-    found = [
-        (m.virtual, m.physical, m.size) for m in table(REMAP, words).mappings(0, 0x300000)
-    ]
+    found = [(m.virtual, m.physical, m.size) for m in table(REMAP, words).mappings(0, 0x300000)]
     assert found == [
         (0x101000, 0x60001000, 0x1000),
         *((0x110000 + n * 0x1000, 0x60010000 + n * 0x1000, 0x1000) for n in range(16)),
