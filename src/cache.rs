@@ -94,7 +94,7 @@ pub(crate) enum Caches {
     VipAliasing,
     /// One line for one physical address (ARMv7, most ARMv6).
     Nonaliasing,
-    /// As above, and devices snoop them (x86-64, most arm64).
+    /// As above, and devices snoop them (x86-64).
     Snooping,
 }
 
@@ -152,7 +152,8 @@ impl fmt::Display for Refusal {
             Self::Alias => {
                 "the kernel's cacheable mapping of these pages would remain, which ARMv6 and later \
                  call unpredictable, and this machine has no highmem; use kind=coherent with \
-                 CONFIG_DMA_CMA, a no-map memory-region, more RAM, or accept_alias=1"
+                 CONFIG_DMA_CMA, more RAM or a larger vmalloc= (both make highmem), or \
+                 accept_alias=1"
             }
             Self::Aliasing => {
                 "cached mappings of an aliasing VIPT cache need a flush that modules cannot do; \
@@ -242,7 +243,7 @@ impl Machine {
 
     /// A memory type in the architecture's words.
     ///
-    /// Sources: ARM DDI 0100 (ARMv5) B2 and B3.4, ARM DDI 0406 (ARMv7-A) A3.5 and B3.8.
+    /// Sources: ARM DDI 0198 (ARM926EJ-S) 4.2, ARM DDI 0406C (ARMv7-A) A3.5 and B3.8.
     pub(crate) fn words(&self, memory_type: MemoryType) -> &'static str {
         use MemoryType::*;
 

@@ -11,8 +11,9 @@
  * 32 and 64 bits. They may grow at the end: the size is part of the ioctl
  * number, a longer structure of a later header is taken if what this kernel
  * does not know is zero (else E2BIG), a shorter one of an earlier header is
- * taken as if followed by zeroes. Flags that are not defined here and reserved
- * fields must be zero, else EINVAL. A refused call changes nothing.
+ * taken as if followed by zeroes (one that is shorter than in the first header
+ * is EINVAL). Flags that are not defined here and reserved fields must be
+ * zero, else EINVAL. A refused call changes nothing.
  *
  * Errors of the other system calls on a handle:
  *
@@ -29,9 +30,12 @@
  *	0 at or past the end; short across it
  *	EBUSY		the device owns the buffer: SYNC START first
  *	EFAULT		bad pointer, and nothing was read
+ *	EINTR		interrupted while waiting for a SYNC to end
+ *	ENOMEM		no memory for the kernel's view; only in buffers above
+ *			4 MiB that are not write-back
  * write(2), pwrite(2)
  *	ENOSPC		at or past the end; short across it
- *	EBUSY, EFAULT	as read
+ *	EBUSY, EFAULT, EINTR, ENOMEM	as read
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END within 0 .. size, else EINVAL
  */
 #ifndef _UAPI_SHMBUF_H
@@ -194,6 +198,7 @@ struct shmbuf_sync {
  *	EBUSY		the device owns the buffer, and the handle is not open
  *			for writing
  *	EINTR		interrupted while waiting for a read or write to end
+ *	ENOMEM		as read(2); the owner is as before
  *	EFAULT		bad pointer
  */
 #define SHMBUF_IOC_SYNC		_IOW(SHMBUF_IOC_MAGIC, 0x02, struct shmbuf_sync)

@@ -301,7 +301,7 @@ impl Storage {
     }
 
     /// Calls `f` with the kernel's view of `range`, which must be inside one window. May sleep,
-    /// and allocates only if the buffer is larger than a window and another was used before.
+    /// and allocates only if the buffer is larger than a window and another was used last.
     ///
     /// # Errors
     ///

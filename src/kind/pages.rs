@@ -21,9 +21,13 @@ use crate::{
             Zone, //
         },
         vma,
-        vmap::Vmap, //
+        vmap::{
+            self,
+            Vmap, //
+        },
     },
 };
+use core::cmp::min;
 use kernel::{
     bindings,
     mm::virt::VmaNew,
@@ -97,12 +101,14 @@ impl Pages {
             ContiguousPages::new(size, Zone::Linear)?
         };
         let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
-        device.flush_pages(&pages)?;
         Ok(Self::view(device, pages, policy)?)
     }
 
-    /// The view of `pages` for `policy`.
+    /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
+    /// returns no cache line that an earlier one left.
     fn view(device: &Arc<DmaDevice>, pages: Arc<ContiguousPages>, policy: Policy) -> Result<Self> {
+        vmap::flush_removed();
+        device.flush_pages(&pages)?;
         let view = if policy == Policy::Writeback && !pages.is_highmem() {
             View::Linear
         } else {
@@ -111,12 +117,15 @@ impl Pages {
                 GFP_KERNEL,
             )?)
         };
-        Ok(Self {
+        let this = Self {
             policy,
             view,
             pages,
             device: device.clone(),
-        })
+        };
+        // Reading and writing shall allocate nothing, and fail for no memory.
+        this.window(Range::whole(min(WINDOW, this.pages.size())))?;
+        Ok(this)
     }
 
     /// See [`super::Storage::with_policy`].
@@ -128,7 +137,6 @@ impl Pages {
         if let View::Windows(windows) = &self.view {
             *windows.last.lock() = None;
         }
-        self.device.flush_pages(&self.pages)?;
         Ok(Self::view(&self.device, self.pages.clone(), policy)?)
     }
 

@@ -41,9 +41,7 @@ impl DmaDevice {
         // SAFETY: The device is valid, and nobody else uses it yet.
         unsafe { ffi::shmbuf_dma_init_mask(this.raw()) };
         // SAFETY: As above.
-        to_result(unsafe {
-            bindings::dma_set_mask_and_coherent(this.raw(), u64::MAX >> (64 - usize::BITS))
-        })?;
+        to_result(unsafe { bindings::dma_set_mask_and_coherent(this.raw(), u64::MAX) })?;
         // INVARIANT: Both were just done.
         Ok(this)
     }

@@ -70,8 +70,10 @@ enum shmbuf_cache_type shmbuf_cpu_cache_type(void)
 	if (cache_is_vipt_aliasing())
 		return SHMBUF_CACHE_VIPT_ALIASING;
 	return SHMBUF_CACHE_NONALIASING;
-#else
+#elif defined(CONFIG_X86)
 	return SHMBUF_CACHE_SNOOPING;
+#else
+#error "shmbuf knows the caches of ARM (32 bits) and x86 only"
 #endif
 }
 
@@ -174,6 +176,11 @@ void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
 void shmbuf_vunmap(void *address)
 {
 	vunmap(address);
+}
+
+void shmbuf_vm_unmap_aliases(void)
+{
+	vm_unmap_aliases();
 }
 
 static gfp_t gfp(bool highmem)

@@ -58,6 +58,7 @@ int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
 			   unsigned int policy);
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
 void shmbuf_vunmap(void *address);
+void shmbuf_vm_unmap_aliases(void);
 
 /* Pages. */
 struct page *shmbuf_alloc_pages(unsigned int order, bool highmem);

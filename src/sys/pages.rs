@@ -57,9 +57,8 @@ enum Source {
 
 /// A run of pages, one after the other in physical memory, marked reserved.
 ///
-/// PG_reserved is what this field's drivers have always set before remap_pfn_range(); it also keeps
-/// the pages out of the way of whatever looks at every page (hibernation, kmemleak, memory
-/// failure). Such pages must never be refcounted by a user mapping.
+/// PG_reserved is what this field's drivers have always set before remap_pfn_range(), and shows in
+/// /proc/kpageflags; 7.x no longer needs it. Such pages must never be refcounted by a user mapping.
 ///
 /// # Invariants
 ///

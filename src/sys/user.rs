@@ -13,7 +13,7 @@ use super::{
     vma::{
         self,
         Mapped, //
-    },
+    }, //
 };
 use crate::range::Range;
 use core::marker::PhantomData;

@@ -53,8 +53,12 @@ pub(crate) fn restrict(vma: &VmaNew) -> Result {
         if !unsafe { ffi::shmbuf_read_implies_exec() } {
             return Err(EPERM);
         }
-        // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC.
-        unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC };
+        // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC. The protection
+        // was made of the flags before we are called.
+        unsafe {
+            (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC;
+            (*vma.as_ptr()).vm_page_prot = bindings::vm_get_page_prot(vma.flags());
+        }
     }
     vma.try_clear_mayexec()?;
     vma.set_io();

@@ -19,6 +19,14 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Makes sure that no page is reached by a kernel mapping that was removed: `vunmap()` leaves the
+/// TLB entries until enough have gathered. To be called before pages change their memory type.
+/// May sleep.
+pub(crate) fn flush_removed() {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_vm_unmap_aliases() };
+}
+
 /// A mapping of a range of contiguous pages in vmalloc space, by `vmap()`.
 ///
 /// # Invariants

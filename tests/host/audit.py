@@ -124,6 +124,7 @@ class Held:
     """What `shmbuf-test hold` says of the mapping that it holds."""
 
     user: View
+    pid: int
     nonce_va: int
     nonce: bytes
     phys: int
@@ -139,6 +140,7 @@ class Held:
         info = said["info"]
         return cls(
             user=View("user mapping", said["va"], said["offset"], said["length"]),
+            pid=said["pid"],
             nonce_va=said["nonce_va"],
             nonce=said["nonce"].to_bytes(8, "little"),
             phys=info["phys_addr"],
@@ -258,13 +260,13 @@ def check_view(table: Table, view: View, held: Held, meaning: MemoryType | Cache
 
 
 def check_user(table: Table, held: Held, writable: bool) -> None:
-    """A program may reach its mapping, and never execute it (ARMv5 cannot say)."""
+    """A program may do what its mapping says, and never execute (ARMv5 cannot forbid it)."""
     for virtual in range(held.user.virtual, held.user.virtual + held.user.length, PAGE):
         mapping = table.walk(virtual)
         if not mapping.user_read:
             raise Found(f"user mapping, {virtual:#010x}: the program cannot read it")
         if mapping.user_write and not writable:
-            raise Found(f"user mapping, {virtual:#010x}: writable after mprotect took that away")
+            raise Found(f"user mapping, {virtual:#010x}: writable, and should not be")
         if table.cpu.armv7 and not mapping.execute_never:
             raise Found(f"user mapping, {virtual:#010x}: executable")
 
@@ -289,7 +291,16 @@ def _long(what: MemoryType | CacheBits) -> str:
     return str(what)
 
 
-def check(board: QemuBoard, held: Held, debugfs: str, read_only: bool = False) -> str:
+def may_write(maps: list[str], virtual: int) -> bool:
+    """Whether /proc/PID/maps says that the program may write there."""
+    for line in maps:
+        match = re.match(r"([0-9a-f]+)-([0-9a-f]+) (....) ", line)
+        if match and int(match[1], 16) <= virtual < int(match[2], 16):
+            return match[3][1] == "w"
+    raise Found(f"/proc/PID/maps does not show {virtual:#010x}")
+
+
+def check(board: QemuBoard, held: Held, debugfs: str) -> str:
     """All of it, for a buffer that is held now. Returns what was seen, for the log."""
     machine = MACHINES[board.name]
     meaning = machine.meaning[held.policy]
@@ -307,6 +318,7 @@ def check(board: QemuBoard, held: Held, debugfs: str, read_only: bool = False) -
         raise Found("INFO gives no physical address")
 
     swapper = symbol(board.symbols(), "swapper_pg_dir")
+    writable = may_write(board.check(f"cat /proc/{held.pid}/maps"), held.user.virtual)
     base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
 
     # A CPU may be in the kernel, or in another program: try again.
@@ -317,15 +329,15 @@ def check(board: QemuBoard, held: Held, debugfs: str, read_only: bool = False) -
             user = find_user_table(stub, memory, machine.armv7, held)
             if user:
                 kernel = Table(user.cpu, base, memory.read)
-                return _compare(machine, held, meaning, user, kernel, in_kernel, read_only)
+                return _compare(machine, held, meaning, user, kernel, in_kernel, writable)
         if time.monotonic() > deadline:
             raise BoardError("no CPU ran the program that holds the buffer")
         time.sleep(0.05)
 
 
-def _compare(machine, held, meaning, user, kernel, in_kernel, read_only) -> str:
+def _compare(machine, held, meaning, user, kernel, in_kernel, writable) -> str:
     pages = check_view(user, held.user, held, meaning)
-    check_user(user, held, writable=not read_only)
+    check_user(user, held, writable)
     kernel_pages = check_view(kernel, in_kernel, held, meaning)
 
     different = [

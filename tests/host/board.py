@@ -107,6 +107,7 @@ class QemuBoard(Board):
         self.qemu = self.target.get_driver("QEMUDriver", activate=False)
         if memory:
             self.qemu.memory = memory
+        self.ready = False
         self.dead = ""
 
     def __enter__(self):
@@ -119,6 +120,7 @@ class QemuBoard(Board):
             self.target.activate(self.qemu)
             self.qemu.on()
             self.shell = self.target.get_driver("ShellDriver")
+            self.ready = True
         except BaseException as error:
             log = self.kernel_log()
             self.close()
@@ -140,6 +142,16 @@ class QemuBoard(Board):
         return Path(self.env.config.get_image_path("symbols"))
 
     def kernel_log(self) -> str:
+        # The kernel prints in its own time: wait for a line of ours.
+        if self.ready and not self.dead:
+            line = f"shmbuf-host: {gen_marker()}"
+            self.check(f"echo {line} >/dev/kmsg")
+            deadline = time.monotonic() + 20
+            while line not in self._log() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        return re.sub(r"^.*shmbuf-host: \w+\n", "", self._log(), flags=re.M)
+
+    def _log(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def stream(self, command, patience=None):
@@ -170,7 +182,7 @@ class QemuBoard(Board):
             self.dead = (
                 f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
             )
-            tail = "\n".join(self.kernel_log().splitlines()[-30:])
+            tail = "\n".join(self._log().splitlines()[-30:])
             raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from error
 
 

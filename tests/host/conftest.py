@@ -12,12 +12,13 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    """Tests that want a board run on each that was asked for, an env. file's first."""
+    """Tests that want a board run on each that was asked for, and that they are made for."""
     if "machine" in metafunc.fixturenames:
         if env := metafunc.config.getoption("env"):
             metafunc.parametrize("machine", [env], indirect=True, scope="module", ids=["board"])
             return
-        names = metafunc.config.getoption("board") or boards.names()
+        asked = metafunc.config.getoption("board") or boards.names()
+        names = [name for name in getattr(metafunc.module, "BOARDS", asked) if name in asked]
         metafunc.parametrize("machine", names, indirect=True, scope="module")
 
 

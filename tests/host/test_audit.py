@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The page tables of a running board against what the driver promised."""
 
+import dataclasses
+import re
 import time
 
 import audit
@@ -18,30 +20,40 @@ def _emulated(request):
         pytest.skip("only an emulated board can be looked into from outside")
 
 
-def held(board: Board, *arguments: str) -> tuple[audit.Held, str]:
-    """Start a program that holds the buffer; what it says, and its shell job's number."""
+def held(board: Board, *arguments: str) -> audit.Held:
+    """Start a program that holds the buffer; what it says of it."""
     log = "/tmp/hold.log"
     pid = board.check(f"shmbuf-test hold {' '.join(arguments)} >{log} 2>&1 & echo $!")[-1]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for line in board.check(f"cat {log}"):
             if line.startswith("{"):
-                return audit.Held.parse(line), pid
+                return audit.Held.parse(line)
         if board.run(f"kill -0 {pid}").status:
             break
     raise BoardError(f"shmbuf-test hold gave nothing to look at:\n{board.run(f'cat {log}').text}")
 
 
-def look(board: Board, *arguments: str, read_only: bool = False) -> str:
+def view(board: Board, offset: int = 0) -> str:
+    """What the driver says of the buffer, once the kernel's view of `offset` exists."""
+    # It is made when it is needed.
+    page = offset // audit.PAGE
+    board.check(f"dd if=/dev/shmbuf of=/dev/null bs={audit.PAGE} count=1 skip={page} 2>&1")
+    return "\n".join(board.check("cat /sys/kernel/debug/shmbuf/default/buffer"))
+
+
+def let_go(board: Board):
+    # All of them: the step that forks leaves a child. Nobody else runs this.
+    board.run("killall -9 shmbuf-test; while pidof shmbuf-test; do sleep 0.1; done; wait")
+
+
+def look(board: Board, *arguments: str) -> str:
     """Hold the loaded buffer and compare."""
-    it, pid = held(board, *arguments)
     try:
-        # The kernel's view is made when it is needed.
-        board.check("dd if=/dev/shmbuf of=/dev/null bs=4096 count=1 2>&1")
-        debugfs = "\n".join(board.check("cat /sys/kernel/debug/shmbuf/default/buffer"))
-        return audit.check(board, it, debugfs, read_only=read_only)
+        it = held(board, *arguments)
+        return audit.check(board, it, view(board))
     finally:
-        board.run(f"kill -9 {pid}; wait {pid} 2>/dev/null")
+        let_go(board)
 
 
 def cases(name: str) -> list[tuple[str, str, str]]:
@@ -71,19 +83,71 @@ def test_audit(machine, subtests):
     for kind, policy, step in cases(machine.name):
         with subtests.test(f"{kind} {policy} {step}"):
             if loaded != (kind, policy):
-                machine.run("rmmod shmbuf")
+                if loaded:
+                    machine.check("rmmod shmbuf")
                 machine.check(f"insmod {machine.module} size={SIZE} kind={kind} cache={policy}")
                 loaded = (kind, policy)
-            print(look(machine, "--step", step, read_only=step == "mprotect"))
-    machine.run("rmmod shmbuf")
+            print(look(machine, "--step", step))
+    machine.check("rmmod shmbuf")
 
 
 def test_set_cache(machine, subtests):
     """The same after SET_CACHE has changed the policy of a buffer."""
-    machine.run("rmmod shmbuf")
     machine.check(f"insmod {machine.module} size={SIZE}")
     policies = audit.MACHINES[machine.name].kinds["pages"]
     for policy in (*policies[1:], *policies):
         with subtests.test(f"to {policy}"):
             print(look(machine, "--policy", policy))
+    machine.check("rmmod shmbuf")
+
+
+def test_large(machine, subtests):
+    """A buffer beyond the page allocator's largest block, in all places of the kernel's view."""
+    size = 6 << 20
+    for policy in ("writeback", "noncached"):
+        machine.check(f"insmod {machine.module} size={size} cache={policy}")
+        try:
+            it = held(machine)
+            for offset in (0, size // 2 + audit.PAGE, size - audit.PAGE):
+                with subtests.test(f"{policy} at {offset:#x}"):
+                    print(audit.check(machine, it, view(machine, offset)))
+        finally:
+            let_go(machine)
+        machine.check("rmmod shmbuf")
+
+
+def test_goes_red(machine, subtests):
+    """What the audit is told wrongly of a good buffer, it finds out."""
+    meaning = audit.MACHINES[machine.name].meaning
+    machine.check(f"insmod {machine.module} size={SIZE} cache=noncached")
+    try:
+        it = held(machine)
+        debugfs = view(machine)
+        audit.check(machine, it, debugfs)
+        for policy in meaning:
+            if policy == it.policy:
+                continue
+            words = next(w for w, what in audit.WORDS.items() if what == meaning[policy])
+            lie = debugfs.replace(f"policy: {it.policy}", f"policy: {policy}")
+            lie = lie.replace(f"memory type: {it.memory_type}", f"memory type: {words}")
+            wrong = dataclasses.replace(it, policy=policy, memory_type=words)
+            with subtests.test(f"not {policy}"), pytest.raises(audit.Found, match="user mapping"):
+                audit.check(machine, wrong, lie)
+            with subtests.test(f"INFO lies: {policy}"), pytest.raises(audit.Found, match="INFO"):
+                audit.check(machine, dataclasses.replace(it, memory_type=words), debugfs)
+        moved = dataclasses.replace(it, phys=it.phys + audit.PAGE)
+        with subtests.test("another address"), pytest.raises(audit.Found, match="maps 0x"):
+            audit.check(machine, moved, debugfs)
+        shifted = re.sub(
+            r"(kernel view: \w+ )0x([0-9a-f]+)",
+            lambda m: f"{m[1]}{int(m[2], 16) + audit.PAGE:#x}",
+            debugfs,
+        )
+        with (
+            subtests.test("kernel view elsewhere"),
+            pytest.raises(audit.Found, match="kernel view"),
+        ):
+            audit.check(machine, it, shifted)
+    finally:
+        let_go(machine)
     machine.check("rmmod shmbuf")

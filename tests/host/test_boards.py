@@ -7,9 +7,6 @@ import board as boards
 import pytest
 import report
 
-#: Suites of the module itself; the kernel's own run at boot.
-OUR_SUITES = re.compile(r"shmbuf")
-
 
 def test_demo(machine):
     """What `make demo` runs, on a fresh board."""

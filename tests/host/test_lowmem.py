@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0
-"""vexpress-a9 without highmem: non-cached pages are refused there."""
+"""ARMv7 without highmem: non-cached pages are refused, or have an accepted alias."""
 
 import pytest
-import report
 
+import report
+from test_audit import look
+
+BOARDS = ["vexpress-a9"]
 MEMORY = "512M"
 
 
 @pytest.fixture(autouse=True)
-def _only_here(request):
+def _emulated(request):
     if request.config.getoption("env"):
         pytest.skip("only an emulated board's memory can be changed")
 
 
-@pytest.mark.parametrize("machine", ["vexpress-a9"], indirect=True, scope="module")
 def test_guest_without_highmem(machine, subtests):
-    command = f"shmbuf-test run --module {machine.module} "
+    command = f"shmbuf-test run --module {machine.module}"
     assert report.each(subtests, machine.stream(command)) > 0
     assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
+
+
+def test_alias(machine):
+    """The audit finds the cacheable alias, and INFO admits it; unasked it is refused."""
+    assert machine.run(f"insmod {machine.module} cache=noncached").status != 0
+    machine.check(f"insmod {machine.module} cache=noncached accept_alias=1")
+    seen = look(machine)
+    assert not seen.endswith("; 0 other kernel mappings"), seen
+    machine.check("rmmod shmbuf")

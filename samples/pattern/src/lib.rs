@@ -8,9 +8,9 @@ use std::fmt;
 /// ended up elsewhere shows.
 pub fn mix(seed: u32, offset: u32) -> u32 {
     let mut x = seed ^ offset.wrapping_mul(0x9e37_79b1);
-    x = (x ^ x >> 16).wrapping_mul(0x21f0_aaad);
-    x = (x ^ x >> 15).wrapping_mul(0x735a_2d97);
-    x ^ x >> 15
+    x = (x ^ (x >> 16)).wrapping_mul(0x21f0_aaad);
+    x = (x ^ (x >> 15)).wrapping_mul(0x735a_2d97);
+    x ^ (x >> 15)
 }
 
 /// The pattern of one seed.
@@ -59,7 +59,7 @@ impl Pattern {
 pub fn pieces(seed: u32, size: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut offset = 0;
     std::iter::from_fn(move || {
-        let length = (mix(seed, offset as u32) as usize % 8192 | 1).min(size - offset);
+        let length = ((mix(seed, offset as u32) as usize % 8192) | 1).min(size - offset);
         let piece = (offset, length);
         offset += length;
         (length > 0).then_some(piece)

@@ -46,7 +46,7 @@ mod types;
 ///
 /// The functions of [`Buffer`] cover all of it; this is for those who need to
 /// make a call that they do not make.
-#[allow(missing_docs, non_camel_case_types, unreachable_pub)]
+#[allow(missing_docs, non_camel_case_types)]
 #[allow(clippy::all, clippy::undocumented_unsafe_blocks)]
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/abi.rs"));

@@ -125,7 +125,7 @@ impl Policies {
 
     /// Whether the policy is one of them.
     pub fn contains(self, policy: Policy) -> bool {
-        self.0 & 1 << policy.raw() != 0
+        self.0 & (1 << policy.raw()) != 0
     }
 
     /// Those of them that this crate knows.
@@ -139,7 +139,11 @@ impl Policies {
 
 impl FromIterator<Policy> for Policies {
     fn from_iter<I: IntoIterator<Item = Policy>>(policies: I) -> Self {
-        Self(policies.into_iter().fold(0, |bits, p| bits | 1 << p.raw()))
+        Self(
+            policies
+                .into_iter()
+                .fold(0, |bits, p| bits | (1 << p.raw())),
+        )
     }
 }
 
@@ -214,7 +218,7 @@ impl TryFrom<&abi::shmbuf_info> for Info {
 fn text(chars: &[c_char]) -> String {
     let bytes: Vec<u8> = chars
         .iter()
-        .map(|c| *c as u8)
+        .flat_map(|c| c.to_ne_bytes()) // signed or not, by architecture
         .take_while(|b| *b != 0)
         .collect();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -305,7 +309,7 @@ mod tests {
             phys_addr: 0x6000_0000,
             ..Default::default()
         };
-        raw.memory_type[..6].copy_from_slice(&b"Normal".map(|b| b as c_char));
+        raw.memory_type[..6].copy_from_slice(&b"Normal".map(|b| c_char::from_ne_bytes([b])));
         let info = Info::try_from(&raw).unwrap();
         assert_eq!(info.kind, Kind::Streaming);
         assert_eq!(info.memory_type, "Normal");

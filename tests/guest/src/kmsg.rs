@@ -116,7 +116,11 @@ mod tests {
     #[test]
     fn trouble_is_recognised() {
         assert!(is_trouble("WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1"));
-        assert!(is_trouble("BUG: sleeping function called from invalid context"));
-        assert!(!is_trouble("shmbuf: loading out-of-tree module taints kernel."));
+        assert!(is_trouble(
+            "BUG: sleeping function called from invalid context"
+        ));
+        assert!(!is_trouble(
+            "shmbuf: loading out-of-tree module taints kernel."
+        ));
     }
 }

@@ -107,7 +107,13 @@ pub fn mount_debugfs() -> bool {
     };
     if !mounted() && Path::new(root).exists() {
         let none = None::<&str>;
-        let _ = mount(Some("debugfs"), root, Some("debugfs"), MsFlags::empty(), none);
+        let _ = mount(
+            Some("debugfs"),
+            root,
+            Some("debugfs"),
+            MsFlags::empty(),
+            none,
+        );
     }
     mounted()
 }

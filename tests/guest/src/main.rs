@@ -33,7 +33,7 @@ struct Options {
 #[derive(Args)]
 struct ModuleFile {
     /// The module
-    #[arg(long, value_name = "FILE", default_value = "/lib/shmbuf.ko")]
+    #[arg(long, value_name = "FILE", default_value = "/lib/modules/shmbuf.ko")]
     module: PathBuf,
 }
 

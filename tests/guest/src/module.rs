@@ -87,9 +87,7 @@ impl Module {
     pub fn load(&self, parameters: &str) -> Result<(), Errno> {
         let file = File::open(&self.path).map_err(|error| {
             crate::ktap::diagnose(format_args!("{}: {error}", self.path.display()));
-            error
-                .raw_os_error()
-                .map_or(Errno::ENOENT, Errno::from_raw)
+            error.raw_os_error().map_or(Errno::ENOENT, Errno::from_raw)
         })?;
         let parameters = CString::new(parameters).expect("no NUL");
         finit_module(file, &parameters, ModuleInitFlags::empty())

@@ -3,7 +3,10 @@
 //! can hide another: a panic, a hang or a crash fails one test, and what it
 //! leaves behind is cleared away.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -93,6 +96,9 @@ pub struct Test {
     pub body: fn(&Env),
 }
 
+/// Seconds from which on it is worth a remark how long a test took.
+const SLOW: f32 = 5.0;
+
 /// Runs tests, in their order. Returns whether none failed.
 pub fn run(tests: &[Test], machine: &Machine, module: &Module) -> bool {
     // Orphans of a test that failed come to us, to be killed.
@@ -108,7 +114,13 @@ pub fn run(tests: &[Test], machine: &Machine, module: &Module) -> bool {
                     module: module.clone(),
                     config: test.config,
                 };
-                run_one(test, &env, &mut log)
+                let begin = Instant::now();
+                let outcome = run_one(test, &env, &mut log);
+                let seconds = begin.elapsed().as_secs_f32();
+                if seconds >= SLOW {
+                    diagnose(format_args!("took {seconds:.0} s"));
+                }
+                outcome
             }
         };
         report.result(&test.name, &outcome);

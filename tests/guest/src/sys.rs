@@ -39,7 +39,7 @@ pub unsafe fn ioctl(fd: impl AsFd, number: u32, argument: *mut c_void) -> Result
 pub fn resized(number: u32, size: usize) -> u32 {
     const SHIFT: u32 = 16;
     const MASK: u32 = 0x3fff << SHIFT;
-    number & !MASK | (size as u32) << SHIFT
+    (number & !MASK) | ((size as u32) << SHIFT)
 }
 
 /// pread(2) to any address.
@@ -155,7 +155,9 @@ impl Region {
 
     /// mprotect(2) of the whole.
     pub fn protect(&self, protection: c_int) -> Result<(), Errno> {
-        protect(self.start(), self.length, protection)
+        // SAFETY: it is ours, and nothing has a reference to it.
+        let value = unsafe { libc::mprotect(self.start().cast(), self.length, protection) };
+        Errno::result(value).map(drop)
     }
 
     /// madvise(2) of the whole.
@@ -174,8 +176,7 @@ impl Region {
     ) -> Result<(), Errno> {
         assert_eq!(flags & libc::MREMAP_FIXED, 0, "see move_over()");
         // SAFETY: it is ours, and nothing has a reference to it.
-        let start =
-            unsafe { libc::mremap(self.start().cast(), old_length, new_length, flags) };
+        let start = unsafe { libc::mremap(self.start().cast(), old_length, new_length, flags) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
@@ -190,9 +191,8 @@ impl Region {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let to = other.start();
         // SAFETY: both are ours, and nothing has a reference to them.
-        let start = unsafe {
-            libc::mremap(self.start().cast(), self.length, self.length, flags, to)
-        };
+        let start =
+            unsafe { libc::mremap(self.start().cast(), self.length, self.length, flags, to) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
@@ -209,17 +209,11 @@ impl Drop for Region {
     }
 }
 
-/// mprotect(2) of any addresses.
-pub fn protect(start: *mut u8, length: usize, protection: c_int) -> Result<(), Errno> {
-    // SAFETY: the tests hold no references into mappings.
-    Errno::result(unsafe { libc::mprotect(start.cast(), length, protection) }).map(drop)
-}
-
 /// Page faults of this process so far.
-pub fn faults() -> i64 {
+pub fn faults() -> c_long {
     use nix::sys::resource::{getrusage, UsageWho};
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("getrusage");
-    i64::from(usage.minor_page_faults()) + i64::from(usage.major_page_faults())
+    usage.minor_page_faults() + usage.major_page_faults()
 }
 
 /// Errors that have an errno.

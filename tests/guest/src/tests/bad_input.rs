@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Arguments that are wrong: each has its errno, and none changes anything.
+
+use nix::errno::Errno;
+use shmbuf::{abi, Access, Buffer, Phase};
+
+use super::{
+    claim,
+    data::{fresh, nowhere, read_all, write_all},
+    Claim, Scope,
+};
+use crate::{
+    runner::Env,
+    sys::{self, page, refused, resized, Region},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Kind, "sync_refuses_bad_ranges", sync_ranges),
+    claim(Scope::Kind, "sync_refuses_bad_flags", sync_flags),
+    claim(Scope::Kind, "set_cache_refuses_bad_arguments", set_cache),
+    claim(Scope::Kind, "sync_and_set_cache_grow", growth),
+    claim(Scope::Kind, "ioctl_bad_pointers", pointers),
+    claim(Scope::Kind, "unknown_ioctls", unknown),
+];
+
+/// Runs calls that are all refused, and asserts that nothing has changed.
+#[track_caller]
+fn unchanged(env: &Env, f: impl FnOnce(&Buffer)) {
+    let buffer = env.open();
+    write_all(&buffer, fresh());
+    let before = (buffer.info(), read_all(&buffer));
+    f(&buffer);
+    let after = (buffer.info(), read_all(&buffer));
+    assert_eq!(before.0, after.0, "INFO");
+    assert!(before.1 == after.1, "the contents have changed");
+}
+
+/// An ioctl with any structure and number.
+fn call<T>(buffer: &Buffer, number: u32, mut argument: T) -> Result<(), Errno> {
+    let argument = std::ptr::from_mut(&mut argument).cast();
+    // SAFETY: the callers give the structure that the number is for.
+    unsafe { sys::ioctl(buffer, number, argument) }
+}
+
+fn sync(buffer: &Buffer, offset: u64, length: u64, flags: u32) -> Result<(), Errno> {
+    let argument = abi::shmbuf_sync {
+        offset,
+        length,
+        flags,
+        reserved: 0,
+    };
+    call(buffer, abi::SHMBUF_IOC_SYNC, argument)
+}
+
+const BEGIN: u32 = abi::SHMBUF_SYNC_RW | abi::SHMBUF_SYNC_START;
+const END: u32 = abi::SHMBUF_SYNC_RW | abi::SHMBUF_SYNC_END;
+
+fn sync_ranges(env: &Env) {
+    unchanged(env, |buffer| {
+        let size = buffer.size();
+        let line = u64::from(buffer.info().expect("INFO").cache_line);
+        // The end of what 64 bits hold, in whole lines.
+        let last = u64::MAX - (line - 1);
+        for flags in [BEGIN, END] {
+            let sync = |offset, length| sync(buffer, offset, length, flags);
+            refused(sync(0, 0), Errno::EINVAL);
+            refused(sync(line, 0), Errno::EINVAL);
+            refused(sync(1, line), Errno::EINVAL);
+            refused(sync(line / 2, line), Errno::EINVAL);
+            refused(sync(0, 1), Errno::EINVAL);
+            refused(sync(0, line - 1), Errno::EINVAL);
+            refused(sync(0, line + 1), Errno::EINVAL);
+
+            refused(sync(size, line), Errno::ERANGE);
+            refused(sync(0, size + line), Errno::ERANGE);
+            refused(sync(size - line, 2 * line), Errno::ERANGE);
+            refused(sync(line, size), Errno::ERANGE);
+            refused(sync(1 << 32, line), Errno::ERANGE);
+            refused(sync(0, 1 << 32), Errno::ERANGE);
+            refused(sync((1 << 32) + line, line), Errno::ERANGE);
+            refused(sync(last, line), Errno::ERANGE);
+            refused(sync(last, 2 * line), Errno::ERANGE);
+            refused(sync(line, last), Errno::ERANGE);
+            refused(sync(last, last), Errno::ERANGE);
+        }
+    });
+}
+
+fn sync_flags(env: &Env) {
+    unchanged(env, |buffer| {
+        let size = buffer.size();
+        for flags in [abi::SHMBUF_SYNC_START, abi::SHMBUF_SYNC_END] {
+            refused(sync(buffer, 0, size, flags), Errno::EINVAL);
+        }
+        let known = abi::SHMBUF_SYNC_RW | abi::SHMBUF_SYNC_END;
+        for bit in (0..32).map(|n| 1 << n).filter(|bit| known & bit == 0) {
+            refused(sync(buffer, 0, size, BEGIN | bit), Errno::EINVAL);
+            refused(sync(buffer, 0, size, END | bit), Errno::EINVAL);
+        }
+        for bit in 0..32 {
+            let argument = abi::shmbuf_sync {
+                offset: 0,
+                length: size,
+                flags: END,
+                reserved: 1 << bit,
+            };
+            let result = call(buffer, abi::SHMBUF_IOC_SYNC, argument);
+            refused(result, Errno::EINVAL);
+        }
+    });
+}
+
+fn set_cache(env: &Env) {
+    unchanged(env, |buffer| {
+        let set = |policy, flags| {
+            let argument = abi::shmbuf_set_cache { policy, flags };
+            call(buffer, abi::SHMBUF_IOC_SET_CACHE, argument)
+        };
+        for policy in [4, 5, 31, 32, 1 << 8, 1 << 31, u32::MAX] {
+            refused(set(policy, 0), Errno::EINVAL);
+        }
+        for bit in 0..32 {
+            refused(set(env.config.policy.raw(), 1 << bit), Errno::EINVAL);
+        }
+    });
+}
+
+/// As a later or an earlier header would call.
+fn growth(env: &Env) {
+    #[repr(C)]
+    struct Longer<T> {
+        known: T,
+        more: [u64; 4],
+    }
+    let known = abi::shmbuf_sync {
+        offset: 0,
+        length: env.config.size,
+        flags: BEGIN,
+        reserved: 0,
+    };
+    let size = size_of::<abi::shmbuf_sync>();
+    let number = resized(abi::SHMBUF_IOC_SYNC, size + 32);
+
+    unchanged(env, |buffer| {
+        // What was not handed over, a begin may undo.
+        for phase in [Phase::End, Phase::Begin] {
+            buffer.sync(.., Access::ReadWrite, phase).expect("SYNC");
+        }
+        let more = [0; 4];
+        assert_eq!(call(buffer, number, Longer { known, more }), Ok(()));
+        for word in 0..4 {
+            let mut more = [0; 4];
+            more[word] = 1 << 63;
+            let result = call(buffer, number, Longer { known, more });
+            refused(result, Errno::E2BIG);
+        }
+        for less in [size - 8, size - 1, 8, 0] {
+            let number = resized(abi::SHMBUF_IOC_SYNC, less);
+            refused(call(buffer, number, known), Errno::EINVAL);
+        }
+
+        let known = abi::shmbuf_set_cache {
+            policy: env.config.policy.raw(),
+            flags: 0,
+        };
+        let size = size_of::<abi::shmbuf_set_cache>();
+        let number = resized(abi::SHMBUF_IOC_SET_CACHE, size + 32);
+        let more = [0, 0, 0, 1];
+        let result = call(buffer, number, Longer { known, more });
+        refused(result, Errno::E2BIG);
+        for less in [size - 4, 1, 0] {
+            let number = resized(abi::SHMBUF_IOC_SET_CACHE, less);
+            refused(call(buffer, number, known), Errno::EINVAL);
+        }
+    });
+}
+
+fn pointers(env: &Env) {
+    unchanged(env, |buffer| {
+        let half = Region::anonymous(2 * page());
+        half.unmap(page(), page()).expect("munmap");
+        let addresses = nowhere().into_iter().chain([half.at(page() - 4)]);
+        for address in addresses {
+            for number in [abi::SHMBUF_IOC_SYNC, abi::SHMBUF_IOC_SET_CACHE] {
+                // SAFETY: there is nothing, or memory of ours without
+                // references.
+                let result = unsafe { sys::ioctl(buffer, number, address.cast()) };
+                refused(result, Errno::EFAULT);
+            }
+        }
+    });
+}
+
+fn unknown(env: &Env) {
+    const NUMBER: u32 = 0xff;
+    const DIRECTION: u32 = 3 << 30;
+    const MAGIC: u32 = 0xff << 8;
+    unchanged(env, |buffer| {
+        let ours = [
+            abi::SHMBUF_IOC_INFO,
+            abi::SHMBUF_IOC_SET_CACHE,
+            abi::SHMBUF_IOC_SYNC,
+        ];
+        for ioctl in ours {
+            for number in 3..=NUMBER {
+                let other = (ioctl & !NUMBER) | number;
+                refused(call(buffer, other, [0u64; 32]), Errno::ENOTTY);
+            }
+            // The number of ours, and another direction or magic.
+            for direction in (0..4).map(|n| n << 30) {
+                if direction != ioctl & DIRECTION {
+                    let other = (ioctl & !DIRECTION) | direction;
+                    refused(call(buffer, other, [0u64; 32]), Errno::ENOTTY);
+                }
+            }
+            let other = (ioctl & !MAGIC) | (0xbb << 8);
+            refused(call(buffer, other, [0u64; 32]), Errno::ENOTTY);
+        }
+    });
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Nothing is lost, however often.
+
+use std::{fs, ops::Range, thread, time::Duration};
+
+use shmbuf::{Access, Phase, Protection};
+
+use super::{claim, combinations, data::fresh, without_kmemleak, without_page_owner, Claim, Scope};
+use crate::{
+    kmsg::Log,
+    ktap::diagnose,
+    machine::Machine,
+    module::{is_loaded, Config},
+    process::Child,
+    procfs::free_pages,
+    runner::Env,
+    sys::page,
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Once, "10000_rounds_lose_no_page", many_rounds).seconds(900),
+    claim(Scope::Kind, "1000_rounds_lose_no_page", some_rounds).seconds(300),
+    claim(Scope::Own, "100_insmods_lose_no_page", insmods).seconds(900),
+    claim(Scope::Own, "page_owner_finds_none_of_ours", page_owner)
+        .seconds(300)
+        .unless(without_page_owner),
+    claim(Scope::Own, "kmemleak_finds_none_of_ours", kmemleak)
+        .seconds(600)
+        .unless(without_kmemleak),
+];
+
+/// The rest of the system takes and gives a few pages while a test runs. A
+/// page lost in every round, or in every tenth, is more.
+const NOISE: i64 = 32;
+
+/// Runs rounds in two halves, after some that are not counted, and asserts
+/// that the halves leave no less memory than they found.
+fn assert_no_loss(rounds: usize, mut round: impl FnMut(usize)) {
+    let mut run = |range: Range<usize>| {
+        for i in range {
+            round(i);
+            // Who watches can tell slow from hung.
+            if i % (rounds / 10) == 0 {
+                diagnose(format_args!("round {i} of {rounds}"));
+            }
+        }
+        free_pages()
+    };
+    let warm = rounds / 10;
+    let begin = run(0..warm);
+    let middle = run(warm..warm + rounds / 2);
+    let end = run(warm + rounds / 2..warm + rounds);
+    diagnose(format_args!("free pages: {begin}, {middle}, {end}"));
+    // What is lost shows in both halves; what somebody else has taken for
+    // good, in one.
+    let lost = (begin - middle).min(middle - end);
+    assert!(lost < NOISE, "{lost} pages lost in {} rounds", rounds / 2);
+}
+
+fn many_rounds(env: &Env) {
+    rounds(env, 10_000);
+}
+
+fn some_rounds(env: &Env) {
+    rounds(env, 1000);
+}
+
+fn rounds(env: &Env, rounds: usize) {
+    assert_no_loss(rounds, |i| {
+        let buffer = env.open();
+        let offset = i * page() % env.size();
+        let mapping = buffer
+            .map(offset as u64, env.size() - offset, Protection::ReadWrite)
+            .expect("mmap");
+        mapping.write_u32(0, i as u32);
+        mapping.write_u32(mapping.len() - 4, i as u32);
+        let mut word = [0; 4];
+        buffer.read_at(&mut word, offset as u64).expect("pread");
+    });
+}
+
+/// One life of the module, with all that a program can do to it.
+fn life(env: &Env, config: &Config) {
+    env.module.must_load(&config.parameters());
+    {
+        let buffer = env.open();
+        let mapping = buffer
+            .map(0, config.size as usize, Protection::ReadWrite)
+            .expect("mmap");
+        mapping.write(0, &fresh().bytes(0, 4 * page()));
+        Child::run(|| mapping.fill(0, page(), 1)).join();
+        drop(mapping);
+        buffer.read_at(&mut [0; 100], 50).expect("pread");
+        buffer.write_at(&[0; 100], 50).expect("pwrite");
+        buffer
+            .sync(.., Access::ReadWrite, Phase::Begin)
+            .expect("SYNC");
+        let info = buffer.info().expect("INFO");
+        if config.kind == shmbuf::Kind::Pages {
+            for policy in info.policies.iter() {
+                buffer.set_cache(policy).expect("SET_CACHE");
+            }
+        }
+    }
+    env.module.must_unload();
+}
+
+/// What the module can be loaded as.
+fn lives(machine: &Machine) -> Vec<Config> {
+    combinations(machine).0
+}
+
+fn insmods(env: &Env) {
+    let lives = lives(&env.machine);
+    assert_no_loss(100, |i| life(env, &lives[i % lives.len()]));
+}
+
+/// Where the module's code is now.
+fn code() -> Range<u64> {
+    let modules = fs::read_to_string("/proc/modules").expect("/proc/modules");
+    let line = modules
+        .lines()
+        .find(|line| line.starts_with("shmbuf "))
+        .expect("it is loaded");
+    let words: Vec<_> = line.split(' ').collect();
+    let size: u64 = words[1].parse().expect("a size");
+    let start = words[5].trim_start_matches("0x");
+    let start = u64::from_str_radix(start, 16).expect("an address");
+    assert_ne!(start, 0, "the kernel hides addresses");
+    start..start + size.max(1 << 16)
+}
+
+/// Whether a line of a stack trace is in the module, be it loaded or, when
+/// the kernel has only an address left to print, gone.
+fn is_ours(line: &str, code: &Range<u64>) -> bool {
+    line.contains("[shmbuf]")
+        || line.split_whitespace().any(|word| {
+            let digits = word.trim_start_matches("0x");
+            u64::from_str_radix(digits, 16).is_ok_and(|address| code.contains(&address))
+        })
+}
+
+/// Entries, which end with an empty line or begin with a word, that name the
+/// module.
+fn ours<'a>(entries: impl Iterator<Item = &'a str>, code: &Range<u64>) -> Vec<&'a str> {
+    let names = |entry: &&str| entry.lines().any(|line| is_ours(line, code));
+    entries.filter(names).collect()
+}
+
+fn page_owner(env: &Env) {
+    let path = "/sys/kernel/debug/page_owner_stacks/show_stacks";
+    let lives = lives(&env.machine);
+    for config in &lives {
+        env.module.must_load(&config.parameters());
+        let code = code();
+        let stacks = fs::read_to_string(path).expect(path);
+        // The search finds what is there; of coherent memory, CMA has it.
+        if config.kind == shmbuf::Kind::Pages {
+            let held = ours(stacks.split("\n\n"), &code);
+            assert!(!held.is_empty(), "page_owner does not know the buffer");
+        }
+        env.module.must_unload();
+        life(env, config);
+        let stacks = fs::read_to_string(path).expect(path);
+        let held = ours(stacks.split("\n\n"), &code);
+        assert!(
+            held.is_empty(),
+            "{config} left pages:\n{}",
+            held.join("\n\n")
+        );
+    }
+}
+
+fn kmemleak(env: &Env) {
+    let path = "/sys/kernel/debug/kmemleak";
+    let mut log = Log::from_now();
+    let mut code = Vec::new();
+    for config in lives(&env.machine) {
+        life(env, &config);
+        env.module.must_load(&config.parameters());
+        code.push(self::code());
+        env.module.must_unload();
+    }
+    assert!(!is_loaded());
+    // It does not report what is younger than five seconds, nor what it has
+    // seen only once.
+    thread::sleep(Duration::from_secs(6));
+    for _ in 0..2 {
+        diagnose("kmemleak scans");
+        fs::write(path, "scan").expect("kmemleak scan");
+    }
+    log.lines();
+    let leaks = fs::read_to_string(path).expect(path);
+    let entries: Vec<_> = leaks
+        .split("unreferenced object ")
+        .filter(|entry| {
+            // Whatever this program made the kernel allocate.
+            entry.contains("comm \"shmbuf")
+                || code
+                    .iter()
+                    .any(|code| entry.lines().any(|line| is_ours(line, code)))
+        })
+        .collect();
+    assert!(entries.is_empty(), "{}", entries.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_frames_are_recognised_also_when_gone() {
+        let code = 0xbf00_0000..0xbf01_0000;
+        assert!(is_ours(" shmbuf_alloc+0x10/0x20 [shmbuf]", &code));
+        assert!(is_ours(" 0xbf000123", &code));
+        assert!(is_ours("    [<bf000123>] 0xbf000123", &code));
+        assert!(!is_ours(" __alloc_pages+0x10/0x20", &code));
+        assert!(!is_ours(" 0xbf010000", &code));
+    }
+
+    #[test]
+    fn entries_that_name_us() {
+        let code = 0xbf00_0000..0xbf01_0000;
+        let text = " a+0x1/0x2\nnr_base_pages: 1\n\n b+0x1/0x2 [shmbuf]\nnr_base_pages: 256\n";
+        let found = ours(text.split("\n\n"), &code);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("256"));
+    }
+}

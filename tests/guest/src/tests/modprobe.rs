@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loading and unloading.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use shmbuf::{Kind, Policy};
+
+use super::{
+    claim,
+    data::{assert_both, fresh, store_all},
+    Claim, Scope,
+};
+use crate::{
+    expect::Expect,
+    machine::Arch,
+    module::{is_loaded, users, Config, DEVICE},
+    process::{Child, Turn},
+    runner::Env,
+    sys::refused,
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::OwnRefused, "insmod_refused", combination),
+    claim(Scope::Own, "defaults", defaults),
+    claim(Scope::Own, "sizes", sizes),
+    claim(Scope::Own, "bad_parameters_are_refused", bad),
+    claim(Scope::Own, "more_memory_than_there_is", too_large),
+    claim(Scope::Own, "node_comes_and_goes", node),
+    claim(
+        Scope::Own,
+        "rmmod_is_refused_while_a_handle_is_open",
+        handle,
+    ),
+    claim(
+        Scope::Own,
+        "rmmod_is_refused_while_a_mapping_lives",
+        mapping,
+    ),
+    claim(
+        Scope::Own,
+        "rmmod_is_refused_while_a_child_has_a_mapping",
+        child,
+    ),
+    claim(Scope::Own, "no_alias_where_none_is_needed", no_alias).unless(|machine, _| {
+        let highmem = matches!(machine.arch, Arch::Armv7 { highmem: true, .. });
+        (!highmem).then_some("there is no highmem")
+    }),
+];
+
+/// delete_module(2) with O_NONBLOCK, as rmmod calls it, says EWOULDBLOCK; what
+/// rmmod says of it is "in use".
+const IN_USE: Errno = Errno::EWOULDBLOCK;
+
+fn combination(env: &Env) {
+    let Config { kind, policy, .. } = env.config;
+    let reasons = env
+        .module
+        .must_not_load(&env.config.parameters(), Errno::EOPNOTSUPP);
+    let says = |word: &str| reasons.iter().any(|line| line.text.contains(word));
+    assert!(says(policy.name()), "which policy? {reasons:?}");
+    // What administrators can do about it.
+    if env.machine.expect(kind, policy, true) != Expect::Refused {
+        assert!(says("accept_alias"), "what would help? {reasons:?}");
+        assert!(says("coherent"), "what would help? {reasons:?}");
+    }
+    // Nothing is left in the way.
+    env.module.must_load(&Config::DEFAULT.parameters());
+}
+
+fn defaults(env: &Env) {
+    env.module.must_load("");
+    let info = env.open().info().expect("INFO");
+    assert_eq!((info.kind, info.policy), (Kind::Pages, Policy::WriteBack));
+    assert_eq!(info.size, 1 << 20);
+    assert!(!info.aliased);
+    env.module.must_unload();
+
+    // A kind alone gets a policy that suits it.
+    for kind in Kind::ALL {
+        env.module.must_load(&format!("kind={kind}"));
+        let info = env.open().info().expect("INFO");
+        assert_eq!((info.kind, info.size), (*kind, 1 << 20));
+        if env.machine.knows(*kind) {
+            let works = env.machine.policies(*kind, false);
+            assert!(works.contains(info.policy), "{}", info.policy);
+        }
+        env.module.must_unload();
+    }
+}
+
+fn sizes(env: &Env) {
+    let sizes: [(&str, u64); 9] = [
+        ("4096", 4096),
+        ("4K", 4096),
+        ("12K", 12 << 10),
+        ("64K", 64 << 10),
+        ("1M", 1 << 20),
+        // No power of two, the largest block of the page allocator, beyond it.
+        ("3M", 3 << 20),
+        ("4M", 4 << 20),
+        ("5M", 5 << 20),
+        ("8M", 8 << 20),
+    ];
+    for kind in [Kind::Pages, Kind::Coherent, Kind::Streaming] {
+        let works = env.machine.policies(kind, false);
+        let Some(policy) = works.iter().next() else {
+            continue;
+        };
+        for (text, bytes) in sizes {
+            let parameters = format!("kind={kind} cache={policy} size={text}");
+            env.module.must_load(&parameters);
+            {
+                let buffer = env.open();
+                assert_eq!(buffer.size(), bytes, "{parameters}");
+                assert_eq!(buffer.info().expect("INFO").size, bytes);
+                let mapping = buffer
+                    .map(0, bytes as usize, shmbuf::Protection::ReadWrite)
+                    .expect("mmap");
+                let pattern = fresh();
+                store_all(&mapping, 0, pattern);
+                assert_both(&buffer, &mapping, pattern);
+            }
+            env.module.must_unload();
+        }
+    }
+}
+
+fn bad(env: &Env) {
+    let bad = [
+        "size=0",
+        "size=1",
+        "size=4097",
+        "size=4095",
+        "size=1000",
+        "size=-4096",
+        "size=",
+        "size=M",
+        "size=much",
+        "size=4Mx",
+        "size=4M4",
+        "size=4KM",
+        "size=18446744073709551616",
+        "size=18446744073709551615G",
+        "kind=",
+        "kind=page",
+        "kind=Pages",
+        "kind=pages,coherent",
+        "kind=pagesx",
+        "cache=",
+        "cache=write",
+        "cache=uncached",
+        "cache=writebackx",
+        "accept_alias=maybe",
+    ];
+    for parameters in bad {
+        // The core itself parses booleans, and says nothing of the module's.
+        if parameters.starts_with("accept_alias") {
+            refused(env.module.load(parameters), Errno::EINVAL);
+            assert!(!is_loaded());
+        } else {
+            env.module.must_not_load(parameters, Errno::EINVAL);
+        }
+    }
+}
+
+fn too_large(env: &Env) {
+    for kind in [Kind::Pages, Kind::Coherent, Kind::Streaming] {
+        let works = env.machine.policies(kind, false);
+        let Some(policy) = works.iter().next() else {
+            continue;
+        };
+        // What the machine can address and does not have.
+        let parameters = format!("kind={kind} cache={policy} size=2047M");
+        let reasons = env.module.must_not_load(&parameters, Errno::ENOMEM);
+        let says = |word: &str| reasons.iter().any(|l| l.text.contains(word));
+        assert!(says("contiguous") || says("memory"), "{reasons:?}");
+        // What would be small if 32 bits held it.
+        if usize::BITS == 32 {
+            for size in ["4G", "4294971392", "4097M", "16777216G"] {
+                let parameters = format!("kind={kind} cache={policy} size={size}");
+                env.module.must_not_load(&parameters, Errno::EINVAL);
+            }
+        }
+    }
+    env.module.must_load("");
+}
+
+fn node(env: &Env) {
+    for _ in 0..3 {
+        assert!(!Path::new(DEVICE).exists());
+        env.module.must_load("");
+        assert!(Path::new(DEVICE).exists());
+        assert_eq!(users(), Some(0));
+        env.module.must_unload();
+    }
+    assert!(!Path::new(DEVICE).exists());
+}
+
+fn handle(env: &Env) {
+    env.module.must_load("");
+    let buffer = env.open();
+    assert_eq!(env.module.unload(), Err(IN_USE));
+    assert!(buffer.info().is_ok(), "it works on");
+    let read_only = env.open_read_only();
+    drop(buffer);
+    assert_eq!(env.module.unload(), Err(IN_USE));
+    drop(read_only);
+    env.module.must_unload();
+}
+
+fn mapping(env: &Env) {
+    env.module.must_load("");
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    drop(buffer);
+    assert_eq!(env.module.unload(), Err(IN_USE));
+    mapping.write_u32(0, 1);
+    assert_eq!(mapping.read_u32(0), 1, "it works on");
+    drop(mapping);
+    env.module.must_unload();
+}
+
+fn child(env: &Env) {
+    env.module.must_load("");
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let never = Turn::new();
+    let child = Child::run(|| never.take());
+    drop(mapping);
+    drop(buffer);
+    assert_eq!(env.module.unload(), Err(IN_USE));
+    child.kill();
+    env.module.must_unload();
+}
+
+/// Consent to an alias makes none.
+fn no_alias(env: &Env) {
+    for policy in [Policy::WriteBack, Policy::WriteCombine, Policy::NonCached] {
+        let config = Config {
+            accept_alias: true,
+            ..Config::new(Kind::Pages, policy)
+        };
+        env.module.must_load(&config.parameters());
+        assert!(!env.open().info().expect("INFO").aliased, "{policy}");
+        env.module.must_unload();
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pattern sample, in Rust and in C.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use shmbuf::{Kind, Policy};
+
+use super::{claim, Claim, Scope};
+use crate::{
+    demo::{path, C, PROGRAMS, RUST},
+    expect::Expect,
+    ktap::diagnose,
+    machine::Machine,
+    module::Config,
+    process::Child,
+    runner::{unique, Env},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Kind, "sample_classic", classic).unless(without_samples),
+    claim(Scope::Each, "sample_with_ioctls", with_ioctls).unless(without_samples),
+    claim(Scope::Once, "sample_tells_what_was_refused", refused).unless(without_samples),
+    claim(Scope::Once, "sample_info", info).unless(without_samples),
+    claim(Scope::Once, "sample_finds_wrong_bytes", finds).unless(without_samples),
+];
+
+fn without_samples(_: &Machine, _: &Config) -> Option<&'static str> {
+    let there = PROGRAMS.iter().all(|program| path(program).exists());
+    (!there).then_some("the sample programs are not beside this one")
+}
+
+fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, .. } = Command::new(path(program))
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    (status.code(), text)
+}
+
+#[track_caller]
+fn last_line(text: &str) -> &str {
+    text.lines().last().expect("output")
+}
+
+fn classic(env: &Env) {
+    for program in PROGRAMS {
+        let (code, text) = run(program, &[]);
+        assert_eq!(code, Some(0), "{program}:\n{text}");
+        let expected = format!(
+            "result: kind=- policy=- type=\"-\" bytes={} mapping-to-read=ok write-to-mapping=ok",
+            env.size()
+        );
+        assert_eq!(last_line(&text), expected);
+        let line = text.lines().find(|line| line.starts_with("mapping:"));
+        assert!(
+            line.is_some_and(|line| line.ends_with("/dev/shmbuf")),
+            "{text}"
+        );
+    }
+}
+
+fn with_ioctls(env: &Env) {
+    let Config { kind, policy, .. } = env.config;
+    for program in PROGRAMS {
+        let mut ways = vec![vec!["--sync"]];
+        if kind == Kind::Pages {
+            ways.push(vec!["--set-cache", policy.name()]);
+        }
+        for arguments in ways {
+            let (code, text) = run(program, &arguments);
+            assert_eq!(code, Some(0), "{program}:\n{text}");
+            let expected = format!(
+                "result: kind={kind} policy={policy} type=\"{}\" bytes={} mapping-to-read=ok \
+                 write-to-mapping=ok",
+                env.memory_type(),
+                env.size()
+            );
+            assert_eq!(last_line(&text), expected);
+        }
+    }
+    // A seed gives the same run in both.
+    let seeded = |program| run(program, &["--sync", "--seed", "7"]).1;
+    let without_addresses = |text: String| {
+        let lines = text.lines().filter(|line| !line.starts_with("mapping:"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        without_addresses(seeded(RUST)),
+        without_addresses(seeded(C)),
+        "the twins differ"
+    );
+}
+
+fn refused(env: &Env) {
+    let mut any = false;
+    for policy in Policy::ALL {
+        if env.machine.expect(Kind::Pages, *policy, false) != Expect::Refused {
+            continue;
+        }
+        any = true;
+        for program in PROGRAMS {
+            let (code, text) = run(program, &["--set-cache", policy.name()]);
+            assert_eq!(code, Some(2));
+            let expected = format!("result: policy={policy} refused=EOPNOTSUPP");
+            assert_eq!(last_line(&text), expected);
+        }
+    }
+    if !any {
+        diagnose("every policy works here");
+    }
+    for program in PROGRAMS {
+        let (code, text) = run(program, &["--device", "/dev/nonexistent"]);
+        assert_eq!(code, Some(2));
+        assert_eq!(last_line(&text), "result: policy=- refused=ENOENT");
+        let (code, _) = run(program, &["--nonsense"]);
+        assert_eq!(code, Some(64));
+    }
+}
+
+fn info(env: &Env) {
+    let [rust, c] = PROGRAMS.map(|program| {
+        let (code, text) = run(program, &["--info"]);
+        assert_eq!(code, Some(0), "{program}:\n{text}");
+        assert!(text.contains(env.memory_type()), "{text}");
+        assert!(!text.contains("result:"));
+        text
+    });
+    assert_eq!(rust, c);
+}
+
+/// On an ordinary file that somebody else scribbles into, as no driver would
+/// let happen.
+fn finds(_: &Env) {
+    let path = unique("scribble");
+    let size = 1 << 20;
+    let file = fs::File::create_new(&path).expect(&path);
+    file.set_len(size).expect("ftruncate");
+    let scribbler = Child::run(|| loop {
+        let _ = file.write_at(&[0; 64], fastrand::u64(..size));
+    });
+    for program in PROGRAMS {
+        let begin = Instant::now();
+        let (code, text) = loop {
+            let (code, text) = run(program, &["--device", &path]);
+            // On one CPU the scribbler may not have had a turn.
+            if code != Some(0) || begin.elapsed() > Duration::from_secs(30) {
+                break (code, text);
+            }
+        };
+        assert_eq!(code, Some(1), "{program} noticed nothing");
+        assert!(text.contains(": WRONG at byte 0x"), "{text}");
+        assert!(last_line(&text).contains("=failed"), "{text}");
+    }
+    scribbler.kill();
+    let _ = fs::remove_file(&path);
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Opposite things at once.
+
+use std::time::Duration;
+
+use super::{claim, Claim, Scope};
+use crate::{runner::Env, stress};
+
+pub(super) const CLAIMS: &[Claim] =
+    &[claim(Scope::Kind, "stress_keeps_the_contract", stress).seconds(300)];
+
+fn stress(env: &Env) {
+    let accept_alias = env.config.accept_alias;
+    let policies = env.machine.policies(env.config.kind, accept_alias);
+    stress::stress(Duration::from_secs(8), env.machine.is_vivt(), policies);
+}
