@@ -7,7 +7,8 @@ use crate::{
         Buffer,
         Snapshot, //
     },
-    kind::ViewPlace, //
+    kind::ViewPlace,
+    sys::decimal::Decimal, //
 };
 use kernel::{
     debugfs::{
@@ -85,7 +86,8 @@ fn show_counters(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         ("bytes written", &counters.bytes_written),
         ("refusals", &counters.refusals),
     ] {
-        f.write_fmt(fmt!("{name}: {}\n", counter.load(Relaxed)))?;
+        let count = Decimal(counter.load(Relaxed));
+        f.write_fmt(fmt!("{name}: {count}\n"))?;
     }
     Ok(())
 }

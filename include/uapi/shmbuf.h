@@ -19,6 +19,7 @@
  *
  * mmap(2)
  *	EINVAL		offset plus length reach past the end of the buffer
+ *	EOVERFLOW	they wrap (the kernel's own check)
  *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE). A private
  *			read-only mapping works and cannot become writable.
  *	EPERM		PROT_EXEC

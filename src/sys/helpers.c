@@ -9,6 +9,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/personality.h>
@@ -157,6 +158,19 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
 	}
 #else
 	return policy == SHMBUF_POLICY_WRITEBACK ? SHMBUF_MT_WRITEBACK : SHMBUF_MT_OTHER;
+#endif
+}
+
+/*
+ * The protection of the flags as they are now. On ARM the dirty bit is one of
+ * software, and a page is write-protected until a fault sets it: set it here.
+ */
+void shmbuf_vma_init_prot(struct vm_area_struct *vma)
+{
+	vma->vm_page_prot = vm_get_page_prot(vma->vm_flags);
+#ifdef CONFIG_ARM
+	if (vma->vm_flags & VM_WRITE)
+		vma->vm_page_prot = __pgprot(pgprot_val(vma->vm_page_prot) | L_PTE_DIRTY);
 #endif
 }
 
@@ -335,6 +349,12 @@ void shmbuf_drain_write_buffer(void)
 #else
 	mb();
 #endif
+}
+
+unsigned long long shmbuf_div_u64_rem(unsigned long long dividend, unsigned int divisor,
+				      unsigned int *remainder)
+{
+	return div_u64_rem(dividend, divisor, remainder);
 }
 
 bool shmbuf_read_implies_exec(void)

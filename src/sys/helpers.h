@@ -54,6 +54,7 @@ bool shmbuf_log_allowed(void);
 
 /* Memory types. Policies are enum shmbuf_policy of the uAPI. */
 enum shmbuf_mt shmbuf_memory_type(unsigned int policy);
+void shmbuf_vma_init_prot(struct vm_area_struct *vma);
 int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
 			   unsigned int policy);
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
@@ -92,6 +93,10 @@ void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
 void shmbuf_flush_user_all(void);
 void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
 void shmbuf_drain_write_buffer(void);
+
+/* Arithmetic that the compiler has no instruction for. */
+unsigned long long shmbuf_div_u64_rem(unsigned long long dividend, unsigned int divisor,
+				      unsigned int *remainder);
 
 /* The current task. */
 bool shmbuf_read_implies_exec(void);

@@ -4,6 +4,7 @@
 //! `unsafe` of this driver is here.
 
 pub(crate) mod cpu;
+pub(crate) mod decimal;
 pub(crate) mod dma;
 mod ffi;
 pub(crate) mod node;

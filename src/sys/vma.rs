@@ -35,7 +35,8 @@ pub(crate) trait Mapped: Send + Sync + 'static {
 }
 
 /// Makes `vma` one of a device's memory: not expandable, not dumped, not executable, no
-/// copy-on-write.
+/// copy-on-write, and its page protection one of these flags that causes no fault once it is
+/// mapped.
 ///
 /// # Errors
 ///
@@ -53,17 +54,15 @@ pub(crate) fn restrict(vma: &VmaNew) -> Result {
         if !unsafe { ffi::shmbuf_read_implies_exec() } {
             return Err(EPERM);
         }
-        // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC. The protection
-        // was made of the flags before we are called.
-        unsafe {
-            (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC;
-            (*vma.as_ptr()).vm_page_prot = bindings::vm_get_page_prot(vma.flags());
-        }
+        // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC.
+        unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC };
     }
     vma.try_clear_mayexec()?;
     vma.set_io();
     vma.set_dontexpand();
     vma.set_dontdump();
+    // SAFETY: A new VMA may be given another protection.
+    unsafe { ffi::shmbuf_vma_init_prot(vma.as_ptr()) };
     Ok(())
 }
 

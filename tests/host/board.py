@@ -56,7 +56,7 @@ class Board:
     #: where the module is on the board
     module = MODULE
     #: seconds until a command that prints nothing is taken for hung
-    patience = 120.0
+    patience = 180.0
 
     def stream(self, command: str, patience: float | None = None) -> Iterator[str]:
         """Run a command and yield its lines as they come. `status` is set after."""
@@ -89,8 +89,12 @@ class Board:
         self.check(f"sleep 6; echo scan >{node}; sleep 1; echo scan >{node}", patience=300)
         return "\n".join(self.check(f"cat {node}"))
 
+    #: whether a test has looked at the kernel log
+    log_checked = False
+
     def reports(self) -> list[klog.Report]:
         """All that the kernel has to complain about."""
+        self.log_checked = True
         return klog.scan(self.kernel_log())
 
 
@@ -178,12 +182,12 @@ class QemuBoard(Board):
                     yield text
                 self.status = int(status)
                 return
-        except TIMEOUT as error:
+        except TIMEOUT:
             self.dead = (
                 f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
             )
             tail = "\n".join(self._log().splitlines()[-30:])
-            raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from error
+            raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from None
 
 
 class SshBoard(Board):

@@ -24,17 +24,15 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def machine(request):
-    """A freshly booted board, whose kernel must have nothing to complain about."""
+    """A freshly booted board. A file that uses it ends with a test of the kernel log."""
     if request.config.getoption("env"):
         made = boards.SshBoard(request.param)
     else:
         made = boards.QemuBoard(request.param, memory=getattr(request.module, "MEMORY", None))
     with made as it:
         yield it
-        reports = it.reports()
-        if reports:
-            text = "\n\n".join(map(str, reports))
-            pytest.fail(f"{it.name}: {len(reports)} kernel reports\n{text}", pytrace=False)
+        if not it.log_checked:
+            pytest.fail("no test looked at the kernel log: end the file with test_kernel_log")
 
 
 class Count:
@@ -42,9 +40,11 @@ class Count:
 
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.failures = []
 
     def pytest_runtest_logreport(self, report):
-        # A test that did nothing but hold subtests is not counted beside them.
+        if report.failed:
+            self.failures.append(report.head_line or report.nodeid)
         if isinstance(report, SubtestReport) or report.when == "call":
             if report.failed:
                 self.failed += 1
@@ -61,6 +61,9 @@ class Count:
         self.failed += report.failed
 
     def pytest_unconfigure(self):
+        # By name once more, since what they printed may be long.
+        for name in self.failures:
+            print(f"FAILED {name}")
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         print(f"{self.passed} passed, {self.failed} failed{skipped}", flush=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import ktap
 import pytest
+from board import Board
 
 
 def each(subtests, lines: Iterable[str]) -> int:
@@ -18,3 +19,11 @@ def each(subtests, lines: Iterable[str]) -> int:
             if case.result == "skip":
                 pytest.skip(" ".join(case.output[-1:]).removeprefix("SKIP: "))
     return count
+
+
+def kernel_log(machine: Board) -> None:
+    """Fail when the kernel has complained since boot."""
+    reports = machine.reports()
+    if reports:
+        text = "\n\n".join(map(str, reports))
+        pytest.fail(f"{machine.name}: {len(reports)} kernel reports\n{text}", pytrace=False)

@@ -7,6 +7,7 @@ import time
 
 import audit
 import pytest
+import report
 from board import Board, BoardError, names
 from tools import TOP
 
@@ -151,3 +152,8 @@ def test_goes_red(machine, subtests):
     finally:
         let_go(machine)
     machine.check("rmmod shmbuf")
+
+
+def test_kernel_log(machine):
+    """Last: nothing of all that made the kernel complain."""
+    report.kernel_log(machine)

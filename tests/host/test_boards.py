@@ -39,3 +39,8 @@ def test_leaks(machine):
     """Kmemleak finds nothing after all of that."""
     leaks = machine.leaks()
     assert not leaks, leaks
+
+
+def test_kernel_log(machine):
+    """Last: nothing of all that made the kernel complain."""
+    report.kernel_log(machine)

@@ -2,7 +2,6 @@
 """ARMv7 without highmem: non-cached pages are refused, or have an accepted alias."""
 
 import pytest
-
 import report
 from test_audit import look
 
@@ -29,3 +28,8 @@ def test_alias(machine):
     seen = look(machine)
     assert not seen.endswith("; 0 other kernel mappings"), seen
     machine.check("rmmod shmbuf")
+
+
+def test_kernel_log(machine):
+    """Last: nothing of all that made the kernel complain."""
+    report.kernel_log(machine)
