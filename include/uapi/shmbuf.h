@@ -82,14 +82,14 @@ enum shmbuf_owner {
 };
 
 /* phys_addr and dma_addr are given: the caller has CAP_SYS_RAWIO. */
-#define SHMBUF_INFO_PHYS_ADDR	(1U << 0)
-#define SHMBUF_INFO_DMA_ADDR	(1U << 1)
+#define SHMBUF_INFO_PHYS_ADDR	0x1U
+#define SHMBUF_INFO_DMA_ADDR	0x2U
 /*
  * A cacheable kernel alias of the non-cached memory exists, which contract and
  * architecture forbid and the administrator accepted (parameter accept_alias)
  * or, for coherent memory, the kernel was built with (no CONFIG_DMA_CMA).
  */
-#define SHMBUF_INFO_ALIASED	(1U << 2)
+#define SHMBUF_INFO_ALIASED	0x4U
 
 /**
  * struct shmbuf_info - what a buffer is and what is in force
@@ -138,11 +138,11 @@ struct shmbuf_set_cache {
 };
 
 /* As in <linux/dma-buf.h>: what the CPU does between START and END. */
-#define SHMBUF_SYNC_READ	(1U << 0)
-#define SHMBUF_SYNC_WRITE	(2U << 0)
+#define SHMBUF_SYNC_READ	0x1U
+#define SHMBUF_SYNC_WRITE	0x2U
 #define SHMBUF_SYNC_RW		(SHMBUF_SYNC_READ | SHMBUF_SYNC_WRITE)
-#define SHMBUF_SYNC_START	(0U << 2)
-#define SHMBUF_SYNC_END		(1U << 2)
+#define SHMBUF_SYNC_START	0x0U
+#define SHMBUF_SYNC_END		0x4U
 
 /**
  * struct shmbuf_sync - begin or end CPU access to a range

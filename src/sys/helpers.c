@@ -341,12 +341,13 @@ void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
 #endif
 }
 
-/* mb() is a compiler barrier before ARMv6, and the write buffer is there. */
 void shmbuf_drain_write_buffer(void)
 {
 #if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ < 6
+	/* mb() is a compiler barrier here, and there is a write buffer. */
 	dsb();
 #else
+	/* A device may look as soon as we return; includes the outer cache. */
 	mb();
 #endif
 }
