@@ -21,7 +21,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
 # Quick things first. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py build.py boards.py lowmem.py audit.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py lowmem.py audit.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 
 .PHONY: test

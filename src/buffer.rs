@@ -301,9 +301,10 @@ impl Buffer {
         for page in range.pieces(PAGE_SIZE) {
             let mut rest = Some(page);
             while let Some(piece) = rest {
-                if iter.fault_in(piece.len()) == 0 {
+                // No more than is there: a copy that meets a missing page may stop before it.
+                let Some(piece) = piece.first(iter.fault_in(piece.len())) else {
                     return Ok(done);
-                }
+                };
                 let count = CurrentMappings::with(|mappings| {
                     storage.with_view(piece, |span| {
                         user::without_faults(|| {
@@ -317,7 +318,7 @@ impl Buffer {
                     })
                 })?;
                 done += count;
-                rest = piece.after(count);
+                rest = page.after(piece.start() - page.start() + count);
                 // The page may go away again and again before it is copied.
                 if count == 0 && kernel::current!().signal_pending() {
                     return if done > 0 { Ok(done) } else { Err(ERESTARTSYS) };

@@ -118,6 +118,15 @@ impl Range {
         (start < end).then_some(Self { start, end })
     }
 
+    /// The first `count` bytes of the range, or all if it has no more; nothing if `count` is zero.
+    pub(crate) fn first(self, count: usize) -> Option<Self> {
+        // INVARIANT: Not empty, and ends where this range does or before.
+        (count > 0).then_some(Self {
+            start: self.start,
+            end: self.start + min(count, self.len()),
+        })
+    }
+
     /// What remains of the range after its first `count` bytes, if anything.
     pub(crate) fn after(self, count: usize) -> Option<Self> {
         let start = self.start + min(count, self.len());
@@ -223,6 +232,13 @@ mod tests {
         assert_eq!(range(4, 8).enclosing(4, 100), range(4, 8));
         assert_eq!(range(9, 10).enclosing(4, 10), range(8, 10));
         assert_eq!(range(5, 7).relative_to(range(4, 8)), range(1, 3));
+    }
+
+    #[test]
+    fn beginnings() {
+        assert_eq!(range(5, 9).first(0), None);
+        assert_eq!(range(5, 9).first(1), Some(range(5, 6)));
+        assert_eq!(range(5, 9).first(usize::MAX), Some(range(5, 9)));
     }
 
     #[test]

@@ -206,7 +206,9 @@ class SshBoard(Board):
         self.ssh = self.target.get_driver("SSHDriver")
         self.folder = self.ssh.run_check("mktemp -d")[0]
         self.module = f"{self.folder}/shmbuf.ko"
-        self.since = len(self._dmesg())
+        # What is in the log before this line is not ours.
+        self.mark = f"shmbuf-host: {gen_marker()}"
+        self.check(f"echo {self.mark} >/dev/kmsg")
         self.ssh.put(self.env.config.get_image_path("module"), self.module)
         programs = Path(self.env.config.get_path("programs"))
         for program in sorted(programs.iterdir()):
@@ -217,19 +219,17 @@ class SshBoard(Board):
         self.ssh.run(f"rm -rf {self.folder}")
         self.target.cleanup()
 
-    def _dmesg(self) -> list[str]:
-        return self.check("dmesg")
-
     def kernel_log(self) -> str:
-        # What was in the log before us is not ours.
-        return "\n".join(self._dmesg()[self.since :])
+        log = "\n".join(self.check("dmesg"))
+        # Where the line has been lost, all of the ring is ours.
+        return log.partition(self.mark)[2] or log
 
     def stream(self, command, patience=None):
         patience = patience or self.patience
         folder = getattr(self, "folder", "/")
         service = self.ssh.networkservice
         argv = [
-            *("ssh", "-x", *self.ssh.ssh_prefix, "-p", str(service.port)),
+            *(self.env.config.get_tool("ssh"), "-x", *self.ssh.ssh_prefix, "-p", str(service.port)),
             *("-l", self.ssh.username or service.username, service.address, "--"),
             f"export PATH={folder}:$PATH; {{ {command}; }} 2>&1",
         ]

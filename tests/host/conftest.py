@@ -44,7 +44,8 @@ class Count:
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
-            self.failures.append(report.head_line or report.nodeid)
+            case = f" [{report.context.msg}]" if isinstance(report, SubtestReport) else ""
+            self.failures.append(report.nodeid + case)
         if isinstance(report, SubtestReport) or report.when == "call":
             if report.failed:
                 self.failed += 1

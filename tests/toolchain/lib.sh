@@ -27,14 +27,23 @@ step() {
 	mkdir -p "$cache/log"
 	log=$cache/log/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
 	say "$what (usually $usual; log: $log)"
-	local begin=$SECONDS
-	if ! "$@" >"$log" 2>&1 </dev/null; then
-		tail -n 25 "$log" >&2
+	local begin=$SECONDS status
+	# Not as a condition: there "set -e" would not hold, and what follows a
+	# command that failed would run.
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$log" 2>&1 </dev/null
+	status=$?
+	set -e
+	if [ $status != 0 ]; then
 		if grep -qiE 'Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Connection (refused|timed out)|Network is unreachable|NewConnectionError|NameResolutionError' "$log"; then
-			die "\"$what\" could not reach its package server: check the network and run the same command again, it resumes."
+			die "\"$what\" could not reach its package server: check the network and run the same command again, it resumes (log: $log)."
 		elif grep -qiE 'No space left on device|not have enough free space' "$log"; then
-			die "\"$what\" ran out of disk space in $cache: make room (about 10 GB in all) and run the same command again."
+			die "\"$what\" ran out of disk space in $cache: make room (about 10 GB in all) and run the same command again (log: $log)."
 		fi
+		tail -n 25 "$log" >&2
 		die "\"$what\" failed; its whole output is in $log. Run the same command again to resume."
 	fi
 	say "$what: done in $((SECONDS - begin)) s"
@@ -74,7 +83,16 @@ in_tree() {
 			args+=(--ro-bind "$e" "$name")
 		fi
 	done
-	args+=(--dev-bind /dev /dev --proc /proc --bind /tmp /tmp
+	# The folders above those that follow, which bwrap would make root's alone.
+	for f in "$cache" "$top" "${SHMBUF_ENV:-/}" "${KDIR:-/}" "$HOME/.ssh"; do
+		name=
+		for e in $(dirname "$(readlink -f "$f")" | tr / ' '); do
+			name+=/$e
+			args+=(--perms 0755 --dir "$name")
+		done
+	done
+	# What runs in the tree ends with its caller, an emulator too.
+	args+=(--dev-bind /dev /dev --unshare-pid --proc /proc --bind /tmp /tmp
 		--ro-bind-try /sys /sys
 		--bind "$cache" "$cache" --bind "$top" "$top"
 		--die-with-parent

@@ -5,7 +5,10 @@
 
 use shmbuf::{Kind, Policies, Policy};
 
-use crate::machine::{Arch, Machine};
+use crate::{
+    machine::{Arch, Machine},
+    module::Config,
+};
 
 /// What is expected of a combination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,15 @@ impl Machine {
     pub fn policies(&self, kind: Kind, accept_alias: bool) -> Policies {
         let works = |p: &Policy| matches!(self.expect(kind, *p, accept_alias), Works(_));
         Policy::ALL.iter().copied().filter(works).collect()
+    }
+
+    /// The policies that SET_CACHE takes on a buffer: those of its kind for
+    /// pages, what it was made with for the others.
+    pub fn settable(&self, config: &Config) -> Policies {
+        match config.kind {
+            Kind::Pages => self.policies(config.kind, config.accept_alias),
+            Kind::Coherent | Kind::Streaming => [config.policy].into_iter().collect(),
+        }
     }
 
     /// Whether the policies of a kind are all known.
@@ -124,6 +136,17 @@ mod tests {
             "writecombine noncached"
         );
         assert_eq!(names(&machine, Kind::Streaming, false), "writeback");
+    }
+
+    #[test]
+    fn only_pages_change_their_policy() {
+        let machine = Machine { arch: Arch::Armv5 };
+        let settable = |kind| {
+            let config = Config::new(kind, Policy::NonCached);
+            machine.settable(&config).to_string()
+        };
+        assert_eq!(settable(Kind::Coherent), "noncached");
+        assert!(settable(Kind::Pages).starts_with("writeback writethrough"));
     }
 
     #[test]

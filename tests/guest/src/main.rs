@@ -45,6 +45,9 @@ enum Command {
     Run {
         /// Only tests whose name contains one of these
         filters: Vec<String>,
+        /// But none whose name contains this
+        #[arg(long, value_name = "FILTER")]
+        skip: Vec<String>,
         #[command(flatten)]
         module: ModuleFile,
     },
@@ -81,11 +84,16 @@ fn run(command: Command) -> Result<bool> {
             }
             Ok(true)
         }
-        Command::Run { filters, module } => {
+        Command::Run {
+            filters,
+            skip,
+            module,
+        } => {
             let machine = Machine::detect()?;
             let mut tests = tests::all(&machine);
-            let wanted = |name: &str| filters.iter().any(|f| name.contains(f.as_str()));
-            tests.retain(|test| filters.is_empty() || wanted(&test.name));
+            let any = |list: &[String], name: &str| list.iter().any(|f| name.contains(f.as_str()));
+            tests.retain(|test| filters.is_empty() || any(&filters, &test.name));
+            tests.retain(|test| !any(&skip, &test.name));
             anyhow::ensure!(!tests.is_empty(), "no test has such a name: see list");
             Ok(runner::run(&tests, &machine, &Module::new(module.module)))
         }

@@ -274,6 +274,8 @@ impl Keeper {
         while !self.arena.is_over() {
             if self.arena.is_lull() {
                 self.mapping = None;
+                self.arena
+                    .set_any_policy(&self.buffer, &mut self.rng, false);
             }
             match self.rng.u32(..100) {
                 0..15 => self.store(),

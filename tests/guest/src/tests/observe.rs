@@ -84,8 +84,9 @@ fn in_debugfs(env: &Env) {
     assert_eq!(field(&debugfs("buffer"), "mappings"), "1");
     show();
 
-    // Mappings of other processes too.
+    // Those of other processes too.
     let (mapped, never) = (Turn::new(), Turn::new());
+    drop(mapping);
     let child = Child::run(|| {
         let own = env.open();
         let _mapping = env.map(&own);
@@ -93,8 +94,10 @@ fn in_debugfs(env: &Env) {
         never.take();
     });
     mapped.take();
+    let mapping = env.map(&buffer);
     assert_eq!(field(&debugfs("buffer"), "mappings"), "2");
     child.kill();
+    show();
     drop(mapping);
     show();
 

@@ -64,7 +64,7 @@ fn in_force(env: &Env) {
     assert_eq!(info.policy, env.config.policy);
     assert_eq!(info.memory_type, env.memory_type());
     if env.machine.knows(info.kind) {
-        let policies = env.machine.policies(info.kind, env.config.accept_alias);
+        let policies = env.machine.settable(&env.config);
         assert_eq!(info.policies, policies, "{}", info.policies);
     }
 }
@@ -182,12 +182,10 @@ fn other(env: &Env) {
 fn impossible(env: &Env) {
     let buffer = env.open();
     let mut log = Log::from_now();
-    let possible = env.machine.policies(env.config.kind, false);
+    let possible = env.machine.settable(&env.config);
     let before = (buffer.info(), read_all(&buffer));
     for policy in Policy::ALL {
-        // Only pages change theirs at all.
-        let changes = env.config.kind == Kind::Pages && possible.contains(*policy);
-        if changes || *policy == env.config.policy {
+        if possible.contains(*policy) {
             continue;
         }
         refused(buffer.set_cache(*policy), Errno::EOPNOTSUPP);
@@ -196,6 +194,8 @@ fn impossible(env: &Env) {
         let reason = lines.iter().any(|line| line.text.starts_with("shmbuf"));
         assert!(reason, "no reason in the log for {policy}: {lines:?}");
     }
+    assert_eq!(buffer.set_cache(env.config.policy), Ok(()));
+    assert!((buffer.info(), read_all(&buffer)) == before);
 }
 
 fn read_only(env: &Env) {

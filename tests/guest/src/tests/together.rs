@@ -10,7 +10,6 @@ pub(super) const CLAIMS: &[Claim] =
     &[claim(Scope::Kind, "stress_keeps_the_contract", stress).seconds(300)];
 
 fn stress(env: &Env) {
-    let accept_alias = env.config.accept_alias;
-    let policies = env.machine.policies(env.config.kind, accept_alias);
+    let policies = env.machine.settable(&env.config);
     stress::stress(Duration::from_secs(8), env.machine.is_vivt(), policies);
 }
