@@ -57,7 +57,7 @@ class Report:
         return f"kernel log, line {self.line}: {self.kind}\n{self.text}"
 
 
-def scan(log: str, before: int = 3, after: int = 45) -> list[Report]:
+def scan(log: str, before: int = 3, after: int = 120) -> list[Report]:
     """The complaints in a log, one for lines that belong together."""
     lines = log.splitlines()
     noise = [re.compile(p) for p, _ in NOISE]

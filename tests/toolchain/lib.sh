@@ -67,7 +67,7 @@ tree=$cache/tree-$(cat "$top/tests/toolchain/packages" "$top/tests/toolchain/set
 in_tree() {
 	# The root is a tmpfs with the tree's programs in it, so that mount points
 	# need not be made in the tree, which is root's.
-	local args=(--tmpfs /) e f name
+	local args=(--tmpfs / --perms 0755 --dir /etc) e f name
 	if [ -n "${SHMBUF_IN_TREE:-}" ]; then # already there
 		"$@"
 		return
