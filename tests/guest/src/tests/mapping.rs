@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mappings, and what becomes of them: pieces, forks, moves, protections.
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        personality::{self, Persona},
+        signal::Signal,
+        wait::WaitStatus,
+    },
+};
 use shmbuf::{Buffer, Mapping, Policy, Protection};
 
 use super::{
@@ -40,6 +48,10 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "read_implies_no_exec", no_exec).unless(|machine, _| {
         let says = "programs have no READ_IMPLIES_EXEC here";
         (!machine.read_implies_exec()).then_some(says)
+    }),
+    claim(Scope::Each, "code_does_not_run", code).unless(|machine, _| {
+        let armv7 = cfg!(target_arch = "arm") && !machine.read_implies_exec();
+        (!armv7).then_some("only ARMv7 can forbid it, and only its code is known here")
     }),
     claim(Scope::Kind, "read_only_handle_maps_read_only", read_only),
     claim(Scope::Kind, "madvise_drops_nothing", advise),
@@ -451,6 +463,31 @@ fn no_exec(env: &Env) {
         assert_eq!(permissions(), expected);
         region.protect(READ).expect("mprotect to read-only");
         assert_eq!(permissions(), "r--s");
+    }
+}
+
+/// Execute-never is in the page table, also for a program in which reading
+/// implies executing.
+fn code(env: &Env) {
+    for persona in [Persona::empty(), Persona::READ_IMPLIES_EXEC] {
+        let child = Child::run(|| {
+            let inherited = personality::get().expect("personality");
+            personality::set(inherited | persona).expect("personality");
+            let buffer = env.open();
+            let region = Region::map(&buffer, page(), WRITE, SHARED, 0).expect("mmap");
+            // bx lr
+            region.write(0, 0xe12f_ff1e);
+            // SAFETY: cacheflush(2) of ARM, of a range that is ours.
+            unsafe { libc::syscall(0xf_0002, region.at(0), region.at(4), 0) };
+            // SAFETY: if this runs, it is a function that returns at once.
+            let function: extern "C" fn() = unsafe { std::mem::transmute(region.start()) };
+            function();
+        });
+        let status = child.wait();
+        assert!(
+            matches!(status, WaitStatus::Signaled(_, Signal::SIGSEGV, _)),
+            "with {persona:?} it ran: {status:?}"
+        );
     }
 }
 
