@@ -156,20 +156,22 @@ static void store_pattern(uint32_t seed)
 static bool check(const char *direction, uint32_t seed, const uint8_t *before,
 		  const uint8_t *got)
 {
-	size_t at, first = 0, wrong = 0, stale = 0, zero = 0, held = 0;
+	size_t at, i, first = 0, wrong = 0, stale = 0, zero = 0, held = 0;
 
-	for (at = 0; at < size; at++) {
-		uint8_t expected = pattern_byte(seed, at);
+	for (at = 0; at < size; at += 4) {
 		uint32_t word = mix(seed, at);
 
-		if (at % 4 == 0 && !memcmp(before + at, &word, 4))
-			held++;
-		if (got[at] == expected)
+		held += !memcmp(before + at, &word, 4);
+		if (!memcmp(got + at, &word, 4))
 			continue;
-		if (!wrong++)
-			first = at;
-		stale += got[at] == before[at];
-		zero += got[at] == 0;
+		for (i = at; i < at + 4; i++) {
+			if (got[i] == pattern_byte(seed, i))
+				continue;
+			if (!wrong++)
+				first = i;
+			stale += got[i] == before[i];
+			zero += got[i] == 0;
+		}
 	}
 
 	printf("%-20s seed %u: ", direction, seed);

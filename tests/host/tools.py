@@ -48,6 +48,7 @@ def must(command: Iterable[str | Path], cwd: Path = TOP, **env: str) -> str:
         text=True,
         errors="replace",
         check=False,
+        timeout=1200,
     )
     if result.returncode:
         pytest.fail(f"{' '.join(command)}\n{result.stdout}", pytrace=False)

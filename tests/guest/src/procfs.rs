@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What /proc, /sys and debugfs tell, taken apart.
 
-use std::{collections::BTreeMap, fs, os::fd::AsFd, os::fd::AsRawFd};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use crate::machine::number;
 
 /// Lines of "key: value".
 pub type Fields = BTreeMap<String, String>;
@@ -76,7 +82,9 @@ fn find(smaps: &str, start: usize) -> Option<Mapped> {
 }
 
 /// Free memory in pages, counted to the page: what the zones have, what the
-/// CPUs' lists hold back. Caches that can be dropped are dropped first.
+/// CPUs' lists hold back. Caches that can be dropped are dropped first, and
+/// what a debug kernel has taken for the stacks that it remembers for good
+/// counts as free.
 pub fn free_pages() -> i64 {
     // SAFETY: no memory is involved.
     unsafe { nix::libc::sync() };
@@ -86,8 +94,13 @@ pub fn free_pages() -> i64 {
     }
     // Folds the per-CPU parts of the counters; not there without SMP.
     let _ = fs::read("/proc/sys/vm/stat_refresh");
-    free_in(&read("/proc/zoneinfo"))
+    let depot = fs::read_to_string("/sys/kernel/debug/stackdepot/stats");
+    let pools = depot.ok().and_then(|stats| number(&stats, "pools"));
+    free_in(&read("/proc/zoneinfo")) + pools.unwrap_or(0) as i64 * PAGES_OF_A_POOL
 }
+
+/// DEPOT_POOL_ORDER of the kernel, which is not in any header.
+const PAGES_OF_A_POOL: i64 = 4;
 
 fn free_in(zoneinfo: &str) -> i64 {
     let number = |text: &str| text.trim().parse::<i64>().unwrap_or(0);
