@@ -65,7 +65,8 @@ use kernel::{
         },
         Arc,
         CondVar,
-        Mutex, //
+        Mutex,
+        UniqueArc, //
     },
 };
 
@@ -343,8 +344,10 @@ impl Buffer {
             return Err(EBUSY.into());
         }
         if new {
+            // First what can fail: afterwards the old views are gone.
+            let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
             let storage = state.storage.with_policy(&self.machine, policy)?;
-            state.storage = Arc::new(storage, GFP_KERNEL).map_err(Error::from)?;
+            state.storage = slot.write(storage).into();
             self.counters.policy_changes.fetch_add(1, Relaxed);
         }
         Ok(())
