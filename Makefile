@@ -20,14 +20,14 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/setup $(BOARD)
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
-# Quick things first. TESTS="path -k word" runs some of them.
+# Quick things first, boards side by side. TESTS="path -k word" runs some of them.
 TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py lowmem.py audit.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 
 .PHONY: test
 test: ## everything: lints, KUnit, the guest's tests on all boards, the page-table audit
 	@$(T)/setup $(BOARDS)
-	@$(PYTEST) $(TESTS)
+	@$(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(TESTS)
 
 .PHONY: shell
 shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)

@@ -23,15 +23,15 @@ pub(crate) enum Zone {
     Highmem,
 }
 
-/// Why there are no pages.
-pub(crate) enum AllocFailure {
-    /// The zone has no free run of that many bytes.
-    Fragmented { size: usize, zone: Zone },
+/// There are no pages: the zone has no free run of that many bytes.
+pub(crate) struct AllocFailure {
+    size: usize,
+    zone: Zone,
 }
 
 impl fmt::Display for AllocFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Fragmented { size, zone } = self;
+        let Self { size, zone } = self;
         let place = match zone {
             Zone::Linear => "memory",
             Zone::Highmem => "highmem (memory without a cacheable kernel mapping)",
@@ -81,7 +81,7 @@ impl ContiguousPages {
     pub(crate) fn new(size: usize, zone: Zone) -> Result<Self, AllocFailure> {
         let count = size >> PAGE_SHIFT;
         let highmem = zone == Zone::Highmem;
-        let failure = AllocFailure::Fragmented { size, zone };
+        let failure = AllocFailure { size, zone };
 
         let (first, source) = match Self::from_buddy(count, highmem) {
             Some(first) => (first, Source::Buddy),
@@ -103,7 +103,7 @@ impl ContiguousPages {
         };
         // The allocator falls back to lower zones silently.
         if highmem != pages.is_highmem() {
-            return Err(AllocFailure::Fragmented { size, zone });
+            return Err(AllocFailure { size, zone });
         }
         Ok(pages)
     }

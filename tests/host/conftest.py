@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boards for the tests, and a last line that counts everything."""
 
+import re
+
 import board as boards
 import pytest
 from _pytest.subtests import SubtestReport
+from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_addoption(parser):
@@ -20,6 +23,19 @@ def pytest_generate_tests(metafunc):
         asked = metafunc.config.getoption("board") or boards.names()
         names = [name for name in getattr(metafunc.module, "BOARDS", asked) if name in asked]
         metafunc.parametrize("machine", names, indirect=True, scope="module")
+
+
+class SideBySide(LoadScopeScheduling):
+    """Gives each worker a file, or a board's part of it: its tests share a booted board."""
+
+    def _split_scope(self, nodeid):
+        path, test = nodeid.split("::", 1)
+        board = re.search(r"\[([^]]*)\]$", test)
+        return f"{path} {board[1]}" if board and board[1] in boards.names() else path
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return SideBySide(config, log)
 
 
 @pytest.fixture(scope="module")
