@@ -53,7 +53,7 @@ class Machine:
 #: Cortex-A9 MPCore under Linux: RAM is shareable, and cached memory allocates
 #: on writes, since the coherency of the cores needs it. Write-through is not
 #: implemented by the core (TRM 7.1).
-VEXPRESS = Machine(
+CORTEX_A9 = Machine(
     armv7=True,
     meaning={
         "writeback": MemoryType(NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=True),
@@ -68,7 +68,7 @@ VEXPRESS = Machine(
 )
 
 #: ARM926EJ-S: C and B (ARM DDI 0198, table 4-1), no TEX.
-VERSATILE = Machine(
+ARM926 = Machine(
     armv7=False,
     meaning={
         "writeback": CacheBits(1, 1),
@@ -83,7 +83,7 @@ VERSATILE = Machine(
     },
 )
 
-MACHINES = {"vexpress-a9": VEXPRESS, "versatilepb": VERSATILE}
+MACHINES = {"vexpress-a9": CORTEX_A9, "versatilepb": ARM926}
 
 #: What shmbuf_info.memory_type may say, and what that is.
 WORDS = {

@@ -2,6 +2,7 @@
 """shell.py BOARD: boot the board with its console on this terminal."""
 
 import os
+import re
 import sys
 
 from board import MODULE, environment
@@ -10,7 +11,8 @@ from board import MODULE, environment
 def main(name: str) -> None:
     qemu = environment(name).get_target("main").get_driver("QEMUDriver", activate=False)
     # Here the kernel and the shell share the one terminal.
-    qemu.boot_args = qemu.boot_args.replace("tty=ttyAMA1", "tty=ttyAMA0")
+    console = re.search(r"console=(\w+)", qemu.boot_args)[1]
+    qemu.boot_args = re.sub(r"\btty=\w+", f"tty={console}", qemu.boot_args)
     print(
         f"==> {name}: insmod {MODULE}, then shmbuf-pattern or shmbuf-test; Ctrl-A X leaves",
         flush=True,

@@ -14,6 +14,9 @@ from tools import TOP, build_folder, must, shell_names, tracked
 NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch)$")
 
 HEADER = TOP / "include/uapi/shmbuf.h"
+#: Cargo workspaces.
+WORKSPACES = ["samples"]
+
 #: Compilers to read the header with, 32 and 64 bits, C and C++.
 COMPILERS = {
     "armhf c99": ["arm-linux-gnueabihf-gcc", "-std=c99"],
@@ -61,8 +64,9 @@ def test_rustfmt_module():
     must(["rustfmt", "--check", *rust_files()])
 
 
-def test_rustfmt_programs():
-    must(["cargo", "fmt", "--all", "--check", "--manifest-path", TOP / "samples/Cargo.toml"])
+@pytest.mark.parametrize("workspace", WORKSPACES)
+def test_rustfmt_crates(workspace):
+    must(["cargo", "fmt", "--all", "--check", "--manifest-path", TOP / workspace / "Cargo.toml"])
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
@@ -90,20 +94,23 @@ def test_checkpatch():
     ignored = "SPDX_LICENSE_TAG,LONG_LINE_STRING,NEW_TYPEDEFS"
     # User space has types and strings of its own.
     for_users = "PREFER_KERNEL_TYPES,VOLATILE,EMBEDDED_FUNCTION_NAME"
+    programs = tracked("samples/*.[ch]", "tests/coherence/*.c", "tests/coherence/*.h")
+    programs = [f for f in programs if f.parent.name != "seeded" or f.name == "run.c"]
     for more, some in (
-        ("", [f for f in files if "samples" not in f.parts]),
-        (f",{for_users}", tracked("samples/*.c", "samples/*.h")),
+        ("", [f for f in files if f not in programs]),
+        (f",{for_users}", programs),
     ):
         options = ["--no-tree", "--strict", "--terse", "--show-types", "--no-summary"]
         options += ["--max-line-length=100", f"--ignore={ignored}{more}"]
         must(["perl", checkpatch, *options, "-f", *some])
 
 
+@pytest.mark.parametrize("workspace", WORKSPACES)
 @pytest.mark.parametrize("lint", ["clippy", "test"])
-def test_cargo(lint):
-    """The programs' crates on this machine, and their unit tests."""
+def test_cargo(lint, workspace):
+    """The crates of user space and of the host, and their unit tests."""
     command = ["cargo", lint, "--locked", "--workspace", "--all-targets"]
-    command += ["--manifest-path", str(TOP / "samples/Cargo.toml")]
+    command += ["--manifest-path", str(TOP / workspace / "Cargo.toml")]
     if lint == "clippy":
         command += ["--", "-D", "warnings"]
     # One after the other: some fork, and a child that is born while another
@@ -111,9 +118,11 @@ def test_cargo(lint):
     must(command, CARGO_TARGET_DIR=str(build_folder() / "cargo"), RUST_TEST_THREADS="1")
 
 
-def test_cargo_doc():
+@pytest.mark.parametrize("workspace", WORKSPACES)
+def test_cargo_doc(workspace):
+    manifest = TOP / workspace / "Cargo.toml"
     must(
-        ["cargo", "doc", "--locked", "--no-deps", "--manifest-path", TOP / "samples/Cargo.toml"],
+        ["cargo", "doc", "--locked", "--no-deps", "--manifest-path", manifest],
         CARGO_TARGET_DIR=str(build_folder() / "cargo"),
         RUSTDOCFLAGS="-D warnings",
     )
