@@ -23,11 +23,25 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 # Quick things first, boards side by side. TESTS="path -k word" runs some of them.
 TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py lowmem.py audit.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
+PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: test
 test: ## everything: lints, KUnit, the guest's tests on all boards, the page-table audit
 	@$(T)/setup $(BOARDS)
-	@$(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(TESTS)
+	@$(PARALLEL) $(TESTS)
+
+.PHONY: coherence
+coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all boards, or BOARD
+	@$(T)/setup $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(BOARDS))
+	@$(PARALLEL) tests/host/test_coherence.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))
+
+# CMD runs on the board; without it the module is only loaded.
+.PHONY: coherence-run
+coherence-run: ## watch another module on BOARD: MODULE=module.ko|folder [CMD="insmod ..."] [PROGRAMS="..."]
+	@$(T)/setup $(BOARD)
+	@$(T)/build-coherence $(BOARD)
+	@$(T)/build-coherence-run $(BOARD) "$(MODULE)" $(PROGRAMS)
+	@$(T)/in-tree python tests/host/coherence_run.py $(BOARD) "$(CMD)"
 
 .PHONY: shell
 shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)
@@ -103,6 +117,7 @@ ifndef KDIR
 endif
 	$(RUN) rustfmt $(shell find src -name '*.rs')
 	$(RUN) cargo fmt --all --manifest-path samples/Cargo.toml
+	$(RUN) cargo fmt --all --manifest-path tests/coherence/Cargo.toml
 
 ##@ The cache (~/.cache/shmbuf, or SHMBUF_CACHE)
 

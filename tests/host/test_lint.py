@@ -14,8 +14,8 @@ from tools import TOP, build_folder, must, shell_names, tracked
 NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch)$")
 
 HEADER = TOP / "include/uapi/shmbuf.h"
-#: Cargo workspaces.
-WORKSPACES = ["samples"]
+#: Cargo workspaces: programs for the boards, and the coherence checker.
+WORKSPACES = ["samples", "tests/coherence"]
 
 #: Compilers to read the header with, 32 and 64 bits, C and C++.
 COMPILERS = {

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Hints to the coherence checker, from a kernel module or a program, in ARM or
+ * Thumb code: what a device does that the checker cannot watch, and which test
+ * begins.
+ *
+ * A hint is the instruction "mov r9, r9" with a number that marks it in r0.
+ * Without the checker it does nothing, on any ARM core. No compiler emits it.
+ * It is no barrier: what the device sees is for the caller to see to.
+ */
+#ifndef COHERENCE_HINT_H
+#define COHERENCE_HINT_H
+
+enum coherence_hint {
+	COHERENCE_DEVICE_READS = 0xcac4e001,
+	COHERENCE_DEVICE_WRITES = 0xcac4e002,
+	COHERENCE_LABEL = 0xcac4e003,
+};
+
+static inline void coherence_hint(enum coherence_hint hint, unsigned long first,
+				  unsigned long second)
+{
+	register unsigned long r0 __asm__("r0") = hint;
+	register unsigned long r1 __asm__("r1") = first;
+	register unsigned long r2 __asm__("r2") = second;
+
+	__asm__ __volatile__("mov r9, r9" : : "r"(r0), "r"(r1), "r"(r2) : "memory");
+}
+
+/* A device reads these bytes of physical memory now. */
+static inline void coherence_device_reads(unsigned long address, unsigned long bytes)
+{
+	coherence_hint(COHERENCE_DEVICE_READS, address, bytes);
+}
+
+/* A device writes them now. */
+static inline void coherence_device_writes(unsigned long address, unsigned long bytes)
+{
+	coherence_hint(COHERENCE_DEVICE_WRITES, address, bytes);
+}
+
+/*
+ * Reports carry this label from now on; "" ends it. At most 255 bytes.
+ */
+static inline void coherence_label(const char *text)
+{
+	/* Reading all of it makes a program's page present. */
+	const volatile char *end = text;
+
+	while (*end)
+		end++;
+	coherence_hint(COHERENCE_LABEL, (unsigned long)text, end - (const volatile char *)text);
+}
+
+#endif

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loads and stores that may change something or run into something.
+
+use crate::api::{Access, Finding, Hazard, MemoryType, Operation, Party, Range, Shown, Sink, LINE};
+use crate::dma::Span;
+use crate::findings::Found;
+use crate::line::Writer;
+use crate::lines::{mask, parts};
+use crate::model::{group, Model, THROUGH, UNCACHED};
+use crate::possibility::Event;
+use crate::states::Reader;
+
+/// What the CPU does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It loads.
+    Load,
+    /// It stores.
+    Store,
+}
+
+fn cpu(access: &Access) -> Party {
+    Party::Cpu {
+        va: access.va,
+        site: access.site,
+    }
+}
+
+impl Model {
+    /// An access that may change states.
+    pub(crate) fn access(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
+        for (pa, len) in parts(access.pa, access.len) {
+            let va = access.va.wrapping_add(pa - access.pa);
+            let part = Access {
+                va,
+                pa,
+                len,
+                ..*access
+            };
+            self.access_line(&part, kind, sink);
+        }
+    }
+
+    /// The part of an access that is in one line.
+    fn access_line(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
+        let mut found = Found::default();
+        self.check_types(access, &mut found);
+        let cached = group(access.memory) != UNCACHED;
+        if cached && self.virtual_bits != 0 {
+            self.check_virtual_line(access, kind, &mut found);
+        }
+        let touched = self.check_owner(access, kind, &mut found);
+        match (kind, cached) {
+            (Kind::Load, true) => self.load_cached(access, touched, &mut found),
+            (Kind::Load, false) => self.load_uncached(access, touched, &mut found),
+            (Kind::Store, true) => self.store_cached(access, &mut found),
+            (Kind::Store, false) => self.store_uncached(access),
+        }
+        if kind == Kind::Store {
+            self.stored(access.pa, mask(access.pa, access.len));
+        }
+        found.tell(sink);
+        self.allow_quick(access);
+    }
+
+    fn load_cached(&mut self, access: &Access, touched: u32, found: &mut Found) {
+        let &Access { va, pa, memory, .. } = access;
+        let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
+        let judged = mask(pa, access.len) & !touched;
+        let victim = cpu(access);
+        // Which the device may have written just now.
+        let coherent = self.coherent_bytes(line_pa);
+        let device = Some(Writer::DEVICE);
+        self.edit(pa, |line, states| {
+            let write = Event::DeviceMayWrite;
+            line.split(states, coherent, write, Event::Nothing, device);
+            let copy = line.copy_or_new(states, key);
+            let (reader, load) = match memory {
+                MemoryType::WriteThrough => (Reader::Through(copy), Event::LoadThrough(copy)),
+                _ => (Reader::Inner(copy), Event::LoadBack(copy)),
+            };
+            for class in &line.classes {
+                found.judge(states, class, judged, reader, line_pa, victim);
+            }
+            line.step(states, load);
+        });
+    }
+
+    fn load_uncached(&mut self, access: &Access, touched: u32, found: &mut Found) {
+        let line_pa = access.pa & !(LINE - 1);
+        let judged = mask(access.pa, access.len) & !touched;
+        let victim = cpu(access);
+        self.edit(access.pa, |line, states| {
+            for class in &line.classes {
+                found.judge(states, class, judged, Reader::Memory, line_pa, victim);
+            }
+        });
+    }
+
+    fn store_cached(&mut self, access: &Access, found: &mut Found) {
+        let &Access { va, pa, memory, .. } = access;
+        let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
+        let bytes = mask(pa, access.len);
+        let writer = Some(Writer::cpu(va, access.site));
+        // What the device may write, but for what the store itself should not
+        // have touched.
+        let owned = self.owned_bytes(line_pa, false) & !bytes;
+        let device_may_write = owned | self.coherent_bytes(line_pa);
+        self.edit(pa, |line, states| {
+            let copy = line.copy_or_new(states, key);
+            let (this, other) = match memory {
+                MemoryType::WriteThrough => (Event::StoreThrough(copy), Event::Nothing),
+                _ => (Event::StoreBack(copy, true), Event::StoreBack(copy, false)),
+            };
+            line.split(states, bytes, this, other, writer);
+            if device_may_write != 0 {
+                let pa = line_pa + device_may_write.trailing_zeros();
+                found.dirty(states, line, pa, cpu(access));
+            }
+        });
+        if memory == MemoryType::WriteThrough {
+            self.buffered.insert(pa / LINE);
+        }
+    }
+
+    fn store_uncached(&mut self, access: &Access) {
+        let &Access { va, pa, .. } = access;
+        let bytes = mask(pa, access.len);
+        let writer = Some(Writer::cpu(va, access.site));
+        let buffered = access.memory != MemoryType::StronglyOrdered;
+        self.edit(pa, |line, states| {
+            let store = Event::StoreMemory { buffered };
+            line.split(states, bytes, store, Event::Nothing, writer);
+        });
+        if buffered {
+            self.buffered.insert(pa / LINE);
+        }
+    }
+
+    /// A touch of what a device owns. Returns the bytes touched: what they hold
+    /// is anybody's guess.
+    fn check_owner(&mut self, access: &Access, kind: Kind, found: &mut Found) -> u32 {
+        let line_pa = access.pa & !(LINE - 1);
+        let (victim, writer) = match kind {
+            Kind::Load => (cpu(access), Party::Device),
+            Kind::Store => (Party::Device, cpu(access)),
+        };
+        let forbidden = self.owned_bytes(line_pa, kind == Kind::Store);
+        let touched = forbidden & mask(access.pa, access.len);
+        if touched != 0 {
+            found.add(Finding {
+                hazard: Hazard::OwnedTouch,
+                shown: Shown::ThisCore,
+                pa: line_pa + touched.trailing_zeros(),
+                victim,
+                writer,
+                reason: "a device owns this memory",
+            });
+        }
+        touched
+    }
+
+    /// Whether accesses like this one may go the short way from now on.
+    fn allow_quick(&mut self, access: &Access) {
+        let page_pa = access.pa & !0xfff;
+        let whole = Span::of(Range {
+            pa: page_pa,
+            len: 1 << 12,
+        });
+        let owned = self.page(access.pa).owned;
+        let still_owned = owned && self.dma.owned(whole, true).next().is_some();
+        let group = group(access.memory);
+        let alone = self.virtual_bits == 0
+            || group == UNCACHED
+            || self
+                .virtual_lines
+                .under(access.va >> 12, self.emptied)
+                .len()
+                == 1;
+        let page = self.page(access.pa);
+        page.owned = still_owned;
+        let quick = !page.owned
+            && page.fill.this == page.fill.some
+            && alone
+            && (group == UNCACHED || !page.coherent);
+        page.group = group;
+        page.fast = u8::from(quick) << group;
+        page.fast_va = access.va >> 12;
+    }
+
+    /// A page used through two memory types.
+    fn check_types(&mut self, access: &Access, found: &mut Found) {
+        let &Access {
+            va,
+            pa,
+            memory,
+            site,
+            ..
+        } = access;
+        let group = group(memory);
+        let page = self.page(pa);
+        if page.group == group && (page.fast >> group) & 1 == 1 {
+            return;
+        }
+        let ignored = group == THROUGH && !self.core.write_through;
+        if group == UNCACHED || ignored {
+            self.mappings.used_uncached(va, pa, memory);
+        }
+        if group == UNCACHED || self.page(pa).group == group {
+            return;
+        }
+        let mut shown = None;
+        for other in self.mappings.uncached_uses(pa) {
+            let other_through = other == MemoryType::WriteThrough;
+            let here = match (group == THROUGH, other_through) {
+                (true, true) => continue,
+                (true, false) => self.core.write_through,
+                (false, _) => true,
+            };
+            let new = if here {
+                Shown::ThisCore
+            } else {
+                Shown::SomeCore
+            };
+            shown = Some(shown.map_or(new, |old: Shown| old.min(new)));
+        }
+        let Some(shown) = shown else {
+            return;
+        };
+        let bytes = mask(pa, access.len);
+        let writer = self.edit(pa, |line, _| {
+            let class = line.classes.iter().find(|class| class.bytes & bytes != 0);
+            class.map_or(Writer::NOBODY, |class| class.writer)
+        });
+        found.add(Finding {
+            hazard: Hazard::TwoTypes,
+            shown,
+            pa,
+            victim: Party::Cpu { va, site },
+            writer: writer.party(pa),
+            reason: "the page was used uncached, through a mapping that is still there",
+        });
+    }
+
+    /// VIVT: the line that is found at a virtual address may be that of an
+    /// earlier mapping.
+    fn check_virtual_line(&mut self, access: &Access, kind: Kind, found: &mut Found) {
+        let &Access { va, pa, site, .. } = access;
+        let others = self.virtual_lines.reach(va >> 12, pa >> 12, self.emptied);
+        for other in others {
+            let other_pa = (other << 12) | pa & 0xfe0;
+            if let Some(page) = self.memory.page_mut(other_pa) {
+                page.fast = 0;
+            }
+            if !self.ready(other_pa) {
+                continue;
+            }
+            let (mut here, mut anywhere) = (false, false);
+            self.edit(other_pa, |line, states| {
+                let Some(copy) = line.copy(va >> 12) else {
+                    return;
+                };
+                for class in &line.classes {
+                    let summary = states.summary(class.state);
+                    here |= (summary.copies_this >> copy) & 1 == 1;
+                    anywhere |= (summary.copies >> copy) & 1 == 1;
+                }
+                // Reported once: from here on the line is as good as gone.
+                line.step(states, Event::Inner(copy, Operation::CleanInvalidate));
+            });
+            if !anywhere {
+                continue;
+            }
+            let victim = Party::Cpu { va, site };
+            let writer = match kind {
+                Kind::Load => Writer::NOBODY.party(pa),
+                Kind::Store => victim,
+            };
+            found.add(Finding {
+                hazard: match kind {
+                    Kind::Load => Hazard::StaleRead,
+                    Kind::Store => Hazard::LostWrite,
+                },
+                shown: if here {
+                    Shown::ThisCore
+                } else {
+                    Shown::SomeCore
+                },
+                pa,
+                victim,
+                writer,
+                reason: "the cache may have a line of an earlier mapping of this virtual address",
+            });
+        }
+    }
+}

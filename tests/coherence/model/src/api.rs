@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The words in which the outside and the model speak to each other.
+
+/// Bytes in a cache line of all cores here, inner and outer.
+pub const LINE: u32 = 32;
+
+/// Where in the guest an access came from. The model keeps and returns it;
+/// what it means is the caller's business. 24 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Site(pub u32);
+
+/// The memory type of a mapping, as far as caches care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemoryType {
+    /// Neither cached nor buffered: strongly-ordered; ARMv5: C=0 B=0.
+    StronglyOrdered,
+    /// Device registers.
+    Device,
+    /// Not cached, but buffered: ARMv7 Normal non-cacheable; ARMv5: C=0 B=1.
+    /// What Linux calls write-combine.
+    WriteCombine,
+    /// Cached, stores go through.
+    WriteThrough,
+    /// Cached, stores stay until the line is cleaned or evicted.
+    WriteBack,
+}
+
+/// How the inner data cache finds its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Indexing {
+    /// By physical address, or as if (VIPT without aliases): one copy a line.
+    Physical,
+    /// By virtual address, index and tag (ARM926EJ-S): a copy for each virtual
+    /// address, found by it even when it maps something else by now.
+    Virtual,
+    /// Virtual index, physical tag, `colours` pages large a way (ARMv6): a
+    /// copy for each colour.
+    Coloured {
+        /// Pages in a way, a power of two.
+        colours: u32,
+    },
+}
+
+/// A core, with what matters of its caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Core {
+    /// For reports.
+    pub name: &'static str,
+    /// Of the inner data cache.
+    pub indexing: Indexing,
+    /// Clean lines may come by themselves through live cacheable mappings.
+    pub speculates: bool,
+    /// A store that misses brings the line in. Other cores of the
+    /// architecture may do it even when this one does not.
+    pub write_allocates: bool,
+    /// Write-through is honoured; else it is treated as not cached.
+    pub write_through: bool,
+    /// There is an outer cache (PL310) behind the inner one.
+    pub outer: bool,
+}
+
+impl Core {
+    /// ARM926EJ-S (DDI 0198E, chapter 4).
+    pub const ARM926: Self = Self {
+        name: "ARM926EJ-S",
+        indexing: Indexing::Virtual,
+        speculates: false,
+        write_allocates: false,
+        write_through: true,
+        outer: false,
+    };
+    /// Cortex-A9 (DDI 0388I, chapters 6 and 7) with a PL310 (DDI 0246H).
+    pub const CORTEX_A9: Self = Self {
+        name: "Cortex-A9",
+        indexing: Indexing::Physical,
+        speculates: true,
+        write_allocates: true,
+        write_through: false,
+        outer: true,
+    };
+    /// ARM1136 with a 32 KiB data cache of four ways: two colours.
+    pub const ARM1136: Self = Self {
+        name: "ARM1136JF-S",
+        indexing: Indexing::Coloured { colours: 2 },
+        speculates: true,
+        write_allocates: false,
+        write_through: true,
+        outer: false,
+    };
+}
+
+/// A load, a store or an instruction fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Virtual address.
+    pub va: u32,
+    /// Physical address.
+    pub pa: u32,
+    /// Bytes. The access does not cross a page (the caller splits it), but it
+    /// may cross lines.
+    pub len: u32,
+    /// Of the mapping it went through.
+    pub memory: MemoryType,
+    /// The instruction.
+    pub site: Site,
+}
+
+/// What maintenance does to the lines that it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Dirty bytes go to the next level.
+    Clean,
+    /// The line goes; dirty bytes are lost.
+    Invalidate,
+    /// First the one, then the other.
+    CleanInvalidate,
+}
+
+/// Which lines maintenance finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// The line of one address: `va`, which maps `pa`. Inner caches.
+    Address {
+        /// Virtual address, any byte of the line.
+        va: u32,
+        /// Physical address, if it is mapped.
+        pa: Option<u32>,
+    },
+    /// All of it, also as the end of a loop over all sets and ways or of the
+    /// ARM926's test-and-clean loop.
+    All,
+}
+
+/// Cache maintenance and barriers by the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Of the inner data cache.
+    Data(Operation, Lines),
+    /// Invalidation of the instruction cache.
+    Instruction(Lines),
+    /// Of the outer cache, by physical address.
+    Outer(Operation, u32),
+    /// Of all of the outer cache (by way).
+    OuterAll(Operation),
+    /// The outer cache's sync: its buffers are empty after it.
+    OuterSync,
+    /// DSB, or ARMv5's drain write buffer.
+    Drain,
+    /// The outer cache is switched on or off (PL310: reg1_control). What is in
+    /// it when it goes off is out of reach. Until told, it is on.
+    OuterSwitch(bool),
+}
+
+/// Which way data goes, as in `enum dma_data_direction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The device reads.
+    ToDevice,
+    /// The device writes.
+    FromDevice,
+    /// Both.
+    Bidirectional,
+}
+
+impl Direction {
+    /// Whether the device may read.
+    pub fn device_reads(self) -> bool {
+        self != Self::FromDevice
+    }
+    /// Whether the device may write.
+    pub fn device_writes(self) -> bool {
+        self != Self::ToDevice
+    }
+}
+
+/// A range of physical memory. It may be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Range {
+    /// First byte.
+    pub pa: u32,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// What a device does, or may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// It reads this now (a transfer that was watched, or a hint).
+    Reads(Range),
+    /// It writes this now.
+    Writes(Range),
+    /// A mapping for a device was made, before any of its maintenance: from
+    /// `Owns` on the device may read or write at any moment.
+    Map(Range, Direction),
+    /// The maintenance of `Map` or of a sync for the device is done: the
+    /// device owns it, until `Returns`. In a part of a mapping for a sync.
+    Owns(Range, Direction),
+    /// A sync for the CPU begins, before any of its maintenance: the device
+    /// has written all that it was free to write, and writes no more.
+    Returns(Range, Direction),
+    /// The mapping ends (after `Returns`).
+    Unmap(Range, Direction),
+    /// Coherent memory was allocated (non-cached on these cores): the device
+    /// may access it at any moment without ever owning it.
+    Coherent(Range),
+    /// It was freed.
+    CoherentFreed(Range),
+}
+
+/// Changes of mappings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// A translation came into use: `len` bytes (a page, a large page, a
+    /// section) from `va`, naturally aligned.
+    Live {
+        /// Virtual address.
+        va: u32,
+        /// Physical address.
+        pa: u32,
+        /// Bytes.
+        len: u32,
+        /// Memory type.
+        memory: MemoryType,
+        /// Address space identifier, or 0: entries with `None` are global.
+        asid: Option<u8>,
+    },
+    /// TLB maintenance: no translation of this page is in use any more.
+    Gone {
+        /// Any byte of it.
+        va: u32,
+        /// Of one address space only.
+        asid: Option<u8>,
+    },
+    /// Of a whole address space.
+    GoneAsid(u8),
+    /// Of all.
+    GoneAll,
+}
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hazard {
+    /// A load, or a device that reads, may get an old value.
+    StaleRead,
+    /// A value may be lost: another view's dirty line may be written over it,
+    /// or it was invalidated before it was written back.
+    LostWrite,
+    /// A dirty line may be written over what a device wrote.
+    DirtyOverDevice,
+    /// A page is used through two mappings of different memory types at once.
+    TwoTypes,
+    /// The CPU touches what a device owns.
+    OwnedTouch,
+    /// An instruction may be an old one.
+    StaleInstruction,
+    /// A buffered store may not have reached memory when a device reads it.
+    NotDrained,
+    /// A sync or unmap of a range or in a direction that does not fit the mapping.
+    WrongSync,
+}
+
+/// Who would see a hazard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Shown {
+    /// The emulated core.
+    ThisCore,
+    /// Some core that the architecture allows, but not the emulated one.
+    SomeCore,
+}
+
+/// Who accessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// The CPU, by this virtual address and instruction.
+    Cpu {
+        /// Virtual address; 0 where it is no longer known.
+        va: u32,
+        /// Instruction.
+        site: Site,
+    },
+    /// A device.
+    Device,
+    /// Nobody yet: as at power-on.
+    Nobody,
+}
+
+/// A finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    /// What goes wrong.
+    pub hazard: Hazard,
+    /// Where it would be seen.
+    pub shown: Shown,
+    /// First byte concerned.
+    pub pa: u32,
+    /// Who runs into it.
+    pub victim: Party,
+    /// Who wrote the byte last.
+    pub writer: Party,
+    /// The reason, a sentence's end in the field's words, such as "the newest
+    /// value is in a dirty line at another virtual address".
+    pub reason: &'static str,
+}
+
+/// Takes findings. Called in the middle of an access, often.
+pub trait Sink {
+    /// One more.
+    fn found(&mut self, finding: Finding);
+}
+
+impl<F: FnMut(Finding)> Sink for F {
+    fn found(&mut self, finding: Finding) {
+        self(finding);
+    }
+}
+
+/// The model of a core with its memory. Implemented by [`crate::Model`];
+/// here to say in one place what it can be told.
+pub trait Caches {
+    /// Power-on: memory holds what it holds, caches are empty.
+    fn new(core: Core) -> Self;
+    /// A load by the CPU.
+    fn load(&mut self, access: &Access, sink: &mut impl Sink);
+    /// A store by the CPU.
+    fn store(&mut self, access: &Access, sink: &mut impl Sink);
+    /// Instructions that are about to run for the first time since they, or
+    /// the translation, changed.
+    fn fetch(&mut self, access: &Access, sink: &mut impl Sink);
+    /// Maintenance or a barrier.
+    fn maintain(&mut self, what: Maintenance, site: Site, sink: &mut impl Sink);
+    /// A device; `site` is the instruction that set it off, if one is known.
+    fn device(&mut self, what: Device, site: Option<Site>, sink: &mut impl Sink);
+    /// A translation came or went.
+    fn mapping(&mut self, what: Mapping, sink: &mut impl Sink);
+    /// Lines that were ever touched, and bytes that their state takes now.
+    fn cost(&self) -> (u64, u64);
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who owns which memory: the kernel's DMA mappings, and coherent memory.
+//!
+//! The rules are those of Documentation/core-api/dma-api.rst ("Synchronise a
+//! single contiguous or scatter/gather mapping for the CPU and device") and of
+//! `check_sync()` in kernel/dma/debug.c.
+
+use std::collections::BTreeMap;
+
+use crate::api::{Direction, Range, LINE};
+
+/// A range in 64 bits, for memory may end at 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+impl Span {
+    /// Of a range.
+    pub fn of(range: Range) -> Self {
+        let start = u64::from(range.pa);
+        Self {
+            start,
+            end: (start + u64::from(range.len)).min(1 << 32),
+        }
+    }
+
+    /// Of the line at this address.
+    pub fn line(pa: u32) -> Self {
+        Self::of(Range { pa, len: LINE })
+    }
+
+    /// As a range. One of 4 GiB, which no device has, loses its last byte.
+    pub fn range(self) -> Range {
+        let len = u32::try_from(self.end - self.start).unwrap_or(u32::MAX);
+        Range {
+            pa: self.start as u32,
+            len,
+        }
+    }
+
+    /// As bytes of a line, a bit each, where it is inside one.
+    pub fn bytes(self) -> u32 {
+        let first = self.start % u64::from(LINE);
+        (((1u64 << (self.end - self.start)) - 1) << first) as u32
+    }
+
+    fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
+    fn contains(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
+    fn common(self, other: Self) -> Self {
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
+    }
+}
+
+/// A DMA mapping.
+#[derive(Debug)]
+struct Mapped {
+    span: Span,
+    direction: Direction,
+    /// Parts that the device owns now, apart from each other, each with what
+    /// it may do with it.
+    owned: Vec<(Span, Direction)>,
+}
+
+/// All DMA mappings there are, and all coherent memory.
+#[derive(Debug, Default)]
+pub struct Dma {
+    // By first byte. Several mappings may begin at the same byte.
+    mappings: BTreeMap<(u64, u32), Mapped>,
+    next: u32,
+    // Length of the longest mapping since there were none.
+    longest: u64,
+    coherent: BTreeMap<u64, Span>,
+    longest_coherent: u64,
+}
+
+/// The range or direction does not fit any mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Misfit(pub &'static str);
+
+const NO_MAPPING: Misfit = Misfit("the range is not inside one live mapping");
+const DIRECTION: Misfit = Misfit("the mapping was made for another direction");
+
+impl Dma {
+    /// A mapping begins. The CPU owns it at first.
+    pub fn map(&mut self, range: Range, direction: Direction) {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return;
+        }
+        self.longest = self.longest.max(span.end - span.start);
+        self.next = self.next.wrapping_add(1);
+        let mapped = Mapped {
+            span,
+            direction,
+            owned: Vec::new(),
+        };
+        self.mappings.insert((span.start, self.next), mapped);
+    }
+
+    /// A device gets a part of a mapping.
+    ///
+    /// # Errors
+    ///
+    /// Where none fits. If only the direction doesn't, the device owns the part
+    /// all the same.
+    pub fn owns(&mut self, range: Range, direction: Direction) -> Result<(), Misfit> {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return Ok(());
+        }
+        let key = self.find(span, direction, false).ok_or(NO_MAPPING)?;
+        let Some(mapped) = self.mappings.get_mut(&key) else {
+            return Err(NO_MAPPING);
+        };
+        mapped.take(span);
+        mapped.owned.push((span, direction));
+        mapped.fits(direction)
+    }
+
+    /// The CPU gets a part of a mapping back. Parts that the device may have
+    /// written go to `written`.
+    ///
+    /// # Errors
+    ///
+    /// Where no mapping fits. If only the direction doesn't, the CPU owns the
+    /// part all the same.
+    pub fn returns(
+        &mut self,
+        range: Range,
+        direction: Direction,
+        mut written: impl FnMut(Span),
+    ) -> Result<(), Misfit> {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return Ok(());
+        }
+        let key = self.find(span, direction, true).ok_or(NO_MAPPING)?;
+        let Some(mapped) = self.mappings.get_mut(&key) else {
+            return Err(NO_MAPPING);
+        };
+        for (part, owner) in mapped.take(span) {
+            let said = mapped.direction.device_writes() && direction.device_writes();
+            if owner.device_writes() || said {
+                written(part);
+            }
+        }
+        mapped.fits(direction)
+    }
+
+    /// A mapping ends.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none of just this range and direction.
+    pub fn unmap(&mut self, range: Range, direction: Direction) -> Result<(), Misfit> {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return Ok(());
+        }
+        let exact = self
+            .mappings
+            .range((span.start, 0)..=(span.start, u32::MAX))
+            .filter(|(_, mapped)| mapped.span == span)
+            .min_by_key(|(_, mapped)| mapped.direction != direction)
+            .map(|(&key, _)| key);
+        let key = exact.or_else(|| self.find(span, direction, false));
+        let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
+            return Err(NO_MAPPING);
+        };
+        if self.mappings.is_empty() {
+            self.longest = 0;
+        }
+        if exact.is_none() {
+            return Err(Misfit("the range is a part of the mapping only"));
+        }
+        // Here a bidirectional one is no exception (`check_unmap()`).
+        if mapped.direction != direction {
+            return Err(DIRECTION);
+        }
+        Ok(())
+    }
+
+    /// Parts of `span` that a device owns and may write, or with `all` those
+    /// that it owns.
+    pub fn owned(&self, span: Span, all: bool) -> impl Iterator<Item = Span> + '_ {
+        self.overlapping(span)
+            .flat_map(|(_, mapped)| &mapped.owned)
+            .filter(move |(_, direction)| all || direction.device_writes())
+            .map(move |(part, _)| part.common(span))
+            .filter(|part| !part.is_empty())
+    }
+
+    /// Coherent memory begins or ends.
+    pub fn set_coherent(&mut self, range: Range, is: bool) {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return;
+        }
+        if is {
+            self.longest_coherent = self.longest_coherent.max(span.end - span.start);
+            self.coherent.insert(span.start, span);
+        } else {
+            self.coherent.remove(&span.start);
+            if self.coherent.is_empty() {
+                self.longest_coherent = 0;
+            }
+        }
+    }
+
+    /// The coherent parts of `span`.
+    pub fn coherent(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
+        let from = span.start.saturating_sub(self.longest_coherent);
+        self.coherent
+            .range(from..span.end)
+            .map(move |(_, part)| part.common(span))
+            .filter(|part| !part.is_empty())
+    }
+
+    /// Bytes that this takes.
+    pub fn size(&self) -> usize {
+        let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();
+        self.mappings.len() * (size_of::<Mapped>() + 16)
+            + parts * size_of::<(Span, Direction)>()
+            + self.coherent.len() * size_of::<(u64, Span)>()
+    }
+
+    fn overlapping(&self, span: Span) -> impl Iterator<Item = (&(u64, u32), &Mapped)> {
+        let from = span.start.saturating_sub(self.longest);
+        self.mappings
+            .range((from, 0)..(span.end, 0))
+            .filter(move |(_, mapped)| !mapped.span.common(span).is_empty())
+    }
+
+    /// The mapping around `span` that fits best: in its direction, then in who
+    /// owns it.
+    fn find(&self, span: Span, direction: Direction, owned: bool) -> Option<(u64, u32)> {
+        self.overlapping(span)
+            .filter(|(_, mapped)| mapped.span.contains(span))
+            .min_by_key(|(_, mapped)| {
+                let device = mapped
+                    .owned
+                    .iter()
+                    .any(|(part, _)| !part.common(span).is_empty());
+                (mapped.fits(direction).is_err(), device != owned)
+            })
+            .map(|(&key, _)| key)
+    }
+}
+
+impl Mapped {
+    /// A bidirectional mapping takes each direction (kernel/dma/debug.c).
+    fn fits(&self, direction: Direction) -> Result<(), Misfit> {
+        if self.direction == Direction::Bidirectional || self.direction == direction {
+            Ok(())
+        } else {
+            Err(DIRECTION)
+        }
+    }
+
+    /// Takes `span` from the device. Returns the parts that it owned.
+    fn take(&mut self, span: Span) -> Vec<(Span, Direction)> {
+        let mut taken = Vec::new();
+        let mut kept = Vec::new();
+        for &(part, direction) in &self.owned {
+            let common = part.common(span);
+            if common.is_empty() {
+                kept.push((part, direction));
+                continue;
+            }
+            taken.push((common, direction));
+            let before = Span {
+                end: common.start,
+                ..part
+            };
+            let after = Span {
+                start: common.end,
+                ..part
+            };
+            kept.extend(
+                [before, after]
+                    .into_iter()
+                    .filter(|s| !s.is_empty())
+                    .map(|s| (s, direction)),
+            );
+        }
+        self.owned = kept;
+        taken
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Translations come and go, and with them lines that come by themselves.
+//!
+//! Speculative accesses go through any translation that is in use (ARM DDI
+//! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
+
+use crate::api::Mapping;
+use crate::mappings::{Mappings, Translation};
+use crate::memory::CHUNK_BYTES;
+use crate::model::{group, Model, UNCACHED};
+use crate::possibility::Event;
+
+impl Model {
+    /// A translation came or went.
+    pub(crate) fn change_mapping(&mut self, what: Mapping) {
+        let gone = match what {
+            Mapping::Live {
+                va,
+                pa,
+                len,
+                memory,
+                asid,
+            } => {
+                let new = Mappings::translation(va, pa, len, memory, asid);
+                if self.mappings.add(new) {
+                    self.know_pages(&new);
+                    self.translation_changed(&new);
+                }
+                return;
+            }
+            Mapping::Gone { va, asid } => self.mappings.remove(Some(va), |translation| {
+                asid.is_none() || translation.asid.is_none() || translation.asid == asid
+            }),
+            Mapping::GoneAsid(asid) => self
+                .mappings
+                .remove(None, |translation| translation.asid == Some(asid)),
+            Mapping::GoneAll => self.mappings.remove(None, |_| true),
+        };
+        for translation in gone {
+            self.translation_changed(&translation);
+        }
+    }
+
+    /// Caches may hold lines of pages that nobody touched, also when the
+    /// translation is gone. So they need records.
+    fn know_pages(&mut self, translation: &Translation) {
+        if group(translation.memory) != UNCACHED && self.virtual_bits == 0 {
+            for section in translation.pa >> 20..=translation.last() >> 20 {
+                self.page(section << 20);
+            }
+        }
+    }
+
+    /// Its pages gain or lose a translation.
+    fn translation_changed(&mut self, translation: &Translation) {
+        let pages = self.memory.pages(translation.pa, translation.last());
+        if group(translation.memory) == UNCACHED {
+            // So that its use is noticed.
+            for pa in pages {
+                self.page(pa).fast &= !(1 << UNCACHED);
+            }
+        } else if self.virtual_bits == 0 {
+            for pa in pages {
+                self.fillable_changed(pa);
+            }
+        }
+    }
+
+    /// What can come by itself to this page may be something else now.
+    fn fillable_changed(&mut self, pa: u32) {
+        let fill = self.mappings.fillable(pa);
+        if self.page(pa).fill == fill {
+            return;
+        }
+        // What went before went with the old fills.
+        for chunk in 0..4 {
+            self.ready(pa + chunk * CHUNK_BYTES);
+        }
+        let (epoch, emptied) = (self.log.epoch(), self.emptied);
+        let page = self.page(pa);
+        if emptied > page.filled_epoch {
+            page.filled = page.fill;
+        }
+        page.filled = page.filled.union(fill);
+        page.filled_epoch = epoch;
+        page.fill = fill;
+        page.fast = 0;
+        if !page.closed.contains(fill) {
+            page.closed = fill;
+            self.step_page(pa);
+        }
+    }
+
+    /// Lets caches do by themselves what they may do since a moment ago.
+    pub(crate) fn step_page(&mut self, pa: u32) {
+        for chunk in 0..4 {
+            let pa = pa + chunk * CHUNK_BYTES;
+            if self.ready(pa) {
+                self.step_chunk(pa, Event::Nothing);
+            }
+        }
+    }
+}

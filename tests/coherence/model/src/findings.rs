@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From what can be to what is said about it.
+
+use crate::api::{Finding, Hazard, Party, Shown, Sink};
+use crate::line::{Class, Line, DEVICE};
+use crate::states::{Buffered, Cause, Reader, States, Verdict};
+
+/// Findings about one line in one access: one of a hazard.
+#[derive(Debug, Default)]
+pub struct Found([Option<Finding>; 8]);
+
+impl Found {
+    /// One more. What the emulated core would show is more telling than what
+    /// some core would, the first byte more than a later one.
+    pub fn add(&mut self, new: Finding) {
+        let slot = &mut self.0[new.hazard as usize];
+        match slot {
+            Some(old) if (old.shown, old.pa) <= (new.shown, new.pa) => {}
+            _ => *slot = Some(new),
+        }
+    }
+
+    /// Gives all to `sink`.
+    pub fn tell(self, sink: &mut dyn Sink) {
+        for finding in self.0.into_iter().flatten() {
+            sink.found(finding);
+        }
+    }
+
+    /// Judges a reader that gets bytes of a class. `pa` is of the line.
+    pub fn judge(
+        &mut self,
+        states: &mut States,
+        class: &Class,
+        bytes: u32,
+        reader: Reader,
+        pa: u32,
+        victim: Party,
+    ) {
+        let bytes = class.bytes & bytes;
+        if bytes == 0 {
+            return;
+        }
+        let Some((cause, shown)) = worst(states.verdict(class.state, reader)) else {
+            return;
+        };
+        let pa = pa + bytes.trailing_zeros();
+        let by_device = class.writer.party == DEVICE;
+        let hazard = match (reader, cause) {
+            (Reader::Behind, _) => Hazard::StaleInstruction,
+            (_, Cause::Lost) if by_device => Hazard::DirtyOverDevice,
+            (_, Cause::Lost) => Hazard::LostWrite,
+            _ => Hazard::StaleRead,
+        };
+        let reason = match cause {
+            Cause::OldInner => "the line that the cache may have at this address is an old one",
+            Cause::OldOuter => "the line that the outer cache may have is an old one",
+            Cause::InInner if matches!(reader, Reader::Inner(_) | Reader::Through(_)) => {
+                "the newest value is in a dirty line at another virtual address"
+            }
+            Cause::InInner => "the newest value is in a dirty line of the inner data cache",
+            Cause::InOuter => "the newest value is in a dirty line of the outer cache",
+            Cause::Lost if states.get(class.state).invalidated => {
+                "the newest value was invalidated before it was written back"
+            }
+            Cause::Lost => "a dirty line that lacks the newest value is written over it",
+        };
+        self.add(Finding {
+            hazard,
+            shown,
+            pa,
+            victim,
+            writer: class.writer.party(pa),
+            reason,
+        });
+    }
+
+    /// Judges a line under bytes that a device writes, `pa` the first of them.
+    pub fn dirty(&mut self, states: &States, line: &Line, pa: u32, writer: Party) {
+        let Some(class) = line.classes.first() else {
+            return;
+        };
+        // A line is dirty as a whole: all classes say the same.
+        let summary = states.summary(class.state);
+        let shown = match (summary.dirty_this, summary.dirty_some) {
+            (true, _) => Shown::ThisCore,
+            (_, true) => Shown::SomeCore,
+            _ => return,
+        };
+        self.add(Finding {
+            hazard: Hazard::DirtyOverDevice,
+            shown,
+            pa,
+            victim: Party::Device,
+            writer,
+            reason: "a dirty line may be written over what the device writes",
+        });
+    }
+
+    /// Judges a device that reads bytes of a class before a buffer is drained.
+    pub fn judge_buffers(&mut self, states: &mut States, class: &Class, bytes: u32, pa: u32) {
+        let bytes = class.bytes & bytes;
+        let reason = match states.get(class.state).buffered {
+            Buffered::Core => "the store may still be in the core's write buffer",
+            Buffered::Outer => "the store may still be in the outer cache's buffers",
+            Buffered::No => return,
+        };
+        if bytes == 0 {
+            return;
+        }
+        let pa = pa + bytes.trailing_zeros();
+        self.add(Finding {
+            hazard: Hazard::NotDrained,
+            shown: Shown::ThisCore,
+            pa,
+            victim: Party::Device,
+            writer: class.writer.party(pa),
+            reason,
+        });
+    }
+}
+
+fn worst(verdict: Verdict) -> Option<(Cause, Shown)> {
+    let here = verdict.this.first().map(|cause| (cause, Shown::ThisCore));
+    here.or(verdict.some.first().map(|cause| (cause, Shown::SomeCore)))
+}

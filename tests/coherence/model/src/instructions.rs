@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The instruction cache. It sees neither stores nor the inner data cache: the
+//! point of unification is behind that (ARM DDI 0406C, B2.2.6).
+//!
+//! It is taken as physically tagged: a line that was fetched may be there until
+//! it is invalidated, by whatever address.
+
+use crate::api::{Access, Finding, Hazard, Lines, Party, Shown, Sink, LINE};
+use crate::findings::Found;
+use crate::lines::{mask, parts};
+use crate::model::{group, Model, UNCACHED};
+use crate::packing::Packed;
+use crate::states::Reader;
+
+impl Model {
+    /// Instructions that are about to run for the first time.
+    pub(crate) fn fetch_instructions(&mut self, access: &Access, sink: &mut dyn Sink) {
+        let victim = Party::Cpu {
+            va: access.va,
+            site: access.site,
+        };
+        let reader = match group(access.memory) {
+            UNCACHED => Reader::Memory,
+            _ => Reader::Behind,
+        };
+        for (pa, len) in parts(access.pa, access.len) {
+            let bytes = mask(pa, len);
+            let line_pa = pa & !(LINE - 1);
+            let changed = self.changed.get(&(pa / LINE)).copied();
+            let mut found = Found::default();
+            self.edit(pa, |line, states| {
+                for class in &line.classes {
+                    found.judge(states, class, bytes, reader, line_pa, victim);
+                    let old = class.bytes & bytes & changed.unwrap_or(0);
+                    if old != 0 {
+                        let pa = line_pa + old.trailing_zeros();
+                        found.add(Finding {
+                            hazard: Hazard::StaleInstruction,
+                            shown: Shown::ThisCore,
+                            pa,
+                            victim,
+                            writer: class.writer.party(pa),
+                            reason: "the instruction cache may have the line as it was before",
+                        });
+                    }
+                }
+            });
+            if let Some(packed) = self.packed(pa) {
+                packed.writer |= Packed::FETCHED;
+            }
+            found.tell(sink);
+        }
+    }
+
+    /// Invalidation.
+    pub(crate) fn invalidate_instructions(&mut self, lines: Lines) {
+        match lines {
+            Lines::All => {
+                self.instruction_epoch += 1;
+                self.changed.clear();
+            }
+            Lines::Address { pa: Some(pa), .. } => {
+                self.changed.remove(&(pa / LINE));
+                if let Some(packed) = self.packed(pa) {
+                    packed.writer &= !Packed::FETCHED;
+                }
+            }
+            Lines::Address { pa: None, .. } => {}
+        }
+    }
+
+    /// The instruction cache does not see stores.
+    pub(crate) fn stored(&mut self, pa: u32, bytes: u32) {
+        if self
+            .packed(pa)
+            .is_some_and(|line| line.writer & Packed::FETCHED != 0)
+        {
+            *self.changed.entry(pa / LINE).or_default() |= bytes;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the caches of an ARM core could hold, and each access whose result a
+//! real core could not guarantee.
+//!
+//! The model sees one order of events, that in which the emulator ran them. In
+//! it every load returns the newest value. Per byte it keeps where that newest
+//! value certainly is: in memory, in the outer cache, in a copy of the inner
+//! cache. Caches are adversaries: a dirty line may be written back at any
+//! moment or never, and a clean line may go at any moment; where the core
+//! speculates, a clean line may also come at any moment while a cacheable
+//! mapping of it is live. An access is a hazard when some choice of theirs
+//! gives it another value than the emulator did.
+//!
+//! How it is done. For one byte, `possibility` says what the caches can make
+//! of it: a small nondeterministic automaton. `states` makes it deterministic
+//! as needed: a state is the set of all that can be with a byte, for the
+//! emulated core and for all cores of its architecture together. `line` and
+//! `packing` keep the states of the bytes of a line, `memory` those of all
+//! lines. An event steps the bytes that it concerns, and a reader is judged by
+//! the worst that is possible. What is left is bookkeeping: `mappings` and
+//! `fills` (what may come by itself), `virtual_lines` (VIVT), `dma` (who
+//! owns what), `whole` (operations on all lines, done late), `quick` (what
+//! changes nothing).
+//!
+//! tests/reference has real caches with real values, and all choices of the
+//! adversary one by one. Random sequences of events show that the model finds
+//! what that finds, no more and no less, with these exceptions:
+//!
+//! - A line that is dirty in the inner cache counts as one that may be dirty in
+//!   the outer cache too, with the bytes of before. That makes a difference only
+//!   where one level is maintained and the other is not.
+//! - Where a store that misses does not allocate (ARM926EJ-S), a byte that was
+//!   stored before its line came counts as dirty once another byte of the line
+//!   is. The report may then say "this core" where only some core would show it.
+//! - Whole-cache operations are one event: no line comes in the midst of them.
+//! - Whatever was reported as the line of an earlier mapping of a virtual
+//!   address counts as gone after that.
+//! - Of one line, four inner copies are followed, and [`Model::forgotten`] says
+//!   whether there was room for all that was rare.
+//! - The last writer is that of the last store to any byte of the line in the
+//!   same state.
+//!
+//! Not modelled: write buffers but for stores that are not cached or go through
+//! (cache maintenance and stores that miss count as done at once); instruction
+//! caches by virtual address; table walks; more than one CPU.
+//!
+//! There is no QEMU in here. All addresses are the guest's.
+
+pub mod api;
+
+mod access;
+mod device;
+mod dma;
+mod fast_hash;
+mod fills;
+mod findings;
+mod instructions;
+mod line;
+mod lines;
+mod maintenance;
+mod mappings;
+mod memory;
+mod model;
+mod packing;
+mod possibility;
+mod quick;
+mod states;
+mod virtual_lines;
+mod whole;
+
+pub use model::Model;

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Finds the record of a line, brings it up to date, and changes it.
+
+use crate::api::LINE;
+use crate::line::{Fillable, Line, Writer};
+use crate::memory::{Chunk, Page, CHUNK, CHUNK_BYTES};
+use crate::model::Model;
+use crate::packing::Packed;
+use crate::possibility::Event;
+use crate::states::States;
+use crate::whole::Whole;
+
+/// Bytes of a line, a bit each.
+#[inline]
+pub(crate) fn mask(pa: u32, len: u32) -> u32 {
+    (((1u64 << len) - 1) << (pa % LINE)) as u32
+}
+
+/// The parts of a range, line by line: first byte and length.
+pub(crate) fn parts(pa: u32, len: u32) -> impl Iterator<Item = (u32, u32)> {
+    let end = (u64::from(pa) + u64::from(len)).min(1 << 32);
+    let mut at = u64::from(pa);
+    std::iter::from_fn(move || {
+        if at >= end {
+            return None;
+        }
+        let next = ((at | u64::from(LINE - 1)) + 1).min(end);
+        let part = (at as u32, (next - at) as u32);
+        at = next;
+        Some(part)
+    })
+}
+
+/// Of a line in its chunk.
+#[inline]
+pub(crate) fn index(pa: u32) -> usize {
+    (pa / LINE) as usize % CHUNK
+}
+
+impl Model {
+    /// The record of a page.
+    pub(crate) fn page(&mut self, pa: u32) -> &mut Page {
+        let mappings = &self.mappings;
+        self.memory.page_or_new(pa, |pa| mappings.fillable(pa))
+    }
+
+    /// The record of a line as it is kept.
+    pub(crate) fn packed(&mut self, pa: u32) -> Option<&mut Packed> {
+        Some(&mut self.memory.chunk_mut(pa)?.lines[index(pa)])
+    }
+
+    /// Looks at a line, and changes it. It counts as touched.
+    pub(crate) fn edit<R>(
+        &mut self,
+        pa: u32,
+        change: impl FnOnce(&mut Line, &mut States) -> R,
+    ) -> R {
+        if !self.ready(pa) {
+            self.new_chunk(pa);
+        }
+        let mut new = false;
+        if let Some(packed) = self.packed(pa) {
+            new = packed.writer & Packed::TOUCHED == 0;
+            packed.writer |= Packed::TOUCHED;
+        }
+        self.touched += u64::from(new);
+        self.change(pa, change)
+    }
+
+    /// The same without touching it: for what happens to lines by the chunk.
+    fn change<R>(&mut self, pa: u32, change: impl FnOnce(&mut Line, &mut States) -> R) -> R {
+        let page = self.page(pa);
+        let (fill, owned) = (page.fill, page.owned);
+        page.closed = fill;
+        let mut line = std::mem::take(&mut self.scratch);
+        let mut packed = self
+            .packed(pa)
+            .map_or_else(Packed::default, |packed| *packed);
+        self.packing.unpack(&packed, fill, &mut line);
+        line.number_fillable(&mut self.states);
+        if owned {
+            // The device may have written just now.
+            let bytes = self.owned_bytes(pa & !(LINE - 1), false);
+            let device = Some(Writer::DEVICE);
+            line.split(
+                &mut self.states,
+                bytes,
+                Event::DeviceMayWrite,
+                Event::Nothing,
+                device,
+            );
+        }
+        let result = change(&mut line, &mut self.states);
+        self.packing.pack(&mut self.states, &mut line, &mut packed);
+        if let Some(kept) = self.packed(pa) {
+            *kept = packed;
+        }
+        self.scratch = line;
+        result
+    }
+
+    /// Applies an event to all bytes of a line; only if it has a copy with
+    /// `key`, if that is given, and then as that copy's.
+    pub(crate) fn step_line(&mut self, pa: u32, key: Option<u32>, event: Event) {
+        let Some(page) = self.memory.page_mut(pa) else {
+            return;
+        };
+        let (fill, owned) = (page.fill, page.owned);
+        page.closed = fill;
+        let Some(chunk) = &mut page.chunks[(pa / CHUNK_BYTES % 4) as usize] else {
+            return;
+        };
+        let packed = &mut chunk.lines[index(pa)];
+        let simple = !packed.is_complex();
+        if simple && key.is_some_and(|key| !packed.has_copy(key, self.key_bits)) {
+            return;
+        }
+        if simple
+            && !owned
+            && self
+                .packing
+                .step_simple(&mut self.states, packed, event, fill)
+        {
+            return;
+        }
+        self.change(pa, |line, states| match (key, event) {
+            (Some(key), Event::Inner(_, operation)) => {
+                if let Some(copy) = line.copy(key) {
+                    line.step(states, Event::Inner(copy, operation));
+                }
+            }
+            _ => line.step(states, event),
+        });
+    }
+
+    /// The same for all lines of a chunk.
+    pub(crate) fn step_chunk(&mut self, pa: u32, event: Event) {
+        let first = pa & !(CHUNK_BYTES - 1);
+        for i in 0..CHUNK as u32 {
+            self.step_line(first + i * LINE, None, event);
+        }
+    }
+
+    /// Brings a chunk up to date. False if there is none.
+    pub(crate) fn ready(&mut self, pa: u32) -> bool {
+        let epoch = self.log.epoch();
+        let instruction_epoch = self.instruction_epoch;
+        let Some(chunk) = self.memory.chunk_mut(pa) else {
+            return false;
+        };
+        if chunk.instruction_epoch != instruction_epoch {
+            chunk.instruction_epoch = instruction_epoch;
+            for line in &mut chunk.lines {
+                line.writer &= !Packed::FETCHED;
+            }
+        }
+        if chunk.epoch != epoch {
+            let seen = std::mem::replace(&mut chunk.epoch, epoch);
+            let missed: Vec<Whole> = self.log.missed(seen).collect();
+            for what in missed {
+                self.step_chunk(
+                    pa,
+                    match what {
+                        Whole::Inner(operation) => Event::InnerAll(operation),
+                        Whole::Outer(operation) => Event::Outer(operation),
+                    },
+                );
+            }
+        }
+        true
+    }
+
+    /// Whether maintenance of a line can make a difference: it was touched, or
+    /// it came by itself through a translation that is gone.
+    pub(crate) fn matters(&mut self, pa: u32) -> bool {
+        if self.ready(pa) {
+            return true;
+        }
+        let page = self.memory.page_mut(pa);
+        let filled = page.is_some_and(|page| page.filled != page.fill);
+        if filled {
+            self.new_chunk(pa);
+        }
+        filled
+    }
+
+    /// A chunk that nobody touched: caches have what they filled by themselves.
+    fn new_chunk(&mut self, pa: u32) {
+        let instruction_epoch = self.instruction_epoch;
+        let epoch = self.log.epoch();
+        let page = self.page(pa);
+        let (fill, filled, closed) = (page.fill, page.filled, page.closed);
+        let chunk = Chunk {
+            // Without a translation, those came no later than that.
+            epoch: match fill.some {
+                0 => page.filled_epoch,
+                _ => epoch,
+            },
+            instruction_epoch,
+            lines: [Packed::default(); CHUNK],
+        };
+        self.memory.add_chunk(pa, chunk);
+        if filled != Fillable::default() {
+            self.page(pa).fill = filled;
+            self.step_chunk(pa, Event::Nothing);
+            let page = self.page(pa);
+            page.fill = fill;
+            // Of the other chunks this says nothing.
+            page.closed = closed;
+        }
+        self.ready(pa);
+    }
+}

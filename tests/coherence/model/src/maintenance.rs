@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Cache maintenance and barriers.
+
+use crate::api::LINE;
+use crate::api::{Lines, Maintenance, Operation, Range};
+use crate::lines::parts;
+use crate::memory::CHUNK_BYTES;
+use crate::model::Model;
+use crate::possibility::Event;
+use crate::whole::Whole;
+
+impl Model {
+    /// Does it.
+    pub(crate) fn do_maintenance(&mut self, what: Maintenance) {
+        match what {
+            Maintenance::Data(operation, Lines::All) => {
+                self.whole(Whole::Inner(operation));
+                if operation != Operation::Clean {
+                    self.emptied = self.log.epoch();
+                }
+            }
+            Maintenance::Data(operation, Lines::Address { va, pa }) => {
+                self.maintain_address(operation, va, pa);
+            }
+            Maintenance::Instruction(lines) => self.invalidate_instructions(lines),
+            Maintenance::Outer(operation, pa) => {
+                if self.core.outer && self.matters(pa) {
+                    self.step_line(pa, None, Event::Outer(operation));
+                }
+            }
+            Maintenance::OuterAll(operation) => {
+                if self.core.outer {
+                    self.whole(Whole::Outer(operation));
+                }
+            }
+            Maintenance::OuterSwitch(on) => {
+                if self.core.outer {
+                    self.switch_outer(on);
+                }
+            }
+            Maintenance::Drain => {
+                for line in std::mem::take(&mut self.buffered) {
+                    self.step_line(line * LINE, None, Event::Drain);
+                    if self.core.outer {
+                        self.outer_buffered.insert(line);
+                    }
+                }
+            }
+            Maintenance::OuterSync => {
+                for line in std::mem::take(&mut self.outer_buffered) {
+                    self.step_line(line * LINE, None, Event::OuterSync);
+                }
+            }
+        }
+    }
+
+    /// On VIVT this finds the lines under the virtual address, of whatever
+    /// physical page (ARM DDI 0198E, 4.1).
+    fn maintain_address(&mut self, operation: Operation, va: u32, pa: Option<u32>) {
+        let key = (va >> 12) & self.key_bits;
+        let mut pages = Vec::new();
+        if self.virtual_bits != 0 {
+            pages.extend_from_slice(self.virtual_lines.under(va >> 12, self.emptied));
+        } else {
+            pages.extend(pa.map(|pa| pa >> 12));
+        }
+        for page in pages {
+            let pa = (page << 12) | va & 0xfe0;
+            if self.matters(pa) {
+                self.step_line(pa, Some(key), Event::Inner(0, operation));
+            }
+        }
+    }
+
+    fn whole(&mut self, what: Whole) {
+        self.log.add(what);
+        if self.log.is_long() {
+            self.catch_up();
+        }
+    }
+
+    fn switch_outer(&mut self, on: bool) {
+        if !on {
+            self.whole(Whole::Outer(Operation::Invalidate));
+        }
+        self.catch_up();
+        self.states.switch_outer(on);
+        self.packing.rules_changed(&mut self.states);
+        for pa in self.memory.pages(0, u32::MAX) {
+            self.step_page(pa);
+        }
+    }
+
+    /// Brings the lines of a range up to date.
+    pub(crate) fn catch_up_range(&mut self, range: Range) {
+        for (pa, _) in parts(range.pa, range.len) {
+            self.ready(pa);
+        }
+    }
+
+    /// Brings all lines up to date.
+    fn catch_up(&mut self) {
+        for pa in self.memory.pages(0, u32::MAX) {
+            for chunk in 0..4 {
+                self.ready(pa + chunk * CHUNK_BYTES);
+            }
+        }
+        self.log.clear();
+    }
+}

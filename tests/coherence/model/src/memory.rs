@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the state of each line is kept: twelve bytes a line for nearly all of
+//! them, in chunks of 1 KiB of memory, found by physical address.
+
+use crate::line::Fillable;
+use crate::packing::Packed;
+
+/// Lines in a chunk.
+pub const CHUNK: usize = 32;
+/// Bytes of memory in a chunk.
+pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::api::LINE;
+
+/// 1 KiB of memory.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Whole-cache operations that its lines have seen.
+    pub epoch: u32,
+    /// Invalidations of the whole instruction cache that its lines have seen.
+    pub instruction_epoch: u32,
+    /// Its lines.
+    pub lines: [Packed; CHUNK],
+}
+
+/// A page: what its lines have in common.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Its memory, as far as it was touched.
+    pub chunks: [Option<Box<Chunk>>; 4],
+    /// Groups of memory types that may go the short way now, a bit each.
+    pub fast: u8,
+    /// The group used last.
+    pub group: u8,
+    /// Copies that live mappings may bring.
+    pub fill: Fillable,
+    /// Those that live mappings may have brought to lines that nobody touched.
+    pub filled: Fillable,
+    /// Whole-cache operations when `fill` changed last.
+    pub filled_epoch: u32,
+    /// All touched lines are what they can be with these.
+    pub closed: Fillable,
+    /// A DMA mapping that a device owned overlapped it.
+    pub owned: bool,
+    /// Coherent memory overlaps it.
+    pub coherent: bool,
+    /// VIVT: the virtual page of those that may go the short way.
+    pub fast_va: u32,
+}
+
+type Section = Box<[Page; 256]>;
+
+/// All of physical memory.
+#[derive(Debug)]
+pub struct Memory {
+    sections: Box<[Option<Section>; 4096]>,
+    section_count: usize,
+    chunk_count: usize,
+}
+
+impl Memory {
+    /// Nothing was touched.
+    pub fn new() -> Self {
+        Self {
+            sections: Box::new(std::array::from_fn(|_| None)),
+            section_count: 0,
+            chunk_count: 0,
+        }
+    }
+
+    /// A page, if there is a record of its section.
+    #[inline]
+    pub fn page_mut(&mut self, pa: u32) -> Option<&mut Page> {
+        let section = self.sections[(pa >> 20) as usize].as_mut()?;
+        Some(&mut section[((pa >> 12) & 0xff) as usize])
+    }
+
+    /// A page. A new record begins with what `fill` says of it.
+    pub fn page_or_new(&mut self, pa: u32, fill: impl Fn(u32) -> Fillable) -> &mut Page {
+        let section = self.sections[(pa >> 20) as usize].get_or_insert_with(|| {
+            self.section_count += 1;
+            let first = pa & !0xf_ffff;
+            Box::new(std::array::from_fn(|i| {
+                let fill = fill(first + ((i as u32) << 12));
+                Page {
+                    fill,
+                    filled: fill,
+                    closed: fill,
+                    ..Page::default()
+                }
+            }))
+        });
+        &mut section[((pa >> 12) & 0xff) as usize]
+    }
+
+    /// A chunk.
+    #[inline]
+    pub fn chunk_mut(&mut self, pa: u32) -> Option<&mut Chunk> {
+        self.page_mut(pa)?.chunks[((pa >> 10) & 3) as usize].as_deref_mut()
+    }
+
+    /// Puts a new chunk in its place.
+    pub fn add_chunk(&mut self, pa: u32, chunk: Chunk) {
+        if let Some(page) = self.page_mut(pa) {
+            page.chunks[((pa >> 10) & 3) as usize] = Some(Box::new(chunk));
+            self.chunk_count += 1;
+        }
+    }
+
+    /// Addresses of all pages in this part of memory that have a record.
+    /// `last` is the last byte.
+    pub fn pages(&self, first: u32, last: u32) -> Vec<u32> {
+        let sections = (first >> 20)..=(last >> 20);
+        let sections = sections.filter(|&i| self.sections[i as usize].is_some());
+        let pages = sections.flat_map(|i| (0..256).map(move |j| (i << 20) | (j << 12)));
+        pages
+            .filter(|&pa| pa >= first & !0xfff && pa <= last)
+            .collect()
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.section_count * size_of::<[Page; 256]>() + self.chunk_count * size_of::<Chunk>()
+    }
+}

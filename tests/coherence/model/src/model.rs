@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The model: what it keeps, and which part answers which event.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::access::Kind;
+use crate::api::{
+    Access, Caches, Core, Device, Indexing, Maintenance, Mapping, MemoryType, Sink, Site,
+};
+use crate::dma::Dma;
+use crate::fast_hash::Fast;
+use crate::line::Line;
+use crate::mappings::Mappings;
+use crate::memory::Memory;
+use crate::packing::{key_bits, Packing};
+use crate::states::States;
+use crate::virtual_lines::VirtualLines;
+use crate::whole::Log;
+
+/// The caches of a core, and its memory.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) core: Core,
+    pub(crate) states: States,
+    pub(crate) packing: Packing,
+    pub(crate) memory: Memory,
+    /// Operations on all lines.
+    pub(crate) log: Log,
+    /// Epoch of the last one after which the inner cache was empty.
+    pub(crate) emptied: u32,
+    /// Invalidations of the whole instruction cache.
+    pub(crate) instruction_epoch: u32,
+    /// By line number: bytes written since the line was fetched.
+    pub(crate) changed: HashMap<u32, u32, Fast>,
+    pub(crate) virtual_lines: VirtualLines,
+    pub(crate) mappings: Mappings,
+    pub(crate) dma: Dma,
+    /// Numbers of lines with stores in the core's write buffer.
+    pub(crate) buffered: HashSet<u32, Fast>,
+    /// Numbers of lines with stores in the outer cache's buffers.
+    pub(crate) outer_buffered: HashSet<u32, Fast>,
+    /// Lines ever touched.
+    pub(crate) touched: u64,
+    /// Bits of the virtual page number that tell inner copies apart.
+    pub(crate) key_bits: u32,
+    /// All bits where the cache is VIVT, else none.
+    pub(crate) virtual_bits: u32,
+    /// For a line while it is unpacked.
+    pub(crate) scratch: Line,
+}
+
+/// Memory types in one group may be mixed, as far as caches care.
+pub(crate) const UNCACHED: u8 = 0;
+/// Write-through.
+pub(crate) const THROUGH: u8 = 1;
+/// Write-back.
+pub(crate) const BACK: u8 = 2;
+
+/// The number of the group of a memory type.
+#[inline]
+pub(crate) fn group(memory: MemoryType) -> u8 {
+    match memory {
+        MemoryType::StronglyOrdered | MemoryType::Device | MemoryType::WriteCombine => UNCACHED,
+        MemoryType::WriteThrough => THROUGH,
+        MemoryType::WriteBack => BACK,
+    }
+}
+
+impl Caches for Model {
+    fn new(core: Core) -> Self {
+        let mut states = States::new(&core);
+        let key_bits = key_bits(core.indexing);
+        Self {
+            packing: Packing::new(core.indexing, &mut states),
+            states,
+            memory: Memory::new(),
+            log: Log::default(),
+            emptied: 0,
+            instruction_epoch: 0,
+            changed: HashMap::default(),
+            virtual_lines: VirtualLines::default(),
+            mappings: Mappings::new(core),
+            dma: Dma::default(),
+            buffered: HashSet::default(),
+            outer_buffered: HashSet::default(),
+            touched: 0,
+            key_bits,
+            virtual_bits: match core.indexing {
+                Indexing::Virtual => key_bits,
+                _ => 0,
+            },
+            scratch: Line::default(),
+            core,
+        }
+    }
+
+    #[inline]
+    fn load(&mut self, access: &Access, sink: &mut impl Sink) {
+        if !self.load_quickly(access) {
+            self.access(access, Kind::Load, sink);
+        }
+    }
+
+    #[inline]
+    fn store(&mut self, access: &Access, sink: &mut impl Sink) {
+        if !self.store_quickly(access) {
+            self.access(access, Kind::Store, sink);
+        }
+    }
+
+    fn fetch(&mut self, access: &Access, sink: &mut impl Sink) {
+        self.fetch_instructions(access, sink);
+    }
+
+    fn maintain(&mut self, what: Maintenance, _site: Site, _sink: &mut impl Sink) {
+        self.do_maintenance(what);
+    }
+
+    fn device(&mut self, what: Device, site: Option<Site>, sink: &mut impl Sink) {
+        self.device_event(what, site, sink);
+    }
+
+    fn mapping(&mut self, what: Mapping, _sink: &mut impl Sink) {
+        self.change_mapping(what);
+    }
+
+    fn cost(&self) -> (u64, u64) {
+        let size = self.memory.size()
+            + self.packing.size()
+            + self.states.size()
+            + self.mappings.size()
+            + self.virtual_lines.size()
+            + self.dma.size()
+            + (self.buffered.capacity() + self.outer_buffered.capacity()) * 5
+            + self.changed.capacity() * 9;
+        (self.touched, size as u64)
+    }
+}
+
+impl Model {
+    /// How often something was taken as right because the room for what is rare
+    /// was full: lines with more than two kinds of bytes or more than one inner
+    /// copy (32768 at a time), and states of bytes (8192). More than 0 means
+    /// that a silent run says less.
+    pub fn forgotten(&self) -> u64 {
+        self.packing.forgotten() + self.states.forgotten()
+    }
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All that may be with one byte: sets of possibilities, each with a number.
+//!
+//! The caches of a core are a nondeterministic automaton with
+//! [`Possibility`] as its states. This is its subset construction, made as
+//! far as events ask for it, for the emulated core and for all cores of its
+//! architecture at once.
+
+use std::collections::HashMap;
+
+use crate::api::{Core, Operation};
+use crate::fast_hash::Fast;
+use crate::possibility::{Event, Fill, Held, Possibility, Rules, COPIES};
+
+/// The number of a [`State`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateId(pub u16);
+
+/// Where a buffered store to the byte may still be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Buffered {
+    /// In no buffer.
+    #[default]
+    No,
+    /// In the core's write buffer.
+    Core,
+    /// In the outer cache's.
+    Outer,
+}
+
+/// Inner copies that may come by themselves: on the emulated core, and on some
+/// core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Fills {
+    /// On the emulated core.
+    pub this: Fill,
+    /// On some core of the architecture.
+    pub some: Fill,
+}
+
+/// What can be with one byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    /// On the emulated core. Sorted.
+    this: Box<[Possibility]>,
+    /// On some core of the architecture. Sorted.
+    some: Box<[Possibility]>,
+    /// Of the newest store.
+    pub buffered: Buffered,
+    /// An invalidation may have thrown the newest value away.
+    pub invalidated: bool,
+}
+
+/// Why a reader may not get the newest value. The most telling comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It finds an old line in the inner cache.
+    OldInner,
+    /// It finds an old line in the outer cache.
+    OldOuter,
+    /// The newest value is in an inner copy that it does not look at.
+    InInner,
+    /// The newest value is in the outer cache that it does not look at.
+    InOuter,
+    /// The newest value is nowhere.
+    Lost,
+}
+
+const CAUSES: [Cause; 5] = [
+    Cause::OldInner,
+    Cause::OldOuter,
+    Cause::InInner,
+    Cause::InOuter,
+    Cause::Lost,
+];
+
+/// A set of causes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Causes(u8);
+
+impl Causes {
+    fn add(&mut self, cause: Cause) {
+        self.0 |= 1 << cause as u8;
+    }
+
+    /// The most telling one.
+    pub fn first(self) -> Option<Cause> {
+        CAUSES.into_iter().find(|&c| (self.0 >> c as u8) & 1 == 1)
+    }
+}
+
+/// Who reads, and where it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// A cached load by an inner copy.
+    Inner(u8),
+    /// A cached load by an inner copy through a write-through mapping.
+    Through(u8),
+    /// Instruction fetch: from behind the inner data cache.
+    Behind,
+    /// A device, or a load that no cache sees.
+    Memory,
+}
+
+/// What a reader may run into, on the emulated core and on some core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// On the emulated core.
+    pub this: Causes,
+    /// On some core of the architecture.
+    pub some: Causes,
+}
+
+/// What is asked of a state often.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Whoever reads gets the newest value, and nothing is buffered.
+    pub settled: bool,
+    /// The line may be dirty somewhere, on the emulated core.
+    pub dirty_this: bool,
+    /// The line may be dirty somewhere, on some core.
+    pub dirty_some: bool,
+    /// Inner copies that may be there on some core, or on this one; a bit each.
+    pub copies: u8,
+    /// Inner copies that may be there on the emulated core.
+    pub copies_this: u8,
+}
+
+/// All states that ever were.
+#[derive(Debug)]
+pub struct States {
+    this: Rules,
+    some: Rules,
+    states: Vec<State>,
+    summaries: Vec<Summary>,
+    ids: HashMap<State, StateId, Fast>,
+    steps: HashMap<(StateId, Event, Fills), StateId, Fast>,
+    verdicts: HashMap<(StateId, Reader), Verdict, Fast>,
+    // Of all sets, in bytes.
+    sets: usize,
+    forgotten: u64,
+}
+
+/// States at most. One address brings some tens, two some thousands, and what
+/// guests do far fewer. Beyond this many, a byte in a new one is taken as right.
+const MOST: usize = 1 << 13;
+
+impl States {
+    /// The state at power-on.
+    pub const POWER_ON: StateId = StateId(0);
+
+    /// For a core, its outer cache on if it has one.
+    pub fn new(core: &Core) -> Self {
+        let this = Rules {
+            outer: core.outer,
+            write_allocates: core.write_allocates,
+            write_through: core.write_through,
+        };
+        let mut states = Self {
+            this,
+            some: Rules {
+                outer: core.outer,
+                write_allocates: true,
+                write_through: true,
+            },
+            states: Vec::new(),
+            summaries: Vec::new(),
+            ids: HashMap::default(),
+            steps: HashMap::default(),
+            verdicts: HashMap::default(),
+            sets: 0,
+            forgotten: 0,
+        };
+        states.intern(State {
+            this: [Possibility::POWER_ON].into(),
+            some: [Possibility::POWER_ON].into(),
+            buffered: Buffered::No,
+            invalidated: false,
+        });
+        states
+    }
+
+    fn intern(&mut self, state: State) -> StateId {
+        if let Some(&id) = self.ids.get(&state) {
+            return id;
+        }
+        if self.states.len() == MOST {
+            self.forgotten += 1;
+            return Self::POWER_ON;
+        }
+        let id = StateId(self.states.len() as u16);
+        // Kept twice, in the list and as a key.
+        self.sets += 2 * (state.this.len() + state.some.len()) * size_of::<Possibility>();
+        self.summaries.push(summary(&state));
+        self.states.push(state.clone());
+        self.ids.insert(state, id);
+        id
+    }
+
+    /// States that were taken as right, as there was no room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Switches the outer cache. It must be empty.
+    pub fn switch_outer(&mut self, on: bool) {
+        self.this.outer = on;
+        self.some.outer = on;
+        self.steps.clear();
+    }
+
+    /// Bytes that they take.
+    pub fn size(&self) -> usize {
+        self.sets
+            + self.states.capacity() * (size_of::<State>() + size_of::<Summary>())
+            + self.ids.capacity() * (size_of::<(State, StateId)>() + 1)
+            + self.steps.capacity() * (size_of::<((StateId, Event, Fills), StateId)>() + 1)
+            + self.verdicts.capacity() * (size_of::<((StateId, Reader), Verdict)>() + 1)
+    }
+
+    /// One of them.
+    pub fn get(&self, id: StateId) -> &State {
+        &self.states[usize::from(id.0)]
+    }
+
+    /// What is asked often of one of them.
+    pub fn summary(&self, id: StateId) -> Summary {
+        self.summaries[usize::from(id.0)]
+    }
+
+    /// The state after an event and whatever caches do then by themselves.
+    pub fn step(&mut self, id: StateId, event: Event, fills: Fills) -> StateId {
+        if let Some(&next) = self.steps.get(&(id, event, fills)) {
+            return next;
+        }
+        let from = self.get(id);
+        let some = reach(&self.some, &from.some, event, fills.some, &[]);
+        let this = reach(&self.this, &from.this, event, fills.this, &some);
+        let lost = |set: &[Possibility]| set.iter().any(|p| !p.lasts());
+        let (buffered, invalidated) = match event {
+            Event::StoreBack(_, true) | Event::DeviceWrites | Event::Forget => {
+                (Buffered::No, false)
+            }
+            Event::StoreThrough(_) | Event::StoreMemory { buffered: true } => {
+                (Buffered::Core, false)
+            }
+            Event::StoreMemory { buffered: false } => (Buffered::No, false),
+            Event::Drain if from.buffered == Buffered::Core && self.this.outer => {
+                (Buffered::Outer, from.invalidated)
+            }
+            Event::Drain if from.buffered == Buffered::Core => (Buffered::No, from.invalidated),
+            Event::OuterSync if from.buffered == Buffered::Outer => {
+                (Buffered::No, from.invalidated)
+            }
+            Event::Inner(_, Operation::Invalidate)
+            | Event::InnerAll(Operation::Invalidate)
+            | Event::Outer(Operation::Invalidate) => {
+                let new = lost(&some) && !lost(&from.some);
+                (from.buffered, from.invalidated || new)
+            }
+            _ => (from.buffered, from.invalidated),
+        };
+        let next = self.intern(State {
+            this,
+            some,
+            buffered,
+            invalidated,
+        });
+        self.steps.insert((id, event, fills), next);
+        next
+    }
+
+    /// What a reader may run into.
+    pub fn verdict(&mut self, id: StateId, reader: Reader) -> Verdict {
+        if let Some(&verdict) = self.verdicts.get(&(id, reader)) {
+            return verdict;
+        }
+        let state = self.get(id);
+        let verdict = Verdict {
+            this: causes(&self.this, &state.this, reader),
+            some: causes(&self.some, &state.some, reader),
+        };
+        self.verdicts.insert((id, reader), verdict);
+        verdict
+    }
+}
+
+/// What can keep the newest value from a reader.
+fn causes(rules: &Rules, set: &[Possibility], reader: Reader) -> Causes {
+    let mut causes = Causes::default();
+    for p in set {
+        let inner = match reader {
+            Reader::Inner(i) => Some(p.inner(i.into())),
+            Reader::Through(i) if rules.write_through => Some(p.inner(i.into())),
+            Reader::Behind => Some(Held::Absent),
+            Reader::Through(_) | Reader::Memory => None,
+        };
+        let (gets_newest, old) = match inner {
+            None => (p.memory(), Cause::InOuter),
+            Some(Held::Absent) => (p.behind(), Cause::OldOuter),
+            Some(copy) => (copy.newest(), Cause::OldInner),
+        };
+        if gets_newest {
+            continue;
+        }
+        let in_dirty_inner = (0..COPIES).any(|i| p.inner(i).lasts());
+        let in_old_dirty_line = inner.is_some_and(Held::dirty);
+        // A clean line may vanish: what only it has is as good as lost.
+        causes.add(if !p.lasts() && !in_old_dirty_line {
+            Cause::Lost
+        } else if old == Cause::OldInner || !in_dirty_inner {
+            old
+        } else {
+            Cause::InInner
+        });
+    }
+    causes
+}
+
+/// The set after `event`, with all that caches may do by themselves then.
+///
+/// Where a line is dirty, a byte that only some core has in no other place is
+/// taken as if this one had, as `some` tells. That is coarse: without
+/// write-allocate a byte stored before the line came is in memory, and one
+/// stored after that is not. But they would be two classes in many lines.
+fn reach(
+    rules: &Rules,
+    from: &[Possibility],
+    event: Event,
+    fill: Fill,
+    some: &[Possibility],
+) -> Box<[Possibility]> {
+    let mut all: Vec<Possibility> = Vec::new();
+    let add = |p, all: &mut Vec<Possibility>| {
+        if !all.contains(&p) {
+            all.push(p);
+        }
+    };
+    for &p in from {
+        rules.after(p, event, |p| add(p, &mut all));
+    }
+    let mut done = 0;
+    while let Some(&p) = all.get(done) {
+        rules.alone(p, fill, |p| add(p, &mut all));
+        for &other in some {
+            if other.only_in_dirty_line() && other.worse_than(p) {
+                add(other, &mut all);
+            }
+        }
+        done += 1;
+    }
+    let worst = |p: &Possibility| !all.iter().any(|q| q.worse_than(*p));
+    let mut worst: Vec<_> = all.iter().copied().filter(worst).collect();
+    worst.sort_unstable();
+    worst.into()
+}
+
+/// Computed once for each state.
+fn summary(state: &State) -> Summary {
+    let dirty = |set: &[Possibility]| {
+        let dirty = |p: &Possibility| p.outer().dirty() || (0..COPIES).any(|i| p.inner(i).dirty());
+        set.iter().any(dirty)
+    };
+    let copies = |set: &[Possibility]| {
+        (0..COPIES)
+            .filter(|&i| set.iter().any(|p| p.inner(i) != Held::Absent))
+            .fold(0, |bits, i| bits | (1 << i))
+    };
+    let mut all = state.this.iter().chain(&state.some);
+    Summary {
+        settled: state.buffered == Buffered::No && all.all(|p| p.settled()),
+        dirty_this: dirty(&state.this),
+        dirty_some: dirty(&state.some),
+        copies: copies(&state.this) | copies(&state.some),
+        copies_this: copies(&state.this),
+    }
+}

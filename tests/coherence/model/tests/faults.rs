@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The faults that the model is for: each as the events that a driver with it
+//! causes, on each core that has it.
+
+mod common;
+
+use coherence_model::api::{
+    Core, Device, Direction, Hazard, Indexing, Maintenance, MemoryType, Operation, Party, Range,
+    Shown, Site, LINE,
+};
+use common::{cpu, names, Guest, CORES, LINEAR};
+
+use Hazard::{
+    DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, TwoTypes,
+    WrongSync,
+};
+use Shown::{SomeCore, ThisCore};
+
+/// The kernel's instruction.
+const KERNEL: Site = Site(0x100);
+/// The program's.
+const PROGRAM: Site = Site(0x200);
+/// The buffer: physical, in the linear mapping, in a program. Of two colours.
+const PA: u32 = 0x0030_0000;
+const LINEAR_VA: u32 = LINEAR + PA;
+const USER_VA: u32 = 0x4000_1000;
+
+const TO: Direction = Direction::ToDevice;
+const FROM: Direction = Direction::FromDevice;
+
+fn buffer(len: u32) -> Range {
+    Range { pa: PA, len }
+}
+
+/// What is said of an instruction of the program at this address. A core with
+/// colours keeps the colour of a line, and has no room for an address of another.
+fn program_at(core: Core, va: u32) -> Party {
+    let coloured = matches!(core.indexing, Indexing::Coloured { .. });
+    cpu(if coloured { 0 } else { va }, PROGRAM)
+}
+
+#[test]
+fn page_mapped_uncached_while_the_kernel_reads_its_cached_address() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+        guest.store(USER_VA + 4, 4, PROGRAM);
+        guest.silent();
+        guest.load(LINEAR_VA + 4, 4, KERNEL);
+        let found = guest.only(&[(StaleRead, ThisCore), (TwoTypes, ThisCore)]);
+        let victim = cpu(LINEAR_VA + 4, KERNEL);
+        let writer = program_at(core, USER_VA + 4);
+        names(&found, StaleRead, PA + 4, victim, writer);
+        names(&found, TwoTypes, PA + 4, victim, writer);
+        // The neighbour is as the kernel left it.
+        guest.load(LINEAR_VA + 8, 4, KERNEL);
+        guest.only(&[]);
+    }
+}
+
+/// With the flush that people add, ARMv5 is right. With speculation nothing is.
+#[test]
+fn the_same_with_one_flush_before() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.flush(LINEAR_VA, 64);
+        guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+        guest.store(USER_VA, 4, PROGRAM);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let stale = (StaleRead, ThisCore);
+        let types = (TwoTypes, ThisCore);
+        if core.speculates {
+            guest.only(&[stale, types]);
+        } else {
+            guest.only(&[types]);
+        }
+    }
+}
+
+#[test]
+fn a_program_stores_cached_and_the_kernel_reads_its_own_address() {
+    for core in [Core::ARM926, Core::ARM1136] {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::WriteBack);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.read(USER_VA, 64, PROGRAM);
+        guest.store(USER_VA + 8, 4, PROGRAM);
+        guest.silent();
+        guest.load(LINEAR_VA + 8, 4, KERNEL);
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        let writer = cpu(USER_VA + 8, PROGRAM);
+        names(
+            &found,
+            StaleRead,
+            PA + 8,
+            cpu(LINEAR_VA + 8, KERNEL),
+            writer,
+        );
+    }
+    // Two cached addresses are one line here.
+    let mut guest = Guest::new(Core::CORTEX_A9);
+    guest.map(USER_VA, PA, MemoryType::WriteBack);
+    guest.store(USER_VA + 8, 4, PROGRAM);
+    guest.load(LINEAR_VA + 8, 4, KERNEL);
+    guest.silent();
+}
+
+#[test]
+fn the_kernel_stores_cached_and_a_program_reads_its_own_address() {
+    for core in [Core::ARM926, Core::ARM1136] {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::WriteBack);
+        guest.read(USER_VA, 64, PROGRAM);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.store(LINEAR_VA + 8, 4, KERNEL);
+        guest.load(USER_VA + 8, 4, PROGRAM);
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        names(
+            &found,
+            StaleRead,
+            PA + 8,
+            cpu(USER_VA + 8, PROGRAM),
+            cpu(LINEAR_VA + 8, KERNEL),
+        );
+    }
+}
+
+/// Both store, to different words of one line: whoever is evicted last wins.
+#[test]
+fn two_dirty_lines_of_one_word_each() {
+    let mut guest = Guest::new(Core::ARM926);
+    guest.map(USER_VA, PA, MemoryType::WriteBack);
+    guest.read(USER_VA, 64, PROGRAM);
+    guest.read(LINEAR_VA, 64, KERNEL);
+    guest.store(LINEAR_VA, 4, KERNEL);
+    guest.store(USER_VA + 4, 4, PROGRAM);
+    guest.silent();
+    // Its own line may have been evicted, and written over by the program's.
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let found = guest.only(&[(LostWrite, ThisCore)]);
+    names(
+        &found,
+        LostWrite,
+        PA,
+        cpu(LINEAR_VA, KERNEL),
+        cpu(LINEAR_VA, KERNEL),
+    );
+}
+
+#[test]
+fn source_not_cleaned_before_a_device_reads() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.device(Device::Reads(buffer(64)));
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+        // The same by ownership.
+        guest.device(Device::Map(buffer(64), TO));
+        guest.device(Device::Owns(buffer(64), TO));
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    }
+}
+
+/// A store that misses goes past the cache of ARM926, but other caches of ARMv5
+/// may allocate.
+#[test]
+fn source_not_cleaned_and_not_in_the_cache() {
+    let mut guest = Guest::new(Core::ARM926);
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.device(Device::Reads(buffer(64)));
+    let found = guest.only(&[(StaleRead, SomeCore)]);
+    names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+}
+
+#[test]
+fn destination_not_invalidated_before_the_cpu_reads() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.device(Device::Writes(buffer(64)));
+        guest.silent();
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        names(&found, StaleRead, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+    }
+}
+
+#[test]
+fn destination_invalidated_only_before_the_transfer() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA, 64, FROM);
+        guest.device(Device::Returns(buffer(64), FROM));
+        guest.device(Device::Unmap(buffer(64), FROM));
+        guest.load(LINEAR_VA, 4, KERNEL);
+        if core.speculates {
+            let found = guest.only(&[(StaleRead, ThisCore)]);
+            names(&found, StaleRead, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+        } else {
+            guest.silent();
+        }
+    }
+}
+
+#[test]
+fn destination_dirty_when_the_device_writes() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.device(Device::Writes(buffer(64)));
+        let found = guest.only(&[(DirtyOverDevice, ThisCore)]);
+        names(
+            &found,
+            DirtyOverDevice,
+            PA,
+            Party::Device,
+            cpu(LINEAR_VA, KERNEL),
+        );
+        // By ownership too, where the kernel may read again only after a flush.
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.device(Device::Map(buffer(64), FROM));
+        guest.device(Device::Owns(buffer(64), FROM));
+        let found = guest.only(&[(DirtyOverDevice, ThisCore)]);
+        names(
+            &found,
+            DirtyOverDevice,
+            PA,
+            Party::Device,
+            cpu(LINEAR_VA, KERNEL),
+        );
+        guest.device(Device::Returns(buffer(64), FROM));
+        guest.flush(LINEAR_VA, 64);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(DirtyOverDevice, ThisCore)]);
+        names(
+            &found,
+            DirtyOverDevice,
+            PA,
+            cpu(LINEAR_VA, KERNEL),
+            Party::Device,
+        );
+    }
+}
+
+#[test]
+fn variable_in_a_line_with_a_receive_buffer() {
+    for core in CORES {
+        let variable = LINEAR_VA + 16;
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 16, FROM);
+        guest.load(variable, 4, KERNEL);
+        guest.silent();
+        guest.store(variable, 4, KERNEL);
+        let found = guest.only(&[(DirtyOverDevice, ThisCore)]);
+        names(
+            &found,
+            DirtyOverDevice,
+            PA,
+            Party::Device,
+            cpu(variable, KERNEL),
+        );
+        guest.dma_unmap(PA, 16, FROM);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[match core.indexing {
+            // Nothing is done to the line, which lacks what the device wrote.
+            Indexing::Virtual => (StaleRead, ThisCore),
+            // The line is shared, so it is written back, over what it lacks.
+            _ => (DirtyOverDevice, ThisCore),
+        }]);
+        let hazard = found[0].hazard;
+        names(&found, hazard, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+        // The variable itself is well.
+        guest.load(variable, 4, KERNEL);
+        guest.only(&[]);
+    }
+}
+
+/// Only read, it is harmful where nothing is invalidated after the transfer.
+#[test]
+fn variable_in_a_line_with_a_receive_buffer_only_read() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 16, FROM);
+        guest.load(LINEAR_VA + 16, 4, KERNEL);
+        guest.dma_unmap(PA, 16, FROM);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        match core.indexing {
+            Indexing::Virtual => {
+                let found = guest.only(&[(StaleRead, ThisCore)]);
+                names(&found, StaleRead, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+            }
+            _ => guest.silent(),
+        }
+    }
+}
+
+#[test]
+fn cpu_writes_during_a_transfer() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA, 64, TO);
+        // What a device only reads may be read.
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.silent();
+        guest.store(LINEAR_VA + 40, 4, KERNEL);
+        let found = guest.only(&[(OwnedTouch, ThisCore)]);
+        let writer = cpu(LINEAR_VA + 40, KERNEL);
+        names(&found, OwnedTouch, PA + 40, Party::Device, writer);
+    }
+}
+
+#[test]
+fn cpu_reads_during_a_receive() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.load(LINEAR_VA + 40, 4, KERNEL);
+        let found = guest.only(&[(OwnedTouch, ThisCore)]);
+        let victim = cpu(LINEAR_VA + 40, KERNEL);
+        names(&found, OwnedTouch, PA + 40, victim, Party::Device);
+    }
+}
+
+#[test]
+fn write_combined_data_not_drained() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::WriteCombine);
+        guest.device(Device::Coherent(buffer(4096)));
+        guest.store(USER_VA + 4, 4, PROGRAM);
+        // The CPU itself reads what it wrote.
+        guest.load(USER_VA + 4, 4, PROGRAM);
+        guest.silent();
+        guest.device(Device::Reads(buffer(64)));
+        let found = guest.only(&[(NotDrained, ThisCore)]);
+        let writer = program_at(core, USER_VA + 4);
+        names(&found, NotDrained, PA + 4, Party::Device, writer);
+        guest.maintain(Maintenance::Drain);
+        guest.device(Device::Reads(buffer(64)));
+        if core.outer {
+            let found = guest.only(&[(NotDrained, ThisCore)]);
+            names(&found, NotDrained, PA + 4, Party::Device, writer);
+            guest.maintain(Maintenance::OuterSync);
+            guest.device(Device::Reads(buffer(64)));
+        }
+        guest.silent();
+    }
+}
+
+#[test]
+fn inner_clean_without_the_outer_one() {
+    let mut guest = Guest::new(Core::CORTEX_A9);
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.data(Operation::Clean, LINEAR_VA);
+    guest.data(Operation::Clean, LINEAR_VA + LINE);
+    guest.maintain(Maintenance::Drain);
+    guest.device(Device::Reads(buffer(64)));
+    let found = guest.only(&[(StaleRead, ThisCore)]);
+    assert!(found[0].reason.contains("outer"), "{found:#?}");
+    names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    guest.outer_range(Operation::Clean, PA, 64);
+    guest.device(Device::Reads(buffer(64)));
+    guest.silent();
+    // The outer one alone does not do either.
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.outer_range(Operation::Clean, PA, 64);
+    guest.device(Device::Reads(buffer(64)));
+    guest.only(&[(StaleRead, ThisCore)]);
+}
+
+#[test]
+fn sync_in_the_wrong_direction() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.for_cpu(PA, 64, TO);
+        let found = guest.only(&[(WrongSync, ThisCore)]);
+        names(&found, WrongSync, PA, cpu(0, common::KERNEL), Party::Nobody);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        if core.speculates {
+            // So nothing was invalidated.
+            let found = guest.only(&[(StaleRead, ThisCore)]);
+            names(&found, StaleRead, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+        }
+        guest.silent();
+
+        let mut guest = Guest::new(core);
+        guest.device(Device::Map(buffer(64), TO));
+        guest.device(Device::Owns(buffer(64), TO));
+        guest.device(Device::Returns(buffer(64), TO));
+        guest.device(Device::Owns(buffer(64), FROM));
+        guest.only(&[(WrongSync, ThisCore)]);
+    }
+}
+
+/// A bidirectional mapping takes each direction. What the device writes after it
+/// was given the buffer to read may be hidden by the lines that were left.
+#[test]
+fn given_to_read_and_taken_back_as_written() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, Direction::Bidirectional);
+        guest.for_cpu(PA, 64, Direction::Bidirectional);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.for_device(PA, 64, TO);
+        guest.for_cpu(PA, 64, FROM);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        if guest.is_virtual() {
+            let found = guest.only(&[(StaleRead, ThisCore)]);
+            names(&found, StaleRead, PA, cpu(LINEAR_VA, KERNEL), Party::Device);
+        }
+        guest.silent();
+    }
+}
+
+#[test]
+fn sync_of_what_is_not_mapped() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.for_cpu(PA, 64, FROM);
+        guest.only(&[(WrongSync, ThisCore)]);
+        guest.dma_map(PA, 64, FROM);
+        guest.for_cpu(PA + 32, 64, FROM);
+        guest.only(&[(WrongSync, ThisCore)]);
+        guest.dma_unmap(PA, 32, FROM);
+        guest.only(&[(WrongSync, ThisCore)]);
+    }
+}
+
+#[test]
+fn sync_too_short_by_one_line() {
+    for core in CORES {
+        // For the device: the last line is not cleaned.
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 128, KERNEL);
+        guest.dma_map(PA, 128, TO);
+        guest.for_cpu(PA, 128, TO);
+        guest.fill(LINEAR_VA, 128, KERNEL);
+        guest.for_device(PA, 96, TO);
+        guest.silent();
+        guest.device(Device::Reads(buffer(128)));
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        let writer = cpu(LINEAR_VA + 96, KERNEL);
+        names(&found, StaleRead, PA + 96, Party::Device, writer);
+
+        // For the CPU: the device still owns the last line.
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 128, FROM);
+        guest.for_cpu(PA, 96, FROM);
+        guest.read(LINEAR_VA, 96, KERNEL);
+        guest.silent();
+        guest.load(LINEAR_VA + 96, 4, KERNEL);
+        let found = guest.only(&[(OwnedTouch, ThisCore)]);
+        let victim = cpu(LINEAR_VA + 96, KERNEL);
+        names(&found, OwnedTouch, PA + 96, victim, Party::Device);
+    }
+}
+
+#[test]
+fn zeroed_through_the_cached_address_and_mapped_uncached() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.map(USER_VA, PA, MemoryType::WriteCombine);
+        guest.load(USER_VA, 4, PROGRAM);
+        let found = guest.only(&[(StaleRead, ThisCore)]);
+        names(
+            &found,
+            StaleRead,
+            PA,
+            cpu(USER_VA, PROGRAM),
+            cpu(LINEAR_VA, KERNEL),
+        );
+        // A line of zeroes may still be written over what the program stores.
+        guest.store(USER_VA + 4, 4, PROGRAM);
+        guest.load(USER_VA + 4, 4, PROGRAM);
+        let found = guest.only(&[(LostWrite, ThisCore)]);
+        let victim = cpu(USER_VA + 4, PROGRAM);
+        let writer = program_at(core, USER_VA + 4);
+        names(&found, LostWrite, PA + 4, victim, writer);
+    }
+}
+
+#[test]
+fn write_combined_and_cached_mappings_of_one_page() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::WriteCombine);
+        guest.map(USER_VA + 0x1000, PA, MemoryType::WriteBack);
+        guest.load(USER_VA, 4, PROGRAM);
+        guest.silent();
+        guest.load(USER_VA + 0x1004, 4, KERNEL);
+        let found = guest.only(&[(TwoTypes, ThisCore)]);
+        let victim = cpu(USER_VA + 0x1004, KERNEL);
+        names(&found, TwoTypes, PA + 4, victim, Party::Nobody);
+    }
+}
+
+#[test]
+fn code_written_and_run_without_maintenance() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 32, KERNEL);
+        guest.fill(LINEAR_VA, 32, KERNEL);
+        guest.run(LINEAR_VA, 8, PROGRAM);
+        let found = guest.only(&[(StaleInstruction, ThisCore)]);
+        let victim = cpu(LINEAR_VA, PROGRAM);
+        names(&found, StaleInstruction, PA, victim, cpu(LINEAR_VA, KERNEL));
+
+        // Once run, it may be in the instruction cache.
+        let mut guest = Guest::new(core);
+        guest.run(LINEAR_VA, 8, PROGRAM);
+        guest.fill(LINEAR_VA, 8, KERNEL);
+        guest.flush(LINEAR_VA, 32);
+        // What was not written may run: code and data share a line.
+        guest.run(LINEAR_VA + 8, 8, PROGRAM);
+        guest.silent();
+        guest.run(LINEAR_VA, 8, PROGRAM);
+        let found = guest.only(&[(StaleInstruction, ThisCore)]);
+        assert_eq!(found[0].victim, victim);
+        guest.flush_icache(LINEAR_VA, 32);
+        guest.run(LINEAR_VA, 8, PROGRAM);
+        guest.silent();
+    }
+}
+
+#[test]
+fn stores_invalidated_before_they_were_written_back() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 32, KERNEL);
+        guest.fill(LINEAR_VA, 32, KERNEL);
+        guest.data(Operation::Invalidate, LINEAR_VA);
+        guest.silent();
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(LostWrite, ThisCore)]);
+        assert!(found[0].reason.contains("invalidated"), "{found:#?}");
+        let victim = cpu(LINEAR_VA, KERNEL);
+        assert_eq!((found[0].pa, found[0].victim), (PA, victim));
+        // A later store heals.
+        guest.store(LINEAR_VA, 4, KERNEL);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.silent();
+    }
+}
+
+#[test]
+fn an_old_line_under_a_virtual_address_that_maps_something_else() {
+    let mut guest = Guest::new(Core::ARM926);
+    guest.map(USER_VA, PA, MemoryType::WriteBack);
+    guest.load(USER_VA, 4, PROGRAM);
+    guest.unmap(USER_VA);
+    guest.map(USER_VA, PA + 0x1000, MemoryType::WriteBack);
+    guest.load(USER_VA + 4, 4, PROGRAM);
+    let found = guest.only(&[(StaleRead, ThisCore)]);
+    names(
+        &found,
+        StaleRead,
+        PA + 0x1004,
+        cpu(USER_VA + 4, PROGRAM),
+        Party::Nobody,
+    );
+    guest.store(USER_VA, 4, PROGRAM);
+    guest.silent();
+    guest.map(USER_VA, PA, MemoryType::WriteBack);
+    guest.store(USER_VA, 4, KERNEL);
+    let found = guest.only(&[(LostWrite, ThisCore)]);
+    names(
+        &found,
+        LostWrite,
+        PA,
+        cpu(USER_VA, KERNEL),
+        cpu(USER_VA, KERNEL),
+    );
+}

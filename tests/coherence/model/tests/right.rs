@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Right sequences, as the kernel and good drivers do them. Nothing may be found.
+
+mod common;
+
+use coherence_model::api::{
+    Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
+    Site, LINE,
+};
+use common::{Guest, CORES, KERNEL, LINEAR};
+
+const PROGRAM: Site = Site(0x200);
+const PA: u32 = 0x0030_0000;
+const LINEAR_VA: u32 = LINEAR + PA;
+/// Of the colour of `PA`, and of the other one.
+const USER_VA: u32 = 0x4000_0000;
+const OTHER_VA: u32 = 0x5000_1000;
+/// Memory beyond the linear mapping.
+const HIGHMEM: u32 = 0x0200_0000;
+
+const TO: Direction = Direction::ToDevice;
+const FROM: Direction = Direction::FromDevice;
+const BOTH: Direction = Direction::Bidirectional;
+
+#[test]
+fn dma_map_and_unmap() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for round in 0..3 {
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.fill(LINEAR_VA, 256, KERNEL);
+            guest.dma_map(PA, 256, TO);
+            // A device that only reads leaves the CPU free to read.
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.device(Device::Reads(Range { pa: PA, len: 256 }));
+            guest.dma_unmap(PA, 256, TO);
+            guest.dma_map(PA, 256, FROM);
+            guest.device(Device::Writes(Range { pa: PA, len: 100 }));
+            guest.dma_unmap(PA, 256, FROM);
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.fill(LINEAR_VA, 256, KERNEL);
+            guest.dma_map(PA, 256, BOTH);
+            guest.dma_unmap(PA, 256, BOTH);
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.silent();
+            if round == 0 {
+                let all = Maintenance::Data(Operation::CleanInvalidate, Lines::All);
+                guest.maintain(all);
+            }
+        }
+    }
+}
+
+#[test]
+fn sync_pairs_by_range() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 4096, FROM);
+        for at in (0..4096).step_by(512) {
+            guest.for_cpu(PA + at, 512, FROM);
+            guest.read(LINEAR_VA + at, 512, KERNEL);
+            guest.for_device(PA + at, 512, FROM);
+        }
+        guest.dma_unmap(PA, 4096, FROM);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.silent();
+
+        // A bidirectional mapping is synced with the direction of each pass.
+        guest.dma_map(PA, 4096, BOTH);
+        guest.for_cpu(PA, 256, BOTH);
+        guest.fill(LINEAR_VA, 256, KERNEL);
+        guest.for_device(PA, 256, TO);
+        guest.for_cpu(PA, 256, TO);
+        guest.for_device(PA, 256, FROM);
+        guest.for_cpu(PA, 256, FROM);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        guest.for_device(PA, 256, BOTH);
+        guest.dma_unmap(PA, 4096, BOTH);
+        guest.silent();
+    }
+}
+
+#[test]
+fn maps_smaller_than_a_line_and_several_at_once() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA, 4, TO);
+        guest.dma_map(PA, 4, TO);
+        guest.dma_map(PA + 4, 8, TO);
+        // A neighbour of what is only read is free.
+        guest.store(LINEAR_VA + 16, 4, KERNEL);
+        guest.dma_unmap(PA, 4, TO);
+        guest.device(Device::Reads(Range { pa: PA, len: 12 }));
+        guest.dma_unmap(PA, 4, TO);
+        guest.store(LINEAR_VA, 4, KERNEL);
+        guest.dma_unmap(PA + 4, 8, TO);
+        guest.dma_map(PA, 4, FROM);
+        guest.dma_unmap(PA, 4, FROM);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.silent();
+    }
+}
+
+/// `dma_alloc_coherent`: zeroed through the linear mapping, flushed, then only
+/// used through a mapping that is not cached; freed, and somebody else's.
+#[test]
+fn coherent_memory() {
+    for core in CORES {
+        let uncached = if guest_is_armv5(core) {
+            MemoryType::StronglyOrdered
+        } else {
+            MemoryType::WriteCombine
+        };
+        let mut guest = Guest::new(core);
+        for _ in 0..2 {
+            guest.read(LINEAR_VA, 4096, KERNEL);
+            guest.fill(LINEAR_VA, 4096, KERNEL);
+            guest.flush(LINEAR_VA, 4096);
+            guest.map(OTHER_VA, PA, uncached);
+            guest.device(Device::Coherent(Range { pa: PA, len: 4096 }));
+            guest.read(OTHER_VA, 4096, KERNEL);
+            guest.fill(OTHER_VA, 128, KERNEL);
+            guest.maintain(Maintenance::Drain);
+            guest.maintain(Maintenance::OuterSync);
+            guest.device(Device::Reads(Range { pa: PA, len: 128 }));
+            guest.device(Device::Writes(Range { pa: PA, len: 64 }));
+            guest.read(OTHER_VA, 4096, KERNEL);
+            guest.device(Device::CoherentFreed(Range { pa: PA, len: 4096 }));
+            // The translation stays for a while: vunmap flushes the TLB later.
+            guest.store(LINEAR_VA + 8, 4, KERNEL);
+            guest.read(LINEAR_VA, 4096, KERNEL);
+            guest.unmap(OTHER_VA);
+            guest.silent();
+        }
+    }
+}
+
+fn guest_is_armv5(core: Core) -> bool {
+    core == Core::ARM926
+}
+
+/// Zeroed through the cached address, flushed, and used uncached from then on.
+#[test]
+fn zeroed_cached_flushed_and_used_uncached() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.fill(LINEAR_VA, 4096, KERNEL);
+        guest.flush(LINEAR_VA, 4096);
+        guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+        guest.read(USER_VA, 4096, PROGRAM);
+        guest.fill(USER_VA, 4096, PROGRAM);
+        guest.read(USER_VA, 4096, PROGRAM);
+        guest.silent();
+    }
+}
+
+/// Given back: the uncached mapping goes, then what caches have of the page.
+#[test]
+fn uncached_and_then_cached_again() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+        guest.fill(USER_VA, 4096, PROGRAM);
+        guest.unmap(USER_VA);
+        guest.flush(LINEAR_VA, 4096);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.silent();
+    }
+}
+
+/// `kmap_local_page`: short mappings of pages outside the linear one.
+#[test]
+fn highmem() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for round in 0..4 {
+            let page = HIGHMEM + ((round % 2) << 12);
+            guest.map(OTHER_VA, page, MemoryType::WriteBack);
+            guest.read(OTHER_VA, 4096, KERNEL);
+            guest.fill(OTHER_VA, 4096, KERNEL);
+            if guest.is_virtual() {
+                // `kunmap_local` flushes on VIVT.
+                guest.flush(OTHER_VA, 4096);
+            }
+            guest.unmap(OTHER_VA);
+        }
+        guest.silent();
+    }
+}
+
+/// `vmap`, `flush_kernel_vmap_range`, DMA by the pages, and
+/// `invalidate_kernel_vmap_range` (Documentation/core-api/cachetlb.rst).
+#[test]
+fn vmap_with_its_flushes() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.map(OTHER_VA, PA, MemoryType::WriteBack);
+        guest.flush(LINEAR_VA, 4096);
+        guest.fill(OTHER_VA, 4096, KERNEL);
+        guest.read(OTHER_VA, 4096, KERNEL);
+        guest.flush(OTHER_VA, 4096);
+        guest.dma_map(PA, 4096, TO);
+        guest.dma_unmap(PA, 4096, TO);
+        guest.flush(OTHER_VA, 4096);
+        guest.dma_map(PA, 4096, FROM);
+        guest.dma_unmap(PA, 4096, FROM);
+        for line in (0..4096).step_by(LINE as usize) {
+            guest.data(Operation::Invalidate, OTHER_VA + line);
+        }
+        guest.read(OTHER_VA, 4096, KERNEL);
+        guest.silent();
+    }
+}
+
+/// Copy on write: the kernel copies the parent's page by addresses of its own,
+/// and the child's address maps the copy from then on.
+#[test]
+fn fork() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        let copy = PA + 0x1000;
+        guest.map(USER_VA, PA, MemoryType::WriteBack);
+        guest.read(USER_VA, 4096, PROGRAM);
+        guest.fill(USER_VA, 4096, PROGRAM);
+        // `flush_cache_page`, then `copy_user_highpage`.
+        guest.flush(USER_VA, 4096);
+        for at in (0..4096).step_by(4) {
+            guest.load(LINEAR_VA + at, 4, KERNEL);
+            guest.store(LINEAR + copy + at, 4, KERNEL);
+        }
+        // `flush_dcache_page`, before the program sees it.
+        guest.flush(LINEAR + copy, 4096);
+        guest.flush(LINEAR_VA, 4096);
+        guest.unmap(USER_VA);
+        guest.map(USER_VA, copy, MemoryType::WriteBack);
+        guest.read(USER_VA, 4096, PROGRAM);
+        guest.fill(USER_VA, 4096, PROGRAM);
+        guest.silent();
+    }
+}
+
+/// A page of a file: a device fills it, a program maps it shared and stores, the
+/// kernel reads it for write(2), a device writes it out.
+#[test]
+fn page_cache() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 4096, FROM);
+        guest.dma_unmap(PA, 4096, FROM);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        // `flush_dcache_page`.
+        guest.flush(LINEAR_VA, 4096);
+        guest.map(OTHER_VA, PA, MemoryType::WriteBack);
+        guest.read(OTHER_VA, 4096, PROGRAM);
+        guest.fill(OTHER_VA, 4096, PROGRAM);
+        guest.flush(OTHER_VA, 4096);
+        guest.flush(LINEAR_VA, 4096);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.dma_map(PA, 4096, TO);
+        guest.dma_unmap(PA, 4096, TO);
+        guest.silent();
+    }
+}
+
+/// VIVT: the same virtual address is another page in another process. The
+/// kernel flushes the whole cache between them.
+#[test]
+fn context_switches() {
+    let mut guest = Guest::new(Core::ARM926);
+    for round in 0..100 {
+        let page = PA + ((round % 3) << 12);
+        guest.map(USER_VA, page, MemoryType::WriteBack);
+        guest.read(USER_VA, 4096, PROGRAM);
+        guest.fill(USER_VA, 4096, PROGRAM);
+        guest.maintain(Maintenance::Data(Operation::CleanInvalidate, Lines::All));
+        guest.maintain(Maintenance::Drain);
+        guest.unmap(USER_VA);
+        guest.read(LINEAR + page, 4096, KERNEL);
+        guest.maintain(Maintenance::Data(Operation::CleanInvalidate, Lines::All));
+    }
+    guest.silent();
+}
+
+/// A module is loaded, runs, and makes room for another.
+#[test]
+fn modules() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for _ in 0..3 {
+            guest.map(OTHER_VA, HIGHMEM, MemoryType::WriteBack);
+            guest.fill(OTHER_VA, 4096, KERNEL);
+            guest.flush_icache(OTHER_VA, 4096);
+            guest.run(OTHER_VA, 4096, KERNEL);
+            // A variable on a page of its own.
+            guest.store(LINEAR_VA, 4, KERNEL);
+            guest.run(OTHER_VA, 4096, KERNEL);
+            if guest.is_virtual() {
+                guest.flush(OTHER_VA, 4096);
+            }
+            guest.unmap(OTHER_VA);
+        }
+        guest.silent();
+    }
+}
+
+/// Booting: everything is strongly-ordered until the MMU is on.
+#[test]
+fn before_and_after_the_mmu() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.model.mapping(Mapping::GoneAll, &mut |_| {});
+        guest.maintain(Maintenance::Data(Operation::Invalidate, Lines::All));
+        guest.maintain(Maintenance::OuterAll(Operation::Invalidate));
+        guest.map(PA, PA, MemoryType::StronglyOrdered);
+        guest.fill(PA, 4096, KERNEL);
+        guest.read(PA, 4096, KERNEL);
+        guest.run(PA, 64, KERNEL);
+        guest.model.mapping(Mapping::GoneAll, &mut |_| {});
+        let live = Mapping::Live {
+            va: LINEAR_VA,
+            pa: PA,
+            len: 1 << 20,
+            memory: MemoryType::WriteBack,
+            asid: None,
+        };
+        guest.model.mapping(live, &mut |_| {});
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.fill(LINEAR_VA, 4096, KERNEL);
+        guest.run(LINEAR_VA + 4096, 64, KERNEL);
+        guest.silent();
+    }
+}
+
+/// While the outer cache is off, cleaning the inner one reaches memory.
+#[test]
+fn outer_cache_switched_on_late() {
+    let mut guest = Guest::new(Core::CORTEX_A9);
+    let device = Range { pa: PA, len: 64 };
+    guest.maintain(Maintenance::OuterSwitch(false));
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.maintain(Maintenance::Data(Operation::Clean, Lines::All));
+    guest.device(Device::Reads(device));
+    guest.silent();
+    guest.maintain(Maintenance::OuterAll(Operation::Invalidate));
+    guest.maintain(Maintenance::OuterSwitch(true));
+    guest.device(Device::Reads(device));
+    guest.silent();
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.maintain(Maintenance::Data(Operation::Clean, Lines::All));
+    guest.device(Device::Reads(device));
+    assert!(!guest.found.is_empty(), "it is on again");
+}

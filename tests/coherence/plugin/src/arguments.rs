@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The plugin's arguments, as QEMU passes them:
+//! `-plugin libcoherence.so,core=cortex-a9,report=out.jsonl,...`
+//!
+//! | argument | meaning |
+//! |---|---|
+//! | `core=arm926`, `core=cortex-a9` | which core to model |
+//! | `report=FILE` | where the reports go, one JSON object a line |
+//! | `symbols=FILE` | the kernel's System.map: functions to hook, names in reports |
+//! | `module=FILE` | a module's .ko, for names; may repeat |
+//! | `program=FILE` | a program's ELF file, for names; may repeat |
+//! | `layout=A:B:C:D` | offsets in the kernel's structs, see [`Layout`] |
+//! | `pl310=ADDRESS`, `pl080=`, `pl330=`, `pl110=` | devices, see [`Addresses`] |
+//! | `check=on` | compare each translation with QEMU's, and count the differences |
+
+use std::path::PathBuf;
+
+use coherence_model::api::Core;
+
+use crate::cp15::Geometry;
+use crate::devices::Addresses;
+use crate::kernel::Layout;
+use crate::mmu::Architecture;
+
+/// A core that there is a model of.
+#[derive(Debug, Clone, Copy)]
+pub struct Emulated {
+    /// What the model has to know.
+    pub core: Core,
+    /// Which descriptors and CP15 operations it has.
+    pub architecture: Architecture,
+    /// Of the data cache that QEMU's core says it has.
+    pub geometry: Geometry,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Arguments {
+    /// `core`
+    pub emulated: Emulated,
+    /// `report`
+    pub report: PathBuf,
+    /// `symbols`
+    pub symbols: Option<PathBuf>,
+    /// `module`
+    pub modules: Vec<PathBuf>,
+    /// `program`
+    pub programs: Vec<PathBuf>,
+    /// `layout`
+    pub layout: Option<Layout>,
+    /// `pl310` and so on
+    pub devices: Addresses,
+    /// `check`
+    pub check: bool,
+}
+
+impl Arguments {
+    /// Takes `name=value` strings. Errors: a sentence for the user.
+    pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut core, mut report, mut symbols) = (None, None, None);
+        let (mut modules, mut programs) = (Vec::new(), Vec::new());
+        let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
+        for argument in arguments {
+            let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
+            match name {
+                "core" => core = Some(value.to_owned()),
+                "report" => report = Some(PathBuf::from(value)),
+                "symbols" => symbols = Some(PathBuf::from(value)),
+                "module" => modules.push(PathBuf::from(value)),
+                "program" => programs.push(PathBuf::from(value)),
+                "layout" => layout = Some(parse_layout(value)?),
+                "pl310" => devices.pl310 = Some(number(value)?),
+                "pl080" => devices.pl080 = Some(number(value)?),
+                "pl330" => devices.pl330 = Some(number(value)?),
+                "pl110" => devices.pl110 = Some(number(value)?),
+                "check" => check = value == "on",
+                _ => return Err(format!("there is no argument {name:?}.")),
+            }
+        }
+        let outer = devices.pl310.is_some();
+        let emulated = match core.as_deref() {
+            Some("arm926") => Emulated {
+                core: Core::ARM926,
+                architecture: Architecture::V5,
+                geometry: Geometry::new(64 << 10, 4),
+            },
+            Some("cortex-a9") => Emulated {
+                core: Core {
+                    outer,
+                    ..Core::CORTEX_A9
+                },
+                architecture: Architecture::V7,
+                geometry: Geometry::new(16 << 10, 4),
+            },
+            _ => return Err("say which core: core=arm926 or core=cortex-a9.".into()),
+        };
+        let report = report.ok_or("say where the reports go: report=FILE.")?;
+        Ok(Self {
+            emulated,
+            report,
+            symbols,
+            modules,
+            programs,
+            layout,
+            devices,
+            check,
+        })
+    }
+}
+
+/// A number as in C.
+fn number(text: &str) -> Result<u32, String> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    }
+    .map_err(|error| format!("{text:?} is not a number: {error}."))
+}
+
+fn parse_layout(text: &str) -> Result<Layout, String> {
+    let numbers: Vec<u32> = text.split(':').map(number).collect::<Result<_, _>>()?;
+    let [module_name, module_base, module_size, task_comm] = numbers[..] else {
+        return Err(format!("layout={text}: these are not four numbers."));
+    };
+    Ok(Layout {
+        module_name,
+        module_base,
+        module_size,
+        task_comm,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Arguments, String> {
+        Arguments::parse(text.split(',').map(str::to_owned))
+    }
+
+    #[test]
+    fn all() {
+        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,check=on").unwrap();
+        assert_eq!(found.emulated.core, Core::CORTEX_A9);
+        assert_eq!(found.report, PathBuf::from("r"));
+        assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(found.devices.pl310, Some(0x1e00_a000));
+        assert_eq!(found.layout.unwrap().task_comm, 16);
+        assert!(found.check);
+    }
+
+    #[test]
+    fn without_its_controller_there_is_no_outer_cache() {
+        assert!(
+            !parse("core=cortex-a9,report=r")
+                .unwrap()
+                .emulated
+                .core
+                .outer
+        );
+    }
+
+    #[test]
+    fn wrong_ones() {
+        for text in [
+            "report=r",
+            "core=arm926",
+            "core=z80,report=r",
+            "core=arm926,report=r,colour=red",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse("core=arm926,report=r,pl080=here").is_err());
+        assert!(parse("core=arm926,report=r,layout=1:2").is_err());
+    }
+}

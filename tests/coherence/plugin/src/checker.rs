@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All of the plugin's state, and what happens at each of QEMU's callbacks.
+
+mod access;
+mod fetch;
+mod hooks;
+mod system;
+mod translations;
+
+use std::collections::HashSet;
+
+use coherence_model::api::{self, Caches, Device, Lines, Maintenance, Mapping, Site};
+use coherence_model::Model;
+
+use crate::arguments::{Arguments, Emulated};
+use crate::cp15::Sweep;
+use crate::devices::{self, Devices};
+use crate::kernel::{self, Kernel, Module};
+use crate::mmu::{self, Control, Tlb};
+use crate::qemu::{self, Memory, Registers, Sizes};
+use crate::report::{Code, Cost, Reporter};
+use crate::symbols::Symbols;
+
+/// CPSR's mode field, and user mode.
+const MODE: u32 = 0x1f;
+const USER: u32 = 0x10;
+
+/// The vCPU.
+struct Cpu {
+    control: Control,
+    tlb: Tlb,
+    sweep: Sweep,
+    /// Its task's task_struct, once it is known.
+    task: Option<u32>,
+}
+
+/// The plugin.
+pub struct Checker {
+    emulated: Emulated,
+    model: Model,
+    reporter: Reporter,
+    cpu: Cpu,
+    /// Global sections that the model has as live, by number.
+    live_sections: HashSet<u32>,
+    memory: Memory,
+    sizes: Sizes,
+    registers: Option<Registers>,
+    kernel: Option<Kernel>,
+    modules: Vec<Module>,
+    devices: Devices,
+    accesses: u64,
+    next_scan_out: u64,
+    /// Translations compared with QEMU's, and how many differed.
+    check: Option<(u64, u64)>,
+}
+
+/// What hooks see of a vCPU.
+struct View<'a> {
+    registers: &'a mut Registers,
+    memory: &'a mut Memory,
+    architecture: mmu::Architecture,
+    control: Control,
+}
+
+impl<'a> View<'a> {
+    fn new(
+        registers: &'a mut Registers,
+        memory: &'a mut Memory,
+        emulated: Emulated,
+        cpu: &Cpu,
+    ) -> Self {
+        Self {
+            registers,
+            memory,
+            architecture: emulated.architecture,
+            control: cpu.control,
+        }
+    }
+}
+
+impl kernel::Cpu for View<'_> {
+    fn register(&mut self, number: usize) -> u32 {
+        self.registers.read(number)
+    }
+    fn sp(&mut self) -> u32 {
+        self.registers.read(qemu::SP)
+    }
+    fn lr(&mut self) -> u32 {
+        self.registers.read(qemu::LR)
+    }
+    fn word(&mut self, va: u32) -> Option<u32> {
+        let memory = &mut *self.memory;
+        let found = mmu::walk(self.architecture, &self.control, va, |pa| {
+            read_word(memory, pa)
+        })?;
+        read_word(memory, found.physical(va))
+    }
+}
+
+fn read_word(memory: &mut Memory, pa: u32) -> Option<u32> {
+    memory
+        .read(pa, 4)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_le_bytes)
+}
+
+impl Checker {
+    /// Errors: a sentence for the user.
+    pub fn new(arguments: Arguments) -> Result<Self, String> {
+        let mut code = Code::default();
+        let mut kernel = None;
+        if let Some(path) = &arguments.symbols {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            code.kernel = Symbols::from_system_map(&text)?;
+            kernel = Some(Kernel::new(&code.kernel, arguments.layout)?);
+        }
+        for path in arguments.modules.iter().chain(&arguments.programs) {
+            code.add(path)?;
+        }
+        let emulated = arguments.emulated;
+        let cpu = Cpu {
+            control: Control::default(),
+            tlb: Tlb::new(),
+            sweep: Sweep::new(emulated.geometry, api::Operation::Clean),
+            task: None,
+        };
+        Ok(Self {
+            emulated,
+            model: Model::new(emulated.core),
+            reporter: Reporter::new(arguments.report, code),
+            cpu,
+            live_sections: HashSet::new(),
+            memory: Memory::new(),
+            sizes: Sizes::new(),
+            registers: None,
+            kernel,
+            modules: Vec::new(),
+            devices: Devices::new(arguments.devices),
+            accesses: 0,
+            next_scan_out: 0,
+            check: arguments.check.then_some((0, 0)),
+        })
+    }
+
+    /// A vCPU is about to run for the first time.
+    pub fn vcpu_started(&mut self) {
+        self.registers.get_or_insert_with(Registers::find);
+    }
+
+    /// At the end.
+    pub fn exit(&mut self) {
+        let (lines, bytes) = self.model.cost();
+        let cost = Cost {
+            accesses: self.accesses,
+            lines,
+            bytes,
+            checked: self.check,
+        };
+        self.reporter.finish(cost);
+    }
+}
+
+/// What the model is told.
+impl Checker {
+    fn mapping(&mut self, what: Mapping) {
+        self.model.mapping(what, &mut self.reporter);
+    }
+
+    fn device(&mut self, what: Device, site: Option<Site>) {
+        self.model.device(what, site, &mut self.reporter);
+    }
+
+    fn maintain(&mut self, what: Maintenance, site: Site) {
+        self.model.maintain(what, site, &mut self.reporter);
+    }
+
+    /// Maintenance of the inner data cache. While the outer cache is off, what
+    /// leaves the inner one goes to memory. The model's outer cache is always
+    /// on, so it is maintained with it, and the inner one again, which may have
+    /// fetched lines in between.
+    fn maintain_data(&mut self, what: api::Operation, lines: Lines, site: Site) {
+        self.maintain(Maintenance::Data(what, lines), site);
+        if self.devices.outer_is_off() {
+            let outer = match lines {
+                Lines::Address { pa: Some(pa), .. } => Maintenance::Outer(what, pa),
+                Lines::Address { pa: None, .. } => return,
+                Lines::All => Maintenance::OuterAll(what),
+            };
+            self.maintain(outer, site);
+            self.maintain(Maintenance::Data(what, lines), site);
+        }
+    }
+
+    fn device_store(&mut self, pa: u32, value: u32, site: Site) {
+        let mut events = Vec::new();
+        let memory = &mut self.memory;
+        self.devices
+            .store(pa, value, |pa| read_word(memory, pa), &mut |event| {
+                events.push(event)
+            });
+        for event in events {
+            match event {
+                devices::Event::Device(what) => self.device(what, Some(site)),
+                devices::Event::Maintenance(what) => self.maintain(what, site),
+            }
+        }
+    }
+}

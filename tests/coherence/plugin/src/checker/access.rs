@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loads and stores.
+
+use coherence_model::api::{Access, Caches, Site};
+
+use super::Checker;
+use crate::mmu::{Entry, Target, PAGE};
+use crate::qemu::Transaction;
+
+impl Checker {
+    /// A load was made.
+    #[inline(always)]
+    pub fn load(&mut self, va: u32, transaction: Transaction, site: Site) {
+        self.accesses += 1;
+        let len = self.sizes.of(transaction);
+        if let Some(access) = self.in_memory(va, len, site) {
+            self.model.load(&access, &mut self.reporter);
+        } else {
+            self.slow_access(va, len, transaction, site, false);
+        }
+    }
+
+    /// A store was made.
+    #[inline(always)]
+    pub fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
+        self.accesses += 1;
+        let len = self.sizes.of(transaction);
+        if let Some(access) = self.in_memory(va, len, site) {
+            self.model.store(&access, &mut self.reporter);
+        } else {
+            self.slow_access(va, len, transaction, site, true);
+        }
+    }
+
+    /// The usual case: the TLB has the page, it is memory, and the access is
+    /// within it.
+    #[inline(always)]
+    fn in_memory(&self, va: u32, len: u32, site: Site) -> Option<Access> {
+        let entry = self.cpu.tlb.find(va)?;
+        let within = va % PAGE + len <= PAGE;
+        (entry.target == Target::Memory && within).then_some(Access {
+            va,
+            pa: entry.pa | (va % PAGE),
+            len,
+            memory: entry.memory,
+            site,
+        })
+    }
+
+    #[cold]
+    fn slow_access(
+        &mut self,
+        va: u32,
+        len: u32,
+        transaction: Transaction,
+        site: Site,
+        store: bool,
+    ) {
+        let first = len.min(PAGE - va % PAGE);
+        for (va, len) in [(va, first), (va.wrapping_add(first), len - first)] {
+            if len == 0 {
+                continue;
+            }
+            let Some(entry) = self.entry_of_access(va, transaction) else {
+                continue;
+            };
+            let access = Access {
+                va,
+                pa: entry.pa | (va % PAGE),
+                len,
+                memory: entry.memory,
+                site,
+            };
+            let sink = &mut self.reporter;
+            match (entry.target, store) {
+                (Target::Memory, false) => self.model.load(&access, sink),
+                (Target::Memory, true) => self.model.store(&access, sink),
+                (_, true) => self.device_store(access.pa, transaction.value(), site),
+                (_, false) => {}
+            }
+        }
+    }
+
+    /// The page of an access, with what is there.
+    fn entry_of_access(&mut self, va: u32, transaction: Transaction) -> Option<Entry> {
+        if let Some(entry) = self.cpu.tlb.find(va) {
+            if entry.target != Target::Unknown {
+                return Some(*entry);
+            }
+        }
+        let translation = self.walk(va)?;
+        let qemus = transaction.target(va)?;
+        if let Some((all, different)) = &mut self.check {
+            *all += 1;
+            *different += u64::from(translation.physical(va) != qemus.pa);
+        }
+        let target = if qemus.device {
+            Target::Device
+        } else {
+            Target::Memory
+        };
+        Some(self.fill(va, &translation, target))
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Functions of the kernel, when they are entered and left.
+
+use coherence_model::api::Site;
+
+use super::{Checker, View};
+use crate::kernel::{self, Kernel};
+use crate::mmu::PAGE;
+
+impl Checker {
+    /// A hooked function begins. Errors: the checker cannot go on.
+    pub fn function_entered(&mut self, site: Site) -> Result<(), &'static str> {
+        self.kernel_hook(site, |kernel, pc, cpu, events| {
+            kernel.entered(pc, cpu, events)
+        })
+    }
+
+    /// A hooked function may have returned. Errors: as above.
+    pub fn function_left(&mut self, site: Site) -> Result<(), &'static str> {
+        self.kernel_hook(site, |kernel, pc, cpu, events| kernel.left(pc, cpu, events))
+    }
+
+    fn kernel_hook(
+        &mut self,
+        site: Site,
+        hook: impl FnOnce(&mut Kernel, u32, &mut View, &mut Vec<kernel::Event>),
+    ) -> Result<(), &'static str> {
+        let (Some(kernel), Some(registers)) = (&mut self.kernel, &mut self.registers) else {
+            return Ok(());
+        };
+        let mut events = Vec::new();
+        let cpu = &mut View::new(registers, &mut self.memory, self.emulated, &self.cpu);
+        let (pc, _) = self.reporter.sites.get(site);
+        hook(kernel, pc, cpu, &mut events);
+        for event in events {
+            match event {
+                kernel::Event::Device(what) => self.device(what, Some(site)),
+                kernel::Event::Task(task) => {
+                    self.cpu.task = Some(task);
+                    self.update_task_name();
+                }
+                kernel::Event::Module(module) => self.modules.push(module),
+                kernel::Event::Returns(pc) => {
+                    if let Some(entry) = self.entry(pc) {
+                        self.memory.translate_again(entry.pa | (pc % PAGE));
+                    }
+                }
+                kernel::Event::AnotherCpu => {
+                    return Err("the guest uses a second CPU, which this checker cannot follow: boot Linux with maxcpus=1");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the name of the task that runs: a program changes it when it
+    /// begins.
+    pub(super) fn update_task_name(&mut self) {
+        let (Some(kernel), Some(registers)) = (&self.kernel, &mut self.registers) else {
+            return;
+        };
+        let cpu = &mut View::new(registers, &mut self.memory, self.emulated, &self.cpu);
+        let name = self.cpu.task.and_then(|task| kernel.task_name(task, cpu));
+        self.reporter.task = name.unwrap_or_default();
+    }
+}

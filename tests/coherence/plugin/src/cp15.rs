@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The system control coprocessor: what its instructions do to caches and to
+//! the translation of addresses (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C,
+//! B3.17 and B4.2).
+
+use coherence_model::api;
+
+use crate::mmu::{Architecture, Control};
+
+/// Which lines or translations, by the value of the source register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Those of a virtual address.
+    Address,
+    /// One line, wherever it is in the cache.
+    SetWay,
+    /// All.
+    Whole,
+}
+
+/// Which translations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entries {
+    /// Those of a virtual address, of all address spaces.
+    Address,
+    /// Those of a virtual address, of the address space in the lowest byte.
+    AddressAndAsid,
+    /// Those of an address space.
+    Asid,
+    /// All.
+    All,
+}
+
+/// A register that [`Control`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Register {
+    /// Control register.
+    Sctlr,
+    /// Translation table bases and their control.
+    Ttbr0,
+    /// As above.
+    Ttbr1,
+    /// As above.
+    Ttbcr,
+    /// TEX remap.
+    Prrr,
+    /// As above.
+    Nmrr,
+    /// Address space identifier.
+    Contextidr,
+}
+
+impl Register {
+    /// Writes it.
+    pub fn write(self, control: &mut Control, value: u32) {
+        *match self {
+            Self::Sctlr => &mut control.sctlr,
+            Self::Ttbr0 => &mut control.ttbr0,
+            Self::Ttbr1 => &mut control.ttbr1,
+            Self::Ttbcr => &mut control.ttbcr,
+            Self::Prrr => &mut control.prrr,
+            Self::Nmrr => &mut control.nmrr,
+            Self::Contextidr => &mut control.contextidr,
+        } = value;
+    }
+}
+
+/// What an instruction does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes a register.
+    Write(Register),
+    /// Maintains the data cache.
+    Data(api::Operation, By),
+    /// Invalidates the instruction cache.
+    Instruction(By),
+    /// Invalidates both caches.
+    InvalidateBoth,
+    /// ARM926: cleans one dirty line, and invalidates all if there was none. A
+    /// loop over it cleans the whole cache.
+    TestAndClean(api::Operation),
+    /// Invalidates translations.
+    Tlb(Entries),
+    /// Drains the write buffer.
+    Drain,
+}
+
+impl Operation {
+    /// Whether user mode may do it; else the instruction is undefined there.
+    pub fn unprivileged(self, architecture: Architecture) -> bool {
+        self == Self::Drain && architecture == Architecture::V7
+    }
+}
+
+/// The source register of MCR.
+pub fn source(word: u32) -> usize {
+    ((word >> 12) & 0xf) as usize
+}
+
+/// What an MCR or MRC of coprocessor 15 does, if it matters.
+pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
+    use api::Operation::{Clean, CleanInvalidate, Invalidate};
+    use Architecture::{V5, V7};
+    use Operation::{Data, Instruction, TestAndClean, Tlb, Write};
+
+    let load = word & (1 << 20) != 0;
+    let opc1 = (word >> 21) & 7;
+    let (crn, crm, opc2) = ((word >> 16) & 0xf, word & 0xf, (word >> 5) & 7);
+    if opc1 != 0 {
+        return None;
+    }
+    if load {
+        // MRC with r15 sets the flags.
+        return match (architecture, source(word), crn, crm, opc2) {
+            (V5, 15, 7, 10, 3) => Some(TestAndClean(Clean)),
+            (V5, 15, 7, 14, 3) => Some(TestAndClean(CleanInvalidate)),
+            _ => None,
+        };
+    }
+    Some(match (architecture, crn, crm, opc2) {
+        (_, 1, 0, 0) => Write(Register::Sctlr),
+        (_, 2, 0, 0) => Write(Register::Ttbr0),
+        (V7, 2, 0, 1) => Write(Register::Ttbr1),
+        (V7, 2, 0, 2) => Write(Register::Ttbcr),
+        (V7, 10, 2, 0) => Write(Register::Prrr),
+        (V7, 10, 2, 1) => Write(Register::Nmrr),
+        (V7, 13, 0, 1) => Write(Register::Contextidr),
+
+        (_, 7, 5, 0) => Instruction(By::Whole),
+        (V7, 7, 1, 0) => Instruction(By::Whole),
+        (_, 7, 5, 1) => Instruction(By::Address),
+        (_, 7, 6, 1) => Data(Invalidate, By::Address),
+        (_, 7, 6, 2) => Data(Invalidate, By::SetWay),
+        (_, 7, 10, 1) => Data(Clean, By::Address),
+        (_, 7, 10, 2) => Data(Clean, By::SetWay),
+        (_, 7, 10, 4) => Operation::Drain,
+        // DCCMVAU: to the point of unification, which is in front of the outer cache.
+        (V7, 7, 11, 1) => Data(Clean, By::Address),
+        (_, 7, 14, 1) => Data(CleanInvalidate, By::Address),
+        (_, 7, 14, 2) => Data(CleanInvalidate, By::SetWay),
+        (V5, 7, 6, 0) => Data(Invalidate, By::Whole),
+        (V5, 7, 7, 0) => Operation::InvalidateBoth,
+
+        // Of the instruction, data or unified TLB; they are one in these cores.
+        // c3: of all CPUs.
+        (_, 8, 5..=7, 0) | (V7, 8, 3, 0) => Tlb(Entries::All),
+        (V5, 8, 5..=7, 1) | (V7, 8, 3 | 7, 3) => Tlb(Entries::Address),
+        (V7, 8, 3 | 5..=7, 1) => Tlb(Entries::AddressAndAsid),
+        (V7, 8, 3 | 5..=7, 2) => Tlb(Entries::Asid),
+        _ => return None,
+    })
+}
+
+/// "bne" back to the instruction before it: the end of the loop over
+/// [`Operation::TestAndClean`].
+pub const LOOP_BACK: u32 = 0x1aff_fffd;
+
+/// How many sets and ways a data cache has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    sets: u32,
+    ways: u32,
+}
+
+impl Geometry {
+    /// Of a cache of so many bytes with lines of 32.
+    pub const fn new(bytes: u32, ways: u32) -> Self {
+        Self {
+            sets: bytes / api::LINE / ways,
+            ways,
+        }
+    }
+
+    /// Which line a set/way operation is for; `None`: not of the first level.
+    fn line(self, value: u32) -> Option<usize> {
+        let way = value >> (32 - self.ways.trailing_zeros());
+        let set = (value / api::LINE) & (self.sets - 1);
+        ((value >> 1) & 7 == 0).then_some((way * self.sets + set) as usize)
+    }
+}
+
+/// A loop over all sets and ways of the data cache with one operation.
+pub struct Sweep {
+    geometry: Geometry,
+    operation: api::Operation,
+    seen: Vec<bool>,
+    left: usize,
+}
+
+impl Sweep {
+    /// Not begun.
+    pub fn new(geometry: Geometry, operation: api::Operation) -> Self {
+        let lines = (geometry.sets * geometry.ways) as usize;
+        Self {
+            geometry,
+            operation,
+            seen: vec![false; lines],
+            left: lines,
+        }
+    }
+
+    /// One more operation. Whether it was the last: all lines had theirs, each
+    /// once. Any other operation, or a line for the second time, begins anew.
+    pub fn step(&mut self, operation: api::Operation, value: u32) -> bool {
+        let Some(line) = self.geometry.line(value) else {
+            return false;
+        };
+        if operation != self.operation || self.seen[line] {
+            *self = Self::new(self.geometry, operation);
+        }
+        self.seen[line] = true;
+        self.left -= 1;
+        if self.left == 0 {
+            *self = Self::new(self.geometry, operation);
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Operation::*;
+    use Architecture::{V5, V7};
+
+    /// MCR or MRC with r1.
+    fn word(load: bool, crn: u32, crm: u32, opc2: u32) -> u32 {
+        0xee00_1f10 | (u32::from(load) << 20) | (crn << 16) | (opc2 << 5) | crm
+    }
+
+    fn mcr(architecture: Architecture, crn: u32, crm: u32, opc2: u32) -> Option<Operation> {
+        decode(architecture, word(false, crn, crm, opc2))
+    }
+
+    #[test]
+    fn data_cache() {
+        for architecture in [V5, V7] {
+            assert_eq!(
+                mcr(architecture, 7, 6, 1),
+                Some(Operation::Data(Invalidate, By::Address))
+            );
+            assert_eq!(
+                mcr(architecture, 7, 10, 1),
+                Some(Operation::Data(Clean, By::Address))
+            );
+            assert_eq!(
+                mcr(architecture, 7, 14, 1),
+                Some(Operation::Data(CleanInvalidate, By::Address))
+            );
+            assert_eq!(
+                mcr(architecture, 7, 10, 2),
+                Some(Operation::Data(Clean, By::SetWay))
+            );
+            assert_eq!(mcr(architecture, 7, 10, 4), Some(Operation::Drain));
+        }
+        assert_eq!(
+            mcr(V5, 7, 6, 0),
+            Some(Operation::Data(Invalidate, By::Whole))
+        );
+        assert_eq!(mcr(V7, 7, 6, 0), None);
+        assert_eq!(mcr(V7, 7, 11, 1), Some(Operation::Data(Clean, By::Address)));
+        assert_eq!(mcr(V5, 7, 11, 1), None);
+        assert_eq!(mcr(V5, 7, 7, 0), Some(Operation::InvalidateBoth));
+        // Barriers that do not drain, and the branch predictor.
+        assert_eq!(mcr(V7, 7, 10, 5), None);
+        assert_eq!(mcr(V7, 7, 5, 4), None);
+        assert_eq!(mcr(V7, 7, 5, 6), None);
+    }
+
+    #[test]
+    fn test_and_clean() {
+        // mrc p15, 0, r15, c7, c14, 3, as in arch/arm/mm/proc-arm926.S
+        assert_eq!(
+            decode(V5, 0xee17_ff7e),
+            Some(Operation::TestAndClean(CleanInvalidate))
+        );
+        assert_eq!(
+            decode(V5, 0xee17_ff7a),
+            Some(Operation::TestAndClean(Clean))
+        );
+        assert_eq!(decode(V7, 0xee17_ff7e), None);
+        assert_eq!(decode(V5, word(true, 7, 14, 3)), None, "not with r1");
+    }
+
+    #[test]
+    fn instruction_cache() {
+        assert_eq!(mcr(V5, 7, 5, 0), Some(Operation::Instruction(By::Whole)));
+        assert_eq!(mcr(V7, 7, 1, 0), Some(Operation::Instruction(By::Whole)));
+        assert_eq!(mcr(V7, 7, 5, 1), Some(Operation::Instruction(By::Address)));
+    }
+
+    #[test]
+    fn tlb() {
+        assert_eq!(mcr(V5, 8, 7, 0), Some(Operation::Tlb(Entries::All)));
+        assert_eq!(mcr(V5, 8, 6, 1), Some(Operation::Tlb(Entries::Address)));
+        assert_eq!(
+            mcr(V7, 8, 3, 1),
+            Some(Operation::Tlb(Entries::AddressAndAsid))
+        );
+        assert_eq!(mcr(V7, 8, 3, 3), Some(Operation::Tlb(Entries::Address)));
+        assert_eq!(mcr(V7, 8, 7, 2), Some(Operation::Tlb(Entries::Asid)));
+        assert_eq!(mcr(V5, 8, 3, 0), None);
+    }
+
+    #[test]
+    fn registers() {
+        let mut control = Control::default();
+        for (i, (crn, crm, opc2)) in [
+            (1, 0, 0),
+            (2, 0, 0),
+            (2, 0, 1),
+            (2, 0, 2),
+            (10, 2, 0),
+            (10, 2, 1),
+            (13, 0, 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let Some(Operation::Write(register)) = mcr(V7, crn, crm, opc2) else {
+                panic!("c{crn}, c{crm}, {opc2} writes a register");
+            };
+            register.write(&mut control, i as u32 + 1);
+        }
+        let Control {
+            sctlr,
+            ttbr0,
+            ttbr1,
+            ttbcr,
+            prrr,
+            nmrr,
+            contextidr,
+        } = control;
+        assert_eq!(
+            [sctlr, ttbr0, ttbr1, ttbcr, prrr, nmrr, contextidr],
+            [1, 2, 3, 4, 5, 6, 7]
+        );
+        // Reads, the auxiliary control register, another opc1.
+        assert_eq!(decode(V7, word(true, 1, 0, 0)), None);
+        assert_eq!(mcr(V7, 1, 0, 1), None);
+        assert_eq!(decode(V7, word(false, 1, 0, 0) | (1 << 21)), None);
+        assert_eq!(source(word(false, 1, 0, 0)), 1);
+    }
+
+    #[test]
+    fn user_mode_may_drain_on_v7() {
+        assert!(Operation::Drain.unprivileged(V7));
+        assert!(!Operation::Drain.unprivileged(V5));
+        assert!(!Operation::Instruction(By::Whole).unprivileged(V7));
+    }
+
+    /// All set/way values of a 16 KiB cache of four ways: 128 sets.
+    fn loop_values() -> Vec<u32> {
+        (0..4)
+            .rev()
+            .flat_map(|way| (0..128).rev().map(move |set| (way << 30) | (set << 5)))
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_loop_counts_at_its_end() {
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4), Clean);
+        for _ in 0..2 {
+            let ends: Vec<_> = loop_values()
+                .iter()
+                .map(|v| sweep.step(Clean, *v))
+                .collect();
+            assert_eq!(ends.iter().position(|end| *end), Some(511));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_loop_does_not_count() {
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4), Clean);
+        let values = loop_values();
+        assert!(!values[..300].iter().any(|v| sweep.step(Clean, *v)));
+        // Another operation on the rest is not the same loop.
+        assert!(!values[300..].iter().any(|v| sweep.step(Invalidate, *v)));
+        // Another level's lines are not these.
+        assert!(!values.iter().any(|v| sweep.step(Clean, v | 2)));
+        let ends: Vec<_> = values.iter().map(|v| sweep.step(Clean, *v)).collect();
+        assert_eq!(ends.iter().position(|end| *end), Some(511));
+    }
+}

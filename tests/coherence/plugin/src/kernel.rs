@@ -1,0 +1,728 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Linux, watched through its functions: who owns memory that a device
+//! accesses, which module is where, which task runs.
+//!
+//! The functions are those of kernel/dma/direct.c and of the architecture, one
+//! layer below what drivers call. There every segment of a scatterlist comes by
+//! with its address and length, so that the layout of `struct scatterlist` need
+//! not be known. A scatterlist's segments are remembered from its mapping until
+//! its unmapping. Bus addresses are physical addresses, as on all boards here.
+//!
+//! phys_addr_t and dma_addr_t have 32 bits (no LPAE).
+
+use std::collections::{HashMap, HashSet};
+
+use coherence_model::api::{Device, Direction, Range};
+
+use crate::symbols::Symbols;
+
+/// Offsets in structs, which depend on the kernel's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// `offsetof(struct module, name)`
+    pub module_name: u32,
+    /// `offsetof(struct module, mem[MOD_TEXT].base)`
+    pub module_base: u32,
+    /// `offsetof(struct module, mem[MOD_TEXT].size)`
+    pub module_size: u32,
+    /// `offsetof(struct task_struct, comm)`
+    pub task_comm: u32,
+}
+
+/// `MODULE_NAME_LEN` and `TASK_COMM_LEN`
+const MODULE_NAME_BYTES: u32 = 64 - 4;
+const TASK_COMM_BYTES: u32 = 16;
+
+/// `DMA_MAPPING_ERROR`
+const MAPPING_ERROR: u32 = u32::MAX;
+/// `DMA_ATTR_MMIO`
+const ATTR_MMIO: u32 = 1 << 10;
+
+/// A mapping's caller is on the same stack as what it calls, not farther away.
+const NEAR: u32 = 4096;
+
+/// What is hooked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Map,
+    MapList,
+    Unmap,
+    UnmapList,
+    SyncForDevice,
+    SyncForCpu,
+    Allocate,
+    Free,
+    AllocatePages,
+    FreePages,
+    SwitchTo,
+    InitModule,
+    StartCpu,
+}
+
+/// A function that a kernel for one CPU does not have.
+const SMP_ONLY: &str = "secondary_start_kernel";
+
+const FUNCTIONS: [(&str, Function); 13] = [
+    ("dma_direct_map_phys", Function::Map),
+    ("dma_direct_map_sg", Function::MapList),
+    ("dma_unmap_phys", Function::Unmap),
+    ("dma_direct_unmap_sg", Function::UnmapList),
+    ("arch_sync_dma_for_device", Function::SyncForDevice),
+    ("arch_sync_dma_for_cpu", Function::SyncForCpu),
+    ("dma_alloc_attrs", Function::Allocate),
+    ("dma_free_attrs", Function::Free),
+    ("dma_direct_alloc_pages", Function::AllocatePages),
+    ("dma_direct_free_pages", Function::FreePages),
+    ("__switch_to", Function::SwitchTo),
+    ("do_init_module", Function::InitModule),
+    (SMP_ONLY, Function::StartCpu),
+];
+
+/// A part of a mapping.
+type Segment = (Range, Direction);
+
+/// What a call has to say when it returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Call {
+    /// One segment, of this scatterlist if it is of one.
+    Map(Segment, Option<u32>),
+    /// A scatterlist.
+    MapList(u32),
+    Unmap(Vec<Segment>),
+    SyncForDevice(Segment),
+    /// So many bytes; where the address is stored.
+    Allocate(u32, u32),
+    AllocatePages(u32, u32, Direction),
+}
+
+/// A call that has not returned. Tasks are told apart by their stacks.
+#[derive(Debug)]
+struct Pending {
+    returns_to: u32,
+    sp: u32,
+    call: Call,
+}
+
+/// What a hook may look at.
+pub trait Cpu {
+    /// One of r0 to r3.
+    fn register(&mut self, number: usize) -> u32;
+    /// Stack pointer.
+    fn sp(&mut self) -> u32;
+    /// Link register: at a function's entry, where it returns to.
+    fn lr(&mut self) -> u32;
+    /// A word of virtual memory, if it is mapped.
+    fn word(&mut self, va: u32) -> Option<u32>;
+
+    /// A call's fifth argument, if it is a word.
+    fn stacked(&mut self) -> u32 {
+        let sp = self.sp();
+        self.word(sp).unwrap_or(0)
+    }
+
+    /// A string of at most so many bytes.
+    fn string(&mut self, va: u32, most: u32) -> String {
+        let mut bytes = Vec::new();
+        for at in va..va + most {
+            let byte = self
+                .word(at & !3)
+                .map(|word| word.to_le_bytes()[at as usize % 4]);
+            match byte {
+                None | Some(0) => break,
+                Some(byte) => bytes.push(byte),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// What a hook found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Of memory that devices access.
+    Device(Device),
+    /// This CPU runs another task, whose task_struct is here.
+    Task(u32),
+    /// A module was loaded.
+    Module(Module),
+    /// [`Kernel::returns`] has become true of this address.
+    Returns(u32),
+    /// A second CPU begins to run the kernel.
+    AnotherCpu,
+}
+
+/// Where a module is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Where its code begins.
+    pub base: u32,
+    /// Bytes of code.
+    pub size: u32,
+}
+
+/// The functions, and the calls of them.
+pub struct Kernel {
+    functions: HashMap<u32, Function>,
+    map_list: (u32, u32),
+    layout: Option<Layout>,
+    pending: Vec<Pending>,
+    /// Where any of the calls returned to.
+    returns: HashSet<u32>,
+    lists: HashMap<u32, Vec<Segment>>,
+}
+
+impl Kernel {
+    /// Errors: a function is not there, so that something would not be seen.
+    pub fn new(symbols: &Symbols, layout: Option<Layout>) -> Result<Self, String> {
+        let mut functions = HashMap::new();
+        let mut map_list = (0, 0);
+        for (name, function) in FUNCTIONS {
+            let address = match symbols.address(name) {
+                Some(address) => address,
+                None if name == SMP_ONLY => continue,
+                None => return Err(format!(
+                    "the kernel's symbols have no {name}: this is not the Linux that the checker knows."
+                )),
+            };
+            functions.insert(address, function);
+            if function == Function::MapList {
+                let next = |at: &u32| symbols.function(*at).is_none_or(|(n, _)| n != name);
+                map_list = (
+                    address,
+                    (address..).step_by(4).find(next).unwrap_or(address),
+                );
+            }
+        }
+        let (pending, returns, lists) = Default::default();
+        Ok(Self {
+            functions,
+            map_list,
+            layout,
+            pending,
+            returns,
+            lists,
+        })
+    }
+
+    /// Whether a hooked function begins here.
+    pub fn hooks(&self, pc: u32) -> bool {
+        self.functions.contains_key(&pc)
+    }
+
+    /// Whether a hooked function may return here.
+    pub fn returns(&self, pc: u32) -> bool {
+        self.returns.contains(&pc)
+    }
+
+    /// A hooked function begins.
+    pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+        let Some(function) = self.functions.get(&pc) else {
+            return;
+        };
+        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
+        let segment = |pa, len, direction| (Range { pa, len }, direction_of(direction));
+        match function {
+            // (dev, phys, size, dir, attrs, flush)
+            Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
+                let segment = segment(r1, r2, r3);
+                let list = self.list_of_caller(cpu);
+                events.push(Event::Device(Device::Map(segment.0, segment.1)));
+                self.wait(cpu, Call::Map(segment, list), events);
+            }
+            // (dev, sgl, nents, dir, attrs)
+            Function::MapList => {
+                self.lists.insert(r1, Vec::new());
+                self.wait(cpu, Call::MapList(r1), events);
+            }
+            // (dev, addr, size, dir, attrs)
+            Function::Unmap if cpu.stacked() & ATTR_MMIO == 0 => {
+                self.wait(cpu, Call::Unmap(vec![segment(r1, r2, r3)]), events);
+            }
+            // (dev, sgl, nents, dir, attrs)
+            Function::UnmapList => {
+                let mut segments = self.lists.remove(&r1).unwrap_or_default();
+                for (_, direction) in &mut segments {
+                    *direction = direction_of(r3);
+                }
+                self.wait(cpu, Call::Unmap(segments), events);
+            }
+            // (paddr, size, dir)
+            Function::SyncForDevice => {
+                self.wait(cpu, Call::SyncForDevice(segment(r0, r1, r2)), events)
+            }
+            Function::SyncForCpu => {
+                let (range, direction) = segment(r0, r1, r2);
+                events.push(Event::Device(Device::Returns(range, direction)));
+            }
+            // (dev, size, dma_handle, gfp, attrs)
+            Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
+            // (dev, size, cpu_addr, dma_handle, attrs)
+            Function::Free if r2 != 0 => events.push(Event::Device(Device::CoherentFreed(Range {
+                pa: r3,
+                len: r1,
+            }))),
+            // (dev, size, dma_handle, dir, gfp)
+            Function::AllocatePages => {
+                self.wait(cpu, Call::AllocatePages(r1, r2, direction_of(r3)), events);
+            }
+            // (dev, size, page, dma_addr, dir)
+            Function::FreePages => {
+                let (range, direction) = segment(r3, r1, cpu.stacked());
+                events.push(Event::Device(Device::Unmap(range, direction)));
+            }
+            // (prev, prev's thread_info, next's thread_info), which begins its task_struct
+            Function::SwitchTo => events.push(Event::Task(r2)),
+            // (mod)
+            Function::InitModule => {
+                if let Some(layout) = self.layout {
+                    events.push(Event::Module(Module {
+                        name: cpu.string(r0 + layout.module_name, MODULE_NAME_BYTES),
+                        base: cpu.word(r0 + layout.module_base).unwrap_or(0),
+                        size: cpu.word(r0 + layout.module_size).unwrap_or(0),
+                    }));
+                }
+            }
+            Function::StartCpu => events.push(Event::AnotherCpu),
+            Function::Map | Function::Unmap | Function::Free => {}
+        }
+    }
+
+    /// Code runs that calls have returned to; one may return now.
+    pub fn left(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+        let (sp, result) = (cpu.sp(), cpu.register(0));
+        // The last thing that a function calls may return in its place.
+        let (returned, pending): (Vec<_>, _) = self
+            .pending
+            .drain(..)
+            .partition(|p| p.returns_to == pc && p.sp == sp);
+        self.pending = pending;
+        for call in returned.into_iter().rev().map(|p| p.call) {
+            self.returned(call, result, cpu, events);
+        }
+    }
+
+    fn returned(&mut self, call: Call, result: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+        let mut device = |what| events.push(Event::Device(what));
+        match call {
+            Call::Map((range, direction), _) if result == MAPPING_ERROR => {
+                device(Device::Unmap(range, direction));
+            }
+            Call::Map(segment, Some(list)) => self.lists.entry(list).or_default().push(segment),
+            Call::Map(_, None) | Call::MapList(_) => {}
+            Call::Unmap(segments) => {
+                for (range, direction) in segments {
+                    device(Device::Unmap(range, direction));
+                }
+            }
+            Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
+            Call::Allocate(len, handle) => {
+                if let (1.., Some(pa)) = (result, cpu.word(handle)) {
+                    device(Device::Coherent(Range { pa, len }));
+                }
+            }
+            Call::AllocatePages(len, handle, direction) => {
+                if let (1.., Some(pa)) = (result, cpu.word(handle)) {
+                    device(Device::Map(Range { pa, len }, direction));
+                }
+            }
+        }
+    }
+
+    /// The name of a task.
+    pub fn task_name(&self, task: u32, cpu: &mut impl Cpu) -> Option<String> {
+        Some(cpu.string(task + self.layout?.task_comm, TASK_COMM_BYTES))
+    }
+
+    fn wait(&mut self, cpu: &mut impl Cpu, call: Call, events: &mut Vec<Event>) {
+        let (returns_to, sp) = (cpu.lr() & !1, cpu.sp());
+        self.pending.push(Pending {
+            returns_to,
+            sp,
+            call,
+        });
+        if self.returns.insert(returns_to) {
+            events.push(Event::Returns(returns_to));
+        }
+    }
+
+    /// The scatterlist that the caller maps, if it maps one.
+    fn list_of_caller(&self, cpu: &mut impl Cpu) -> Option<u32> {
+        if !(self.map_list.0..self.map_list.1).contains(&cpu.lr()) {
+            return None;
+        }
+        let sp = cpu.sp();
+        let callers = self.pending.iter().filter_map(|p| match p.call {
+            Call::MapList(list) if p.sp.wrapping_sub(sp) < NEAR => Some((p.sp, list)),
+            _ => None,
+        });
+        callers.min().map(|(_, list)| list)
+    }
+}
+
+/// `enum dma_data_direction`
+fn direction_of(number: u32) -> Direction {
+    match number {
+        1 => Direction::ToDevice,
+        2 => Direction::FromDevice,
+        _ => Direction::Bidirectional,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default, Clone)]
+    struct Fake {
+        registers: [u32; 4],
+        sp: u32,
+        lr: u32,
+        memory: HashMap<u32, u32>,
+    }
+
+    impl Cpu for Fake {
+        fn register(&mut self, number: usize) -> u32 {
+            self.registers[number]
+        }
+        fn sp(&mut self) -> u32 {
+            self.sp
+        }
+        fn lr(&mut self) -> u32 {
+            self.lr
+        }
+        fn word(&mut self, va: u32) -> Option<u32> {
+            self.memory.get(&va).copied()
+        }
+    }
+
+    const SP: u32 = 0xf080_1f00;
+    const LR: u32 = 0xc010_0000;
+
+    fn address(function: Function) -> u32 {
+        let at = FUNCTIONS.iter().position(|(_, f)| *f == function).unwrap();
+        0xc000_0000 + 0x100 * at as u32
+    }
+
+    fn kernel() -> Kernel {
+        let mut map = String::new();
+        for (name, function) in FUNCTIONS {
+            map += &format!("{:08x} T {name}\n", address(function));
+        }
+        map += "c1000000 T _etext\n";
+        let symbols = Symbols::from_system_map(&map).unwrap();
+        let layout = Layout {
+            module_name: 12,
+            module_base: 100,
+            module_size: 104,
+            task_comm: 8,
+        };
+        Kernel::new(&symbols, Some(layout)).unwrap()
+    }
+
+    /// A call from `lr` with `sp`, which returns `result`.
+    fn enter(
+        kernel: &mut Kernel,
+        function: Function,
+        registers: [u32; 4],
+        fake: &Fake,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut cpu = Fake {
+            registers,
+            ..fake.clone()
+        };
+        kernel.entered(address(function), &mut cpu, &mut events);
+        events.retain(|event| !matches!(event, Event::Returns(_)));
+        events
+    }
+
+    fn leave(kernel: &mut Kernel, result: u32, fake: &Fake) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut cpu = Fake {
+            registers: [result, 0, 0, 0],
+            ..fake.clone()
+        };
+        assert!(kernel.returns(fake.lr));
+        kernel.left(fake.lr, &mut cpu, &mut events);
+        events
+    }
+
+    fn at(sp: u32, lr: u32) -> Fake {
+        Fake {
+            sp,
+            lr,
+            memory: HashMap::from([(sp, 0)]),
+            ..Fake::default()
+        }
+    }
+
+    fn range(pa: u32, len: u32) -> Range {
+        Range { pa, len }
+    }
+
+    use Direction::*;
+
+    #[test]
+    fn one_mapping() {
+        let (mut kernel, outer, inner) = (kernel(), at(SP, LR), at(SP - 32, LR + 64));
+        let r = range(0x6000_1000, 256);
+        let map = [0, r.pa, r.len, 1];
+        assert_eq!(
+            enter(&mut kernel, Function::Map, map, &outer),
+            [Event::Device(Device::Map(r, ToDevice))]
+        );
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::SyncForDevice,
+                [r.pa, r.len, 1, 0],
+                &inner
+            ),
+            []
+        );
+        assert_eq!(
+            leave(&mut kernel, 0, &inner),
+            [Event::Device(Device::Owns(r, ToDevice))]
+        );
+        assert_eq!(leave(&mut kernel, r.pa, &outer), []);
+        assert!(kernel.pending.is_empty());
+
+        assert_eq!(enter(&mut kernel, Function::Unmap, map, &outer), []);
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::SyncForCpu,
+                [r.pa, r.len, 1, 0],
+                &inner
+            ),
+            [Event::Device(Device::Returns(r, ToDevice))]
+        );
+        assert_eq!(
+            leave(&mut kernel, 0, &outer),
+            [Event::Device(Device::Unmap(r, ToDevice))]
+        );
+    }
+
+    #[test]
+    fn a_mapping_that_fails_ends() {
+        let (mut kernel, cpu) = (kernel(), at(SP, LR));
+        let r = range(0x6000_1000, 256);
+        enter(&mut kernel, Function::Map, [0, r.pa, r.len, 2], &cpu);
+        assert_eq!(
+            leave(&mut kernel, MAPPING_ERROR, &cpu),
+            [Event::Device(Device::Unmap(r, FromDevice))]
+        );
+    }
+
+    #[test]
+    fn a_mapping_of_registers_does_not_count() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        cpu.memory.insert(SP, ATTR_MMIO);
+        assert_eq!(
+            enter(&mut kernel, Function::Map, [0, 0x1000_0000, 4, 0], &cpu),
+            []
+        );
+        assert_eq!(
+            enter(&mut kernel, Function::Unmap, [0, 0x1000_0000, 4, 0], &cpu),
+            []
+        );
+        assert!(kernel.pending.is_empty());
+    }
+
+    #[test]
+    fn a_scatterlist() {
+        let (mut kernel, outer) = (kernel(), at(SP, LR));
+        let inner = at(SP - 64, address(Function::MapList) + 0x20);
+        let (a, b, sgl) = (
+            range(0x6000_0000, 4096),
+            range(0x6000_8000, 64),
+            0xc200_0000,
+        );
+        enter(&mut kernel, Function::MapList, [0, sgl, 2, 0], &outer);
+        for r in [a, b] {
+            enter(&mut kernel, Function::Map, [0, r.pa, r.len, 0], &inner);
+            assert_eq!(leave(&mut kernel, r.pa, &inner), []);
+        }
+        // Somebody else's single mapping meanwhile, on another stack.
+        let other = at(0xf090_1f00, LR);
+        enter(&mut kernel, Function::Map, [0, 0x7000_0000, 4, 0], &other);
+        leave(&mut kernel, 0x7000_0000, &other);
+        leave(&mut kernel, 2, &outer);
+
+        enter(&mut kernel, Function::UnmapList, [0, sgl, 2, 1], &outer);
+        assert_eq!(
+            leave(&mut kernel, 0, &outer),
+            [
+                Event::Device(Device::Unmap(a, ToDevice)),
+                Event::Device(Device::Unmap(b, ToDevice))
+            ]
+        );
+        assert!(kernel.pending.is_empty());
+    }
+
+    #[test]
+    fn tasks_have_their_own_calls() {
+        let (mut kernel, first, second) = (kernel(), at(SP, LR), at(SP + 0x10000, LR));
+        enter(
+            &mut kernel,
+            Function::SyncForDevice,
+            [0x6000_0000, 32, 1, 0],
+            &first,
+        );
+        enter(
+            &mut kernel,
+            Function::SyncForDevice,
+            [0x6000_0040, 32, 1, 0],
+            &second,
+        );
+        // The first returns first, although it began first.
+        let owns = |pa| [Event::Device(Device::Owns(range(pa, 32), ToDevice))];
+        assert_eq!(leave(&mut kernel, 0, &first), owns(0x6000_0000));
+        assert_eq!(leave(&mut kernel, 0, &first), []);
+        assert_eq!(leave(&mut kernel, 0, &second), owns(0x6000_0040));
+    }
+
+    #[test]
+    fn a_place_to_return_to_is_told_once() {
+        let (mut kernel, mut events) = (kernel(), Vec::new());
+        for _ in 0..2 {
+            kernel.entered(
+                address(Function::SyncForDevice),
+                &mut at(SP, LR),
+                &mut events,
+            );
+        }
+        assert_eq!(events, [Event::Returns(LR)]);
+        assert!(!kernel.returns(LR + 4));
+    }
+
+    #[test]
+    fn two_calls_return_at_once() {
+        let (mut kernel, cpu) = (kernel(), at(SP, LR));
+        let r = range(0x6000_0000, 32);
+        enter(&mut kernel, Function::Unmap, [0, r.pa, r.len, 1], &cpu);
+        enter(
+            &mut kernel,
+            Function::SyncForDevice,
+            [r.pa, r.len, 1, 0],
+            &cpu,
+        );
+        assert_eq!(
+            leave(&mut kernel, 0, &cpu),
+            [
+                Event::Device(Device::Owns(r, ToDevice)),
+                Event::Device(Device::Unmap(r, ToDevice))
+            ]
+        );
+    }
+
+    #[test]
+    fn coherent_memory() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let handle = 0xf080_2000;
+        enter(&mut kernel, Function::Allocate, [0, 8192, handle, 0], &cpu);
+        cpu.memory.insert(handle, 0x6800_0000);
+        let r = range(0x6800_0000, 8192);
+        assert_eq!(
+            leave(&mut kernel, 0xf0a0_0000, &cpu),
+            [Event::Device(Device::Coherent(r))]
+        );
+        // One that fails.
+        enter(&mut kernel, Function::Allocate, [0, 8192, handle, 0], &cpu);
+        assert_eq!(leave(&mut kernel, 0, &cpu), []);
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::Free,
+                [0, 8192, 0xf0a0_0000, r.pa],
+                &cpu
+            ),
+            [Event::Device(Device::CoherentFreed(r))]
+        );
+        assert_eq!(
+            enter(&mut kernel, Function::Free, [0, 8192, 0, 0], &cpu),
+            []
+        );
+    }
+
+    #[test]
+    fn noncoherent_pages() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let handle = 0xf080_2000;
+        enter(
+            &mut kernel,
+            Function::AllocatePages,
+            [0, 4096, handle, 2],
+            &cpu,
+        );
+        cpu.memory.insert(handle, 0x6800_0000);
+        let r = range(0x6800_0000, 4096);
+        assert_eq!(
+            leave(&mut kernel, 0xc200_0000, &cpu),
+            [Event::Device(Device::Map(r, FromDevice))]
+        );
+        cpu.memory.insert(SP, 2);
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::FreePages,
+                [0, 4096, 0xc200_0000, r.pa],
+                &cpu
+            ),
+            [Event::Device(Device::Unmap(r, FromDevice))]
+        );
+    }
+
+    #[test]
+    fn modules_and_tasks() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let module = 0xbf00_8000;
+        for (at, word) in [
+            (12, u32::from_le_bytes(*b"shmb")),
+            (16, u32::from_le_bytes(*b"uf\0x")),
+            (100, 0xbf00_0000),
+            (104, 0x3000),
+        ] {
+            cpu.memory.insert(module + at, word);
+        }
+        let loaded = Module {
+            name: "shmbuf".into(),
+            base: 0xbf00_0000,
+            size: 0x3000,
+        };
+        assert_eq!(
+            enter(&mut kernel, Function::InitModule, [module, 0, 0, 0], &cpu),
+            [Event::Module(loaded)]
+        );
+
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::SwitchTo,
+                [0, 0, 0xc300_0000, 0],
+                &cpu
+            ),
+            [Event::Task(0xc300_0000)]
+        );
+        cpu.memory
+            .insert(0xc300_0008, u32::from_le_bytes(*b"sh\0\0"));
+        assert_eq!(kernel.task_name(0xc300_0000, &mut cpu), Some("sh".into()));
+    }
+
+    #[test]
+    fn a_second_cpu() {
+        let (mut kernel, cpu) = (kernel(), at(SP, LR));
+        assert_eq!(
+            enter(&mut kernel, Function::StartCpu, [0; 4], &cpu),
+            [Event::AnotherCpu]
+        );
+    }
+
+    #[test]
+    fn another_kernel_is_refused() {
+        let symbols = Symbols::from_system_map("c0008000 T dma_map_page\n").unwrap();
+        assert!(Kernel::new(&symbols, None).is_err());
+    }
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Right sequences: a checker has nothing to say about any of them. Where the
+ * architecture promises what a load gives, it is verified.
+ */
+#include <linux/dmapool.h>
+#include <linux/highmem.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
+#include <linux/vmalloc.h>
+
+#include "case.h"
+
+static int verify(bool right)
+{
+	return right ? 0 : -EIO;
+}
+
+/* A device that reads and writes, as the direction allows. */
+static void transfer(dma_addr_t dma, size_t bytes, enum dma_data_direction direction)
+{
+	if (direction != DMA_FROM_DEVICE)
+		coherence_device_reads(dma, bytes);
+	if (direction != DMA_TO_DEVICE)
+		coherence_device_writes(dma, bytes);
+}
+
+static int mapped(struct run *r, enum dma_data_direction direction)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, direction);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	transfer(dma, PAGE_SIZE, direction);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, direction);
+	load_lines(r->kernel, PAGE_SIZE);
+	store_lines(r->kernel, PAGE_SIZE, 43);
+	return verify(lines_hold(r->kernel, PAGE_SIZE, 43));
+}
+
+static int map_to_device(struct run *r)
+{
+	return mapped(r, DMA_TO_DEVICE);
+}
+
+static int map_from_device(struct run *r)
+{
+	return mapped(r, DMA_FROM_DEVICE);
+}
+
+static int map_bidirectional(struct run *r)
+{
+	return mapped(r, DMA_BIDIRECTIONAL);
+}
+
+/*
+ * A ring in one mapping: the CPU has one buffer at a time, and gives it back
+ * before it takes the next, while the device goes on with the others.
+ */
+static int ring(struct run *r, enum dma_data_direction direction)
+{
+	const size_t bytes = PAGE_SIZE / 4;
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, direction);
+	size_t at;
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	for (at = 0; at < 2 * PAGE_SIZE; at += bytes) {
+		size_t mine = at % PAGE_SIZE, next = (at + bytes) % PAGE_SIZE;
+
+		dma_sync_single_for_cpu(r->dev, dma + mine, bytes, direction);
+		transfer(dma + next, bytes, direction);
+		if (direction == DMA_TO_DEVICE)
+			store_lines((void *)r->kernel + mine, bytes, at);
+		else
+			load_lines((void *)r->kernel + mine, bytes);
+		dma_sync_single_for_device(r->dev, dma + mine, bytes, direction);
+	}
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, direction);
+	return 0;
+}
+
+static int transmit_ring(struct run *r)
+{
+	return ring(r, DMA_TO_DEVICE);
+}
+
+static int receive_ring(struct run *r)
+{
+	return ring(r, DMA_FROM_DEVICE);
+}
+
+/* A counter next to a receive buffer, in a line of its own. */
+static int separate_lines(struct run *r)
+{
+	const size_t bytes = 2 * LINE;
+	u32 *counter = (void *)r->kernel + bytes;
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, bytes, DMA_FROM_DEVICE);
+	u32 before = READ_ONCE(*counter);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	WRITE_ONCE(*counter, before + 1);
+	coherence_device_writes(dma, bytes);
+	dma_unmap_single(r->dev, dma, bytes, DMA_FROM_DEVICE);
+	load_lines(r->kernel, bytes);
+	return verify(READ_ONCE(*counter) == before + 1);
+}
+
+static int scatterlist(struct run *r)
+{
+	struct page *pages[2] = { r->page, alloc_page(GFP_KERNEL) };
+	struct scatterlist *sg;
+	struct sg_table table;
+	unsigned int i;
+	int ret;
+
+	if (!pages[1])
+		return -ENOMEM;
+	ret = sg_alloc_table_from_pages(&table, pages, 2, LINE, 2 * PAGE_SIZE - LINE, GFP_KERNEL);
+	if (ret)
+		goto free_page;
+	for (i = 0; i < 2; i++)
+		store_lines(page_address(pages[i]), PAGE_SIZE, 42);
+	ret = dma_map_sgtable(r->dev, &table, DMA_BIDIRECTIONAL, 0);
+	if (ret)
+		goto free_table;
+	for_each_sgtable_dma_sg(&table, sg, i)
+		transfer(sg_dma_address(sg), sg_dma_len(sg), DMA_BIDIRECTIONAL);
+	dma_sync_sgtable_for_cpu(r->dev, &table, DMA_BIDIRECTIONAL);
+	for (i = 0; i < 2; i++)
+		store_lines(page_address(pages[i]), PAGE_SIZE, 43);
+	dma_sync_sgtable_for_device(r->dev, &table, DMA_BIDIRECTIONAL);
+	for_each_sgtable_dma_sg(&table, sg, i)
+		transfer(sg_dma_address(sg), sg_dma_len(sg), DMA_BIDIRECTIONAL);
+	dma_unmap_sgtable(r->dev, &table, DMA_BIDIRECTIONAL, 0);
+	for (i = 0; i < 2; i++)
+		load_lines(page_address(pages[i]), PAGE_SIZE);
+free_table:
+	sg_free_table(&table);
+free_page:
+	__free_page(pages[1]);
+	return ret;
+}
+
+/* A page that may have no linear address, filled and read through windows. */
+static int highmem(struct run *r)
+{
+	struct page *page = alloc_page(GFP_HIGHUSER);
+	dma_addr_t dma;
+	void *window;
+	int ret = -ENOMEM;
+
+	if (!page)
+		return ret;
+	window = kmap_local_page(page);
+	store_lines(window, PAGE_SIZE, 42);
+	kunmap_local(window);
+	dma = dma_map_page(r->dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma))
+		goto free_page;
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	window = kmap_local_page(page);
+	load_lines(window, PAGE_SIZE);
+	kunmap_local(window);
+	ret = 0;
+free_page:
+	__free_page(page);
+	return ret;
+}
+
+/*
+ * The kernel fills a page through a vmap() of it, the device reads it, writes
+ * it, and the kernel reads it there again: Documentation/core-api/cachetlb.rst.
+ */
+static int vmap_flushed(struct run *r)
+{
+	u32 *alias = vmap(&r->page, 1, VM_MAP, PAGE_KERNEL);
+	dma_addr_t dma;
+	int ret = -ENOMEM;
+
+	if (!alias)
+		return ret;
+	store_lines(alias, PAGE_SIZE, 42);
+	flush_kernel_vmap_range(alias, PAGE_SIZE);
+	dma = dma_map_page(r->dev, r->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma))
+		goto unmap;
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	invalidate_kernel_vmap_range(alias, PAGE_SIZE);
+	load_lines(alias, PAGE_SIZE);
+	ret = 0;
+unmap:
+	vunmap(alias);
+	return ret;
+}
+
+/* The first half of the page is copied to the second by a DMA engine. */
+static int engine_mapped(struct run *r)
+{
+	const size_t half = PAGE_SIZE / 2;
+	void *destination = (void *)r->kernel + half;
+	dma_addr_t from, to;
+	int ret = -ENOMEM;
+
+	store_lines(r->kernel, half, 42);
+	store_lines(destination, half, 0);
+	from = dma_map_single(r->dev, r->kernel, half, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, from))
+		return ret;
+	to = dma_map_single(r->dev, destination, half, DMA_FROM_DEVICE);
+	if (!dma_mapping_error(r->dev, to)) {
+		ret = engine_copy(to, from, half);
+		dma_unmap_single(r->dev, to, half, DMA_FROM_DEVICE);
+	}
+	dma_unmap_single(r->dev, from, half, DMA_TO_DEVICE);
+	return ret ?: verify(lines_hold(destination, half, 42));
+}
+
+/* Coherent memory that kernel, program and device use, with no maintenance. */
+static int coherent_memory(struct run *r)
+{
+	dma_addr_t dma;
+	u32 *words = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+	bool right;
+	int ret;
+
+	if (!words)
+		return -ENOMEM;
+	ret = program_map_coherent(r, words, dma);
+	if (ret)
+		goto free;
+	WRITE_ONCE(words[0], 42);
+	right = program_load(r, 0) == 42;
+	program_store(r, 1, 43);
+	right &= READ_ONCE(words[1]) == 43;
+	drain_stores();
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	load_lines(words, PAGE_SIZE);
+	program_load(r, 1);
+	program_unmap(r);
+	ret = verify(right);
+free:
+	dma_free_coherent(r->dev, PAGE_SIZE, words, dma);
+	return ret;
+}
+
+static int write_combined_drained(struct run *r)
+{
+	dma_addr_t dma;
+	u32 *descriptor = dma_alloc_wc(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!descriptor)
+		return -ENOMEM;
+	WRITE_ONCE(*descriptor, 42);
+	drain_stores();
+	coherence_device_reads(dma, PAGE_SIZE);
+	dma_free_wc(r->dev, PAGE_SIZE, descriptor, dma);
+	return 0;
+}
+
+/* Two blocks of one page, one the device's, one being filled. */
+static int pool(struct run *r)
+{
+	struct dma_pool *blocks = dma_pool_create("coherence-test", r->dev, 64, 64, 0);
+	dma_addr_t dma[2];
+	u32 *block[2];
+	unsigned int i;
+
+	if (!blocks)
+		return -ENOMEM;
+	for (i = 0; i < 2; i++) {
+		block[i] = dma_pool_zalloc(blocks, GFP_KERNEL, &dma[i]);
+		if (!block[i])
+			break;
+		WRITE_ONCE(*block[i], 42);
+		drain_stores();
+		transfer(dma[i], 64, DMA_BIDIRECTIONAL);
+		READ_ONCE(*block[0]);
+	}
+	while (i--)
+		dma_pool_free(blocks, block[i], dma[i]);
+	dma_pool_destroy(blocks);
+	return 0;
+}
+
+/*
+ * A page of the program's own, pinned for a device. Pinning maintains the
+ * program's mapping, which leaves the page alone until it is unpinned.
+ */
+static int user_page(struct run *r)
+{
+	int ret = program_map_own(r);
+	struct page *page;
+	dma_addr_t dma;
+
+	if (ret)
+		return ret;
+	program_store(r, 0, 42);
+	if (pin_user_pages_fast(r->program, 1, FOLL_WRITE, &page) != 1)
+		return -ENOMEM;
+	dma = dma_map_page(r->dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma)) {
+		ret = -ENOMEM;
+	} else {
+		transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+		dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	}
+	unpin_user_pages_dirty_lock(&page, 1, true);
+	program_load(r, 0);
+	program_unmap(r);
+	return ret;
+}
+
+/* A cached page of the kernel's in a program, both aliases maintained. */
+static int shared_with_program(struct run *r)
+{
+	int ret = program_map(r, r->page, CACHED);
+	bool right;
+
+	if (ret)
+		return ret;
+	store_lines(r->kernel, LINE, 42);
+	flush_lines(r->kernel, r->pa, LINE);
+	right = program_load(r, 0) == 42;
+	program_store(r, 0, 43);
+	flush_program(r);
+	right &= READ_ONCE(r->kernel[0]) == 43;
+	return verify(right);
+}
+
+/*
+ * The classic driver put right: the zeroes go to memory and the lines go away
+ * before the page is mapped non-cached, and from then on until it is unmapped
+ * the kernel leaves its cached address alone.
+ */
+static int zeroed_and_written_back(struct run *r)
+{
+	bool right;
+	int ret;
+
+	store_lines(r->kernel, PAGE_SIZE, 0);
+	flush_lines(r->kernel, r->pa, PAGE_SIZE);
+	ret = program_map(r, r->page, NONCACHED);
+	if (ret)
+		return ret;
+	right = program_load(r, 0) == 0;
+	program_store(r, 0, 42);
+	right &= program_load(r, 0) == 42;
+	program_unmap(r);
+	drain_stores();
+	flush_lines(r->kernel, r->pa, PAGE_SIZE);
+	right &= READ_ONCE(r->kernel[0]) == 42;
+	return verify(right);
+}
+
+/* Kernel and program both have it non-cached, from a window and a mapping. */
+static int noncached_for_both(struct run *r)
+{
+	u32 *window;
+	bool right;
+	int ret;
+
+	flush_lines(r->kernel, r->pa, PAGE_SIZE);
+	window = vmap(&r->page, 1, VM_MAP, pgprot_noncached(PAGE_KERNEL));
+	if (!window)
+		return -ENOMEM;
+	memset(window, 0, PAGE_SIZE);
+	ret = program_map(r, r->page, NONCACHED);
+	if (ret)
+		goto unmap;
+	right = program_load(r, 1) == 0;
+	program_store(r, 0, 42);
+	right &= READ_ONCE(window[0]) == 42;
+	WRITE_ONCE(window[1], 43);
+	right &= program_load(r, 1) == 43;
+	program_unmap(r);
+	ret = verify(right);
+unmap:
+	vunmap(window);
+	return ret;
+}
+
+/* What the program does by itself, and the kernel keeps right: see run.c. */
+
+static int fork_and_share(struct run *r)
+{
+	return verify(program_does(r, COHERENCE_FORK));
+}
+
+static int page_cache(struct run *r)
+{
+	return verify(program_does(r, COHERENCE_PAGE_CACHE));
+}
+
+static int code_flushed(struct run *r)
+{
+	return verify(program_does(r, COHERENCE_CODE_FLUSHED));
+}
+
+const struct coherence_case coherence_right[] = {
+	{ "map-to-device", map_to_device },
+	{ "map-from-device", map_from_device },
+	{ "map-bidirectional", map_bidirectional },
+	{ "transmit-ring", transmit_ring },
+	{ "receive-ring", receive_ring },
+	{ "separate-lines", separate_lines },
+	{ "scatterlist", scatterlist },
+	{ "engine-mapped", engine_mapped },
+	{ "highmem", highmem },
+	{ "vmap-flushed", vmap_flushed },
+	{ "coherent-memory", coherent_memory },
+	{ "write-combined-drained", write_combined_drained },
+	{ "pool", pool },
+	{ "user-page", user_page },
+	{ "shared-with-program", shared_with_program },
+	{ "zeroed-and-written-back", zeroed_and_written_back },
+	{ "noncached-for-both", noncached_for_both },
+	{ "fork", fork_and_share },
+	{ "page-cache", page_cache },
+	{ "code-flushed", code_flushed },
+};
+
+const unsigned int coherence_right_count = ARRAY_SIZE(coherence_right);

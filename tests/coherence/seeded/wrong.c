@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Seeded faults, as drivers in the field have them. Each function does one
+ * thing wrong. The table at the end says what a checker has to report.
+ *
+ * "This core" is the emulated one. On ARM926EJ-S (VIVT, no speculation, lines
+ * come by loads alone) most faults below load a line first, as a driver that
+ * has used the memory before would have.
+ */
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+
+#include "case.h"
+
+/*
+ * Maps the page as a program has it that has stored to it before, in the last
+ * line. The first store faults, and in the fault an ARMv5 kernel flushes the
+ * page's linear address (update_mmu_cache_range(), arch/arm/mm/fault-armv.c):
+ * that once, the faults below would not show.
+ */
+static int map_and_store(struct run *r, enum type type)
+{
+	int ret = program_map(r, r->page, type);
+
+	if (!ret)
+		program_store(r, PAGE_SIZE / sizeof(u32) - 1, 0);
+	return ret;
+}
+
+/*
+ * The classic driver: cached kernel memory, mapped pgprot_noncached().
+ * The program's store goes past the line that the kernel has loaded, and the
+ * kernel reads that line again: 0, not 42. On both cores.
+ * Right: one memory type for all who use the page.
+ */
+static int classic_stale_kernel(struct run *r)
+{
+	int ret = map_and_store(r, NONCACHED);
+
+	if (ret)
+		return ret;
+	load_lines(r->kernel, LINE);
+	program_store(r, 0, 42);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * The same driver, the other way: the kernel's store stays in its line, and
+ * the program, which goes past the caches, sees what was there before.
+ */
+static int classic_stale_program(struct run *r)
+{
+	int ret = program_map(r, r->page, NONCACHED);
+
+	if (ret)
+		return ret;
+	store_lines(r->kernel, LINE, 42);
+	program_load(r, 0);
+	return 0;
+}
+
+/*
+ * The same driver: a dirty line of the kernel's is evicted after the program's
+ * store to another word of it, and takes the old word to memory.
+ */
+static int classic_lost_store(struct run *r)
+{
+	int ret = map_and_store(r, NONCACHED);
+
+	if (ret)
+		return ret;
+	store_lines(r->kernel, LINE, 42);
+	program_store(r, 1, 43);
+	program_load(r, 1);
+	return 0;
+}
+
+/*
+ * The driver clears the page and maps it pgprot_noncached() at once.
+ * The zeroes are in the cache; the program sees what the page held before,
+ * perhaps another program's data. On both cores.
+ * Right: clean and invalidate, through the outer cache, before mapping.
+ */
+static int zeroed_not_written_back(struct run *r)
+{
+	int ret;
+
+	load_lines(r->kernel, PAGE_SIZE);
+	memset(r->kernel, 0, PAGE_SIZE);
+	ret = program_map(r, r->page, NONCACHED);
+	if (ret)
+		return ret;
+	program_load(r, 0);
+	return 0;
+}
+
+/*
+ * A frame buffer: mapped pgprot_writecombine(), and the kernel draws into it
+ * through the cached address. As the classic driver; ARMv7 leaves the use of
+ * two types at once UNPREDICTABLE or nearly so (ARM DDI 0406C, A3.5.7).
+ * Right: dma_alloc_wc() and dma_mmap_wc().
+ */
+static int write_combined_and_cached(struct run *r)
+{
+	int ret = map_and_store(r, WRITE_COMBINED);
+
+	if (ret)
+		return ret;
+	load_lines(r->kernel, LINE);
+	program_store(r, 0, 42);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * Cached for both, nothing maintained. VIVT: two addresses, two lines. The
+ * kernel does not see the program's store. Cortex-A9: one line, all is well,
+ * which is why such drivers look right on newer boards.
+ * Right on VIVT: clean the program's line, invalidate the kernel's.
+ */
+static int vivt_stale_kernel(struct run *r)
+{
+	int ret = map_and_store(r, CACHED);
+
+	if (ret)
+		return ret;
+	load_lines(r->kernel, LINE);
+	program_load(r, 0);
+	program_store(r, 0, 42);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/* The same, the other way: the program does not see the kernel's store. */
+static int vivt_stale_program(struct run *r)
+{
+	int ret = program_map(r, r->page, CACHED);
+
+	if (ret)
+		return ret;
+	program_load(r, 0);
+	store_lines(r->kernel, LINE, 42);
+	program_load(r, 0);
+	return 0;
+}
+
+/*
+ * The same: both have stored to one line, to different words. Whichever of the
+ * two VIVT lines is written back last takes its old word over the other's new
+ * one; here it is the kernel's. No maintenance after the fact repairs this.
+ */
+static int vivt_lost_store(struct run *r)
+{
+	int ret = map_and_store(r, CACHED);
+
+	if (ret)
+		return ret;
+	program_load(r, 0);
+	store_lines(r->kernel, LINE, 42);
+	program_store(r, 1, 43);
+	flush_program(r);
+	flush_lines(r->kernel, r->pa, LINE);
+	program_load(r, 1);
+	return 0;
+}
+
+/*
+ * The program fills a cached mapping, the driver does dma_map_single() on the
+ * kernel's address. VIVT: that cleans the kernel's line, the data is in the
+ * program's. Cortex-A9: the same line.
+ * Right on VIVT: flush_cache_range() on the program's mapping first.
+ */
+static int vivt_program_not_cleaned(struct run *r)
+{
+	int ret = program_map(r, r->page, CACHED);
+	dma_addr_t dma;
+
+	if (ret)
+		return ret;
+	program_load(r, 0);
+	program_store(r, 0, 42);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * The same on receive: the kernel's lines are invalidated, the program's are
+ * not, and it reads what it has loaded before. VIVT alone.
+ */
+static int vivt_program_not_invalidated(struct run *r)
+{
+	int ret = program_map(r, r->page, CACHED);
+	dma_addr_t dma;
+
+	if (ret)
+		return ret;
+	program_load(r, 0);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	program_load(r, 0);
+	return 0;
+}
+
+/*
+ * The kernel writes through a vmap() of the page, the DMA API cleans the page's
+ * linear address. VIVT: the data is in the lines of the vmap address, and the
+ * device reads old memory. Cortex-A9: the same line.
+ * Right: flush_kernel_vmap_range() before the transfer.
+ */
+static int vmap_not_flushed(struct run *r)
+{
+	u32 *alias = vmap(&r->page, 1, VM_MAP, PAGE_KERNEL);
+	dma_addr_t dma;
+
+	if (!alias)
+		return -ENOMEM;
+	store_lines(alias, LINE, 42);
+	dma = dma_map_page(r->dev, r->page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+	if (!dma_mapping_error(r->dev, dma)) {
+		coherence_device_reads(dma, LINE);
+		dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	}
+	vunmap(alias);
+	return 0;
+}
+
+/*
+ * The same on receive: the lines of the vmap address are as old as they were.
+ * VIVT alone. Right: invalidate_kernel_vmap_range() before reading.
+ */
+static int vmap_not_invalidated(struct run *r)
+{
+	u32 *alias = vmap(&r->page, 1, VM_MAP, PAGE_KERNEL);
+	dma_addr_t dma;
+
+	if (!alias)
+		return -ENOMEM;
+	load_lines(alias, LINE);
+	dma = dma_map_page(r->dev, r->page, 0, PAGE_SIZE, DMA_FROM_DEVICE);
+	if (!dma_mapping_error(r->dev, dma)) {
+		coherence_device_writes(dma, LINE);
+		dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+		load_lines(alias, LINE);
+	}
+	vunmap(alias);
+	return 0;
+}
+
+/*
+ * virt_to_phys() is given to the device, and nothing else is done.
+ * The data is in a dirty line; the device reads old memory. On both cores.
+ * Right: dma_map_single().
+ */
+static int source_not_cleaned(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	coherence_device_reads(r->pa, LINE);
+	return 0;
+}
+
+/*
+ * The same on receive: the kernel reads the lines that it had before.
+ * Right: dma_map_single() and dma_unmap_single().
+ */
+static int destination_not_invalidated(struct run *r)
+{
+	load_lines(r->kernel, LINE);
+	coherence_device_writes(r->pa, LINE);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * Both, with a DMA engine instead of hints: the first half of the page is
+ * copied to the second, with physical addresses and no maintenance.
+ */
+static int engine_source_not_cleaned(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	return engine_copy(r->pa + PAGE_SIZE / 2, r->pa, LINE);
+}
+
+static int engine_destination_not_invalidated(struct run *r)
+{
+	void *destination = (void *)r->kernel + PAGE_SIZE / 2;
+	int ret;
+
+	load_lines(destination, LINE);
+	ret = engine_copy(r->pa + PAGE_SIZE / 2, r->pa, LINE);
+	load_lines(destination, LINE);
+	return ret;
+}
+
+/*
+ * A receive buffer that is cleared first, "to be sure". The zeroes wait in
+ * dirty lines, and are evicted over what the device has written.
+ */
+static int destination_dirty(struct run *r)
+{
+	store_lines(r->kernel, LINE, 0);
+	coherence_device_writes(r->pa, LINE);
+	return 0;
+}
+
+/*
+ * dma_map_single() and dma_unmap_single() as "flush the cache", and then the
+ * transfer. ARM926EJ-S does not speculate, so the lines stay away: right there.
+ * Cortex-A9 may fetch a line through the linear mapping while the device
+ * writes, and the kernel reads that one.
+ * Right: unmap, or sync for the CPU, after the transfer.
+ */
+static int invalidated_before_only(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	coherence_device_writes(r->pa, LINE);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * A receive buffer is mapped once and synced for the CPU after each transfer,
+ * but never back for the device. ARM926EJ-S: the sync for the CPU does nothing,
+ * it is the one for the device that invalidates, so the second transfer is not
+ * seen. Cortex-A9: the sync for the CPU invalidates, and all is well by luck.
+ */
+static int no_sync_for_device(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	unsigned int i;
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	for (i = 0; i < 2; i++) {
+		coherence_device_writes(dma, LINE);
+		dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+		load_lines(r->kernel, LINE);
+	}
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A counter behind a receive buffer of one and a half lines. Counting makes the
+ * line dirty while the device owns half of it. If it is evicted, it takes old
+ * bytes over the device's; if it is invalidated, the count is lost.
+ * Right: align buffer and counter to ARCH_DMA_MINALIGN.
+ */
+static int shared_line(struct run *r)
+{
+	size_t bytes = LINE + LINE / 2;
+	u32 *counter = (void *)r->kernel + bytes;
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, bytes, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	WRITE_ONCE(*counter, READ_ONCE(*counter) + 1);
+	coherence_device_writes(dma, bytes);
+	dma_unmap_single(r->dev, dma, bytes, DMA_FROM_DEVICE);
+	load_lines(r->kernel, bytes);
+	return 0;
+}
+
+/*
+ * A driver invalidates by hand, from where its buffer begins: in the middle of
+ * a line. The neighbour's store in the first half is thrown away. Both cores.
+ * The DMA API would have cleaned such a line first.
+ */
+static int invalidated_with_neighbour(struct run *r)
+{
+	void *buffer = (void *)r->kernel + LINE / 2;
+
+	store_lines(r->kernel, LINE, 42);
+	/* DCIMVAC; ARM926EJ-S: invalidate DCache single entry (MVA). */
+	asm volatile("mcr p15, 0, %0, c7, c6, 1" : : "r" (buffer) : "memory");
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * The next packet is written to a transmit buffer that the device still reads.
+ * Nothing says which of the two packets goes out, or parts of which.
+ * Right: wait for completion, then sync for the CPU or unmap.
+ */
+static int write_during_transfer(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, LINE, 42);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	store_lines(r->kernel, LINE, 43);
+	coherence_device_reads(dma, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * The driver polls a length at the beginning of a receive buffer.
+ * That loads the line, and what the device writes next is not seen: on
+ * ARM926EJ-S not even after dma_unmap_single(), which does nothing there.
+ * Right: poll a register, or a status word in coherent memory.
+ */
+static int read_during_receive(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	load_lines(r->kernel, LINE);
+	coherence_device_writes(dma, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
+ * A descriptor in write-combined memory, then writel_relaxed() to start the
+ * device. The descriptor may still be in the write buffer: in the core's, or,
+ * on Cortex-A9, in the PL310's. Right: wmb(), or writel(), which has one.
+ */
+static int not_drained(struct run *r)
+{
+	dma_addr_t dma;
+	u32 *descriptor = dma_alloc_wc(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!descriptor)
+		return -ENOMEM;
+	drain_stores();
+	WRITE_ONCE(*descriptor, 42);
+	coherence_device_reads(dma, sizeof(*descriptor));
+	dma_free_wc(r->dev, PAGE_SIZE, descriptor, dma);
+	return 0;
+}
+
+/*
+ * __cpuc_flush_dcache_area() alone, from a driver of the days before the PL310.
+ * On Cortex-A9 the line goes to the outer cache, where no device looks. On
+ * ARM926EJ-S it is enough. Right: the DMA API, or outer_clean_range() after it.
+ */
+static int inner_clean_only(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	__cpuc_flush_dcache_area(r->kernel, LINE);
+	coherence_device_reads(r->pa, LINE);
+	return 0;
+}
+
+/*
+ * Both caches, in the wrong order: the inner one's line arrives in the outer
+ * one after that was cleaned. Cortex-A9 alone.
+ */
+static int outer_clean_first(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	outer_clean_range(r->pa, r->pa + LINE);
+	__cpuc_flush_dcache_area(r->kernel, LINE);
+	coherence_device_reads(r->pa, LINE);
+	return 0;
+}
+
+/*
+ * A receive buffer is synced with DMA_TO_DEVICE: on Cortex-A9 that invalidates
+ * nothing, and lines fetched while the device wrote are read. ARM926EJ-S needs
+ * nothing after a transfer, so it is by luck that nothing happens there.
+ * CONFIG_DMA_API_DEBUG sees this one too, and says "different direction".
+ */
+static int sync_wrong_direction(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, LINE);
+	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	load_lines(r->kernel, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A buffer for both ways is given back with DMA_FROM_DEVICE after the kernel
+ * has written to it: that invalidates, and the store is lost. On both cores;
+ * CONFIG_DMA_API_DEBUG has nothing against it. Right: DMA_BIDIRECTIONAL.
+ */
+static int sync_loses_store(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_BIDIRECTIONAL);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	store_lines(r->kernel, LINE, 42);
+	dma_sync_single_for_device(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	coherence_device_reads(dma, LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+/*
+ * The header was not counted: the sync for the device ends a line before the
+ * data does, and the device reads an old last line. On both cores.
+ */
+static int sync_too_short(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_sync_single_for_cpu(r->dev, dma, 4 * LINE, DMA_TO_DEVICE);
+	store_lines(r->kernel, 4 * LINE, 42);
+	dma_sync_single_for_device(r->dev, dma, 3 * LINE, DMA_TO_DEVICE);
+	coherence_device_reads(dma, 4 * LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * The same on receive: the kernel reads a last line that is still the device's.
+ * On Cortex-A9 it may be one that was fetched while the device wrote.
+ */
+static int receive_sync_too_short(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, 4 * LINE);
+	dma_sync_single_for_cpu(r->dev, dma, 3 * LINE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, 4 * LINE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A program writes a function, runs it, writes another one to the same place
+ * and runs that. The instruction cache still has the first. On both cores.
+ * Right: cacheflush(2), which is what __builtin___clear_cache() calls.
+ */
+static int code_not_flushed(struct run *r)
+{
+	/* What it returned is not judged. */
+	program_does(r, COHERENCE_CODE);
+	return 0;
+}
+
+#define EVERY_CORE(...) .arm926 = { __VA_ARGS__ }, .cortex_a9 = { __VA_ARGS__ }
+
+const struct coherence_case coherence_faults[] = {
+	{ "classic-stale-kernel", classic_stale_kernel,
+	  EVERY_CORE(.this_core = STALE_READ, .possible = TWO_TYPES) },
+	{ "classic-stale-program", classic_stale_program,
+	  EVERY_CORE(.this_core = STALE_READ, .possible = TWO_TYPES) },
+	{ "classic-lost-store", classic_lost_store,
+	  EVERY_CORE(.this_core = LOST_WRITE, .possible = TWO_TYPES) },
+	{ "zeroed-not-written-back", zeroed_not_written_back,
+	  EVERY_CORE(.this_core = STALE_READ, .possible = TWO_TYPES) },
+	{ "write-combined-and-cached", write_combined_and_cached,
+	  .arm926 = { .this_core = STALE_READ, .possible = TWO_TYPES },
+	  .cortex_a9 = { .this_core = TWO_TYPES, .possible = STALE_READ } },
+	{ "vivt-stale-kernel", vivt_stale_kernel,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "vivt-stale-program", vivt_stale_program,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "vivt-lost-store", vivt_lost_store,
+	  .arm926 = { .this_core = LOST_WRITE } },
+	{ "vivt-program-not-cleaned", vivt_program_not_cleaned,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "vivt-program-not-invalidated", vivt_program_not_invalidated,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "vmap-not-flushed", vmap_not_flushed,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "vmap-not-invalidated", vmap_not_invalidated,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "source-not-cleaned", source_not_cleaned,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "destination-not-invalidated", destination_not_invalidated,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "engine-source-not-cleaned", engine_source_not_cleaned,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "engine-destination-not-invalidated", engine_destination_not_invalidated,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "destination-dirty", destination_dirty,
+	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE) },
+	{ "invalidated-before-only", invalidated_before_only,
+	  .cortex_a9 = { .this_core = STALE_READ } },
+	{ "no-sync-for-device", no_sync_for_device,
+	  .arm926 = { .this_core = STALE_READ } },
+	{ "shared-line", shared_line,
+	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE, .possible = STALE_READ | LOST_WRITE) },
+	{ "invalidated-with-neighbour", invalidated_with_neighbour,
+	  EVERY_CORE(.this_core = LOST_WRITE) },
+	{ "write-during-transfer", write_during_transfer,
+	  EVERY_CORE(.this_core = OWNED_TOUCH, .possible = STALE_READ) },
+	{ "read-during-receive", read_during_receive,
+	  .arm926 = { .this_core = OWNED_TOUCH | STALE_READ },
+	  .cortex_a9 = { .this_core = OWNED_TOUCH } },
+	{ "not-drained", not_drained,
+	  EVERY_CORE(.this_core = NOT_DRAINED) },
+	{ "inner-clean-only", inner_clean_only,
+	  .cortex_a9 = { .this_core = STALE_READ } },
+	{ "outer-clean-first", outer_clean_first,
+	  .cortex_a9 = { .this_core = STALE_READ } },
+	{ "sync-wrong-direction", sync_wrong_direction,
+	  .arm926 = { .this_core = WRONG_SYNC },
+	  .cortex_a9 = { .this_core = WRONG_SYNC | STALE_READ } },
+	{ "sync-loses-store", sync_loses_store,
+	  EVERY_CORE(.this_core = LOST_WRITE, .possible = WRONG_SYNC | STALE_READ) },
+	{ "sync-too-short", sync_too_short,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "receive-sync-too-short", receive_sync_too_short,
+	  .arm926 = { .this_core = OWNED_TOUCH },
+	  .cortex_a9 = { .this_core = OWNED_TOUCH, .possible = STALE_READ } },
+	{ "code-not-flushed", code_not_flushed,
+	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
+};
+
+const unsigned int coherence_faults_count = ARRAY_SIZE(coherence_faults);

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A board under the coherence checker, and what the checker found."""
+
+import json
+import os
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import board as boards
+from tools import TOP, build_folder, shell_names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause, however often it was met."""
+
+    hazard: str
+    shown: str
+    label: str
+    #: the function that runs into it, "" for a device
+    function: str
+    count: int
+    #: the sentence for people
+    text: str
+
+
+@dataclass(frozen=True)
+class Break:
+    """A deliberate fault of the driver, from its patch."""
+
+    name: str
+    hazard: str
+    boards: list[str]
+    parameters: str
+
+
+def breaks() -> list[Break]:
+    """All of tests/coherence/breaks."""
+    found = []
+    for patch in sorted((TOP / "tests/coherence/breaks").glob("*.patch")):
+        head = patch.read_text().partition("\n---\n")[0]
+        fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+        found.append(
+            Break(patch.stem, fields["Hazard"], fields["Boards"].split(), fields["Parameters"])
+        )
+    return found
+
+
+#: What each board has: the core, and the devices that are watched.
+MACHINES = {
+    "versatilepb": {"core": "arm926", "pl080": 0x10130000, "pl110": 0x10120000},
+    "vexpress-a9": {"core": "cortex-a9", "pl310": 0x1E00A000, "pl110": 0x10020000},
+}
+
+
+def layout(folder: Path) -> str:
+    """Where the kernel keeps what the checker wants to know: a section of the seeded module."""
+    module = folder.parent / "coherence/modules/faults.ko"
+    section = folder / "layout"
+    subprocess.run(
+        ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
+    )
+    return ":".join(str(offset) for offset in struct.unpack("<4I", section.read_bytes()))
+
+
+def plugin(board: str, folder: Path, report: Path) -> str:
+    """The plugin with all that it takes to name what it finds."""
+    words = [str(build_folder() / "coherence/libcoherence.so"), f"report={report}"]
+    words += [f"{name}={value}" for name, value in MACHINES[board].items()]
+    words += [f"symbols={os.environ['LG_KERNEL']}/System.map", f"layout={layout(folder)}"]
+    words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
+    words += [f"module={folder.parent}/module/shmbuf.ko"]
+    programs = [*folder.glob("bin/*"), *programs_folder(board).iterdir()]
+    words += [f"program={path}" for path in sorted(programs)]
+    return ",".join(words)
+
+
+def programs_folder(board: str) -> Path:
+    arch = shell_names('board_arch "$1"', board)[0]
+    return build_folder() / "programs" / arch
+
+
+class CheckedBoard(boards.QemuBoard):
+    """An emulated board whose caches are modelled.
+
+    What the checker found is known when the machine has been switched off.
+    """
+
+    # It runs several times slower.
+    patience = 600.0
+
+    def __init__(self, board: str, folder: str = "coherence", checker: bool = True):
+        super().__init__(board)
+        folder = build_folder() / board / folder
+        self.report = self.scratch / "report.json"
+        # One CPU: QEMU 11.1 tells a plugin the wrong one when two share a thread.
+        self.qemu.boot_args += " norandmaps maxcpus=1"
+        self.qemu.extra_args = self.qemu.extra_args.replace(
+            str(folder.parent / "initramfs.cpio.gz"), str(folder / "initramfs.cpio.gz")
+        )
+        # The model wants one order of all events.
+        self.qemu.extra_args += " -accel tcg,thread=single"
+        if checker:
+            self.qemu.extra_args += f" -plugin {plugin(board, folder, self.report)}"
+
+    def label(self, text: str):
+        """Name what runs from now on."""
+        self.check(f"label '{text}'")
+
+    def cpu_seconds(self) -> float:
+        """What the emulator has computed so far."""
+        stat = Path(f"/proc/{self.emulator()}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def emulator(self) -> int:
+        """The process of QEMU, found by its serial port's file."""
+        for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = cmdline.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"qemu-system" in words[0] and f"file:{self.log}".encode() in words:
+                return int(cmdline.parent.name)
+        raise boards.BoardError("QEMU is not there")
+
+    def finish(self) -> tuple[list[Finding], dict]:
+        """Switch it off; what was found, and the totals."""
+        self.qemu.off()
+        self.dead = "it was switched off"
+        lines = [json.loads(line) for line in self.report.read_text().splitlines()]
+        if not lines or "totals" not in lines[-1]:
+            raise boards.BoardError("the coherence checker left no totals")
+        return unknown(parse(line) for line in lines[:-1]), lines[-1]["totals"]
+
+
+def parse(line: dict) -> Finding:
+    text = (
+        f"{line['hazard']} ({line['shown']}), {line['count']} times, at {line['pa']:#010x}: "
+        f"{line['reason']}; by {line['victim']['text']}, written last by "
+        f"{line['writer']['text']}, task {line['task']!r}"
+    )
+    function = line["victim"].get("function") or ""
+    return Finding(line["hazard"], line["shown"], line["label"], function, line["count"], text)
+
+
+def known() -> dict[tuple[str, str], str]:
+    """The kernel's own, by hazard and function, with the reason."""
+    lines = (TOP / "tests/coherence/known").read_text().splitlines()
+    entries = [line.split(" ", 2) for line in lines if not line.startswith("#")]
+    return {(hazard, function): reason for hazard, function, reason in entries}
+
+
+def unknown(findings: Iterable[Finding]) -> list[Finding]:
+    """All but the kernel's own, which are printed."""
+    reasons = known()
+    new = []
+    for finding in findings:
+        if reason := reasons.get((finding.hazard, finding.function)):
+            print(f"{finding.text}\n    known: {reason}")
+        else:
+            new.append(finding)
+    return new
+
+
+def labelled(findings: Iterable[Finding], label: str) -> list[Finding]:
+    return [f for f in findings if f.label == label]
+
+
+def build(board: str):
+    """All that a run under the checker needs."""
+    subprocess.run([TOP / "tests/toolchain/build-coherence", board], check=True)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""coherence_run.py BOARD COMMAND: watch somebody else's module on a board."""
+
+import sys
+
+from board import BoardError
+from coherence import CheckedBoard
+
+
+def main(name: str, command: str) -> int:
+    print(f"==> booting {name} under the coherence checker (usually 1 min)", flush=True)
+    try:
+        with CheckedBoard(name, "coherence-run") as board:
+            modules = board.check("ls /lib/modules/*.ko")
+            mine = [path for path in modules if path != board.module]
+            for line in board.stream(command or f"insmod {mine[0]}"):
+                print(line, flush=True)
+            status = board.status
+            findings, totals = board.finish()
+    except BoardError as error:
+        print(error)
+        return 1
+
+    for finding in findings:
+        print(f"\n{finding.text}")
+    print(f"\n{len(findings)} findings in {totals['accesses']} accesses; the command: {status}")
+    return 1 if findings or status else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The coherence checker finds the seeded faults and the broken drivers, and nothing else."""
+
+import audit
+import board as boards
+import coherence
+import ktap
+import pytest
+import report
+from coherence import CheckedBoard, Finding, labelled
+
+#: Seeded faults that a core must have, at least.
+FAULTS = 14
+
+#: Times as much computing as without the checker, at most.
+DEAREST = 4.0
+
+
+@pytest.fixture(autouse=True)
+def _emulated(request):
+    if request.config.getoption("env"):
+        pytest.skip("only an emulated board's caches are modelled")
+
+
+@pytest.fixture(scope="module", params=boards.names())
+def board(request):
+    asked = request.config.getoption("board")
+    if asked and request.param not in asked:
+        pytest.skip("another board was asked for")
+    coherence.build(request.param)
+    return request.param
+
+
+def silent(findings, label):
+    return "\n".join(f.text for f in labelled(findings, label))
+
+
+def judge(expected: str, findings) -> str:
+    """What is wrong with the findings of a case: "" if they are as expected.
+
+    Expected is "none", or hazards with who shows them, separated by commas; a
+    "possible" one is another name for the same fault.
+    """
+    entries = [] if expected == "none" else [entry.split() for entry in expected.split(", ")]
+    must = {(hazard, shown) for hazard, shown in entries if shown != "possible"}
+    may = {hazard for hazard, _ in entries}
+    found = {(f.hazard, f.shown) for f in findings}
+    wrong = [f"not found: {hazard} ({shown})" for hazard, shown in sorted(must - found)]
+    wrong += [f.text for f in findings if f.hazard not in may]
+    return "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "wrong"),
+    [
+        ("none", [], ""),
+        ("none", ["stale-read this-core"], "stale-read"),
+        ("stale-read this-core", ["stale-read this-core"], ""),
+        ("stale-read this-core", ["stale-read some-core"], "not found"),
+        ("stale-read this-core", [], "not found"),
+        ("stale-read this-core", ["stale-read this-core", "two-types this-core"], "two-types"),
+        ("stale-read this-core, two-types possible", ["two-types this-core"], "not found"),
+    ],
+)
+def test_judge(expected, found, wrong):
+    findings = [Finding(*it.split(), "", "", 1, it) for it in found]
+    assert judge(expected, findings).startswith(wrong)
+    assert bool(judge(expected, findings)) == bool(wrong)
+
+
+def test_seeded(board, subtests):
+    """Each fault is found and named, each right sequence is passed over, the boot too."""
+    with CheckedBoard(board) as machine:
+        machine.check("insmod /lib/modules/faults.ko")
+        lines = machine.check("coherence-cases")
+        machine.check("rmmod faults; label after")
+        findings, _ = machine.finish()
+    with subtests.test("boot"):
+        assert silent(findings, "") == ""
+    cases = list(ktap.parse(lines))
+    assert sum("none" not in "".join(case.output) for case in cases) >= FAULTS
+    for case in cases:
+        with subtests.test(case.name):
+            if case.result == "skip":
+                pytest.skip(case.output[-1])
+            assert case.result == "ok", case.output
+            expected = next(line for line in case.output if line.startswith("# expect "))
+            wrong = judge(expected.removeprefix("# expect "), labelled(findings, case.name))
+            assert not wrong, f"{expected}\n{wrong}"
+
+
+def test_driver(board, subtests):
+    """Program, kernel and device in turns: right in each kind and policy, wrong in each break."""
+    kinds = audit.MACHINES[board].kinds
+    good = [
+        f"kind={kind} cache={policy}" for kind, policies in kinds.items() for policy in policies
+    ]
+    broken = [b for b in coherence.breaks() if board in b.boards]
+    assert broken
+    with CheckedBoard(board) as machine:
+        runs = [(f"shmbuf {it}", "shmbuf", it) for it in good]
+        runs += [(f"broken {b.name}", b.name, b.parameters) for b in broken]
+        for label, module, parameters in runs:
+            machine.label(label)
+            machine.check(f"insmod /lib/modules/{module}.ko size=64K {parameters}")
+            machine.check("exercise")
+            machine.check("rmmod shmbuf")
+        machine.label("after")
+        findings, _ = machine.finish()
+    for it in good:
+        with subtests.test(it):
+            assert silent(findings, f"shmbuf {it}") == ""
+    for it in broken:
+        with subtests.test(it.name):
+            found = {f.hazard for f in labelled(findings, f"broken {it.name}")}
+            assert it.hazard in found, f"not found; {found} instead"
+
+
+def test_suite(board, subtests):
+    """The guest's tests, each in every kind and policy, without a finding."""
+    with CheckedBoard(board) as machine:
+        # The rounds that look for leaks do the same thing thousands of times.
+        command = f"shmbuf-test run --skip lose_no_page --module {machine.module}"
+        assert report.each(subtests, machine.stream(command)) > 0
+        assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
+        findings, totals = machine.finish()
+    assert [f.text for f in findings] == []
+    assert totals["bytes"] <= 16 * totals["lines"]
+
+
+def test_cost(board):
+    """What the checker costs, on the same work, without it and with it."""
+    seconds = {}
+    for checker in (False, True):
+        with CheckedBoard(board, checker=checker) as machine:
+            begin = machine.cpu_seconds()
+            machine.check(f"shmbuf-test demo --module {machine.module}")
+            seconds[checker] = machine.cpu_seconds() - begin
+    ratio = seconds[True] / seconds[False]
+    print(f"{board}: {ratio:.1f} times")
+    assert ratio <= DEAREST
