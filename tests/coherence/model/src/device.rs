@@ -75,7 +75,9 @@ impl Model {
         self.catch_up_range(range);
         let result = self.dma.owns(range, direction);
         let deed = Deed {
-            reads: direction.device_reads(),
+            // The direction of a sync says what the CPU's side of it has to do,
+            // that of the mapping what the device may do.
+            reads: direction.device_reads() || self.dma.lets_read(range, direction),
             reads_now: false,
             writes: direction.device_writes(),
         };

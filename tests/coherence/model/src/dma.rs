@@ -130,6 +130,14 @@ impl Dma {
         mapped.fits(direction)
     }
 
+    /// Whether the mapping in which the device owns this, by this direction,
+    /// lets it read.
+    pub fn lets_read(&self, range: Range, direction: Direction) -> bool {
+        self.find(Span::of(range), direction, true)
+            .and_then(|key| self.mappings.get(&key))
+            .is_some_and(|mapped| mapped.direction.device_reads())
+    }
+
     /// The CPU gets a part of a mapping back. Parts that the device may have
     /// written go to `written`.
     ///

@@ -381,6 +381,21 @@ fn inner_clean_without_the_outer_one() {
 }
 
 #[test]
+fn a_sync_that_throws_a_store_away() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, Direction::Bidirectional);
+        guest.for_cpu(PA, 64, Direction::Bidirectional);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.store(LINEAR_VA, 4, KERNEL);
+        // Linux invalidates, and the device may still read.
+        guest.for_device(PA, 64, FROM);
+        let found = guest.only(&[(LostWrite, ThisCore)]);
+        names(&found, LostWrite, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    }
+}
+
+#[test]
 fn sync_in_the_wrong_direction() {
     for core in CORES {
         let mut guest = Guest::new(core);
