@@ -83,7 +83,7 @@ ARM926 = Machine(
     },
 )
 
-MACHINES = {"vexpress-a9": CORTEX_A9, "versatilepb": ARM926}
+MACHINES = {"vexpress-a9": CORTEX_A9, "xilinx-zynq-a9": CORTEX_A9, "versatilepb": ARM926}
 
 #: What shmbuf_info.memory_type may say, and what that is.
 WORDS = {

@@ -53,6 +53,7 @@ def breaks() -> list[Break]:
 MACHINES = {
     "versatilepb": {"core": "arm926", "pl080": 0x10130000, "pl110": 0x10120000},
     "vexpress-a9": {"core": "cortex-a9", "pl310": 0x1E00A000, "pl110": 0x10020000},
+    "xilinx-zynq-a9": {"core": "cortex-a9", "pl310": 0xF8F02000, "pl330": 0xF8003000},
 }
 
 

@@ -142,9 +142,12 @@ kernel_source() {
 	printf '%s/linux-%s' "$cache" "$(cat "$tree"/var/lib/dpkg/info/linux-source-7.3.md5sums \
 		"$top"/tests/boards/patches/*.patch | sha256sum | cut -c1-12)"
 }
+# Boards whose configurations are links to one file share a kernel.
 kernel_build() {
-	printf '%s/kernel-%s-%s' "$cache" "$1" "$( (kernel_source; cat "$top/tests/boards/common.config" \
-		"$top/tests/boards/$1/kernel.config" "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
+	local config
+	config=$(readlink -f "$top/tests/boards/$1/kernel.config")
+	printf '%s/kernel-%s-%s' "$cache" "$(basename "$(dirname "$config")")" "$( (kernel_source; cat \
+		"$top/tests/boards/common.config" "$config" "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
 }
 
 # A board is a folder with a kernel configuration here.

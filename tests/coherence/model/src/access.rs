@@ -44,7 +44,7 @@ impl Model {
     /// The part of an access that is in one line.
     fn access_line(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
         let mut found = Found::default();
-        self.check_types(access, &mut found);
+        self.check_types(access, &mut found, sink);
         let cached = group(access.memory) != UNCACHED;
         if cached && self.virtual_bits != 0 {
             self.check_virtual_line(access, kind, &mut found);
@@ -189,7 +189,7 @@ impl Model {
     }
 
     /// A page used through two memory types.
-    fn check_types(&mut self, access: &Access, found: &mut Found) {
+    fn check_types(&mut self, access: &Access, found: &mut Found, sink: &mut dyn Sink) {
         let &Access {
             va,
             pa,
@@ -211,12 +211,16 @@ impl Model {
         }
         let mut shown = None;
         for other in self.mappings.uncached_uses(pa) {
-            let other_through = other == MemoryType::WriteThrough;
+            let other_through = other.memory == MemoryType::WriteThrough;
             let here = match (group == THROUGH, other_through) {
                 (true, true) => continue,
                 (true, false) => self.core.write_through,
                 (false, _) => true,
             };
+            // A translation that is not cached does nothing by itself.
+            if sink.maps(other.va, pa & !0xfff, other.memory, other.asid) == Some(false) {
+                continue;
+            }
             let new = if here {
                 Shown::ThisCore
             } else {

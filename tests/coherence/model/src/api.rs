@@ -224,7 +224,10 @@ pub enum Mapping {
         /// Address space identifier, or 0: entries with `None` are global.
         asid: Option<u8>,
     },
-    /// TLB maintenance: no translation of this page is in use any more.
+    /// TLB maintenance: no translation of this page is in use any more. Where
+    /// the core speculates, one of all address spaces that the tables still
+    /// have ([`Sink::maps`]) may be in use again at once, so it stays; the same
+    /// below.
     Gone {
         /// Any byte of it.
         va: u32,
@@ -306,6 +309,14 @@ pub struct Finding {
 pub trait Sink {
     /// One more.
     fn found(&mut self, finding: Finding);
+
+    /// Whether the tables map `va` to `pa` with this memory type now, in the
+    /// address space `asid` or in all; `None` if that cannot be told. The TLB
+    /// may have what the tables have no more (Linux flushes it long after
+    /// `vunmap()`), and may have again what they still have.
+    fn maps(&mut self, _va: u32, _pa: u32, _memory: MemoryType, _asid: Option<u8>) -> Option<bool> {
+        None
+    }
 }
 
 impl<F: FnMut(Finding)> Sink for F {

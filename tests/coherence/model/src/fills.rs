@@ -4,7 +4,7 @@
 //! Speculative accesses go through any translation that is in use (ARM DDI
 //! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
 
-use crate::api::Mapping;
+use crate::api::{Mapping, Sink};
 use crate::mappings::{Mappings, Translation};
 use crate::memory::CHUNK_BYTES;
 use crate::model::{group, Model, UNCACHED};
@@ -12,7 +12,13 @@ use crate::possibility::Event;
 
 impl Model {
     /// A translation came or went.
-    pub(crate) fn change_mapping(&mut self, what: Mapping) {
+    pub(crate) fn change_mapping(&mut self, what: Mapping, sink: &mut dyn Sink) {
+        let speculates = self.core.speculates;
+        let mut goes = |it: &Translation| {
+            !speculates
+                || it.asid.is_some()
+                || sink.maps(it.va, it.pa, it.memory, None) != Some(true)
+        };
         let gone = match what {
             Mapping::Live {
                 va,
@@ -28,13 +34,11 @@ impl Model {
                 }
                 return;
             }
-            Mapping::Gone { va, asid } => self.mappings.remove(Some(va), |translation| {
-                asid.is_none() || translation.asid.is_none() || translation.asid == asid
+            Mapping::Gone { va, asid } => self.mappings.remove(Some(va), |it| {
+                (asid.is_none() || it.asid.is_none() || it.asid == asid) && goes(it)
             }),
-            Mapping::GoneAsid(asid) => self
-                .mappings
-                .remove(None, |translation| translation.asid == Some(asid)),
-            Mapping::GoneAll => self.mappings.remove(None, |_| true),
+            Mapping::GoneAsid(asid) => self.mappings.remove(None, |it| it.asid == Some(asid)),
+            Mapping::GoneAll => self.mappings.remove(None, goes),
         };
         for translation in gone {
             self.translation_changed(&translation);

@@ -63,13 +63,17 @@ pub struct Mappings {
     uncached: HashMap<u32, Vec<Use>, Fast>,
 }
 
-/// A translation that was used.
+/// A translation through which a page was used uncached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Use {
-    va: u32,
+pub struct Use {
+    /// The page's virtual address.
+    pub va: u32,
     shift: u32,
     number: u64,
-    memory: MemoryType,
+    /// Memory type.
+    pub memory: MemoryType,
+    /// Address space, or global.
+    pub asid: Option<u8>,
 }
 
 impl Mappings {
@@ -173,10 +177,11 @@ impl Mappings {
                 t.memory == memory && pa.wrapping_sub(t.pa) == va.wrapping_sub(t.va)
             });
             found.map(|&(t, number)| Use {
-                va: t.va,
+                va: va & !0xfff,
                 shift: t.shift,
                 number,
                 memory,
+                asid: t.asid,
             })
         });
         let Some(new) = found else {
@@ -191,14 +196,13 @@ impl Mappings {
         self.uncached.insert(pa >> 12, uses);
     }
 
-    /// Whether the page was used uncached through a translation that is still
-    /// in use, and by which memory type.
-    pub fn uncached_uses(&self, pa: u32) -> impl Iterator<Item = MemoryType> + '_ {
+    /// Translations still in use through which the page was used uncached.
+    pub fn uncached_uses(&self, pa: u32) -> impl Iterator<Item = Use> + '_ {
         let uses = self.uncached.get(&(pa >> 12));
         uses.into_iter()
             .flatten()
             .filter(|old| self.live(old))
-            .map(|old| old.memory)
+            .copied()
     }
 
     fn live(&self, used: &Use) -> bool {

@@ -120,8 +120,8 @@ impl Caches for Model {
         self.device_event(what, site, sink);
     }
 
-    fn mapping(&mut self, what: Mapping, _sink: &mut impl Sink) {
-        self.change_mapping(what);
+    fn mapping(&mut self, what: Mapping, sink: &mut impl Sink) {
+        self.change_mapping(what, sink);
     }
 
     fn cost(&self) -> (u64, u64) {

@@ -4,8 +4,8 @@
 mod common;
 
 use coherence_model::api::{
-    Caches, Core, Device, Direction, Hazard, Lines, Maintenance, Mapping, MemoryType, Operation,
-    Range, Shown, Site,
+    Access, Caches, Core, Device, Direction, Finding, Hazard, Lines, Maintenance, Mapping,
+    MemoryType, Operation, Range, Shown, Sink, Site,
 };
 use common::{Guest, CORES, KERNEL, LINEAR};
 
@@ -81,6 +81,94 @@ fn two_types_only_while_both_are_mapped() {
         guest.model.mapping(Mapping::GoneAsid(1), &mut |_| {});
         guest.load(LINEAR_VA, 4, KERNEL);
         guest.silent();
+    }
+}
+
+/// A core that speculates walks the tables by itself: what they have is in use
+/// again as soon as the TLB was flushed.
+#[test]
+fn flushing_the_tlb_ends_no_global_mapping() {
+    struct Tables(Option<bool>, Vec<Finding>);
+    impl Sink for Tables {
+        fn found(&mut self, finding: Finding) {
+            self.1.push(finding);
+        }
+        fn maps(&mut self, va: u32, pa: u32, _: MemoryType, _: Option<u8>) -> Option<bool> {
+            self.0.map(|has| has && va - LINEAR == pa)
+        }
+    }
+    for core in CORES {
+        for has in [None, Some(false), Some(true)] {
+            let mut guest = Guest::new(core);
+            guest.load(LINEAR_VA, 4, KERNEL);
+            let mut tables = Tables(has, Vec::new());
+            guest.model.mapping(Mapping::GoneAll, &mut tables);
+            let buffer = Range { pa: PA, len: 32 };
+            guest.dma_map(PA, 32, Direction::FromDevice);
+            for end in [Device::Returns, Device::Unmap] {
+                guest.device(end(buffer, Direction::FromDevice));
+            }
+            guest.load(LINEAR_VA, 4, KERNEL);
+            if core.speculates && has == Some(true) {
+                guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
+            } else {
+                guest.silent();
+            }
+            assert!(tables.1.is_empty());
+        }
+    }
+}
+
+/// Linux flushes the TLB long after vunmap().
+#[test]
+fn two_types_only_while_the_tables_have_both() {
+    struct Tables {
+        has: Option<bool>,
+        asked: Vec<(u32, u32, MemoryType, Option<u8>)>,
+        found: Vec<Finding>,
+    }
+    impl Sink for Tables {
+        fn found(&mut self, finding: Finding) {
+            self.found.push(finding);
+        }
+        fn maps(&mut self, va: u32, pa: u32, memory: MemoryType, asid: Option<u8>) -> Option<bool> {
+            self.asked.push((va, pa, memory, asid));
+            self.has
+        }
+    }
+    for (core, has) in CORES
+        .into_iter()
+        .flat_map(|core| [None, Some(true), Some(false)].map(|has| (core, has)))
+    {
+        let mut guest = Guest::new(core);
+        guest.map(USER_VA, PA, MemoryType::WriteCombine);
+        guest.load(USER_VA + 8, 4, KERNEL);
+        let mut tables = Tables {
+            has,
+            asked: Vec::new(),
+            found: Vec::new(),
+        };
+        let access = Access {
+            va: LINEAR_VA,
+            pa: PA,
+            len: 4,
+            memory: MemoryType::WriteBack,
+            site: KERNEL,
+        };
+        guest.model.load(&access, &mut tables);
+        let hazards: Vec<_> = tables.found.iter().map(|finding| finding.hazard).collect();
+        assert_eq!(
+            hazards,
+            if has == Some(false) {
+                vec![]
+            } else {
+                vec![Hazard::TwoTypes]
+            }
+        );
+        assert_eq!(
+            tables.asked,
+            [(USER_VA, PA, MemoryType::WriteCombine, Some(1))]
+        );
     }
 }
 

@@ -9,7 +9,9 @@ mod translations;
 
 use std::collections::HashSet;
 
-use coherence_model::api::{self, Caches, Device, Lines, Maintenance, Mapping, Site};
+use coherence_model::api::{
+    self, Caches, Device, Finding, Lines, Maintenance, Mapping, MemoryType, Sink, Site,
+};
 use coherence_model::Model;
 
 use crate::arguments::{Arguments, Emulated};
@@ -97,6 +99,48 @@ impl kernel::Cpu for View<'_> {
     }
 }
 
+/// Takes findings, and looks into the guest's tables for the
+/// model.
+struct Observer<'a> {
+    reporter: &'a mut Reporter,
+    memory: &'a mut Memory,
+    architecture: mmu::Architecture,
+    control: &'a Control,
+}
+
+impl<'a> Observer<'a> {
+    fn new(
+        reporter: &'a mut Reporter,
+        memory: &'a mut Memory,
+        emulated: Emulated,
+        cpu: &'a Cpu,
+    ) -> Self {
+        Self {
+            reporter,
+            memory,
+            architecture: emulated.architecture,
+            control: &cpu.control,
+        }
+    }
+}
+
+impl Sink for Observer<'_> {
+    fn found(&mut self, finding: Finding) {
+        self.reporter.found(finding);
+    }
+
+    fn maps(&mut self, va: u32, pa: u32, memory: MemoryType, asid: Option<u8>) -> Option<bool> {
+        if asid.is_some_and(|asid| asid != self.control.asid()) {
+            // Other tables have it.
+            return None;
+        }
+        let found = mmu::walk(self.architecture, self.control, va, |pa| {
+            read_word(self.memory, pa)
+        });
+        Some(found.is_some_and(|found| found.physical(va) == pa && found.memory == memory))
+    }
+}
+
 fn read_word(memory: &mut Memory, pa: u32) -> Option<u32> {
     memory
         .read(pa, 4)?
@@ -165,7 +209,13 @@ impl Checker {
 /// What the model is told.
 impl Checker {
     fn mapping(&mut self, what: Mapping) {
-        self.model.mapping(what, &mut self.reporter);
+        let observer = &mut Observer::new(
+            &mut self.reporter,
+            &mut self.memory,
+            self.emulated,
+            &self.cpu,
+        );
+        self.model.mapping(what, observer);
     }
 
     fn device(&mut self, what: Device, site: Option<Site>) {

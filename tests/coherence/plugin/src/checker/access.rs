@@ -3,7 +3,7 @@
 
 use coherence_model::api::{Access, Caches, Site};
 
-use super::Checker;
+use super::{Checker, Observer};
 use crate::mmu::{Entry, Target, PAGE};
 use crate::qemu::Transaction;
 
@@ -14,7 +14,7 @@ impl Checker {
         self.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {
-            self.model.load(&access, &mut self.reporter);
+            self.model_load(&access);
         } else {
             self.slow_access(va, len, transaction, site, false);
         }
@@ -26,10 +26,32 @@ impl Checker {
         self.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {
-            self.model.store(&access, &mut self.reporter);
+            self.model_store(&access);
         } else {
             self.slow_access(va, len, transaction, site, true);
         }
+    }
+
+    #[inline(always)]
+    fn model_load(&mut self, access: &Access) {
+        let sink = &mut Observer::new(
+            &mut self.reporter,
+            &mut self.memory,
+            self.emulated,
+            &self.cpu,
+        );
+        self.model.load(access, sink);
+    }
+
+    #[inline(always)]
+    fn model_store(&mut self, access: &Access) {
+        let sink = &mut Observer::new(
+            &mut self.reporter,
+            &mut self.memory,
+            self.emulated,
+            &self.cpu,
+        );
+        self.model.store(access, sink);
     }
 
     /// The usual case: the TLB has the page, it is memory, and the access is
@@ -71,10 +93,9 @@ impl Checker {
                 memory: entry.memory,
                 site,
             };
-            let sink = &mut self.reporter;
             match (entry.target, store) {
-                (Target::Memory, false) => self.model.load(&access, sink),
-                (Target::Memory, true) => self.model.store(&access, sink),
+                (Target::Memory, false) => self.model_load(&access),
+                (Target::Memory, true) => self.model_store(&access),
                 (_, true) => self.device_store(access.pa, transaction.value(), site),
                 (_, false) => {}
             }
