@@ -51,9 +51,9 @@ def breaks() -> list[Break]:
 
 #: What each board has: the core, and the devices that are watched.
 MACHINES = {
-    "versatilepb": {"core": "arm926", "pl080": 0x10130000, "pl110": 0x10120000},
-    "vexpress-a9": {"core": "cortex-a9", "pl310": 0x1E00A000, "pl110": 0x10020000},
-    "xilinx-zynq-a9": {"core": "cortex-a9", "pl310": 0xF8F02000, "pl330": 0xF8003000},
+    "versatilepb": ["core=arm926", "pl080=0x10130000", "pl110=0x10120000"],
+    "vexpress-a9": ["core=cortex-a9", "pl310=0x1e00a000", "pl110=0x1001f000", "pl110=0x10020000"],
+    "xilinx-zynq-a9": ["core=cortex-a9", "pl310=0xf8f02000", "pl330=0xf8003000"],
 }
 
 
@@ -70,7 +70,7 @@ def layout(folder: Path) -> str:
 def plugin(board: str, folder: Path, report: Path) -> str:
     """The plugin with all that it takes to name what it finds."""
     words = [str(build_folder() / "coherence/libcoherence.so"), f"report={report}"]
-    words += [f"{name}={value}" for name, value in MACHINES[board].items()]
+    words += MACHINES[board]
     words += [f"symbols={os.environ['LG_KERNEL']}/System.map", f"layout={layout(folder)}"]
     words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
     words += [f"module={folder.parent}/module/shmbuf.ko"]

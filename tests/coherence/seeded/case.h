@@ -9,6 +9,7 @@
 #include <linux/cacheflush.h>
 #include <linux/compiler.h>
 #include <linux/dma-mapping.h>
+#include <linux/io.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
 #include <asm/outercache.h>
@@ -89,6 +90,11 @@ bool program_does(struct run *r, enum coherence_what what);
 
 /* Bytes from one DMA address to another. -EOPNOTSUPP: there is no DMA engine. */
 int engine_copy(dma_addr_t to, dma_addr_t from, size_t bytes);
+
+/* The registers of a display, to be given back with iounmap(); NULL: there is none. */
+void __iomem *display_open(void);
+/* Has it read a picture for a moment. */
+void display_show(void __iomem *display, dma_addr_t picture, size_t bytes);
 
 /* Loads a word of each line: what is cached is in the cache then. */
 static inline void load_lines(const void *from, size_t bytes)

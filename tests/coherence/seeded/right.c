@@ -222,6 +222,27 @@ static int engine_mapped(struct run *r)
 	return ret ?: verify(lines_hold(destination, half, 42));
 }
 
+/* A picture where a display driver has it. */
+static int picture(struct run *r)
+{
+	void __iomem *display = display_open();
+	int ret = -ENOMEM;
+	dma_addr_t dma;
+	void *pixels;
+
+	if (!display)
+		return -EOPNOTSUPP;
+	pixels = dma_alloc_wc(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+	if (pixels) {
+		store_lines(pixels, PAGE_SIZE, 42);
+		display_show(display, dma, PAGE_SIZE);
+		dma_free_wc(r->dev, PAGE_SIZE, pixels, dma);
+		ret = 0;
+	}
+	iounmap(display);
+	return ret;
+}
+
 /* Coherent memory that kernel, program and device use, with no maintenance. */
 static int coherent_memory(struct run *r)
 {
@@ -412,6 +433,7 @@ const struct coherence_case coherence_right[] = {
 	{ "separate-lines", separate_lines },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },
+	{ "picture", picture },
 	{ "highmem", highmem },
 	{ "vmap-flushed", vmap_flushed },
 	{ "coherent-memory", coherent_memory },

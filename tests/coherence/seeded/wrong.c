@@ -301,6 +301,23 @@ static int engine_destination_not_invalidated(struct run *r)
 }
 
 /*
+ * A picture drawn to cached memory, and shown. On both cores.
+ * Right: memory of dma_alloc_wc(), which is what a display driver gives.
+ */
+static int picture_not_cleaned(struct run *r)
+{
+	/* First: on ARM926EJ-S a new mapping flushes the whole cache. */
+	void __iomem *display = display_open();
+
+	if (!display)
+		return -EOPNOTSUPP;
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	display_show(display, r->pa, PAGE_SIZE);
+	iounmap(display);
+	return 0;
+}
+
+/*
  * A receive buffer that is cleared first, "to be sure". The zeroes wait in
  * dirty lines, and are evicted over what the device has written.
  */
@@ -592,6 +609,8 @@ const struct coherence_case coherence_faults[] = {
 	{ "engine-source-not-cleaned", engine_source_not_cleaned,
 	  EVERY_CORE(.this_core = STALE_READ) },
 	{ "engine-destination-not-invalidated", engine_destination_not_invalidated,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "picture-not-cleaned", picture_not_cleaned,
 	  EVERY_CORE(.this_core = STALE_READ) },
 	{ "destination-dirty", destination_dirty,
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE) },

@@ -10,7 +10,8 @@
 //! | `module=FILE` | a module's .ko, for names; may repeat |
 //! | `program=FILE` | a program's ELF file, for names; may repeat |
 //! | `layout=A:B:C:D` | offsets in the kernel's structs, see [`Layout`] |
-//! | `pl310=ADDRESS`, `pl080=`, `pl330=`, `pl110=` | devices, see [`Addresses`] |
+//! | `pl310=ADDRESS` | the outer cache's controller |
+//! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `check=on` | compare each translation with QEMU's, and count the differences |
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use coherence_model::api::Core;
 
 use crate::cp15::Geometry;
-use crate::devices::Addresses;
+use crate::devices::{Addresses, Kind};
 use crate::kernel::Layout;
 use crate::mmu::Architecture;
 
@@ -70,9 +71,9 @@ impl Arguments {
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
-                "pl080" => devices.pl080 = Some(number(value)?),
-                "pl330" => devices.pl330 = Some(number(value)?),
-                "pl110" => devices.pl110 = Some(number(value)?),
+                "pl080" => devices.devices.push((Kind::Pl080, number(value)?)),
+                "pl330" => devices.devices.push((Kind::Pl330, number(value)?)),
+                "pl110" => devices.devices.push((Kind::Pl110, number(value)?)),
                 "check" => check = value == "on",
                 _ => return Err(format!("there is no argument {name:?}.")),
             }
@@ -140,11 +141,12 @@ mod tests {
 
     #[test]
     fn all() {
-        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,check=on").unwrap();
+        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,pl110=1,pl110=2,check=on").unwrap();
         assert_eq!(found.emulated.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(found.devices.pl310, Some(0x1e00_a000));
+        assert_eq!(found.devices.devices, [(Kind::Pl110, 1), (Kind::Pl110, 2)]);
         assert_eq!(found.layout.unwrap().task_comm, 16);
         assert!(found.check);
     }

@@ -18,7 +18,7 @@ use crate::arguments::{Arguments, Emulated};
 use crate::cp15::Sweep;
 use crate::devices::{self, Devices};
 use crate::kernel::{self, Kernel, Module};
-use crate::mmu::{self, Control, Tlb};
+use crate::mmu::{self, Architecture, Control, Tlb};
 use crate::qemu::{self, Memory, Registers, Sizes};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
@@ -60,7 +60,7 @@ pub struct Checker {
 struct View<'a> {
     registers: &'a mut Registers,
     memory: &'a mut Memory,
-    architecture: mmu::Architecture,
+    architecture: Architecture,
     control: Control,
 }
 
@@ -104,7 +104,7 @@ impl kernel::Cpu for View<'_> {
 struct Observer<'a> {
     reporter: &'a mut Reporter,
     memory: &'a mut Memory,
-    architecture: mmu::Architecture,
+    architecture: Architecture,
     control: &'a Control,
 }
 
@@ -181,7 +181,7 @@ impl Checker {
             registers: None,
             kernel,
             modules: Vec::new(),
-            devices: Devices::new(arguments.devices),
+            devices: Devices::new(&arguments.devices),
             accesses: 0,
             next_scan_out: 0,
             check: arguments.check.then_some((0, 0)),
@@ -244,6 +244,11 @@ impl Checker {
     }
 
     fn device_store(&mut self, pa: u32, value: u32, site: Site) {
+        if self.emulated.architecture == Architecture::V5 {
+            // Such a store waits until the write buffer is empty (ARM DDI 0198E,
+            // table 4-4).
+            self.maintain(Maintenance::Drain, site);
+        }
         let mut events = Vec::new();
         let memory = &mut self.memory;
         self.devices

@@ -29,36 +29,54 @@ pub enum Event {
     Maintenance(Maintenance),
 }
 
+/// Devices that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A DMA controller.
+    Pl080,
+    /// A DMA controller that runs programs.
+    Pl330,
+    /// A display controller, PL111 or Versatile's PL110, which has the control
+    /// register where the PL111 has it.
+    Pl110,
+}
+
 /// Where the board has them: physical addresses of the registers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// The outer cache's controller.
     pub pl310: Option<u32>,
-    /// A DMA controller.
-    pub pl080: Option<u32>,
-    /// A DMA controller that runs programs.
-    pub pl330: Option<u32>,
-    /// A display controller, PL111 or Versatile's PL110, which has the control
-    /// register where the PL111 has it.
-    pub pl110: Option<u32>,
+    /// All others.
+    pub devices: Vec<(Kind, u32)>,
 }
 
-/// All of a board's.
+/// A device.
+enum Watched {
+    Pl080(Pl080),
+    Pl330(Pl330),
+    Pl110(Pl110),
+}
+
+/// All of a board's, with their addresses.
 pub struct Devices {
     pl310: Option<(u32, Pl310)>,
-    pl080: Option<(u32, Pl080)>,
-    pl330: Option<(u32, Pl330)>,
-    pl110: Option<(u32, Pl110)>,
+    devices: Vec<(u32, Watched)>,
 }
 
 impl Devices {
     /// As after reset.
-    pub fn new(addresses: Addresses) -> Self {
+    pub fn new(addresses: &Addresses) -> Self {
+        let watch = |&(kind, base)| {
+            let device = match kind {
+                Kind::Pl080 => Watched::Pl080(Pl080::default()),
+                Kind::Pl330 => Watched::Pl330(Pl330::default()),
+                Kind::Pl110 => Watched::Pl110(Pl110::default()),
+            };
+            (base, device)
+        };
         Self {
             pl310: addresses.pl310.map(|base| (base, Pl310::default())),
-            pl080: addresses.pl080.map(|base| (base, Pl080::default())),
-            pl330: addresses.pl330.map(|base| (base, Pl330::default())),
-            pl110: addresses.pl110.map(|base| (base, Pl110::default())),
+            devices: addresses.devices.iter().map(watch).collect(),
         }
     }
 
@@ -77,19 +95,14 @@ impl Devices {
                 pl310.store(offset, value, emit);
             }
         }
-        if let Some((base, pl080)) = &mut self.pl080 {
-            if let Some(offset) = within(*base) {
-                pl080.store(offset, value, &mut read, emit);
-            }
-        }
-        if let Some((base, pl330)) = &mut self.pl330 {
-            if let Some(offset) = within(*base) {
-                pl330.store(offset, value, &mut read, emit);
-            }
-        }
-        if let Some((base, pl110)) = &mut self.pl110 {
-            if let Some(offset) = within(*base) {
-                pl110.store(offset, value, emit);
+        for (base, device) in &mut self.devices {
+            let Some(offset) = within(*base) else {
+                continue;
+            };
+            match device {
+                Watched::Pl080(it) => it.store(offset, value, &mut read, emit),
+                Watched::Pl330(it) => it.store(offset, value, &mut read, emit),
+                Watched::Pl110(it) => it.store(offset, value, emit),
             }
         }
     }
@@ -102,7 +115,11 @@ impl Devices {
     }
 
     /// What displays read, over and over, all the time.
-    pub fn scan_out(&self) -> Option<Device> {
-        self.pl110.as_ref().and_then(|(_, pl110)| pl110.scan_out())
+    pub fn scan_out(&self) -> Vec<Device> {
+        let display = |(_, device): &(u32, Watched)| match device {
+            Watched::Pl110(it) => it.scan_out(),
+            _ => None,
+        };
+        self.devices.iter().filter_map(display).collect()
     }
 }

@@ -82,7 +82,7 @@ impl Checker {
                 self.maintain(Maintenance::Drain, site);
                 if self.accesses >= self.next_scan_out {
                     self.next_scan_out = self.accesses + SCAN_OUT_PERIOD;
-                    if let Some(what) = self.devices.scan_out() {
+                    for what in self.devices.scan_out() {
                         self.device(what, None);
                     }
                 }
