@@ -331,11 +331,19 @@ void shmbuf_flush_user_all(void)
 void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
 {
 #ifdef CONFIG_ARM
-	__cpuc_flush_dcache_area(addr, size);
+	/*
+	 * From the beginning of a line: on ARMv5, and on an early PL310, it
+	 * goes in steps of a line from there on, and from the middle of one
+	 * may miss the last.
+	 */
+	const size_t before = (unsigned long)addr % L1_CACHE_BYTES;
+
+	addr -= before;
+	__cpuc_flush_dcache_area(addr, before + size);
 #ifdef CONFIG_OUTER_CACHE
 	if (outer_cache.flush_range) {
-		outer_flush_range(phys, phys + size);
-		__cpuc_flush_dcache_area(addr, size);
+		outer_flush_range(phys - before, phys + size);
+		__cpuc_flush_dcache_area(addr, before + size);
 	}
 #endif
 #endif
