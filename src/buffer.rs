@@ -369,23 +369,27 @@ impl Buffer {
         moves_owner: bool,
     ) -> Result {
         let sync = Handover::begin(self)?;
-        if sync.from == Owner::Device && !moves_owner {
+        let from = sync.from;
+        if from != Owner::Cpu && !moves_owner {
             return Err(EBUSY);
         }
         if self.has_aliases(sync.storage.policy()) {
-            CurrentMappings::with(|mappings| mappings.flush(self, range, self.size));
+            let all = from.handed_with(range);
+            CurrentMappings::with(|mappings| mappings.flush(self, all, self.size));
         }
-        match phase {
-            Phase::Start => sync.storage.sync_for_cpu(sync.from, range, direction)?,
-            Phase::End => sync.storage.sync_for_device(range)?,
-        }
+        let owner = match phase {
+            Phase::Start => {
+                sync.storage.sync_for_cpu(from, range, direction)?;
+                Owner::Cpu
+            }
+            Phase::End if moves_owner => sync.storage.hand_over(from, range)?,
+            Phase::End => {
+                sync.storage.sync_for_device(range)?;
+                Owner::Cpu
+            }
+        };
         self.counters.syncs.fetch_add(1, Relaxed);
-        if moves_owner && sync.storage.kind() == Kind::Streaming {
-            sync.end(match phase {
-                Phase::Start => Owner::Cpu,
-                Phase::End => Owner::Device,
-            });
-        }
+        sync.end(owner);
         Ok(())
     }
 

@@ -209,7 +209,7 @@ impl Owner {
     fn to_uapi(self) -> u32 {
         match self {
             Self::Cpu => uapi::SHMBUF_OWNER_CPU,
-            Self::Device => uapi::SHMBUF_OWNER_DEVICE,
+            Self::Device { .. } => uapi::SHMBUF_OWNER_DEVICE,
         }
     }
 }
@@ -218,7 +218,7 @@ impl kernel::fmt::Display for Owner {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
         f.write_str(match self {
             Self::Cpu => "cpu",
-            Self::Device => "device",
+            Self::Device { .. } => "device",
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Who may touch the contents of a buffer. Pure logic, driven under the
 //! buffer's lock.
 
+use crate::range::Range;
 use kernel::prelude::*;
 
 /// Who may touch the contents.
@@ -10,8 +11,19 @@ use kernel::prelude::*;
 pub(crate) enum Owner {
     /// Programs and the kernel.
     Cpu,
-    /// A device, by DMA; only streaming buffers.
-    Device,
+    /// A device, by DMA; only streaming buffers. `handed` is what it was given: all ranges since
+    /// the CPU owned, and what lies between them.
+    Device { handed: Range },
+}
+
+impl Owner {
+    /// What the device has when it is given `range` too.
+    pub(crate) fn handed_with(self, range: Range) -> Range {
+        match self {
+            Self::Cpu => range,
+            Self::Device { handed } => handed.hull(range),
+        }
+    }
 }
 
 /// What is going on with the contents.
@@ -19,8 +31,8 @@ pub(crate) enum Owner {
 pub(crate) enum Access {
     /// The CPU owns, and `in_flight` reads and writes are running.
     Cpu { in_flight: usize },
-    /// The device owns, and nothing is running.
-    Device,
+    /// The device owns `handed`, and nothing is running.
+    Device { handed: Range },
     /// A SYNC is running, and nothing else; `from` owned before it.
     Syncing { from: Owner },
 }
@@ -44,7 +56,7 @@ impl Access {
     pub(crate) fn owner(&self) -> Owner {
         match *self {
             Self::Cpu { .. } => Owner::Cpu,
-            Self::Device => Owner::Device,
+            Self::Device { handed } => Owner::Device { handed },
             Self::Syncing { from } => from,
         }
     }
@@ -56,7 +68,7 @@ impl Access {
                 *in_flight += 1;
                 Ok(())
             }
-            Self::Device => Err(Denied::Device),
+            Self::Device { .. } => Err(Denied::Device),
             Self::Syncing { .. } => Err(Denied::Running),
         }
     }
@@ -71,9 +83,9 @@ impl Access {
 
     /// A SYNC begins; [`Self::end_sync`] ends it. Returns the owner before it.
     pub(crate) fn begin_sync(&mut self) -> Result<Owner, Denied> {
-        let from = match self {
+        let from = match *self {
             Self::Cpu { in_flight: 0 } => Owner::Cpu,
-            Self::Device => Owner::Device,
+            Self::Device { handed } => Owner::Device { handed },
             Self::Cpu { .. } | Self::Syncing { .. } => return Err(Denied::Running),
         };
         *self = Self::Syncing { from };
@@ -85,7 +97,7 @@ impl Access {
         debug_assert!(matches!(self, Self::Syncing { .. }));
         *self = match owner {
             Owner::Cpu => Self::Cpu { in_flight: 0 },
-            Owner::Device => Self::Device,
+            Owner::Device { handed } => Self::Device { handed },
         };
     }
 
@@ -93,7 +105,7 @@ impl Access {
     pub(crate) fn check_idle(&self) -> Result<(), Denied> {
         match self {
             Self::Cpu { in_flight: 0 } => Ok(()),
-            Self::Device => Err(Denied::Device),
+            Self::Device { .. } => Err(Denied::Device),
             Self::Cpu { .. } | Self::Syncing { .. } => Err(Denied::Running),
         }
     }
@@ -134,15 +146,25 @@ mod tests {
 
     #[test]
     fn the_device_keeps_others_out_until_sync() {
+        let device = Owner::Device {
+            handed: Range::whole(4096),
+        };
         let mut access = Access::new();
         access.begin_sync().unwrap();
-        access.end_sync(Owner::Device);
-        assert_eq!(access.owner(), Owner::Device);
+        access.end_sync(device);
+        assert_eq!(access.owner(), device);
         assert_eq!(access.begin_io(), Err(Denied::Device));
         assert_eq!(access.check_idle(), Err(Denied::Device));
-        assert_eq!(access.begin_sync(), Ok(Owner::Device));
-        assert_eq!(access.owner(), Owner::Device);
+        assert_eq!(access.begin_sync(), Ok(device));
+        assert_eq!(access.owner(), device);
         access.end_sync(Owner::Cpu);
         assert_eq!(access, Access::new());
+    }
+    #[test]
+    fn the_device_has_all_that_it_was_given() {
+        let [first, last, all] = [(0, 64), (128, 64), (0, 192)]
+            .map(|(offset, length)| Range::new(offset, length, 4096).unwrap());
+        assert_eq!(Owner::Cpu.handed_with(first), first);
+        assert_eq!(Owner::Device { handed: first }.handed_with(last), all);
     }
 }

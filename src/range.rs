@@ -118,6 +118,23 @@ impl Range {
         (start < end).then_some(Self { start, end })
     }
 
+    /// The smallest range that contains both.
+    pub(crate) fn hull(self, other: Self) -> Self {
+        // INVARIANT: Both are not empty, and end inside.
+        Self {
+            start: min(self.start, other.start),
+            end: self.end.max(other.end),
+        }
+    }
+
+    /// The bytes between the two, if they do not meet.
+    pub(crate) fn gap(self, other: Self) -> Option<Self> {
+        let start = min(self.end, other.end);
+        let end = self.start.max(other.start);
+        // INVARIANT: Checked here; `end` is inside as the ranges are.
+        (start < end).then_some(Self { start, end })
+    }
+
     /// The first `count` bytes of the range, or all if it has no more; nothing if `count` is zero.
     pub(crate) fn first(self, count: usize) -> Option<Self> {
         // INVARIANT: Not empty, and ends where this range does or before.
@@ -224,6 +241,20 @@ mod tests {
         assert_eq!(range(0, 8).intersect(range(8, 16)), None);
         assert_eq!(range(0, 9).intersect(range(8, 16)), Some(range(8, 9)));
         assert_eq!(range(4, 6).intersect(range(0, 16)), Some(range(4, 6)));
+    }
+
+    #[test]
+    fn hull_and_gap() {
+        let (a, b) = (range(0, 32), range(96, 128));
+        assert_eq!(a.hull(b), range(0, 128));
+        assert_eq!(b.hull(a), range(0, 128));
+        assert_eq!(a.gap(b), Some(range(32, 96)));
+        assert_eq!(b.gap(a), Some(range(32, 96)));
+        for other in [range(32, 64), range(16, 64), range(0, 32), range(8, 16)] {
+            assert_eq!(a.gap(other), None);
+            assert_eq!(other.gap(a), None);
+        }
+        assert_eq!(range(0, 128).hull(range(32, 64)), range(0, 128));
     }
 
     #[test]

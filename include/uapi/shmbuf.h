@@ -156,8 +156,9 @@ struct shmbuf_set_cache {
  * START makes what a device wrote visible to the CPU and takes a streaming
  * buffer back from the device; END makes what the CPU wrote visible to the
  * device and hands a streaming buffer over. The range says what is maintained;
- * the owner is that of the whole buffer. On memory that is not cached, SYNC
- * drains the write buffer. No thread may access the range while SYNC runs.
+ * the owner is that of the whole buffer, and START takes back all that was
+ * handed over. On memory that is not cached, SYNC drains the write buffer. No
+ * thread may access the range while SYNC runs.
  */
 struct shmbuf_sync {
 	__u64 offset;

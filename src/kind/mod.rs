@@ -324,8 +324,8 @@ impl Storage {
         }
     }
 
-    /// CPU access to `range` begins: what a device wrote becomes visible by the kernel's view.
-    /// Costs as much as the range. May sleep.
+    /// CPU access to `range` begins: what a device wrote becomes visible by the kernel's view. What
+    /// the device was given comes back, all of it. Costs as much as that and the range. May sleep.
     pub(crate) fn sync_for_cpu(
         &self,
         from: Owner,
@@ -333,17 +333,13 @@ impl Storage {
         direction: DataDirection,
     ) -> Result {
         match self {
-            Self::Pages(pages) => pages.sync(range),
-            Self::Coherent(coherent) => {
-                coherent.sync();
-                Ok(())
-            }
             Self::Streaming(streaming) => streaming.sync_for_cpu(from, range, direction),
+            _ => self.sync_for_device(range),
         }
     }
 
-    /// CPU access to `range` ends: what was written by the kernel's view becomes visible to a
-    /// device. Costs as much as the range. May sleep.
+    /// CPU access to `range` ends: what was written by the kernel's view is in memory. The owner
+    /// stays. Costs as much as the range. May sleep.
     pub(crate) fn sync_for_device(&self, range: Range) -> Result {
         match self {
             Self::Pages(pages) => pages.sync(range),
@@ -351,9 +347,23 @@ impl Storage {
                 coherent.sync();
                 Ok(())
             }
+            Self::Streaming(streaming) => streaming.pages().sync(range),
+        }
+    }
+
+    /// The device is given `range`, and what lies between that and what it has already. Returns
+    /// the owner after that: for the kinds that have none, the CPU.
+    pub(crate) fn hand_over(&self, from: Owner, range: Range) -> Result<Owner> {
+        match self {
             Self::Streaming(streaming) => {
-                streaming.sync_for_device(range);
-                Ok(())
+                streaming.hand_over(from, range);
+                Ok(Owner::Device {
+                    handed: from.handed_with(range),
+                })
+            }
+            _ => {
+                self.sync_for_device(range)?;
+                Ok(Owner::Cpu)
             }
         }
     }

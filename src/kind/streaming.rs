@@ -61,8 +61,8 @@ impl Streaming {
     /// See [`super::Storage::sync_for_cpu`].
     ///
     /// If the CPU owned the buffer already, lines of the range may be dirty, and are somebody's
-    /// data: they are cleaned before they are invalidated. If the device did, a dirty line would
-    /// overwrite what it wrote.
+    /// data: they are cleaned before they are invalidated. If the device did, all that it was
+    /// given comes back, and there a dirty line would overwrite what it wrote.
     pub(crate) fn sync_for_cpu(
         &self,
         from: Owner,
@@ -71,16 +71,24 @@ impl Streaming {
     ) -> Result {
         match from {
             Owner::Cpu => self.pages.sync(range),
-            Owner::Device => {
-                self.mapping.sync_for_cpu(range, direction);
+            Owner::Device { handed } => {
+                if handed.hull(range) != handed {
+                    self.pages.sync(range)?;
+                }
+                self.mapping.sync_for_cpu(handed, direction);
                 Ok(())
             }
         }
     }
 
-    /// See [`super::Storage::sync_for_device`].
-    pub(crate) fn sync_for_device(&self, range: Range) {
+    /// See [`super::Storage::hand_over`].
+    pub(crate) fn hand_over(&self, from: Owner, range: Range) {
         self.mapping.sync_for_device(range);
+        if let Owner::Device { handed } = from {
+            if let Some(gap) = handed.gap(range) {
+                self.mapping.sync_for_device(gap);
+            }
+        }
         cpu::drain_write_buffer();
     }
 }
