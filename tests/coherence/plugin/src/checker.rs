@@ -10,7 +10,7 @@ mod translations;
 use std::collections::HashSet;
 
 use coherence_model::api::{
-    self, Caches, Device, Finding, Lines, Maintenance, Mapping, MemoryType, Sink, Site,
+    self, Caches, Device, Finding, Maintenance, Mapping, MemoryType, Sink, Site,
 };
 use coherence_model::Model;
 
@@ -170,10 +170,14 @@ impl Checker {
             sweep: Sweep::new(emulated.geometry, api::Operation::Clean),
             task: None,
         };
+        let mut reporter = Reporter::new(arguments.report, code);
+        let mut model = Model::new(emulated.core);
+        // As after reset.
+        model.maintain(Maintenance::OuterSwitch(false), Site(0), &mut reporter);
         Ok(Self {
             emulated,
-            model: Model::new(emulated.core),
-            reporter: Reporter::new(arguments.report, code),
+            model,
+            reporter,
             cpu,
             live_sections: HashSet::new(),
             memory: Memory::new(),
@@ -200,6 +204,7 @@ impl Checker {
             accesses: self.accesses,
             lines,
             bytes,
+            forgotten: self.model.forgotten(),
             checked: self.check,
         };
         self.reporter.finish(cost);
@@ -224,23 +229,6 @@ impl Checker {
 
     fn maintain(&mut self, what: Maintenance, site: Site) {
         self.model.maintain(what, site, &mut self.reporter);
-    }
-
-    /// Maintenance of the inner data cache. While the outer cache is off, what
-    /// leaves the inner one goes to memory. The model's outer cache is always
-    /// on, so it is maintained with it, and the inner one again, which may have
-    /// fetched lines in between.
-    fn maintain_data(&mut self, what: api::Operation, lines: Lines, site: Site) {
-        self.maintain(Maintenance::Data(what, lines), site);
-        if self.devices.outer_is_off() {
-            let outer = match lines {
-                Lines::Address { pa: Some(pa), .. } => Maintenance::Outer(what, pa),
-                Lines::Address { pa: None, .. } => return,
-                Lines::All => Maintenance::OuterAll(what),
-            };
-            self.maintain(outer, site);
-            self.maintain(Maintenance::Data(what, lines), site);
-        }
     }
 
     fn device_store(&mut self, pa: u32, value: u32, site: Site) {

@@ -107,13 +107,6 @@ impl Devices {
         }
     }
 
-    /// Whether there is an outer cache, but it is off.
-    pub fn outer_is_off(&self) -> bool {
-        self.pl310
-            .as_ref()
-            .is_some_and(|(_, pl310)| !pl310.enabled())
-    }
-
     /// What displays read, over and over, all the time.
     pub fn scan_out(&self) -> Vec<Device> {
         let display = |(_, device): &(u32, Watched)| match device {

@@ -157,6 +157,8 @@ pub struct Cost {
     pub lines: u64,
     /// Bytes that their state takes.
     pub bytes: u64,
+    /// How often the model took something as right for want of room.
+    pub forgotten: u64,
     /// Translations compared with QEMU's, and how many differed.
     pub checked: Option<(u64, u64)>,
 }
@@ -293,6 +295,7 @@ impl Reporter {
             "accesses": cost.accesses,
             "lines": cost.lines,
             "bytes": cost.bytes,
+            "forgotten": cost.forgotten,
             "translations-checked": cost.checked.map(|(all, _)| all),
             "translations-different": cost.checked.map(|(_, different)| different),
         } })
@@ -329,6 +332,13 @@ impl Reporter {
             cost.lines,
             cost.bytes as f64 / cost.lines.max(1) as f64,
         );
+        if cost.forgotten != 0 {
+            let _ = writeln!(
+                text,
+                "coherence: {} times the model had no room for what is rare, so it may have missed something",
+                cost.forgotten,
+            );
+        }
         if let Some((all, different)) = cost.checked {
             let _ = writeln!(
                 text,
@@ -363,6 +373,7 @@ mod tests {
         accesses: 10,
         lines: 2,
         bytes: 24,
+        forgotten: 3,
         checked: Some((5, 1)),
     };
 
@@ -440,6 +451,7 @@ mod tests {
             "stale-read (this-core), 1 times: 0x60000040: it is old
     by reader+0x4, written last by nobody yet, task \"sh\"
 coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
+coherence: 3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 of 5 translations differ from QEMU's\n"
         );
     }

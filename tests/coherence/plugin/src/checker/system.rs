@@ -47,14 +47,16 @@ impl Checker {
             Operation::Write(register) => self.write_register(register, value),
             Operation::Data(what, By::Address) => {
                 let lines = self.lines(value);
-                self.maintain_data(what, lines, site);
+                self.maintain(Maintenance::Data(what, lines), site);
             }
             Operation::Data(what, By::SetWay) => {
                 if self.cpu.sweep.step(what, value) {
-                    self.maintain_data(what, Lines::All, site);
+                    self.maintain(Maintenance::Data(what, Lines::All), site);
                 }
             }
-            Operation::Data(what, By::Whole) => self.maintain_data(what, Lines::All, site),
+            Operation::Data(what, By::Whole) => {
+                self.maintain(Maintenance::Data(what, Lines::All), site)
+            }
             Operation::Instruction(By::Address) => {
                 let lines = self.lines(value);
                 self.maintain(Maintenance::Instruction(lines), site);
@@ -64,7 +66,10 @@ impl Checker {
             }
             Operation::InvalidateBoth => {
                 self.maintain(Maintenance::Instruction(Lines::All), site);
-                self.maintain_data(api::Operation::Invalidate, Lines::All, site);
+                self.maintain(
+                    Maintenance::Data(api::Operation::Invalidate, Lines::All),
+                    site,
+                );
             }
             Operation::TestAndClean(what) => {
                 // In QEMU the first one finds nothing dirty and the loop ends.
@@ -74,7 +79,7 @@ impl Checker {
                     .entry(pc)
                     .and_then(|entry| read_word(&mut self.memory, (entry.pa | (pc % PAGE)) + 4));
                 if next == Some(cp15::LOOP_BACK) {
-                    self.maintain_data(what, Lines::All, site);
+                    self.maintain(Maintenance::Data(what, Lines::All), site);
                 }
             }
             Operation::Tlb(entries) => self.drop_translations(entries, value),

@@ -9,7 +9,7 @@ use super::Event;
 /// eight or sixteen.
 const AUXILIARY_SIXTEEN_WAYS: u32 = 1 << 16;
 
-/// Its registers, as far as they matter.
+/// Its registers, as far as they matter. It is off after reset.
 #[derive(Default)]
 pub struct Pl310 {
     enabled: bool,
@@ -17,23 +17,15 @@ pub struct Pl310 {
 }
 
 impl Pl310 {
-    /// Whether the cache is on.
-    pub fn enabled(&self) -> bool {
-        self.enabled
-    }
-
     /// A store to a register.
     pub fn store(&mut self, offset: u32, value: u32, emit: &mut impl FnMut(Event)) {
         let what = match offset {
             0x100 => {
-                let enabled = value & 1 != 0;
-                let turned_on = enabled && !self.enabled;
-                self.enabled = enabled;
-                if !turned_on {
+                let before = std::mem::replace(&mut self.enabled, value & 1 != 0);
+                if before == self.enabled {
                     return;
                 }
-                // While it was off it held nothing.
-                Maintenance::OuterAll(Operation::CleanInvalidate)
+                Maintenance::OuterSwitch(self.enabled)
             }
             0x104 => {
                 self.auxiliary = value;
@@ -80,16 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn turned_on_it_is_empty() {
+    fn on_and_off() {
         let mut pl310 = Pl310::default();
-        let all = Maintenance::OuterAll(Operation::CleanInvalidate);
+        let switch = Maintenance::OuterSwitch;
         // Linux invalidates it before it turns it on.
         assert_eq!(
             stores(&mut pl310, &[(0x77c, 0xff), (0x730, 0), (0x100, 1)]),
-            [all]
+            [switch(true)]
         );
-        assert!(pl310.enabled());
         assert_eq!(stores(&mut pl310, &[(0x100, 1)]), []);
+        assert_eq!(stores(&mut pl310, &[(0x100, 0)]), [switch(false)]);
     }
 
     #[test]
