@@ -48,6 +48,9 @@ enum Command {
         /// But none whose name contains this
         #[arg(long, value_name = "FILTER")]
         skip: Vec<String>,
+        /// Run this with each test's name before the test, for a checker that watches
+        #[arg(long, value_name = "PROGRAM")]
+        label: Option<PathBuf>,
         #[command(flatten)]
         module: ModuleFile,
     },
@@ -87,6 +90,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Run {
             filters,
             skip,
+            label,
             module,
         } => {
             let machine = Machine::detect()?;
@@ -95,7 +99,12 @@ fn run(command: Command) -> Result<bool> {
             tests.retain(|test| filters.is_empty() || any(&filters, &test.name));
             tests.retain(|test| !any(&skip, &test.name));
             anyhow::ensure!(!tests.is_empty(), "no test has such a name: see list");
-            Ok(runner::run(&tests, &machine, &Module::new(module.module)))
+            Ok(runner::run(
+                &tests,
+                &machine,
+                &Module::new(module.module),
+                label.as_deref(),
+            ))
         }
         Command::Demo { module, options } => {
             demo::run(&options, &Machine::detect()?, &Module::new(module.module))

@@ -4,6 +4,8 @@
 //! leaves behind is cleared away.
 
 use std::{
+    path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -99,8 +101,9 @@ pub struct Test {
 /// Seconds from which on it is worth a remark how long a test took.
 const SLOW: f32 = 5.0;
 
-/// Runs tests, in their order. Returns whether none failed.
-pub fn run(tests: &[Test], machine: &Machine, module: &Module) -> bool {
+/// Runs tests, in their order, and `label` with its name before each. Returns
+/// whether none failed.
+pub fn run(tests: &[Test], machine: &Machine, module: &Module, label: Option<&Path>) -> bool {
     // Orphans of a test that failed come to us, to be killed.
     let _ = prctl::set_child_subreaper(true);
     let mut report = Report::begin(tests.len());
@@ -115,7 +118,13 @@ pub fn run(tests: &[Test], machine: &Machine, module: &Module) -> bool {
                     config: test.config,
                 };
                 let begin = Instant::now();
-                let outcome = run_one(test, &env, &mut log);
+                let outcome = match label.map_or(Ok(()), |program| tell(program, &test.name)) {
+                    Ok(()) => run_one(test, &env, &mut log),
+                    Err(fault) => {
+                        diagnose(fault);
+                        Outcome::Failed
+                    }
+                };
                 let seconds = begin.elapsed().as_secs_f32();
                 if seconds >= SLOW {
                     diagnose(format_args!("took {seconds:.0} s"));
@@ -131,6 +140,15 @@ pub fn run(tests: &[Test], machine: &Machine, module: &Module) -> bool {
         }
     }
     report.end()
+}
+
+/// Says which test comes.
+fn tell(program: &Path, name: &str) -> Result<(), String> {
+    match Command::new(program).arg(name).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", program.display())),
+        Err(error) => Err(format!("{}: {error}", program.display())),
+    }
 }
 
 fn run_one(test: &Test, env: &Env, log: &mut Log) -> Outcome {
