@@ -13,6 +13,7 @@ use crate::line::Line;
 use crate::mappings::Mappings;
 use crate::memory::Memory;
 use crate::packing::{key_bits, Packing};
+use crate::quick::Recent;
 use crate::states::States;
 use crate::virtual_lines::VirtualLines;
 use crate::whole::Log;
@@ -45,6 +46,7 @@ pub struct Model {
     pub(crate) key_bits: u32,
     /// All bits where the cache is VIVT, else none.
     pub(crate) virtual_bits: u32,
+    pub(crate) recent: Recent,
     /// For a line while it is unpacked.
     pub(crate) scratch: Line,
 }
@@ -89,6 +91,7 @@ impl Caches for Model {
                 Indexing::Virtual => key_bits,
                 _ => 0,
             },
+            recent: Recent::new(),
             scratch: Line::default(),
             core,
         }
@@ -97,6 +100,7 @@ impl Caches for Model {
     #[inline]
     fn load(&mut self, access: &Access, sink: &mut impl Sink) {
         if !self.load_quickly(access) {
+            self.recent.clear();
             self.access(access, Kind::Load, sink);
         }
     }
@@ -104,23 +108,28 @@ impl Caches for Model {
     #[inline]
     fn store(&mut self, access: &Access, sink: &mut impl Sink) {
         if !self.store_quickly(access) {
+            self.recent.clear();
             self.access(access, Kind::Store, sink);
         }
     }
 
     fn fetch(&mut self, access: &Access, sink: &mut impl Sink) {
+        self.recent.clear();
         self.fetch_instructions(access, sink);
     }
 
     fn maintain(&mut self, what: Maintenance, _site: Site, _sink: &mut impl Sink) {
+        self.recent.clear();
         self.do_maintenance(what);
     }
 
     fn device(&mut self, what: Device, site: Option<Site>, sink: &mut impl Sink) {
+        self.recent.clear();
         self.device_event(what, site, sink);
     }
 
     fn mapping(&mut self, what: Mapping, sink: &mut impl Sink) {
+        self.recent.clear();
         self.change_mapping(what, sink);
     }
 
@@ -131,6 +140,7 @@ impl Caches for Model {
             + self.mappings.size()
             + self.virtual_lines.size()
             + self.dma.size()
+            + self.recent.size()
             + (self.buffered.capacity() + self.outer_buffered.capacity()) * 5
             + self.changed.capacity() * 9;
         (self.touched, size as u64)

@@ -9,14 +9,69 @@ use crate::memory::CHUNK_BYTES;
 use crate::model::{group, Model};
 use crate::packing::{Packed, Quick};
 
+#[inline(always)]
+fn crosses(access: &Access) -> bool {
+    access.len > LINE - access.pa % LINE
+}
+
+/// Lines that loads have found quick since something happened that was not. Of
+/// the loads in a loop nearly all are to these.
+#[derive(Debug)]
+pub struct Recent {
+    lines: Box<[(u64, u64); Self::LINES]>,
+    now: u64,
+}
+
+impl Recent {
+    const LINES: usize = 256;
+
+    /// None.
+    pub fn new() -> Self {
+        Self {
+            lines: Box::new([(0, 0); Self::LINES]),
+            now: 1,
+        }
+    }
+
+    /// Something happened that may make a difference to loads.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.now += 1;
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        size_of_val(&*self.lines)
+    }
+
+    /// All that matters of an access, and the time.
+    #[inline(always)]
+    fn entry(&self, access: &Access) -> (u64, u64) {
+        let (va, pa) = (u64::from(access.va / LINE), u64::from(access.pa / LINE));
+        ((va << 32) | (pa << 3) | access.memory as u64, self.now)
+    }
+
+    #[inline(always)]
+    fn place(access: &Access) -> usize {
+        (access.va / LINE) as usize % Self::LINES
+    }
+
+    #[inline(always)]
+    fn has(&self, access: &Access) -> bool {
+        self.lines[Self::place(access)] == self.entry(access)
+    }
+
+    #[inline(always)]
+    fn add(&mut self, access: &Access) {
+        self.lines[Self::place(access)] = self.entry(access);
+    }
+}
+
 impl Model {
     /// The line of an access that may go the short way, with what is quick on
     /// it. Such accesses change nothing but who wrote last.
     #[inline]
     fn quick_line(&mut self, access: &Access) -> Option<(&mut Packed, u16)> {
-        if access.len > LINE - access.pa % LINE {
-            return None;
-        }
         let page = self.memory.page_mut(access.pa)?;
         let other_page = (page.fast_va ^ (access.va >> 12)) & self.virtual_bits;
         if (page.fast >> group(access.memory)) & 1 == 0 || other_page != 0 {
@@ -38,13 +93,24 @@ impl Model {
 
     #[inline]
     pub(crate) fn load_quickly(&mut self, access: &Access) -> bool {
+        if crosses(access) {
+            return false;
+        }
+        if self.recent.has(access) {
+            return true;
+        }
         let enough = match access.memory {
             MemoryType::WriteBack => Quick::LOAD,
             MemoryType::WriteThrough => return false,
             _ => Quick::MEMORY_LOAD,
         };
-        self.quick_line(access)
-            .is_some_and(|(_, allowed)| allowed & enough != 0)
+        let quick = self
+            .quick_line(access)
+            .is_some_and(|(_, allowed)| allowed & enough != 0);
+        if quick {
+            self.recent.add(access);
+        }
+        quick
     }
 
     #[inline]
@@ -55,6 +121,9 @@ impl Model {
             MemoryType::WriteThrough => return false,
             _ => (Quick::BUFFERED_STORE, Quick::BUFFERED_STORE_ANY),
         };
+        if crosses(access) {
+            return false;
+        }
         let key_bits = self.key_bits;
         let Some((line, allowed)) = self.quick_line(access) else {
             return false;
