@@ -193,11 +193,16 @@ class Snapshot:
 
 
 def registers(stub: Stub, cpu: str, armv7: bool) -> tuple[Cpu, int, int]:
-    """What a CPU translates with. A board that runs Secure has copies, "_S"."""
+    """What a CPU translates with. A Secure world has copies of its own, "_S"."""
 
-    def get(*names: str) -> int:
-        return stub.register(cpu, *(f"{name}_S" for name in names), *names)
+    def get(*names: str, bank: str | None = None) -> int:
+        copies = (f"{name}{world if bank is None else bank}" for name in names)
+        return stub.register(cpu, *copies, *names)
 
+    # Where there could be a Secure world but is none, its copies are there, and zero.
+    world = next((it for it in ("_S", "") if get("SCTLR_EL1", "SCTLR", bank=it) & 1), None)
+    if world is None:
+        raise Found("the MMU is off")
     what = Cpu(
         armv7=armv7,
         sctlr=get("SCTLR_EL1", "SCTLR"),
@@ -205,8 +210,6 @@ def registers(stub: Stub, cpu: str, armv7: bool) -> tuple[Cpu, int, int]:
         nmrr=get("MAIR1", "NMRR") if armv7 else 0,
         ttbcr=get("TTBCR") if armv7 else 0,
     )
-    if not what.sctlr & 1:
-        raise Found("the MMU is off")
     ttbr1 = get("TTBR1_EL1", "TTBR1") if armv7 else 0
     return what, get("TTBR0_EL1", "TTBR0"), ttbr1
 
