@@ -138,9 +138,10 @@ class CheckedBoard(boards.QemuBoard):
 
 
 def parse(line: dict) -> Finding:
+    way = f", by way of {line['by-way-of']['text']}" if line["by-way-of"] else ""
     text = (
         f"{line['hazard']} ({line['shown']}), {line['count']} times, at {line['pa']:#010x}: "
-        f"{line['reason']}; by {line['victim']['text']}, written last by "
+        f"{line['reason']}; by {line['victim']['text']}{way}, written last by "
         f"{line['writer']['text']}, task {line['task']!r}"
     )
     function = line["victim"].get("function") or ""

@@ -59,7 +59,7 @@ impl Model {
         if kind == Kind::Store {
             self.stored(access.pa, mask(access.pa, access.len));
         }
-        found.tell(sink);
+        found.tell(None, sink);
         self.allow_quick(access);
     }
 
@@ -155,6 +155,7 @@ impl Model {
                 victim,
                 writer,
                 reason: "a device owns this memory",
+                by_way_of: None,
             });
         }
         touched
@@ -243,6 +244,7 @@ impl Model {
             victim: Party::Cpu { va, site },
             writer: writer.party(pa),
             reason: "the page was used uncached, through a mapping that is still there",
+            by_way_of: None,
         });
     }
 
@@ -294,6 +296,7 @@ impl Model {
                 victim,
                 writer,
                 reason: "the cache may have a line of an earlier mapping of this virtual address",
+                by_way_of: None,
             });
         }
     }

@@ -300,6 +300,9 @@ pub struct Finding {
     pub victim: Party,
     /// Who wrote the byte last.
     pub writer: Party,
+    /// Where a device was set off, or was given the memory, if it takes part
+    /// and that is known.
+    pub by_way_of: Option<Site>,
     /// The reason, a sentence's end in the field's words, such as "the newest
     /// value is in a dirty line at another virtual address".
     pub reason: &'static str,

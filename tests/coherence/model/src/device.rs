@@ -21,26 +21,27 @@ struct Deed {
     writes: bool,
 }
 
+impl Deed {
+    /// It reads now.
+    const READS: Self = Self {
+        reads: true,
+        reads_now: true,
+        writes: false,
+    };
+    /// It writes, now or later.
+    const WRITES: Self = Self {
+        reads: false,
+        reads_now: false,
+        writes: true,
+    };
+}
+
 impl Model {
     /// An event, from which instruction if that is known.
     pub(crate) fn device_event(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
         match what {
-            Device::Reads(range) => {
-                let deed = Deed {
-                    reads: true,
-                    reads_now: true,
-                    writes: false,
-                };
-                self.device_does(deed, range, sink);
-            }
-            Device::Writes(range) => {
-                let deed = Deed {
-                    reads: false,
-                    reads_now: false,
-                    writes: true,
-                };
-                self.device_does(deed, range, sink);
-            }
+            Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
+            Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
             Device::Map(range, direction) => self.dma.map(range, direction),
             Device::Owns(range, direction) => self.device_owns(range, direction, site, sink),
             Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
@@ -51,12 +52,7 @@ impl Model {
             Device::Coherent(range) => {
                 self.dma.set_coherent(range, true);
                 self.mark_pages(range, |page| page.coherent = true);
-                let deed = Deed {
-                    reads: false,
-                    reads_now: false,
-                    writes: true,
-                };
-                self.judge_device(deed, range, sink);
+                self.judge_device(Deed::WRITES, range, site, sink);
             }
             Device::CoherentFreed(range) => {
                 self.dma.set_coherent(range, false);
@@ -81,7 +77,7 @@ impl Model {
             reads_now: false,
             writes: direction.device_writes(),
         };
-        self.device_does(deed, range, sink);
+        self.device_does(deed, range, site, sink);
         self.mark_pages(range, |page| page.owned = true);
         wrong_sync(result, range, site, sink);
     }
@@ -106,15 +102,15 @@ impl Model {
         wrong_sync(result, range, site, sink);
     }
 
-    fn device_does(&mut self, deed: Deed, range: Range, sink: &mut dyn Sink) {
-        self.judge_device(deed, range, sink);
+    fn device_does(&mut self, deed: Deed, range: Range, site: Option<Site>, sink: &mut dyn Sink) {
+        self.judge_device(deed, range, site, sink);
         if deed.writes {
             self.device_wrote(range, Event::DeviceWrites);
         }
     }
 
     /// What a device runs into that reads or writes this.
-    fn judge_device(&mut self, deed: Deed, range: Range, sink: &mut dyn Sink) {
+    fn judge_device(&mut self, deed: Deed, range: Range, site: Option<Site>, sink: &mut dyn Sink) {
         for (pa, len) in parts(range.pa, range.len) {
             // What nobody touched is in memory, and clean in caches.
             if !self.ready(pa) {
@@ -138,7 +134,7 @@ impl Model {
                     found.dirty(states, line, pa, writer.party(pa));
                 }
             });
-            found.tell(sink);
+            found.tell(site, sink);
         }
     }
 
@@ -229,6 +225,7 @@ fn wrong_sync(result: Result<(), Misfit>, range: Range, site: Option<Site>, sink
             victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
             writer: Party::Nobody,
             reason,
+            by_way_of: None,
         });
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From what can be to what is said about it.
 
-use crate::api::{Finding, Hazard, Party, Shown, Sink};
+use crate::api::{Finding, Hazard, Party, Shown, Sink, Site};
 use crate::line::{Class, Line, DEVICE};
 use crate::states::{Buffered, Cause, Reader, States, Verdict};
 
@@ -21,9 +21,12 @@ impl Found {
     }
 
     /// Gives all to `sink`.
-    pub fn tell(self, sink: &mut dyn Sink) {
+    pub fn tell(self, by_way_of: Option<Site>, sink: &mut dyn Sink) {
         for finding in self.0.into_iter().flatten() {
-            sink.found(finding);
+            sink.found(Finding {
+                by_way_of,
+                ..finding
+            });
         }
     }
 
@@ -72,6 +75,7 @@ impl Found {
             victim,
             writer: class.writer.party(pa),
             reason,
+            by_way_of: None,
         });
     }
 
@@ -94,6 +98,7 @@ impl Found {
             victim: Party::Device,
             writer,
             reason: "a dirty line may be written over what the device writes",
+            by_way_of: None,
         });
     }
 
@@ -116,6 +121,7 @@ impl Found {
             victim: Party::Device,
             writer: class.writer.party(pa),
             reason,
+            by_way_of: None,
         });
     }
 }

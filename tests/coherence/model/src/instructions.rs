@@ -41,6 +41,7 @@ impl Model {
                             victim,
                             writer: class.writer.party(pa),
                             reason: "the instruction cache may have the line as it was before",
+                            by_way_of: None,
                         });
                     }
                 }
@@ -48,7 +49,7 @@ impl Model {
             if let Some(packed) = self.packed(pa) {
                 packed.writer |= Packed::FETCHED;
             }
-            found.tell(sink);
+            found.tell(None, sink);
         }
     }
 

@@ -26,6 +26,33 @@ fn one_finding_for_each_line_and_hazard() {
 }
 
 #[test]
+fn who_gave_a_device_the_memory() {
+    let mut guest = Guest::new(Core::CORTEX_A9);
+    guest.fill(LINEAR_VA, 32, KERNEL);
+    let buffer = Range { pa: PA, len: 32 };
+    let giver = Some(Site(42));
+    for what in [
+        Device::Map(buffer, Direction::ToDevice),
+        Device::Owns(buffer, Direction::ToDevice),
+    ] {
+        let found = &mut guest.found;
+        guest
+            .model
+            .device(what, giver, &mut |finding| found.push(finding));
+    }
+    guest.load(LINEAR_VA, 4, KERNEL);
+    guest.store(LINEAR_VA, 4, KERNEL);
+    let found: Vec<_> = guest
+        .found
+        .iter()
+        .map(|f| (f.hazard, f.by_way_of))
+        .collect();
+    assert_eq!(found[0], (Hazard::StaleRead, giver));
+    assert!(found[1..].iter().all(|(_, by_way_of)| by_way_of.is_none()));
+    assert!(found.len() > 1);
+}
+
+#[test]
 fn an_access_that_crosses_lines_is_two() {
     let mut guest = Guest::new(Core::CORTEX_A9);
     guest.store(LINEAR_VA + 30, 4, KERNEL);

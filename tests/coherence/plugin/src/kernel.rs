@@ -11,8 +11,9 @@
 //! phys_addr_t and dma_addr_t have 32 bits (no LPAE).
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use coherence_model::api::{Device, Direction, Range};
+use coherence_model::api::{self, Device, Direction};
 
 use crate::symbols::Symbols;
 
@@ -78,8 +79,31 @@ const FUNCTIONS: [(&str, Function); 13] = [
     (SMP_ONLY, Function::StartCpu),
 ];
 
+/// What drivers call, some of it through macros of other names: their own place
+/// is where these return to. A kernel may lack some.
+const INTERFACE: [&str; 15] = [
+    "dma_map_phys",
+    "dma_map_page_attrs",
+    "dma_map_sg_attrs",
+    "dma_map_sgtable",
+    "dma_unmap_phys",
+    "dma_unmap_page_attrs",
+    "dma_unmap_sg_attrs",
+    "__dma_sync_single_for_cpu",
+    "__dma_sync_single_for_device",
+    "__dma_sync_sg_for_cpu",
+    "__dma_sync_sg_for_device",
+    "dma_alloc_attrs",
+    "dma_free_attrs",
+    "dma_alloc_pages",
+    "dma_free_pages",
+];
+
+/// `THREAD_SIZE`, to which stacks are aligned.
+const STACK_BYTES: u32 = 8192;
+
 /// A part of a mapping.
-type Segment = (Range, Direction);
+type Segment = (api::Range, Direction);
 
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +189,10 @@ pub struct Module {
 /// The functions, and the calls of them.
 pub struct Kernel {
     functions: HashMap<u32, Function>,
-    map_list: (u32, u32),
+    map_list: Range<u32>,
+    interface: Vec<Range<u32>>,
+    /// By stack: the call of the interface that was made last.
+    callers: HashMap<u32, u32>,
     layout: Option<Layout>,
     pending: Vec<Pending>,
     /// Where any of the calls returned to.
@@ -177,7 +204,7 @@ impl Kernel {
     /// Errors: a function is not there, so that something would not be seen.
     pub fn new(symbols: &Symbols, layout: Option<Layout>) -> Result<Self, String> {
         let mut functions = HashMap::new();
-        let mut map_list = (0, 0);
+        let mut map_list = 0..0;
         for (name, function) in FUNCTIONS {
             let address = match symbols.address(name) {
                 Some(address) => address,
@@ -188,17 +215,19 @@ impl Kernel {
             };
             functions.insert(address, function);
             if function == Function::MapList {
-                let next = |at: &u32| symbols.function(*at).is_none_or(|(n, _)| n != name);
-                map_list = (
-                    address,
-                    (address..).step_by(4).find(next).unwrap_or(address),
-                );
+                map_list = extent(symbols, name, address);
             }
         }
-        let (pending, returns, lists) = Default::default();
+        let interface = INTERFACE
+            .iter()
+            .filter_map(|name| Some(extent(symbols, name, symbols.address(name)?)))
+            .collect();
+        let (callers, pending, returns, lists) = Default::default();
         Ok(Self {
             functions,
             map_list,
+            interface,
+            callers,
             layout,
             pending,
             returns,
@@ -208,7 +237,17 @@ impl Kernel {
 
     /// Whether a hooked function begins here.
     pub fn hooks(&self, pc: u32) -> bool {
-        self.functions.contains_key(&pc)
+        self.functions.contains_key(&pc) || self.is_interface(pc)
+    }
+
+    fn is_interface(&self, pc: u32) -> bool {
+        self.interface.iter().any(|it| it.start == pc)
+    }
+
+    /// Who called the interface last on the stack that is in use: on whose
+    /// behalf the functions behind it run.
+    pub fn caller(&self, cpu: &mut impl Cpu) -> Option<u32> {
+        self.callers.get(&(cpu.sp() / STACK_BYTES)).copied()
     }
 
     /// Whether a hooked function may return here.
@@ -218,11 +257,19 @@ impl Kernel {
 
     /// A hooked function begins.
     pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+        if self.is_interface(pc) {
+            // The call, not what comes after it.
+            let caller = (cpu.lr() & !1).wrapping_sub(4);
+            // It calls itself too.
+            if !self.interface.iter().any(|it| it.contains(&caller)) {
+                self.callers.insert(cpu.sp() / STACK_BYTES, caller);
+            }
+        }
         let Some(function) = self.functions.get(&pc) else {
             return;
         };
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
-        let segment = |pa, len, direction| (Range { pa, len }, direction_of(direction));
+        let segment = |pa, len, direction| (api::Range { pa, len }, direction_of(direction));
         match function {
             // (dev, phys, size, dir, attrs, flush)
             Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
@@ -259,10 +306,12 @@ impl Kernel {
             // (dev, size, dma_handle, gfp, attrs)
             Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
             // (dev, size, cpu_addr, dma_handle, attrs)
-            Function::Free if r2 != 0 => events.push(Event::Device(Device::CoherentFreed(Range {
-                pa: r3,
-                len: r1,
-            }))),
+            Function::Free if r2 != 0 => {
+                events.push(Event::Device(Device::CoherentFreed(api::Range {
+                    pa: r3,
+                    len: r1,
+                })))
+            }
             // (dev, size, dma_handle, dir, gfp)
             Function::AllocatePages => {
                 self.wait(cpu, Call::AllocatePages(r1, r2, direction_of(r3)), events);
@@ -319,12 +368,12 @@ impl Kernel {
             Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
             Call::Allocate(len, handle) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Coherent(Range { pa, len }));
+                    device(Device::Coherent(api::Range { pa, len }));
                 }
             }
             Call::AllocatePages(len, handle, direction) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Map(Range { pa, len }, direction));
+                    device(Device::Map(api::Range { pa, len }, direction));
                 }
             }
         }
@@ -349,7 +398,7 @@ impl Kernel {
 
     /// The scatterlist that the caller maps, if it maps one.
     fn list_of_caller(&self, cpu: &mut impl Cpu) -> Option<u32> {
-        if !(self.map_list.0..self.map_list.1).contains(&cpu.lr()) {
+        if !self.map_list.contains(&cpu.lr()) {
             return None;
         }
         let sp = cpu.sp();
@@ -359,6 +408,12 @@ impl Kernel {
         });
         callers.min().map(|(_, list)| list)
     }
+}
+
+/// From where to where a function goes.
+fn extent(symbols: &Symbols, name: &str, begin: u32) -> Range<u32> {
+    let next = |at: &u32| symbols.function(*at).is_none_or(|(n, _)| n != name);
+    begin..(begin..).step_by(4).find(next).unwrap_or(begin)
 }
 
 /// `enum dma_data_direction`
@@ -458,8 +513,8 @@ mod tests {
         }
     }
 
-    fn range(pa: u32, len: u32) -> Range {
-        Range { pa, len }
+    fn range(pa: u32, len: u32) -> api::Range {
+        api::Range { pa, len }
     }
 
     use Direction::*;
@@ -709,6 +764,25 @@ mod tests {
         cpu.memory
             .insert(0xc300_0008, u32::from_le_bytes(*b"sh\0\0"));
         assert_eq!(kernel.task_name(0xc300_0000, &mut cpu), Some("sh".into()));
+    }
+
+    #[test]
+    fn whose_call_it_is() {
+        let (mut kernel, mut events) = (kernel(), Vec::new());
+        let unmap = address(Function::Unmap);
+        let sync = address(Function::SyncForCpu);
+        assert_eq!(kernel.caller(&mut at(SP, LR)), None);
+        // From within the interface itself, and from behind it.
+        for (pc, sp, lr) in [
+            (unmap, SP, LR),
+            (unmap, SP - 32, unmap + 8),
+            (sync, SP - 64, unmap + 16),
+        ] {
+            assert!(kernel.hooks(pc));
+            kernel.entered(pc, &mut at(sp, lr), &mut events);
+            assert_eq!(kernel.caller(&mut at(SP - 64, 0)), Some(LR - 4));
+        }
+        assert_eq!(kernel.caller(&mut at(SP + 0x10000, 0)), None);
     }
 
     #[test]

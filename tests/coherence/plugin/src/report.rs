@@ -121,6 +121,7 @@ struct Fast {
     shown: Shown,
     victim: Option<Site>,
     writer: Option<Site>,
+    by_way_of: Option<Site>,
     parties: (bool, bool),
     label: usize,
 }
@@ -204,6 +205,7 @@ impl Reporter {
             shown: finding.shown,
             victim: site(finding.victim),
             writer: site(finding.writer),
+            by_way_of: finding.by_way_of,
             parties: (
                 finding.victim == Party::Device,
                 finding.writer == Party::Device,
@@ -215,11 +217,12 @@ impl Reporter {
             return;
         }
         let cause = format!(
-            "{:?} {:?} {} {} {}",
+            "{:?} {:?} {} {} {:?} {}",
             finding.hazard,
             finding.shown,
             self.cause(finding.victim),
             self.cause(finding.writer),
+            finding.by_way_of.map(|site| self.place(site).cause()),
             self.label
         );
         let report = *self.causes.entry(cause).or_insert_with(|| {
@@ -273,6 +276,7 @@ impl Reporter {
             "pa": finding.pa,
             "victim": self.party_json(finding.victim),
             "writer": self.party_json(finding.writer),
+            "by-way-of": finding.by_way_of.map(|site| self.place(site).json(0)),
             "reason": finding.reason,
             "task": report.task,
             "label": self.labels[report.label],
@@ -308,7 +312,7 @@ impl Reporter {
             let label = &self.labels[report.label];
             let _ = writeln!(
                 text,
-                "{} ({}), {} times{}: {:#010x}: {}\n    by {}, written last by {}, task {:?}",
+                "{} ({}), {} times{}: {:#010x}: {}\n    by {}{}, written last by {}, task {:?}",
                 hazard_name(finding.hazard),
                 shown_name(finding.shown),
                 report.count,
@@ -320,6 +324,10 @@ impl Reporter {
                 finding.pa,
                 finding.reason,
                 self.party_text(finding.victim),
+                finding.by_way_of.map_or_else(String::new, |site| format!(
+                    ", by way of {}",
+                    self.place(site).text()
+                )),
                 self.party_text(finding.writer),
                 report.task,
             );
@@ -395,6 +403,7 @@ mod tests {
             victim,
             writer,
             reason: "it is old",
+            by_way_of: None,
         };
         reporter.found(finding);
     }
@@ -454,6 +463,33 @@ coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
 coherence: 3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 of 5 translations differ from QEMU's\n"
         );
+    }
+
+    #[test]
+    fn who_set_a_device_off() {
+        let mut reporter = reporter();
+        let writer = kernel_code(&mut reporter, 0xc000_9004);
+        for pc in [0xc000_8004, 0xc000_8008, 0xc000_9008] {
+            let Party::Cpu { site, .. } = kernel_code(&mut reporter, pc) else {
+                panic!();
+            };
+            reporter.found(Finding {
+                hazard: Hazard::StaleRead,
+                shown: Shown::ThisCore,
+                pa: 0x6000_0040,
+                victim: Party::Device,
+                writer,
+                reason: "it is old",
+                by_way_of: Some(site),
+            });
+        }
+        let counts: Vec<_> = reporter.reports.iter().map(|r| r.count).collect();
+        assert_eq!(counts, [2, 1]);
+        let line = reporter.report_json(&reporter.reports[0]);
+        assert_eq!(line["by-way-of"]["function"], "reader");
+        assert!(reporter
+            .summary(COST)
+            .contains("by a device, by way of reader+0x4, written last by writer+0x4,"));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Checker {
     }
 
     /// Whose code this is.
-    fn owner(&mut self, pc: u32, privileged: bool) -> u32 {
+    pub(super) fn owner(&mut self, pc: u32, privileged: bool) -> u32 {
         if !privileged {
             self.update_task_name();
             let task = self.reporter.task.clone();

@@ -32,9 +32,14 @@ impl Checker {
         let cpu = &mut View::new(registers, &mut self.memory, self.emulated, &self.cpu);
         let (pc, _) = self.reporter.sites.get(site);
         hook(kernel, pc, cpu, &mut events);
+        let caller = kernel.caller(cpu).unwrap_or(pc);
         for event in events {
             match event {
-                kernel::Event::Device(what) => self.device(what, Some(site)),
+                kernel::Event::Device(what) => {
+                    let owner = self.owner(caller, true);
+                    let site = self.reporter.sites.site(caller, owner);
+                    self.device(what, Some(site));
+                }
                 kernel::Event::Task(task) => {
                     self.cpu.task = Some(task);
                     self.update_task_name();
