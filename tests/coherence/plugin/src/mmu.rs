@@ -5,7 +5,7 @@
 //!
 //! Permissions do not matter here: an access that is seen was allowed.
 
-use coherence_model::api::MemoryType;
+use coherence_model::api::{Access, MemoryType, Site};
 
 /// Bytes in the smallest page that Linux uses.
 pub const PAGE: u32 = 4096;
@@ -333,6 +333,26 @@ pub struct Entry {
     pub target: Target,
     /// First physical address.
     pub pa: u32,
+}
+
+impl Entry {
+    /// The physical address of a virtual one in the page.
+    #[inline(always)]
+    pub fn physical(&self, va: u32) -> u32 {
+        self.pa | (va % PAGE)
+    }
+
+    /// An access to the page.
+    #[inline(always)]
+    pub fn access(&self, va: u32, len: u32, site: Site) -> Access {
+        Access {
+            va,
+            pa: self.physical(va),
+            len,
+            memory: self.memory,
+            site,
+        }
+    }
 }
 
 const NO_PAGE: u32 = u32::MAX;

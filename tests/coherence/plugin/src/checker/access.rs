@@ -60,13 +60,7 @@ impl Checker {
     fn in_memory(&self, va: u32, len: u32, site: Site) -> Option<Access> {
         let entry = self.cpu.tlb.find(va)?;
         let within = va % PAGE + len <= PAGE;
-        (entry.target == Target::Memory && within).then_some(Access {
-            va,
-            pa: entry.pa | (va % PAGE),
-            len,
-            memory: entry.memory,
-            site,
-        })
+        (entry.target == Target::Memory && within).then(|| entry.access(va, len, site))
     }
 
     #[cold]
@@ -86,13 +80,7 @@ impl Checker {
             let Some(entry) = self.entry_of_access(va, transaction) else {
                 continue;
             };
-            let access = Access {
-                va,
-                pa: entry.pa | (va % PAGE),
-                len,
-                memory: entry.memory,
-                site,
-            };
+            let access = entry.access(va, len, site);
             match (entry.target, store) {
                 (Target::Memory, false) => self.model_load(&access),
                 (Target::Memory, true) => self.model_store(&access),

@@ -2,7 +2,7 @@
 //! Translation by QEMU: what is watched of it, and the instructions that are
 //! fetched.
 
-use coherence_model::api::{self, Access, Caches, Site};
+use coherence_model::api::{self, Caches, Site};
 
 use super::{Checker, MODE, USER};
 use crate::cp15;
@@ -72,13 +72,7 @@ impl Checker {
         };
         if let Some(entry) = self.entry(va) {
             let len = (end - va).min(PAGE - va % PAGE);
-            let access = Access {
-                va,
-                pa: entry.pa | (va % PAGE),
-                len,
-                memory: entry.memory,
-                site,
-            };
+            let access = entry.access(va, len, site);
             self.model.fetch(&access, &mut self.reporter);
         }
     }

@@ -5,7 +5,6 @@ use coherence_model::api::Site;
 
 use super::{Checker, View};
 use crate::kernel::{self, Kernel};
-use crate::mmu::PAGE;
 
 impl Checker {
     /// A hooked function begins. Errors: the checker cannot go on.
@@ -47,7 +46,7 @@ impl Checker {
                 kernel::Event::Module(module) => self.modules.push(module),
                 kernel::Event::Returns(pc) => {
                     if let Some(entry) = self.entry(pc) {
-                        self.memory.translate_again(entry.pa | (pc % PAGE));
+                        self.memory.translate_again(entry.physical(pc));
                     }
                 }
                 kernel::Event::AnotherCpu => {

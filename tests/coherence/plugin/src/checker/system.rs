@@ -7,7 +7,6 @@ use super::{read_word, Checker, View, MODE, USER};
 use crate::cp15::{self, By, Operation};
 use crate::instruction::condition_holds;
 use crate::kernel::Cpu as _;
-use crate::mmu::PAGE;
 use crate::qemu;
 
 /// Accesses between two looks at what displays read.
@@ -77,7 +76,7 @@ impl Checker {
                 let (pc, _) = self.reporter.sites.get(site);
                 let next = self
                     .entry(pc)
-                    .and_then(|entry| read_word(&mut self.memory, (entry.pa | (pc % PAGE)) + 4));
+                    .and_then(|entry| read_word(&mut self.memory, entry.physical(pc) + 4));
                 if next == Some(cp15::LOOP_BACK) {
                     self.maintain(Maintenance::Data(what, Lines::All), site);
                 }
@@ -96,7 +95,7 @@ impl Checker {
     }
 
     fn lines(&mut self, va: u32) -> Lines {
-        let pa = self.entry(va).map(|entry| entry.pa | (va % PAGE));
+        let pa = self.entry(va).map(|entry| entry.physical(va));
         Lines::Address { va, pa }
     }
 
