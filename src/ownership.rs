@@ -160,6 +160,7 @@ mod tests {
         access.end_sync(Owner::Cpu);
         assert_eq!(access, Access::new());
     }
+
     #[test]
     fn the_device_has_all_that_it_was_given() {
         let [first, last, all] = [(0, 64), (128, 64), (0, 192)]

@@ -195,23 +195,22 @@ class Snapshot:
 def registers(stub: Stub, cpu: str, armv7: bool) -> tuple[Cpu, int, int]:
     """What a CPU translates with. A Secure world has copies of its own, "_S"."""
 
-    def get(*names: str, bank: str | None = None) -> int:
-        copies = (f"{name}{world if bank is None else bank}" for name in names)
-        return stub.register(cpu, *copies, *names)
+    def get(world: str, *names: str) -> int:
+        return stub.register(cpu, *(f"{name}{world}" for name in names), *names)
 
     # Where there could be a Secure world but is none, its copies are there, and zero.
-    world = next((it for it in ("_S", "") if get("SCTLR_EL1", "SCTLR", bank=it) & 1), None)
-    if world is None:
+    worlds = (it for it in ("_S", "") if get(it, "SCTLR_EL1", "SCTLR") & 1)
+    if (world := next(worlds, None)) is None:
         raise Found("the MMU is off")
     what = Cpu(
         armv7=armv7,
-        sctlr=get("SCTLR_EL1", "SCTLR"),
-        prrr=get("MAIR0", "PRRR") if armv7 else 0,
-        nmrr=get("MAIR1", "NMRR") if armv7 else 0,
-        ttbcr=get("TTBCR") if armv7 else 0,
+        sctlr=get(world, "SCTLR_EL1", "SCTLR"),
+        prrr=get(world, "MAIR0", "PRRR") if armv7 else 0,
+        nmrr=get(world, "MAIR1", "NMRR") if armv7 else 0,
+        ttbcr=get(world, "TTBCR") if armv7 else 0,
     )
-    ttbr1 = get("TTBR1_EL1", "TTBR1") if armv7 else 0
-    return what, get("TTBR0_EL1", "TTBR0"), ttbr1
+    ttbr1 = get(world, "TTBR1_EL1", "TTBR1") if armv7 else 0
+    return what, get(world, "TTBR0_EL1", "TTBR0"), ttbr1
 
 
 def symbol(system_map: Path, name: str) -> int:
