@@ -24,19 +24,23 @@
  *			read-only mapping works and cannot become writable.
  *	EPERM		PROT_EXEC
  *	EACCES		PROT_WRITE and MAP_SHARED on a handle not open for it
+ *			the memory of kind pool, whose page others use too
  *	EBUSY		VIVT caches only: a cached mapping of some of the same
  *			bytes exists in this process, and the two would be
  *			incoherent. Use that one, or unmap it first.
+ *	ENOMEM		no memory for page tables
  * read(2), pread(2)
  *	0 at or past the end; short across it
  *	EBUSY		the device owns the buffer: SYNC START first
  *	EFAULT		bad pointer, and nothing was read
+ *	EINVAL		kind region: position or length is not a multiple of
+ *			shmbuf_info.access_width
  *	EINTR		interrupted while waiting for a SYNC to end
  *	ENOMEM		no memory for the kernel's view; only in buffers above
  *			4 MiB that are not write-back
  * write(2), pwrite(2)
  *	ENOSPC		at or past the end; short across it
- *	EBUSY, EFAULT, EINTR, ENOMEM	as read
+ *	EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END within 0 .. size, else EINVAL
  */
 #ifndef _UAPI_SHMBUF_H
@@ -53,6 +57,12 @@ enum shmbuf_kind {
 	SHMBUF_KIND_COHERENT	= 1,
 	/* Write-back pages mapped for DMA; SYNC hands them to and fro. */
 	SHMBUF_KIND_STREAMING	= 2,
+	/* Single write-back pages mapped for DMA by a scatter-gather table. */
+	SHMBUF_KIND_SCATTER	= 3,
+	/* Coherent DMA memory of less than a page (dma_pool); not mappable. */
+	SHMBUF_KIND_POOL	= 4,
+	/* Device memory that a device-tree node names; not by ALLOC. */
+	SHMBUF_KIND_REGION	= 5,
 };
 
 /*
@@ -75,7 +85,36 @@ enum shmbuf_policy {
 	SHMBUF_POLICY_NONCACHED		= 3,
 };
 
-/* Who may touch the contents now (streaming buffers). */
+/* shmbuf_alloc.policy: the one that suits the kind. */
+#define SHMBUF_POLICY_DEFAULT		0xFFFFFFFFU
+
+/* How user mappings are made. */
+enum shmbuf_mapping {
+	/* At once, by page frame number; the kernel takes no reference. */
+	SHMBUF_MAPPING_PFNMAP		= 0,
+	/*
+	 * By fault, and withdrawn while the device owns the buffer: a touch is
+	 * SIGBUS then. For the kinds that have an owner: streaming, scatter.
+	 */
+	SHMBUF_MAPPING_STRICT		= 1,
+	/*
+	 * At once, with a reference to each page, as O_DIRECT, io_uring,
+	 * vmsplice(2) and process_vm_readv(2) need it. What they hold stays
+	 * allocated after the buffer is gone. For write-back buffers of kind
+	 * pages, streaming and scatter, and not on VIVT caches; SET_CACHE is
+	 * refused.
+	 */
+	SHMBUF_MAPPING_REFCOUNTED	= 2,
+};
+
+/* What devices do with a buffer of kind streaming or scatter. */
+enum shmbuf_direction {
+	SHMBUF_DIRECTION_BIDIRECTIONAL	= 0,
+	SHMBUF_DIRECTION_TO_DEVICE	= 1,
+	SHMBUF_DIRECTION_FROM_DEVICE	= 2,
+};
+
+/* Who may touch the contents now (cached memory that a device reaches). */
 enum shmbuf_owner {
 	SHMBUF_OWNER_CPU	= 0,
 	SHMBUF_OWNER_DEVICE	= 1,
@@ -99,15 +138,22 @@ enum shmbuf_owner {
  * @policies: bit (1 << policy) for each policy that SET_CACHE takes on this
  *	buffer and machine; it refuses the others with EOPNOTSUPP
  * @size: bytes
- * @phys_addr: address of the first byte on the CPU's bus, or zero
+ * @phys_addr: address of the first byte on the CPU's bus, or zero; kind
+ *	scatter: of its first page only
  * @dma_addr: address of the first byte for the device @dma_device and no
- *	other, or zero
+ *	other, or zero; kind scatter: of its first page only
  * @owner: enum shmbuf_owner
  * @cache_line: bytes; SYNC takes multiples of it
  * @mappings: user mappings (VMAs) that exist now, in all processes
  * @reserved: zero
  * @memory_type: the type in force in the architecture's words, NUL-terminated
  * @dma_device: the device that @dma_addr is for, NUL-terminated, empty if none
+ * @mapping: enum shmbuf_mapping
+ * @direction: enum shmbuf_direction
+ * @exports: dma-bufs of the buffer that exist now
+ * @access_width: kind region: bytes of each access to the device; else 1
+ * @name: of the node is /dev/shmbuf-NAME; empty for /dev/shmbuf and for private
+ *	buffers; NUL-terminated
  */
 struct shmbuf_info {
 	__u32 flags;
@@ -123,6 +169,11 @@ struct shmbuf_info {
 	__u32 reserved;
 	char memory_type[48];
 	char dma_device[32];
+	__u32 mapping;
+	__u32 direction;
+	__u32 exports;
+	__u32 access_width;
+	char name[32];
 };
 
 /**
@@ -167,6 +218,50 @@ struct shmbuf_sync {
 	__u32 reserved;
 };
 
+/**
+ * struct shmbuf_alloc - make a private buffer
+ * @size: bytes, not zero; a multiple of the page size, for kind pool less than
+ *	a page
+ * @kind: enum shmbuf_kind but SHMBUF_KIND_REGION
+ * @policy: enum shmbuf_policy, or SHMBUF_POLICY_DEFAULT
+ * @mapping: enum shmbuf_mapping
+ * @direction: enum shmbuf_direction; zero for kinds but streaming and scatter
+ * @align: kind pool: the buffer begins at a multiple of this power of two in
+ *	bytes, at most a page; zero for any; zero for other kinds
+ * @boundary: kind pool: the buffer crosses no multiple of this power of two in
+ *	bytes, at least @size; zero for none; zero for other kinds
+ * @flags: zero
+ * @reserved: zero
+ */
+struct shmbuf_alloc {
+	__u64 size;
+	__u32 kind;
+	__u32 policy;
+	__u32 mapping;
+	__u32 direction;
+	__u32 align;
+	__u32 boundary;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* shmbuf_export.flags: the dma-buf of a handle open for writing is read-only. */
+#define SHMBUF_EXPORT_READ_ONLY	0x1U
+
+/**
+ * struct shmbuf_export - make a dma-buf of a range
+ * @offset: bytes, a multiple of the page size
+ * @length: bytes, not zero, a multiple of the page size
+ * @flags: zero or SHMBUF_EXPORT_READ_ONLY
+ * @reserved: zero
+ */
+struct shmbuf_export {
+	__u64 offset;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+};
+
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
@@ -182,7 +277,8 @@ struct shmbuf_sync {
  *	EBADF		the handle is not open for writing
  *	EOPNOTSUPP	this kind or this machine cannot give that policy: see
  *			shmbuf_info.policies, and the kernel log for the reason
- *	EBUSY		the buffer is mapped somewhere, or the device owns it
+ *	EBUSY		the buffer is mapped or exported somewhere, or the
+ *			device owns it
  *	ENOMEM		the memory has to move, and there is none that fits
  *	EINTR		interrupted while waiting for a read or write to end
  *	EFAULT		bad pointer
@@ -204,6 +300,41 @@ struct shmbuf_sync {
  *	EFAULT		bad pointer
  */
 #define SHMBUF_IOC_SYNC		_IOW(SHMBUF_IOC_MAGIC, 0x02, struct shmbuf_sync)
+
+/*
+ * Make a private buffer, zeroed, that lives until its last handle, mapping and
+ * dma-buf are gone. Returns a new handle, open for reading and writing and
+ * close-on-exec. The handle of the call only has to be open for writing.
+ *	EINVAL		a field that is not understood, or does not go with the
+ *			kind; a size that is zero or not a multiple of the page
+ *			size, or for kind pool not less than a page
+ *	EFBIG		more bytes than this machine can address
+ *	EBADF		the handle is not open for writing
+ *	EOPNOTSUPP	this kind or this machine cannot give that policy or
+ *			that mapping: see the kernel log for the reason
+ *	EDQUOT		the module's limit of private memory would be exceeded
+ *			(/sys/module/shmbuf/parameters/limit)
+ *	ENOMEM		there is no memory that fits: see the kernel log
+ *	EMFILE		the process has no free file descriptor
+ *	ENFILE		the system has none
+ *	EFAULT		bad pointer
+ */
+#define SHMBUF_IOC_ALLOC	_IOW(SHMBUF_IOC_MAGIC, 0x03, struct shmbuf_alloc)
+
+/*
+ * Make a dma-buf of a range. Returns its file descriptor, close-on-exec. It
+ * keeps the memory. Importers of a read-only dma-buf may map it for reading by
+ * the device (DMA_TO_DEVICE) only, others get EACCES. DMA_BUF_IOCTL_SYNC on it
+ * is SHMBUF_IOC_SYNC of its range, for all devices that have it mapped; mapping
+ * it for a device hands it over, as SYNC END does.
+ *	EINVAL		unknown flags; reserved is not zero; length is zero;
+ *			offset or length is not a multiple of the page size
+ *	ERANGE		the range reaches past the end of the buffer, or wraps
+ *	EOPNOTSUPP	the memory has no pages of its own: kind pool, kind
+ *			region, memory reserved with no-map
+ *	ENOMEM, EMFILE, ENFILE, EFAULT	as ALLOC
+ */
+#define SHMBUF_IOC_EXPORT	_IOW(SHMBUF_IOC_MAGIC, 0x04, struct shmbuf_export)
 
 /* Any other ioctl: ENOTTY. */
 

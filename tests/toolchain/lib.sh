@@ -146,8 +146,21 @@ kernel_source() {
 kernel_build() {
 	local config
 	config=$(readlink -f "$top/tests/boards/$1/kernel.config")
-	printf '%s/kernel-%s-%s' "$cache" "$(basename "$(dirname "$config")")" "$( (kernel_source; cat \
-		"$top/tests/boards/common.config" "$config" "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
+	printf '%s/kernel-%s-%s' "$cache" "$(basename "$(dirname "$config")")" "$( (kernel_source; kernel_config "$1"
+		cat "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
+}
+# ARCH= of a board's kernel, as kbuild wants it.
+kernel_arch() {
+	case $(grep -xE 'CONFIG_(ARM64|X86_64)=y' "$top/tests/boards/$1/kernel.config") in
+	CONFIG_ARM64=y) echo arm64 ;;
+	CONFIG_X86_64=y) echo x86_64 ;;
+	*) echo arm ;;
+	esac
+}
+# What a board's kernel shall have, over allnoconfig.
+kernel_config() {
+	cat "$top/tests/boards/common.config" "$top/tests/boards/$(kernel_arch "$1").config" \
+		"$top/tests/boards/$1/kernel.config"
 }
 
 # A board is a folder with a kernel configuration here.
