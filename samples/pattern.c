@@ -25,7 +25,9 @@
 
 #include "../include/uapi/shmbuf.h"
 
-static const char *const kinds[] = { "pages", "coherent", "streaming" };
+static const char *const kinds[] = {
+	"pages", "coherent", "streaming", "scatter", "pool", "region"
+};
 static const char *const policies[] = {
 	"writeback", "writethrough", "writecombine", "noncached"
 };
@@ -34,7 +36,7 @@ static const char *asked = "-";	/* policy */
 static int fd;
 static volatile uint32_t *map;	/* others change it: no memcpy() from here */
 static size_t size;		/* bytes, a multiple of the page size */
-static bool streaming;
+static bool owned;		/* by the CPU and a device by turns */
 
 /* The kernel refused. */
 static void refused(const char *what)
@@ -85,7 +87,7 @@ static void sync_buffer(uint32_t flags)
 {
 	struct shmbuf_sync sync = { .length = size, .flags = flags };
 
-	if (streaming && ioctl(fd, SHMBUF_IOC_SYNC, &sync))
+	if (owned && ioctl(fd, SHMBUF_IOC_SYNC, &sync))
 		refused("SYNC");
 }
 
@@ -303,7 +305,7 @@ int main(int argc, char **argv)
 		if (ioctl(fd, SHMBUF_IOC_INFO, &info))
 			refused("INFO");
 		print_info(&info);
-		streaming = info.kind == SHMBUF_KIND_STREAMING;
+		owned = info.kind == SHMBUF_KIND_STREAMING || info.kind == SHMBUF_KIND_SCATTER;
 	} else {
 		printf("size:        %zu bytes\n", size);
 	}

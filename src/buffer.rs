@@ -4,12 +4,16 @@
 //!
 //! # Locking
 //!
-//! In this order: the mmap lock of a process, the buffer's `state`, the lock of
-//! the kernel's window ([`crate::kind`]). `state` is never held while data is
-//! copied from or to a program, which may fault and so take the mmap lock, nor
-//! while the mmap lock is taken for cache maintenance: a count of what is in
-//! flight ([`Access`]) keeps reads, writes and SYNC apart meanwhile. Whoever
-//! holds the mmap lock (mmap, fork, munmap) never waits for that count.
+//! In this order: the mmap lock of a process, the reservation lock of a dma-buf
+//! (`dma_resv`), the buffer's `devices`, its `state`, the lock of the kernel's
+//! window ([`crate::kind`]) and that of the address space (`i_mmap_rwsem`).
+//!
+//! `devices` and `state` are never held while data is copied from or to a
+//! program, which may fault and so take the mmap lock, nor while the mmap lock is
+//! taken for cache maintenance: a count of what is in flight ([`Access`]) keeps
+//! reads, writes and SYNC apart meanwhile. Whoever holds the mmap lock (mmap,
+//! fork, munmap, a fault) or a reservation lock (an importer) never waits for
+//! that count.
 
 use crate::{
     cache::{
@@ -18,19 +22,32 @@ use crate::{
         Policy, //
     },
     kind::{
+        Allocator,
         Failure,
-        Kind,
+        KernelView,
         Storage, //
     },
     ownership::{
         Access,
+        Change,
         Denied,
         Owner, //
     },
+    private::Charged,
     range::Range,
+    spec::{
+        Checked,
+        Direction,
+        Mapping, //
+    },
     sys::{
+        address_space::AddressSpace,
         cpu,
-        dma::DmaDevice,
+        dma::{
+            DeviceMapping,
+            Maintenance,
+            SgTable, //
+        },
         span::Span,
         user::{
             self,
@@ -39,13 +56,17 @@ use crate::{
         },
         vma::{
             self,
-            Mapped, //
+            Faulting,
+            Mapped,
+            Pinning, //
         },
     },
 };
 use core::ops::ControlFlow;
 use kernel::{
+    device::Device,
     dma::DataDirection,
+    fs::File,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -54,6 +75,7 @@ use kernel::{
     new_condvar, new_mutex,
     page::PAGE_SIZE,
     prelude::*,
+    str::CString,
     sync::{
         atomic::{
             Atomic,
@@ -83,13 +105,21 @@ pub(crate) enum Phase {
 #[pin_data]
 pub(crate) struct Buffer {
     size: usize,
-    machine: Machine,
+    mapping: Mapping,
+    direction: Direction,
+    name: Option<CString>,
+    allocator: Allocator,
     counters: Counters,
+    address_space: AddressSpace,
+    /// The devices of importers that have it mapped.
+    #[pin]
+    devices: Mutex<KVec<DeviceMapping>>,
     #[pin]
     state: Mutex<State>,
     /// Woken when something in flight ends.
     #[pin]
     idle: CondVar,
+    _charged: Option<Charged>,
 }
 
 /// What changes, under the lock.
@@ -98,6 +128,8 @@ struct State {
     access: Access,
     /// User mappings (VMAs). The storage is not replaced while there are any.
     mappings: usize,
+    /// dma-bufs. The same holds.
+    exports: usize,
 }
 
 /// What happened so far; not synchronized with each other.
@@ -115,31 +147,39 @@ pub(crate) struct Snapshot {
     pub(crate) storage: Arc<Storage>,
     pub(crate) owner: Owner,
     pub(crate) mappings: usize,
+    pub(crate) exports: usize,
 }
 
 impl Buffer {
-    /// A zeroed buffer of `size` bytes, a multiple of the page size and not zero. May sleep.
+    /// A zeroed buffer as `spec` says, of the node /dev/shmbuf-`name` if one is given. May sleep.
     pub(crate) fn new(
-        device: &Arc<DmaDevice>,
-        machine: Machine,
-        kind: Kind,
-        size: usize,
-        policy: Policy,
+        allocator: Allocator,
+        spec: &Checked,
+        name: Option<CString>,
+        charged: Option<Charged>,
     ) -> Result<Arc<Self>, Failure> {
-        let storage = Storage::new(device, &machine, kind, size, policy)?;
+        let storage = Storage::new(&allocator, spec)?;
         let storage = Arc::new(storage, GFP_KERNEL).map_err(Error::from)?;
         let state = State {
             storage,
             access: Access::new(),
             mappings: 0,
+            exports: 0,
         };
+        let address_space = AddressSpace::new()?;
         Ok(Arc::pin_init(
             pin_init!(Self {
-                size,
-                machine,
+                size: spec.size,
+                mapping: spec.mapping,
+                direction: spec.direction,
+                name,
+                allocator,
                 counters: Counters::new(),
+                address_space,
+                devices <- new_mutex!(KVec::new(), "shmbuf::devices"),
                 state <- new_mutex!(state, "shmbuf::state"),
                 idle <- new_condvar!("shmbuf::idle"),
+                _charged: charged,
             }),
             GFP_KERNEL,
         )?)
@@ -150,9 +190,24 @@ impl Buffer {
         self.size
     }
 
+    /// How it is mapped.
+    pub(crate) fn mapping(&self) -> Mapping {
+        self.mapping
+    }
+
+    /// What devices do with it.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// What comes after `shmbuf-` in the name of its node, if it has one of its own.
+    pub(crate) fn name(&self) -> Option<&CStr> {
+        self.name.as_deref()
+    }
+
     /// The machine that it was made for.
     pub(crate) fn machine(&self) -> &Machine {
-        &self.machine
+        &self.allocator.machine
     }
 
     /// Its counters.
@@ -167,22 +222,34 @@ impl Buffer {
             storage: state.storage.clone(),
             owner: state.access.owner(),
             mappings: state.mappings,
+            exports: state.exports,
         }
     }
 
     /// Whether a program's and the kernel's cached view are different lines of the cache.
     fn has_aliases(&self, policy: Policy) -> bool {
-        self.machine.caches == Caches::Vivt && policy.is_cached()
+        self.machine().caches == Caches::Vivt && policy.is_cached()
     }
 
-    /// Maps the part that `vma` says, all of it and at once.
+    /// Makes `file`, which is being opened, one of this buffer's: its mappings can be withdrawn.
+    pub(crate) fn adopt(&self, file: &File) {
+        self.address_space.adopt(file);
+    }
+
+    /// Maps the part that `vma` says, all of it, at once or by faults.
     ///
     /// # Errors
     ///
     /// Those of mmap(2) in `include/uapi/shmbuf.h`.
     pub(crate) fn mmap(self: &Arc<Self>, vma: &VmaNew) -> Result {
         let range = vma::range(vma, self.size)?;
-        vma::restrict(vma)?;
+        vma::restrict(
+            vma,
+            match self.mapping {
+                Mapping::Refcounted => Pinning::Allowed,
+                Mapping::Pfnmap | Mapping::Strict => Pinning::Refused,
+            },
+        )?;
 
         // From here on the storage stays.
         let storage = {
@@ -195,7 +262,7 @@ impl Buffer {
         {
             Err(EBUSY)
         } else {
-            storage.mmap(vma, range)
+            storage.mmap(vma, range, self.mapping)
         };
         drop(storage);
         match mapped {
@@ -334,27 +401,27 @@ impl Buffer {
     /// # Errors
     ///
     /// - [`EOPNOTSUPP`] if this kind or machine cannot give it;
-    /// - [`EBUSY`] if there are mappings, or the device owns the buffer;
+    /// - [`EBUSY`] if there are mappings or dma-bufs, or the device owns the buffer;
     /// - [`ENOMEM`] if other memory is needed, and there is none;
     /// - [`EINTR`] if a signal came while waiting for a read or write.
     pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failure> {
-        let mut state = self.lock_when(|access| access.check_idle())?;
-        let new = state.storage.check_policy(&self.machine, policy)?;
-        if state.mappings > 0 {
+        let mut state = self.lock_when(|state| state.access.check_idle())?;
+        let new = state.storage.check_policy(self.machine(), policy)?;
+        if state.mappings > 0 || state.exports > 0 {
             return Err(EBUSY.into());
         }
         if new {
             // First what can fail: afterwards the old views are gone.
             let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
-            let storage = state.storage.with_policy(&self.machine, policy)?;
+            let storage = state.storage.with_policy(&self.allocator, policy)?;
             state.storage = slot.write(storage).into();
             self.counters.policy_changes.fetch_add(1, Relaxed);
         }
         Ok(())
     }
 
-    /// CPU access to `range` begins or ends. If `moves_owner`, a streaming buffer goes to or comes
-    /// from the device.
+    /// CPU access to `range` begins or ends. If `moves_owner`, a buffer that devices reach goes to
+    /// them or comes from them.
     ///
     /// # Errors
     ///
@@ -368,29 +435,146 @@ impl Buffer {
         phase: Phase,
         moves_owner: bool,
     ) -> Result {
-        let sync = Handover::begin(self)?;
-        let from = sync.from;
-        if from != Owner::Cpu && !moves_owner {
-            return Err(EBUSY);
+        let is_reached = !self.devices.lock().is_empty();
+        let sync = Sync::begin(self, |state| match phase {
+            _ if !moves_owner => Change::Keep,
+            Phase::Start => Change::TakeBack,
+            Phase::End if state.storage.kind().has_owner() => Change::HandOver(range),
+            Phase::End if is_reached && state.storage.policy().is_cached() => {
+                Change::HandOver(range)
+            }
+            Phase::End if state.access.owner() != Owner::Cpu => Change::HandOver(range),
+            Phase::End => Change::Keep,
+        })?;
+        let Sync {
+            storage,
+            from,
+            change,
+            ..
+        } = &sync;
+
+        if matches!(change, Change::HandOver(_)) {
+            self.withdraw();
         }
-        if self.has_aliases(sync.storage.policy()) {
+        if self.has_aliases(storage.policy()) {
             let all = from.handed_with(range);
             CurrentMappings::with(|mappings| mappings.flush(self, all, self.size));
         }
-        let owner = match phase {
-            Phase::Start => {
-                sync.storage.sync_for_cpu(from, range, direction)?;
-                Owner::Cpu
-            }
-            Phase::End if moves_owner => sync.storage.hand_over(from, range)?,
-            Phase::End => {
-                sync.storage.sync_for_device(range)?;
-                Owner::Cpu
-            }
+        match change {
+            Change::TakeBack => storage.sync_for_cpu(*from, range, direction)?,
+            Change::HandOver(range) => storage.hand_over(*from, *range)?,
+            Change::Keep => storage.sync_for_device(range)?,
+        }
+        // No importer maps or unmaps it from here on until the SYNC has ended.
+        let devices = self.devices.lock();
+        let moved = match change {
+            Change::TakeBack => self.state.lock().access.given(),
+            Change::HandOver(range) => Some(*range),
+            Change::Keep => None,
         };
+        if let Some(range) = moved.filter(|_| storage.policy().is_cached()) {
+            for device in devices.iter() {
+                match phase {
+                    Phase::Start => device.sync_for_cpu(range, direction),
+                    Phase::End => device.sync_for_device(range),
+                }
+            }
+            cpu::drain_write_buffer();
+        }
         self.counters.syncs.fetch_add(1, Relaxed);
-        sync.end(owner);
+        sync.end();
         Ok(())
+    }
+
+    /// Takes the page table entries of mappings that programs must not touch now.
+    fn withdraw(&self) {
+        if self.mapping == Mapping::Strict {
+            self.address_space.unmap_all();
+        }
+    }
+
+    /// The device of an importer gets `range`, whole pages, as after SYNC. Returns a number for
+    /// [`Self::unmap_device`] and the table for the importer. Waits for nothing; may sleep. The
+    /// buffer must be exported.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if the memory has no pages of its own;
+    /// - [`EACCES`] if the device would write, and devices only read the buffer;
+    /// - [`EIO`] if the device cannot address the memory;
+    /// - [`ENOMEM`].
+    pub(crate) fn map_device(
+        &self,
+        device: &Device,
+        range: Range,
+        direction: DataDirection,
+    ) -> Result<SgTable> {
+        if self.direction == Direction::ToDevice && direction != DataDirection::ToDevice {
+            return Err(EACCES);
+        }
+        let storage = self.state.lock().storage.clone();
+        let backing = storage.backing().ok_or(EOPNOTSUPP)?;
+        let mapping = DeviceMapping::new(device, backing, range, direction, Maintenance::Explicit)?;
+        let table = mapping.table();
+
+        let mut devices = self.devices.lock();
+        devices.reserve(1, GFP_KERNEL)?;
+        if storage.policy().is_cached() {
+            self.state.lock().access.hand_over(range);
+            self.withdraw();
+            if self.has_aliases(storage.policy()) {
+                // Of all processes, as the mmap lock comes before that of an importer.
+                user::flush_all();
+            }
+            mapping.sync_for_device(range);
+        }
+        cpu::drain_write_buffer();
+        devices.push(mapping, GFP_KERNEL)?;
+        Ok(table)
+    }
+
+    /// The device of an importer no longer has what `table` says. The owner stays. May sleep.
+    pub(crate) fn unmap_device(&self, table: SgTable) {
+        let is_cached = self.state.lock().storage.policy().is_cached();
+        let mut devices = self.devices.lock();
+        if let Some(at) = devices.iter().position(|mapping| mapping.table() == table) {
+            let Ok(mapping) = devices.remove(at) else {
+                return;
+            };
+            if is_cached {
+                mapping.sync_for_cpu(mapping.range(), mapping.direction());
+            }
+        }
+    }
+
+    /// A dma-buf of it came to be.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if the memory has no pages of its own.
+    pub(crate) fn export_opened(&self) -> Result {
+        let mut state = self.state.lock();
+        if state.storage.backing().is_none() {
+            return Err(EOPNOTSUPP);
+        }
+        state.exports += 1;
+        Ok(())
+    }
+
+    /// A dma-buf of it is gone.
+    pub(crate) fn export_closed(&self) {
+        self.state.lock().exports -= 1;
+    }
+
+    /// A kernel's view of `range`, whole pages, for an importer. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
+    /// - [`EOPNOTSUPP`] if it would be one more set of cache lines.
+    pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
+        let storage = self.state.lock().storage.clone();
+        KernelView::new(storage, range, self.machine().caches)
     }
 
     /// Waits until `try_begin` succeeds, and returns with the lock held.
@@ -400,11 +584,11 @@ impl Buffer {
     /// [`EBUSY`] if the device owns the buffer, [`EINTR`] if a signal came while waiting.
     fn lock_when(
         &self,
-        mut try_begin: impl FnMut(&mut Access) -> Result<(), Denied>,
+        mut try_begin: impl FnMut(&mut State) -> Result<(), Denied>,
     ) -> Result<Guard<'_, State, MutexBackend>> {
         let mut state = self.state.lock();
         loop {
-            match try_begin(&mut state.access) {
+            match try_begin(&mut state) {
                 Ok(()) => return Ok(state),
                 Err(Denied::Device) => return Err(EBUSY),
                 Err(Denied::Running) => {
@@ -425,6 +609,40 @@ impl Mapped for Buffer {
     fn mapping_closed(&self) {
         self.state.lock().mappings -= 1;
     }
+
+    fn fault(&self, vma: &Faulting) -> Result {
+        let range = vma.range(self.size)?;
+        let state = self.state.lock();
+        if !state.access.may_touch() {
+            return Err(EBUSY);
+        }
+        // Under the lock: who gives the buffer away takes these entries afterwards.
+        state.storage.fault(vma, range)
+    }
+
+    fn access(&self, position: u64, mut data: vma::Access<'_>) -> Result<usize> {
+        let io = Io::begin_at_once(self)?;
+        let policy = io.storage.policy();
+        if self.has_aliases(policy) {
+            return Err(EOPNOTSUPP);
+        }
+        let Some(range) = Range::clamped(position, data.len(), self.size) else {
+            return Ok(0);
+        };
+        if !policy.is_cached() {
+            cpu::drain_write_buffer();
+        }
+        range
+            .pieces(io.storage.window_size())
+            .try_for_each(|piece| {
+                let part = piece.relative_to(range);
+                io.storage.with_view(piece, |span| data.copy(part, span))
+            })?;
+        if !policy.is_cached() {
+            cpu::drain_write_buffer();
+        }
+        Ok(range.len())
+    }
 }
 
 /// A read or write in flight.
@@ -436,13 +654,23 @@ struct Io<'a> {
 impl<'a> Io<'a> {
     fn begin(buffer: &'a Buffer) -> Result<Self> {
         // A read or write that waited and did nothing may be started again.
-        let state = buffer.lock_when(Access::begin_io).map_err(|error| {
-            if error == EINTR {
-                ERESTARTSYS
-            } else {
-                error
-            }
-        })?;
+        let state = buffer
+            .lock_when(|state| state.access.begin_io())
+            .map_err(|error| if error == EINTR { ERESTARTSYS } else { error })?;
+        Ok(Self {
+            buffer,
+            storage: state.storage.clone(),
+        })
+    }
+
+    /// The same for who must not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if a device owns the buffer, or a SYNC is running.
+    fn begin_at_once(buffer: &'a Buffer) -> Result<Self> {
+        let mut state = buffer.state.lock();
+        state.access.begin_io().map_err(|_| EBUSY)?;
         Ok(Self {
             buffer,
             storage: state.storage.clone(),
@@ -457,37 +685,51 @@ impl Drop for Io<'_> {
     }
 }
 
-/// A SYNC in flight. Dropped, it leaves the owner as it was.
-struct Handover<'a> {
+/// A SYNC in flight. Dropped before its end, it leaves the owner as it was.
+struct Sync<'a> {
     buffer: &'a Buffer,
     storage: Arc<Storage>,
     from: Owner,
-    to: Owner,
+    change: Change,
+    outcome: Outcome,
 }
 
-impl<'a> Handover<'a> {
-    fn begin(buffer: &'a Buffer) -> Result<Self> {
-        let mut from = Owner::Cpu;
-        let state = buffer.lock_when(|access| {
-            from = access.begin_sync()?;
+enum Outcome {
+    Failed,
+    Done,
+}
+
+impl<'a> Sync<'a> {
+    fn begin(buffer: &'a Buffer, change: impl Fn(&State) -> Change) -> Result<Self> {
+        let mut begun = None;
+        let state = buffer.lock_when(|state| {
+            let change = change(state);
+            begun = Some((state.access.begin_sync(change)?, change));
             Ok(())
         })?;
+        let (from, change) = begun.ok_or(EIO)?;
         Ok(Self {
             buffer,
             storage: state.storage.clone(),
             from,
-            to: from,
+            change,
+            outcome: Outcome::Failed,
         })
     }
 
-    fn end(mut self, owner: Owner) {
-        self.to = owner;
+    fn end(mut self) {
+        self.outcome = Outcome::Done;
     }
 }
 
-impl Drop for Handover<'_> {
+impl Drop for Sync<'_> {
     fn drop(&mut self) {
-        self.buffer.state.lock().access.end_sync(self.to);
+        let mut state = self.buffer.state.lock();
+        match self.outcome {
+            Outcome::Done => state.access.end_sync(),
+            Outcome::Failed => state.access.fail_sync(),
+        }
+        drop(state);
         self.buffer.idle.notify_all();
     }
 }

@@ -140,6 +140,8 @@ pub(crate) enum Refusal {
     Snooping,
     /// The kernel's page protection for this policy is another type.
     Kernel,
+    /// Others may hold references to the pages.
+    Refcounted,
 }
 
 impl fmt::Display for Refusal {
@@ -160,6 +162,10 @@ impl fmt::Display for Refusal {
                  use kind=coherent"
             }
             Self::Snooping => "caches snoop on this machine; use writeback",
+            Self::Refcounted => {
+                "pages of a refcounted mapping may be pinned, and stay write-back; make the buffer \
+                 without it"
+            }
             Self::Kernel => {
                 "this kernel gives another memory type for it (see cachepolicy= on its command line \
                  and CONFIG_CPU_DCACHE_WRITETHROUGH)"
@@ -182,13 +188,17 @@ impl Machine {
             // Only mappings that the cache never sees are safe.
             (VipAliasing, _, Writeback | Writethrough) => return Err(Refusal::Aliasing),
 
-            (_, Kind::Streaming, Writeback) => {}
-            (_, Kind::Streaming, _) => return Err(Refusal::Kind),
+            (_, Kind::Streaming | Kind::Scatter, Writeback) => {}
+            (_, Kind::Streaming | Kind::Scatter, _) => return Err(Refusal::Kind),
 
             // What pgprot_dmacoherent() and pgprot_writecombine() are: arch/arm/include/asm/pgtable.h.
             (Vivt, Kind::Coherent, Writecombine | Noncached) => {}
             (_, Kind::Coherent, Writecombine) => {}
             (_, Kind::Coherent, _) => return Err(Refusal::Kind),
+
+            // dma_pool takes no attributes.
+            (_, Kind::Pool, policy) if policy == self.default_policy(Kind::Pool) => {}
+            (_, Kind::Pool, _) => return Err(Refusal::Kind),
 
             // Before ARMv6 two types for one page are allowed, if no line of it remains.
             (Vivt, Kind::Pages, _) => {}
@@ -228,10 +238,12 @@ impl Machine {
     /// The policy of a buffer for which none was asked.
     pub(crate) fn default_policy(&self, kind: Kind) -> Policy {
         match (self.caches, kind) {
-            (Caches::Snooping, _) | (_, Kind::Pages | Kind::Streaming) => Policy::Writeback,
+            (Caches::Snooping, _) | (_, Kind::Pages | Kind::Streaming | Kind::Scatter) => {
+                Policy::Writeback
+            }
             // What dma_alloc_coherent() gives: pgprot_dmacoherent().
-            (Caches::Vivt, Kind::Coherent) => Policy::Noncached,
-            (_, Kind::Coherent) => Policy::Writecombine,
+            (Caches::Vivt, Kind::Coherent | Kind::Pool) => Policy::Noncached,
+            (_, Kind::Coherent | Kind::Pool) => Policy::Writecombine,
         }
     }
 
@@ -277,7 +289,7 @@ pub(crate) fn implements_writethrough(midr: u32, ccsidr_wt: bool) -> bool {
 }
 
 #[kunit_tests(shmbuf_cache)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const ARM: [MemoryType; 4] = [
@@ -286,14 +298,14 @@ mod tests {
         MemoryType::Bufferable,
         MemoryType::Uncached,
     ];
-    const ARMV5: Machine = Machine {
+    pub(crate) const ARMV5: Machine = Machine {
         caches: Caches::Vivt,
         types: ARM,
         writethrough: true,
         highmem: false,
         accept_alias: false,
     };
-    const ARMV7: Machine = Machine {
+    pub(crate) const ARMV7: Machine = Machine {
         caches: Caches::Nonaliasing,
         types: ARM,
         writethrough: false,

@@ -8,7 +8,11 @@ use crate::{
         Snapshot, //
     },
     kind::ViewPlace,
-    sys::decimal::Decimal, //
+    private::Private,
+    sys::{
+        decimal::Decimal,
+        params, //
+    },
 };
 use kernel::{
     debugfs::{
@@ -36,11 +40,27 @@ pub(crate) fn folder<'a>(
     })
 }
 
+/// The folder `private` in `parent`: private buffers, all together. It is gone when dropped.
+pub(crate) fn private_folder(
+    parent: &Dir,
+    private: Arc<Private>,
+) -> impl PinInit<Scope<Arc<Private>>> + '_ {
+    parent.scope(private, c"private", |private, dir| {
+        dir.read_callback_file(c"memory", private, &show_private);
+    })
+}
+
+fn show_private(private: &Arc<Private>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_fmt(fmt!("used: {}\n", private.used()))?;
+    f.write_fmt(fmt!("limit: {}\n", params::limit()))
+}
+
 fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Snapshot {
         storage,
         owner,
         mappings,
+        exports,
     } = buffer.snapshot();
     let machine = buffer.machine();
     f.write_fmt(fmt!("kind: {}\n", storage.kind()))?;
@@ -52,7 +72,10 @@ fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     f.write_fmt(fmt!("aliased: {}\n", storage.is_aliased(machine)))?;
     f.write_fmt(fmt!("size: {}\n", buffer.size()))?;
     f.write_fmt(fmt!("owner: {owner}\n"))?;
+    f.write_fmt(fmt!("mapping: {}\n", buffer.mapping()))?;
+    f.write_fmt(fmt!("direction: {}\n", buffer.direction()))?;
     f.write_fmt(fmt!("mappings: {mappings}\n"))?;
+    f.write_fmt(fmt!("exports: {exports}\n"))?;
     f.write_fmt(fmt!("physical address: {:#x}\n", storage.phys()))?;
     if let Some((address, device)) = storage.dma() {
         let name = BStr::from_bytes(device.name());

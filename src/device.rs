@@ -9,12 +9,25 @@ use crate::{
         Snapshot, //
     },
     cache::Policy,
-    kind::Failure,
+    dmabuf::Exported,
+    kind::{
+        Failure,
+        Kind, //
+    },
     ownership::Owner,
+    private::Private,
     range::Range,
+    spec::{
+        Direction,
+        Mapping,
+        Spec, //
+    },
     sys::{
         cpu,
-        node::NodeOperations, //
+        node::{
+            self,
+            NodeOperations, //
+        },
     },
     uapi, //
 };
@@ -22,7 +35,10 @@ use core::cmp::min;
 use kernel::{
     dma::DataDirection,
     fs::{
-        file::flags,
+        file::{
+            flags,
+            FileDescriptorReservation, //
+        },
         File, //
     },
     ioctl::{
@@ -39,7 +55,10 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::Arc,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     uaccess::{
         UserPtr,
         UserSlice,
@@ -48,22 +67,38 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
+/// What the node of a buffer gives access to.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    /// The buffer.
+    pub(crate) buffer: Arc<Buffer>,
+    /// Where private buffers come from.
+    pub(crate) private: Arc<Private>,
+}
+
 /// An open file on a buffer.
 pub(crate) struct Handle {
     buffer: Arc<Buffer>,
+    private: Arc<Private>,
     writable: bool,
 }
 
 impl NodeOperations for Handle {
-    type Data = Arc<Buffer>;
+    type Data = Opened;
 
-    fn open(buffer: &Arc<Buffer>, file: &File) -> Result<KBox<Self>> {
+    fn open(opened: &Opened, file: &File) -> Result<KBox<Self>> {
         let mode = file.flags() & flags::O_ACCMODE;
-        let handle = Self {
-            buffer: buffer.clone(),
-            writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
-        };
-        Ok(KBox::new(handle, GFP_KERNEL)?)
+        let Opened { buffer, private } = opened.clone();
+        let handle = KBox::new(
+            Self {
+                buffer,
+                private,
+                writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
+            },
+            GFP_KERNEL,
+        )?;
+        handle.buffer.adopt(file);
+        Ok(handle)
     }
 
     fn size(&self) -> usize {
@@ -83,7 +118,7 @@ impl NodeOperations for Handle {
     }
 
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        self.note(self.dispatch(cmd, arg)).map(|()| 0)
+        self.note(self.dispatch(cmd, arg))
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {
@@ -91,6 +126,7 @@ impl NodeOperations for Handle {
             storage,
             owner,
             mappings,
+            exports,
         } = self.buffer.snapshot();
         let machine = self.buffer.machine();
         seq_print!(m, "kind:\t{}\n", storage.kind());
@@ -102,7 +138,10 @@ impl NodeOperations for Handle {
         );
         seq_print!(m, "size:\t{}\n", self.buffer.size());
         seq_print!(m, "owner:\t{}\n", owner);
+        seq_print!(m, "mapping:\t{}\n", self.buffer.mapping());
+        seq_print!(m, "direction:\t{}\n", self.buffer.direction());
         seq_print!(m, "mappings:\t{}\n", mappings);
+        seq_print!(m, "exports:\t{}\n", exports);
     }
 }
 
@@ -113,7 +152,7 @@ impl Handle {
 
     /// Calls are told by direction, type and number; the size may be that of an earlier or later
     /// header.
-    fn dispatch(&self, cmd: u32, arg: usize) -> Result {
+    fn dispatch(&self, cmd: u32, arg: usize) -> Result<isize> {
         let is = |known: u32| {
             _IOC_DIR(cmd) == _IOC_DIR(known)
                 && _IOC_TYPE(cmd) == _IOC_TYPE(known)
@@ -130,11 +169,20 @@ impl Handle {
             let answer = self.info();
             // A longer structure keeps its zeroes.
             let len = min(writer.len(), size_of_val(&answer));
-            writer.write_slice(&answer.as_bytes()[..len])
+            writer.write_slice(&answer.as_bytes()[..len])?;
+            Ok(0)
         } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
-            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)
+            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
+            Ok(0)
         } else if is(uapi::SHMBUF_IOC_SYNC) {
-            self.sync(&read_struct(user.reader(), SYNC_V1)?)
+            self.sync(&read_struct(user.reader(), SYNC_V1)?)?;
+            Ok(0)
+        } else if is(uapi::SHMBUF_IOC_ALLOC) {
+            let request = read_struct(user.reader(), ALLOC_V1)?;
+            install(|| self.alloc(&request))
+        } else if is(uapi::SHMBUF_IOC_EXPORT) {
+            let request = read_struct(user.reader(), EXPORT_V1)?;
+            install(|| self.export(&request))
         } else {
             Err(ENOTTY)
         }
@@ -145,6 +193,7 @@ impl Handle {
             storage,
             owner,
             mappings,
+            exports,
         } = self.buffer.snapshot();
         let machine = self.buffer.machine();
         let mut info = uapi::shmbuf_info {
@@ -155,6 +204,10 @@ impl Handle {
             owner: owner.to_uapi(),
             cache_line: cpu::cache_line() as u32,
             mappings: mappings as u32,
+            mapping: self.buffer.mapping().to_uapi(),
+            direction: self.buffer.direction().to_uapi(),
+            exports: exports as u32,
+            access_width: 1,
             ..FromZeros::new_zeroed()
         };
         if storage.is_aliased(machine) {
@@ -164,6 +217,9 @@ impl Handle {
             &mut info.memory_type,
             machine.words(storage.memory_type(machine)).as_bytes(),
         );
+        if let Some(name) = self.buffer.name() {
+            put_string(&mut info.name, name.to_bytes());
+        }
         if let Some((address, device)) = storage.dma() {
             put_string(&mut info.dma_device, device.name());
             if cpu::may_see_addresses() {
@@ -186,12 +242,9 @@ impl Handle {
         if !self.writable {
             return Err(EBADF);
         }
-        self.buffer.set_policy(policy).map_err(|failure| {
-            if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
-                pr_notice!("SET_CACHE: {failure}\n");
-            }
-            failure.into()
-        })
+        self.buffer
+            .set_policy(policy)
+            .map_err(|failure| logged("SET_CACHE", failure))
     }
 
     fn sync(&self, request: &uapi::shmbuf_sync) -> Result {
@@ -203,6 +256,73 @@ impl Handle {
         }
         self.buffer.sync(range, direction, phase, self.writable)
     }
+
+    fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
+        let spec = parse_alloc(request)?;
+        if !self.writable {
+            return Err(EBADF);
+        }
+        let buffer = self
+            .private
+            .alloc(&spec)
+            .map_err(|failure| logged("ALLOC", failure))?;
+        let handle = Self {
+            buffer: buffer.clone(),
+            private: self.private.clone(),
+            writable: true,
+        };
+        let file = node::anonymous_file(c"[shmbuf]", KBox::new(handle, GFP_KERNEL)?)?;
+        buffer.adopt(&file);
+        Ok(file)
+    }
+
+    fn export(&self, request: &uapi::shmbuf_export) -> Result<ARef<File>> {
+        if request.flags & !uapi::SHMBUF_EXPORT_READ_ONLY != 0 || request.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let exported = Exported::new(&self.buffer)?;
+        let range = Range::new(request.offset, request.length, self.buffer.size())?;
+        range.check_pages()?;
+        let read_only = request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0;
+        exported.into_dma_buf(range, self.writable && !read_only)
+    }
+}
+
+/// Gives the calling process a descriptor, close-on-exec, of the file that `make` makes. Where that
+/// fails, nobody has seen one.
+fn install(make: impl FnOnce() -> Result<ARef<File>>) -> Result<isize> {
+    let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
+    let file = make()?;
+    let number = descriptor.reserved_fd();
+    descriptor.fd_install(file);
+    Ok(number as isize)
+}
+
+/// Says in the log what a program can only see as a number.
+fn logged(call: &str, failure: Failure) -> Error {
+    if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
+        pr_notice!("{call}: {failure}\n");
+    }
+    failure.into()
+}
+
+/// What ALLOC asks for.
+fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec> {
+    if request.flags != 0 || request.reserved != 0 {
+        return Err(EINVAL);
+    }
+    Ok(Spec {
+        size: request.size,
+        kind: Kind::try_from(request.kind)?,
+        policy: match request.policy {
+            uapi::SHMBUF_POLICY_DEFAULT => None,
+            policy => Some(Policy::try_from(policy)?),
+        },
+        mapping: Mapping::try_from(request.mapping)?,
+        direction: Direction::try_from(request.direction)?,
+        align: request.align as usize,
+        boundary: request.boundary as usize,
+    })
 }
 
 impl Owner {
@@ -227,6 +347,8 @@ impl kernel::fmt::Display for Owner {
 const INFO_V1: usize = 136;
 const SET_CACHE_V1: usize = 8;
 const SYNC_V1: usize = 24;
+const ALLOC_V1: usize = 40;
+const EXPORT_V1: usize = 24;
 
 /// The direction for the DMA API, whether the CPU writes, and the phase.
 fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(DataDirection, bool, Phase)> {
@@ -295,6 +417,8 @@ mod tests {
         assert!(size_of::<uapi::shmbuf_info>() >= INFO_V1);
         assert!(size_of::<uapi::shmbuf_set_cache>() >= SET_CACHE_V1);
         assert!(size_of::<uapi::shmbuf_sync>() >= SYNC_V1);
+        assert!(size_of::<uapi::shmbuf_alloc>() >= ALLOC_V1);
+        assert!(size_of::<uapi::shmbuf_export>() >= EXPORT_V1);
     }
 
     #[test]

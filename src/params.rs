@@ -5,24 +5,17 @@
 use crate::{
     cache::Policy,
     kind::Kind,
+    spec::{
+        Direction,
+        Mapping,
+        Spec, //
+    },
     sys, //
 };
 use kernel::{
     fmt,
-    page::PAGE_SIZE,
     prelude::*, //
 };
-
-/// What the default buffer shall be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Params {
-    /// Bytes, a multiple of the page size and not zero.
-    pub(crate) size: usize,
-    /// Its kind.
-    pub(crate) kind: Kind,
-    /// Its policy; none means what suits the kind.
-    pub(crate) policy: Option<Policy>,
-}
 
 /// Which parameter is not understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,51 +23,51 @@ pub(crate) enum Invalid {
     Size,
     Kind,
     Cache,
+    Mapping,
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Size => f.write_fmt(fmt!(
-                "size= takes a multiple of the page size ({PAGE_SIZE}) that this machine can \
-                 address, with an optional suffix K, M or G"
-            )),
-            Self::Kind => f.write_str("kind= takes pages, coherent or streaming"),
-            Self::Cache => f.write_str(
-                "cache= takes writeback, writethrough, writecombine, noncached or default",
-            ),
-        }
-    }
-}
-
-impl Params {
-    /// Those that the module was loaded with.
-    pub(crate) fn given() -> Result<Self, Invalid> {
-        Self::parse(
-            sys::params::size(),
-            sys::params::kind(),
-            sys::params::cache(),
-        )
-    }
-
-    fn parse(size: &[u8], kind: &[u8], cache: &[u8]) -> Result<Self, Invalid> {
-        let size = parse_size(size).ok_or(Invalid::Size)?;
-        if size == 0 || size % PAGE_SIZE != 0 || isize::try_from(size).is_err() {
-            return Err(Invalid::Size);
-        }
-        Ok(Self {
-            size,
-            kind: Kind::from_name(kind).ok_or(Invalid::Kind)?,
-            policy: match cache {
-                b"default" => None,
-                name => Some(Policy::from_name(name).ok_or(Invalid::Cache)?),
-            },
+        f.write_str(match self {
+            Self::Size => "size= takes a number of bytes, with an optional suffix K, M or G",
+            Self::Kind => "kind= takes pages, coherent, streaming or scatter",
+            Self::Cache => {
+                "cache= takes writeback, writethrough, writecombine, noncached or default"
+            }
+            Self::Mapping => "mapping= takes pfnmap, strict or refcounted",
         })
     }
 }
 
+/// What the default buffer shall be, by the parameters that the module was loaded with.
+pub(crate) fn given() -> Result<Spec, Invalid> {
+    parse(
+        sys::params::size(),
+        sys::params::kind(),
+        sys::params::cache(),
+        sys::params::mapping(),
+    )
+}
+
+fn parse(size: &[u8], kind: &[u8], cache: &[u8], mapping: &[u8]) -> Result<Spec, Invalid> {
+    Ok(Spec {
+        size: parse_size(size).ok_or(Invalid::Size)?,
+        kind: Kind::from_name(kind)
+            .filter(|&kind| kind != Kind::Pool)
+            .ok_or(Invalid::Kind)?,
+        policy: match cache {
+            b"default" => None,
+            name => Some(Policy::from_name(name).ok_or(Invalid::Cache)?),
+        },
+        mapping: Mapping::from_name(mapping).ok_or(Invalid::Mapping)?,
+        direction: Direction::Bidirectional,
+        align: 0,
+        boundary: 0,
+    })
+}
+
 /// A decimal number with an optional suffix K, M or G.
-fn parse_size(text: &[u8]) -> Option<usize> {
+pub(crate) fn parse_size(text: &[u8]) -> Option<u64> {
     let (digits, shift) = match text {
         [digits @ .., b'K' | b'k'] => (digits, 10),
         [digits @ .., b'M' | b'm'] => (digits, 20),
@@ -83,7 +76,7 @@ fn parse_size(text: &[u8]) -> Option<usize> {
     };
     core::str::from_utf8(digits)
         .ok()?
-        .parse::<usize>()
+        .parse::<u64>()
         .ok()?
         .checked_mul(1 << shift)
 }
@@ -110,6 +103,7 @@ mod tests {
             (b"0x1000", None),
             (b"99999999999999999999", None),
             (b"18446744073709551615G", None),
+            (b"4G", Some(4 << 30)),
         ] {
             assert_eq!(parse_size(text), size);
         }
@@ -117,33 +111,41 @@ mod tests {
 
     #[test]
     fn good_parameters() {
+        let spec = parse(b"4M", b"coherent", b"writecombine", b"pfnmap");
         assert_eq!(
-            Params::parse(b"4M", b"coherent", b"writecombine"),
-            Ok(Params {
+            spec,
+            Ok(Spec {
                 size: 4 << 20,
                 kind: Kind::Coherent,
                 policy: Some(Policy::Writecombine),
+                mapping: Mapping::Pfnmap,
+                direction: Direction::Bidirectional,
+                align: 0,
+                boundary: 0,
             })
         );
-        assert_eq!(
-            Params::parse(b"1M", b"pages", b"default").map(|params| params.policy),
-            Ok(None)
-        );
+        let spec = parse(b"1M", b"pages", b"default", b"pfnmap");
+        assert_eq!(spec.map(|spec| spec.policy), Ok(None));
     }
 
     #[test]
     fn bad_parameters() {
-        for (size, kind, cache, invalid) in [
-            (&b"0"[..], &b"pages"[..], &b"default"[..], Invalid::Size),
-            (b"4097", b"pages", b"default", Invalid::Size),
-            (b"1", b"pages", b"default", Invalid::Size),
-            (b"big", b"pages", b"default", Invalid::Size),
-            (b"1M", b"page", b"default", Invalid::Kind),
-            (b"1M", b"", b"default", Invalid::Kind),
-            (b"1M", b"pages", b"uncached", Invalid::Cache),
-            (b"1M", b"pages", b"", Invalid::Cache),
+        for (size, kind, cache, mapping, invalid) in [
+            (
+                &b"big"[..],
+                &b"pages"[..],
+                &b"default"[..],
+                &b"pfnmap"[..],
+                Invalid::Size,
+            ),
+            (b"1M", b"page", b"default", b"pfnmap", Invalid::Kind),
+            (b"1M", b"", b"default", b"pfnmap", Invalid::Kind),
+            (b"1M", b"pool", b"default", b"pfnmap", Invalid::Kind),
+            (b"1M", b"pages", b"uncached", b"pfnmap", Invalid::Cache),
+            (b"1M", b"pages", b"", b"pfnmap", Invalid::Cache),
+            (b"1M", b"pages", b"default", b"pfn", Invalid::Mapping),
         ] {
-            assert_eq!(Params::parse(size, kind, cache), Err(invalid));
+            assert_eq!(parse(size, kind, cache, mapping), Err(invalid));
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Byte ranges inside a buffer. Pure logic.
 
 use core::cmp::min;
-use kernel::prelude::*;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 
 /// A range of bytes that is not empty and lies inside a buffer.
 ///
@@ -48,6 +51,13 @@ impl Range {
         })
     }
 
+    /// From `start` to `end`, which is inside a buffer, and after it.
+    pub(crate) fn between(start: usize, end: usize) -> Self {
+        assert!(start < end);
+        // INVARIANT: By this function's contract.
+        Self { start, end }
+    }
+
     /// The part of `length` bytes at `position` that a buffer of `size` bytes has, if any.
     pub(crate) fn clamped(position: u64, length: usize, size: usize) -> Option<Self> {
         let start = usize::try_from(position).ok().filter(|&at| at < size)?;
@@ -69,6 +79,19 @@ impl Range {
     pub(crate) fn check_lines(self, line: usize, size: usize) -> Result {
         let aligned = |at: usize| at % line == 0;
         if aligned(self.start) && (aligned(self.end) || self.end == size) {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// Checks that the range is one of whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`].
+    pub(crate) fn check_pages(self) -> Result {
+        if self.start % PAGE_SIZE == 0 && self.end % PAGE_SIZE == 0 {
             Ok(())
         } else {
             Err(EINVAL)

@@ -2,19 +2,20 @@
 
 //! DMA memory that CPU and device may use at the same time.
 
-use super::Failure;
+use super::{
+    Allocator,
+    Failure, //
+};
 use crate::{
     cache::{
         Caches,
         Machine,
         Policy, //
     },
+    spec::Checked,
     sys::{
         cpu,
-        dma::{
-            CoherentMemory,
-            DmaDevice, //
-        },
+        dma::CoherentMemory, //
     },
 };
 use kernel::{
@@ -26,24 +27,23 @@ use kernel::{
 /// the same to programs whatever they ask.
 pub(crate) struct Coherent {
     policy: Policy,
-    memory: CoherentMemory,
+    memory: Arc<CoherentMemory>,
 }
 
 impl Coherent {
     /// See [`super::Storage::new`].
-    pub(crate) fn new(
-        device: &Arc<DmaDevice>,
-        machine: &Machine,
-        size: usize,
-        policy: Policy,
-    ) -> Result<Self, Failure> {
-        let writecombine = policy == Policy::Writecombine
-            && policy != machine.default_policy(super::Kind::Coherent);
-        let memory =
-            CoherentMemory::new(device, size, writecombine).map_err(|_| Failure::Dma(size))?;
+    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        let writecombine = spec.policy == Policy::Writecombine
+            && spec.policy != allocator.machine.default_policy(spec.kind);
+        let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
+            .map_err(|_| Failure::Dma(spec.size))?;
+        let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
         // The allocator zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
-        Ok(Self { policy, memory })
+        Ok(Self {
+            policy: spec.policy,
+            memory,
+        })
     }
 
     /// See [`super::Storage::policy`].
@@ -52,7 +52,7 @@ impl Coherent {
     }
 
     /// The memory itself.
-    pub(crate) fn memory(&self) -> &CoherentMemory {
+    pub(crate) fn memory(&self) -> &Arc<CoherentMemory> {
         &self.memory
     }
 
@@ -61,10 +61,5 @@ impl Coherent {
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
         matches!(machine.caches, Caches::Nonaliasing | Caches::VipAliasing)
             && !self.memory.device().has_cma()
-    }
-
-    /// Drains the write buffer; there is nothing else to maintain.
-    pub(crate) fn sync(&self) {
-        cpu::drain_write_buffer();
     }
 }

@@ -4,10 +4,12 @@
 
 mod coherent;
 mod pages;
+mod pool;
 mod streaming;
 
 use crate::{
     cache::{
+        Caches,
         Machine,
         MemoryType,
         Policy,
@@ -15,9 +17,25 @@ use crate::{
     },
     ownership::Owner,
     range::Range,
+    spec::{
+        Checked,
+        Invalid,
+        Mapping,
+        MappingRefusal, //
+    },
     sys::{
-        dma::DmaDevice,
+        cpu,
+        decimal::Decimal,
+        dma::{
+            Backing,
+            DmaDevice, //
+        },
+        pages::{
+            AllocFailure,
+            Charge, //
+        },
         span::Span,
+        vma::Faulting,
         vmap::Vmap, //
     },
     uapi, //
@@ -32,6 +50,8 @@ use kernel::{
     sync::Arc, //
 };
 use pages::Pages;
+use pool::PoolBlock;
+pub(crate) use pool::Pools;
 use streaming::Streaming;
 
 /// The kinds of memory.
@@ -43,11 +63,21 @@ pub(crate) enum Kind {
     Coherent,
     /// Write-back pages mapped for DMA; CPU and device own them in turns.
     Streaming,
+    /// The same of single pages.
+    Scatter,
+    /// Coherent memory of less than a page.
+    Pool,
 }
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 3] = [Self::Pages, Self::Coherent, Self::Streaming];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Pages,
+        Self::Coherent,
+        Self::Streaming,
+        Self::Scatter,
+        Self::Pool,
+    ];
 
     /// `enum shmbuf_kind`.
     pub(crate) fn to_uapi(self) -> u32 {
@@ -55,6 +85,8 @@ impl Kind {
             Self::Pages => uapi::SHMBUF_KIND_PAGES,
             Self::Coherent => uapi::SHMBUF_KIND_COHERENT,
             Self::Streaming => uapi::SHMBUF_KIND_STREAMING,
+            Self::Scatter => uapi::SHMBUF_KIND_SCATTER,
+            Self::Pool => uapi::SHMBUF_KIND_POOL,
         }
     }
 
@@ -64,6 +96,8 @@ impl Kind {
             Self::Pages => "pages",
             Self::Coherent => "coherent",
             Self::Streaming => "streaming",
+            Self::Scatter => "scatter",
+            Self::Pool => "pool",
         }
     }
 
@@ -73,6 +107,23 @@ impl Kind {
             .into_iter()
             .find(|kind| kind.name().as_bytes() == name)
     }
+
+    /// Whether CPU and device always own such a buffer in turns. Cached pages have an owner only
+    /// while an importer's device reaches them.
+    pub(crate) fn has_owner(self) -> bool {
+        matches!(self, Self::Streaming | Self::Scatter)
+    }
+}
+
+impl TryFrom<u32> for Kind {
+    type Error = Error;
+
+    fn try_from(value: u32) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.to_uapi() == value)
+            .ok_or(EINVAL)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -81,12 +132,27 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why memory cannot be had.
+/// Why a buffer cannot be had.
 pub(crate) enum Failure {
+    /// A field is not understood, or does not go with another: [`EINVAL`].
+    Invalid(Invalid),
+    /// More bytes than this machine can address: [`EFBIG`].
+    TooBig(u64),
     /// The policy cannot be honoured: [`EOPNOTSUPP`].
     Refused(Policy, Kind, Refusal),
+    /// The way of mapping cannot be honoured: [`EOPNOTSUPP`].
+    MappingRefused(Mapping, Kind, MappingRefusal),
+    /// There would be too much private memory: [`EDQUOT`].
+    Limit {
+        /// Bytes that were asked for.
+        size: usize,
+        /// Bytes in use.
+        used: usize,
+        /// Bytes that may be.
+        limit: usize,
+    },
     /// Pages are not free: [`ENOMEM`].
-    Pages(crate::sys::pages::AllocFailure),
+    Pages(AllocFailure),
     /// DMA memory is not free: [`ENOMEM`].
     Dma(usize),
     /// Anything else.
@@ -99,8 +165,8 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<crate::sys::pages::AllocFailure> for Failure {
-    fn from(failure: crate::sys::pages::AllocFailure) -> Self {
+impl From<AllocFailure> for Failure {
+    fn from(failure: AllocFailure) -> Self {
         Self::Pages(failure)
     }
 }
@@ -108,7 +174,10 @@ impl From<crate::sys::pages::AllocFailure> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(..) => EOPNOTSUPP,
+            Failure::Invalid(_) => EINVAL,
+            Failure::TooBig(_) => EFBIG,
+            Failure::Refused(..) | Failure::MappingRefused(..) => EOPNOTSUPP,
+            Failure::Limit { .. } => EDQUOT,
             Failure::Pages(_) | Failure::Dma(_) => ENOMEM,
             Failure::Other(error) => error,
         }
@@ -118,9 +187,21 @@ impl From<Failure> for Error {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Invalid(invalid) => f.write_fmt(fmt!("{invalid}")),
+            Self::TooBig(size) => f.write_fmt(fmt!(
+                "{} bytes are more than this machine can address",
+                Decimal(*size)
+            )),
             Self::Refused(policy, kind, refusal) => {
                 f.write_fmt(fmt!("{policy} refused for kind {kind}: {refusal}"))
             }
+            Self::MappingRefused(mapping, kind, refusal) => {
+                f.write_fmt(fmt!("mapping {mapping} refused for kind {kind}: {refusal}"))
+            }
+            Self::Limit { size, used, limit } => f.write_fmt(fmt!(
+                "{size} bytes more than the {used} in use would be over the limit of {limit} for \
+                 private buffers; root can raise /sys/module/shmbuf/parameters/limit"
+            )),
             Self::Pages(failure) => f.write_fmt(fmt!("{failure}")),
             Self::Dma(size) => f.write_fmt(fmt!(
                 "no {size} bytes of coherent DMA memory are free; ask for less, or enlarge CMA \
@@ -129,6 +210,19 @@ impl fmt::Display for Failure {
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
         }
     }
+}
+
+/// Where memory comes from, and for whom.
+#[derive(Clone)]
+pub(crate) struct Allocator {
+    /// The device that DMA memory belongs to.
+    pub(crate) device: Arc<DmaDevice>,
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// The pools of `device`.
+    pub(crate) pools: Arc<Pools>,
+    /// Who pays.
+    pub(crate) charge: Charge,
 }
 
 /// Where the kernel reaches memory, for reports.
@@ -156,8 +250,43 @@ impl Window<'_> {
     fn span(&self, range: Range) -> Span<'_> {
         match self {
             Self::Permanent(span) => span.slice(range),
-            Self::Vmap(vmap) => vmap.span().slice(range.relative_to(vmap.range())),
+            Self::Vmap(vmap) => vmap.span(range),
         }
+    }
+}
+
+/// A kernel's view of some of a buffer that an importer uses for as long as it likes.
+pub(crate) struct KernelView {
+    address: usize,
+    _vmap: Option<Arc<Vmap>>,
+    _storage: Arc<Storage>,
+}
+
+impl KernelView {
+    /// That of `range` of `storage`, whole pages. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
+    /// - [`EOPNOTSUPP`] where it would be one more set of cache lines, which nobody maintains.
+    pub(crate) fn new(storage: Arc<Storage>, range: Range, caches: Caches) -> Result<Self> {
+        let (address, vmap) = match storage.view(range)? {
+            Window::Permanent(span) => (span.slice(range).address(), None),
+            Window::Vmap(_) if caches == Caches::Vivt && storage.policy().is_cached() => {
+                return Err(EOPNOTSUPP);
+            }
+            Window::Vmap(vmap) => (vmap.span(range).address(), Some(vmap)),
+        };
+        Ok(Self {
+            address,
+            _vmap: vmap,
+            _storage: storage,
+        })
+    }
+
+    /// The address of the first byte.
+    pub(crate) fn address(&self) -> usize {
+        self.address
     }
 }
 
@@ -169,25 +298,18 @@ pub(crate) enum Storage {
     Coherent(Coherent),
     /// Pages mapped for streaming DMA.
     Streaming(Streaming),
+    /// Coherent DMA memory of less than a page.
+    Pool(PoolBlock),
 }
 
 impl Storage {
-    /// Memory of `size` bytes, a multiple of the page size: zeroed, and the zeroes are in memory.
-    /// May sleep.
-    pub(crate) fn new(
-        device: &Arc<DmaDevice>,
-        machine: &Machine,
-        kind: Kind,
-        size: usize,
-        policy: Policy,
-    ) -> Result<Self, Failure> {
-        machine
-            .memory_type(kind, policy)
-            .map_err(|refusal| Failure::Refused(policy, kind, refusal))?;
-        Ok(match kind {
-            Kind::Pages => Self::Pages(Pages::new(device, machine, size, policy)?),
-            Kind::Coherent => Self::Coherent(Coherent::new(device, machine, size, policy)?),
-            Kind::Streaming => Self::Streaming(Streaming::new(device, machine, size)?),
+    /// Memory as `spec` says: zeroed, and the zeroes are in memory. May sleep.
+    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        Ok(match spec.kind {
+            Kind::Pages => Self::Pages(Pages::new(allocator, spec)?),
+            Kind::Coherent => Self::Coherent(Coherent::new(allocator, spec)?),
+            Kind::Streaming | Kind::Scatter => Self::Streaming(Streaming::new(allocator, spec)?),
+            Kind::Pool => Self::Pool(PoolBlock::new(allocator, spec)?),
         })
     }
 
@@ -196,21 +318,25 @@ impl Storage {
         if self.policies(machine) & 1 << policy.to_uapi() != 0 {
             return Ok(policy != self.policy());
         }
-        let refusal = machine.memory_type(self.kind(), policy).err();
-        Err(Failure::Refused(
-            policy,
-            self.kind(),
-            refusal.unwrap_or(Refusal::Kind),
-        ))
+        let refusal = match machine.memory_type(self.kind(), policy) {
+            Err(refusal) => refusal,
+            Ok(_) if self.kind() == Kind::Pages => Refusal::Refcounted,
+            Ok(_) => Refusal::Kind,
+        };
+        Err(Failure::Refused(policy, self.kind(), refusal))
     }
 
     /// The same contents under another policy, which [`Self::check_policy`] allows, or the failure
     /// and nothing changed. Nobody may use the memory meanwhile, and this storage is not used
     /// afterwards. May sleep.
-    pub(crate) fn with_policy(&self, machine: &Machine, policy: Policy) -> Result<Self, Failure> {
+    pub(crate) fn with_policy(
+        &self,
+        allocator: &Allocator,
+        policy: Policy,
+    ) -> Result<Self, Failure> {
         match self {
-            Self::Pages(pages) => Ok(Self::Pages(pages.with_policy(machine, policy)?)),
-            Self::Coherent(_) | Self::Streaming(_) => {
+            Self::Pages(pages) => Ok(Self::Pages(pages.with_policy(allocator, policy)?)),
+            Self::Coherent(_) | Self::Streaming(_) | Self::Pool(_) => {
                 Err(Failure::Refused(policy, self.kind(), Refusal::Kind))
             }
         }
@@ -221,7 +347,8 @@ impl Storage {
         match self {
             Self::Pages(_) => Kind::Pages,
             Self::Coherent(_) => Kind::Coherent,
-            Self::Streaming(_) => Kind::Streaming,
+            Self::Streaming(streaming) => streaming.kind(),
+            Self::Pool(_) => Kind::Pool,
         }
     }
 
@@ -231,14 +358,15 @@ impl Storage {
             Self::Pages(pages) => pages.policy(),
             Self::Coherent(coherent) => coherent.policy(),
             Self::Streaming(streaming) => streaming.pages().policy(),
+            Self::Pool(block) => block.policy(),
         }
     }
 
     /// The policies that SET_CACHE takes, a bit for each.
     pub(crate) fn policies(&self, machine: &Machine) -> u32 {
         match self {
-            Self::Pages(_) => machine.policies(Kind::Pages),
-            Self::Coherent(_) | Self::Streaming(_) => 1 << self.policy().to_uapi(),
+            Self::Pages(pages) if pages.is_movable() => machine.policies(Kind::Pages),
+            _ => 1 << self.policy().to_uapi(),
         }
     }
 
@@ -255,6 +383,7 @@ impl Storage {
             Self::Pages(pages) => pages.is_aliased(machine),
             Self::Coherent(coherent) => coherent.is_aliased(machine),
             Self::Streaming(_) => false,
+            Self::Pool(block) => block.is_aliased(machine),
         }
     }
 
@@ -264,10 +393,11 @@ impl Storage {
             Self::Pages(pages) => pages.phys(),
             Self::Coherent(coherent) => coherent.memory().phys(),
             Self::Streaming(streaming) => streaming.pages().phys(),
+            Self::Pool(block) => block.block().phys(),
         }
     }
 
-    /// The address of the first byte for a device, and the device, if one has a view.
+    /// The address of the first byte for a device of ours, and the device, if it has a view.
     pub(crate) fn dma(&self) -> Option<(bindings::dma_addr_t, &DmaDevice)> {
         match self {
             Self::Pages(_) => None,
@@ -275,19 +405,38 @@ impl Storage {
                 let memory = coherent.memory();
                 Some((memory.dma(), memory.device()))
             }
-            Self::Streaming(streaming) => {
-                let mapping = streaming.mapping();
-                Some((mapping.dma(), mapping.device()))
+            Self::Streaming(streaming) => Some((streaming.dma(), streaming.device())),
+            Self::Pool(block) => {
+                let block = block.block();
+                Some((block.dma(), block.device()))
             }
         }
     }
 
-    /// Fills `vma` with `range`, at once and for as long as the storage lives. May sleep.
-    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
+    /// Fills `vma` with `range`, or prepares it to be filled by [`Self::fault`], for as long as the
+    /// storage lives. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if the memory shares its page with others, [`ENOMEM`].
+    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
         match self {
-            Self::Pages(pages) => pages.mmap(vma, range),
+            Self::Pages(pages) => pages.mmap(vma, range, mapping),
             Self::Coherent(coherent) => coherent.memory().mmap(vma),
-            Self::Streaming(streaming) => streaming.pages().mmap(vma, range),
+            Self::Streaming(streaming) => streaming.pages().mmap(vma, range, mapping),
+            Self::Pool(_) => Err(EOPNOTSUPP),
+        }
+    }
+
+    /// Fills a VMA of [`Mapping::Strict`] with `range`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`EFAULT`] if it is no such VMA.
+    pub(crate) fn fault(&self, vma: &Faulting, range: Range) -> Result {
+        match self {
+            Self::Streaming(streaming) => streaming.pages().fault(vma, range),
+            _ => Err(EFAULT),
         }
     }
 
@@ -296,7 +445,7 @@ impl Storage {
         match self {
             Self::Pages(pages) => pages.window_size(),
             Self::Streaming(streaming) => streaming.pages().window_size(),
-            Self::Coherent(_) => usize::MAX,
+            Self::Coherent(_) | Self::Pool(_) => usize::MAX,
         }
     }
 
@@ -311,8 +460,23 @@ impl Storage {
             Self::Pages(pages) => pages.window(range)?,
             Self::Coherent(coherent) => Window::Permanent(coherent.memory().span()),
             Self::Streaming(streaming) => streaming.pages().window(range)?,
+            Self::Pool(block) => Window::Permanent(block.block().span()),
         };
         Ok(f(window.span(range)))
+    }
+
+    /// A kernel's view of `range`, whole pages, of any length. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is no memory or no vmalloc space.
+    pub(crate) fn view(&self, range: Range) -> Result<Window<'_>> {
+        match self {
+            Self::Pages(pages) => pages.view(range),
+            Self::Coherent(coherent) => Ok(Window::Permanent(coherent.memory().span())),
+            Self::Streaming(streaming) => streaming.pages().view(range),
+            Self::Pool(block) => Ok(Window::Permanent(block.block().span())),
+        }
     }
 
     /// Where the kernel's view is now.
@@ -321,20 +485,32 @@ impl Storage {
             Self::Pages(pages) => pages.view_place(),
             Self::Coherent(coherent) => ViewPlace::Dma(coherent.memory().span().address()),
             Self::Streaming(streaming) => streaming.pages().view_place(),
+            Self::Pool(block) => ViewPlace::Dma(block.block().span().address()),
         }
     }
 
-    /// CPU access to `range` begins: what a device wrote becomes visible by the kernel's view. What
-    /// the device was given comes back, all of it. Costs as much as that and the range. May sleep.
+    /// CPU access to `range` begins: what devices wrote becomes visible by the kernel's view. What
+    /// they were given comes back, all of it. Costs as much as that and the range. May sleep.
+    ///
+    /// If the CPU owned the buffer already, lines of the range may be dirty, and are somebody's
+    /// data: they are cleaned before they are invalidated. If a device did, a dirty line would
+    /// overwrite what it wrote.
     pub(crate) fn sync_for_cpu(
         &self,
         from: Owner,
         range: Range,
         direction: DataDirection,
     ) -> Result {
-        match self {
-            Self::Streaming(streaming) => streaming.sync_for_cpu(from, range, direction),
-            _ => self.sync_for_device(range),
+        if let Owner::Device { handed } = from {
+            if handed.hull(range) != handed {
+                self.sync_for_device(range)?;
+            }
+            if let Self::Streaming(streaming) = self {
+                streaming.take_back(handed, direction);
+            }
+            Ok(())
+        } else {
+            self.sync_for_device(range)
         }
     }
 
@@ -343,28 +519,30 @@ impl Storage {
     pub(crate) fn sync_for_device(&self, range: Range) -> Result {
         match self {
             Self::Pages(pages) => pages.sync(range),
-            Self::Coherent(coherent) => {
-                coherent.sync();
+            Self::Streaming(streaming) => streaming.pages().sync(range),
+            Self::Coherent(_) | Self::Pool(_) => {
+                cpu::drain_write_buffer();
                 Ok(())
             }
-            Self::Streaming(streaming) => streaming.pages().sync(range),
         }
     }
 
-    /// The device is given `range`, and what lies between that and what it has already. Returns
-    /// the owner after that: for the kinds that have none, the CPU.
-    pub(crate) fn hand_over(&self, from: Owner, range: Range) -> Result<Owner> {
+    /// Devices are given `range`, and what lies between that and what they have already. May
+    /// sleep.
+    pub(crate) fn hand_over(&self, from: Owner, range: Range) -> Result {
         match self {
-            Self::Streaming(streaming) => {
-                streaming.hand_over(from, range);
-                Ok(Owner::Device {
-                    handed: from.handed_with(range),
-                })
-            }
-            _ => {
-                self.sync_for_device(range)?;
-                Ok(Owner::Cpu)
-            }
+            Self::Streaming(streaming) => streaming.hand_over(from, range),
+            _ => self.sync_for_device(range),
+        }
+    }
+
+    /// The memory as devices of importers can reach it, if it has pages of its own.
+    pub(crate) fn backing(&self) -> Option<Backing> {
+        match self {
+            Self::Pages(pages) => Some(Backing::Pages(pages.pages().clone())),
+            Self::Streaming(streaming) => Some(Backing::Pages(streaming.pages().pages().clone())),
+            Self::Coherent(coherent) => Backing::coherent(coherent.memory()),
+            Self::Pool(_) => None,
         }
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Physically contiguous pages with the memory type that was asked for.
+//! Pages with the memory type that was asked for.
 
 use super::{
+    Allocator,
     Failure,
+    Kind,
     ViewPlace,
     Window, //
 };
@@ -13,14 +15,22 @@ use crate::{
         Policy, //
     },
     range::Range,
+    spec::{
+        Checked,
+        Mapping, //
+    },
     sys::{
-        cpu,
+        self, cpu,
         dma::DmaDevice,
         pages::{
-            ContiguousPages,
+            References,
+            Request,
             Zone, //
         },
-        vma,
+        vma::{
+            self,
+            Faulting, //
+        },
         vmap::{
             self,
             Vmap, //
@@ -42,15 +52,14 @@ use kernel::{
 /// The part of a buffer that the kernel maps at a time: vmalloc space is small on 32-bit ARM.
 const WINDOW: usize = 4 << 20;
 
-/// Memory of kind `pages`.
+/// Memory of kind `pages`, and what kinds `streaming` and `scatter` map for DMA.
 ///
 /// All CPU views have the type of `policy`. The kernel's linear mapping, where there is one, is
 /// such a view only if it is of that type; else it is not used, and holds no lines.
 pub(crate) struct Pages {
     policy: Policy,
     view: View,
-    pages: Arc<ContiguousPages>,
-    device: Arc<DmaDevice>,
+    pages: Arc<sys::pages::Pages>,
 }
 
 /// How the kernel reaches the pages.
@@ -70,46 +79,63 @@ struct Windows {
 
 impl Pages {
     /// See [`super::Storage::new`].
-    pub(crate) fn new(
-        device: &Arc<DmaDevice>,
-        machine: &Machine,
-        size: usize,
-        policy: Policy,
-    ) -> Result<Self, Failure> {
-        let this = Self::uninit(device, machine, size, policy)?;
+    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        let references = match spec.mapping {
+            Mapping::Pfnmap | Mapping::Strict => References::Ours,
+            Mapping::Refcounted => References::Shared,
+        };
+        let request = Request {
+            size: spec.size,
+            zone: Zone::Any,
+            charge: allocator.charge,
+            references,
+        };
+        let this = match spec.kind {
+            Kind::Scatter => {
+                let pages = sys::pages::Pages::scattered(request)?;
+                let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
+                Self::over(&allocator.device, pages, spec.policy)?
+            }
+            _ => Self::contiguous(allocator, request, spec.policy)?,
+        };
         this.each_window(|this, range| this.window(range).map(|window| window.span(range).zero()))?;
         this.settle()?;
         Ok(this)
     }
 
-    /// Memory with whatever contents, and no cache line of it anywhere.
-    fn uninit(
-        device: &Arc<DmaDevice>,
-        machine: &Machine,
-        size: usize,
+    /// Contiguous memory where `policy` can be had, with whatever contents, and no cache line of it
+    /// anywhere.
+    fn contiguous(
+        allocator: &Allocator,
+        request: Request,
         policy: Policy,
     ) -> Result<Self, Failure> {
-        let pages = if machine.needs_highmem(policy) {
-            ContiguousPages::new(size, Zone::Highmem).or_else(|failure| {
-                if machine.accept_alias {
-                    ContiguousPages::new(size, Zone::Linear)
-                } else {
-                    Err(failure)
-                }
-            })?
-        } else {
-            ContiguousPages::new(size, Zone::Linear)?
+        // In the order in which they are tried.
+        let zones: &[Zone] = match allocator.machine.needs_highmem(policy) {
+            true if allocator.machine.accept_alias => &[Zone::Highmem, Zone::Linear],
+            true => &[Zone::Highmem],
+            // The linear map needs no vmalloc space.
+            false => &[Zone::Linear, Zone::Any],
         };
-        let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
-        Ok(Self::view(device, pages, policy)?)
+        let mut first = None;
+        for &zone in zones {
+            match sys::pages::Pages::contiguous(Request { zone, ..request }) {
+                Ok(pages) => {
+                    let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
+                    return Ok(Self::over(&allocator.device, pages, policy)?);
+                }
+                Err(failure) => first = first.or(Some(failure)),
+            }
+        }
+        Err(first.map_or(Failure::Other(ENOMEM), Failure::from))
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
     /// returns no cache line that an earlier one left.
-    fn view(device: &Arc<DmaDevice>, pages: Arc<ContiguousPages>, policy: Policy) -> Result<Self> {
+    fn over(device: &DmaDevice, pages: Arc<sys::pages::Pages>, policy: Policy) -> Result<Self> {
         vmap::flush_removed();
         device.flush_pages(&pages)?;
-        let view = if policy == Policy::Writeback && !pages.is_highmem() {
+        let view = if policy == Policy::Writeback && pages.linear().is_some() {
             View::Linear
         } else {
             View::Windows(Arc::pin_init(
@@ -121,28 +147,43 @@ impl Pages {
             policy,
             view,
             pages,
-            device: device.clone(),
         };
         // Reading and writing shall allocate nothing, and fail for no memory.
         this.window(Range::whole(min(WINDOW, this.pages.size())))?;
         Ok(this)
     }
 
+    /// Whether another policy can be given to it: no one but us holds the pages.
+    pub(crate) fn is_movable(&self) -> bool {
+        self.pages.references() == References::Ours
+    }
+
     /// See [`super::Storage::with_policy`].
-    pub(crate) fn with_policy(&self, machine: &Machine, policy: Policy) -> Result<Self, Failure> {
+    pub(crate) fn with_policy(
+        &self,
+        allocator: &Allocator,
+        policy: Policy,
+    ) -> Result<Self, Failure> {
+        let machine = &allocator.machine;
         if machine.needs_highmem(policy) && !self.pages.is_highmem() && !machine.accept_alias {
-            return self.moved(machine, policy);
+            return self.moved(allocator, policy);
         }
         // Nothing may fill the cache by the old type once the lines are gone.
         if let View::Windows(windows) = &self.view {
             *windows.last.lock() = None;
         }
-        Ok(Self::view(&self.device, self.pages.clone(), policy)?)
+        Ok(Self::over(&allocator.device, self.pages.clone(), policy)?)
     }
 
     /// A copy in memory that suits `policy`.
-    fn moved(&self, machine: &Machine, policy: Policy) -> Result<Self, Failure> {
-        let new = Self::uninit(&self.device, machine, self.pages.size(), policy)?;
+    fn moved(&self, allocator: &Allocator, policy: Policy) -> Result<Self, Failure> {
+        let request = Request {
+            size: self.pages.size(),
+            zone: Zone::Any,
+            charge: allocator.charge,
+            references: References::Ours,
+        };
+        let new = Self::contiguous(allocator, request, policy)?;
         self.each_window(|old, range| {
             let from = old.window(range)?;
             let to = new.window(range)?;
@@ -180,13 +221,25 @@ impl Pages {
     }
 
     /// The pages themselves.
-    pub(super) fn pages(&self) -> &Arc<ContiguousPages> {
+    pub(crate) fn pages(&self) -> &Arc<sys::pages::Pages> {
         &self.pages
     }
 
     /// See [`super::Storage::mmap`].
-    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
-        vma::remap_pages(vma, &self.pages, range, self.policy)
+    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
+        match mapping {
+            Mapping::Pfnmap => vma::remap_pages(vma, &self.pages, range, self.policy),
+            Mapping::Strict => {
+                vma::prepare_faults(vma);
+                Ok(())
+            }
+            Mapping::Refcounted => vma::insert_pages(vma, &self.pages, range),
+        }
+    }
+
+    /// See [`super::Storage::fault`].
+    pub(crate) fn fault(&self, vma: &Faulting, range: Range) -> Result {
+        vma.insert(&self.pages, range, self.policy)
     }
 
     /// See [`super::Storage::window_size`].
@@ -213,6 +266,17 @@ impl Pages {
         Ok(Window::Vmap(vmap))
     }
 
+    /// See [`super::Storage::view`].
+    pub(super) fn view(&self, range: Range) -> Result<Window<'_>> {
+        match self.pages.linear() {
+            Some(span) if matches!(self.view, View::Linear) => Ok(Window::Permanent(span)),
+            _ => Ok(Window::Vmap(Arc::new(
+                Vmap::new(&self.pages, range, self.policy)?,
+                GFP_KERNEL,
+            )?)),
+        }
+    }
+
     /// See [`super::Storage::view_place`].
     pub(crate) fn view_place(&self) -> ViewPlace {
         match &self.view {
@@ -221,7 +285,7 @@ impl Pages {
                 .linear()
                 .map_or(ViewPlace::None, |span| ViewPlace::Linear(span.address())),
             View::Windows(windows) => match &*windows.last.lock() {
-                Some(vmap) => ViewPlace::Vmap(vmap.span().address(), vmap.range()),
+                Some(vmap) => ViewPlace::Vmap(vmap.span(vmap.range()).address(), vmap.range()),
                 None => ViewPlace::None,
             },
         }
@@ -231,7 +295,9 @@ impl Pages {
     /// not know. See [`super::Storage::sync_for_cpu`].
     pub(crate) fn sync(&self, range: Range) -> Result {
         if self.policy.is_cached() {
-            range.pieces(self.window_size()).try_for_each(|piece| {
+            // What is flushed at once must be in one window, and physically contiguous.
+            let step = min(self.window_size(), self.pages.contiguity());
+            range.pieces(step).try_for_each(|piece| {
                 self.window(piece).map(|window| window.span(piece).flush())
             })?;
         }

@@ -4,48 +4,65 @@
 
 use super::{
     pages::Pages,
-    Failure, //
+    Allocator,
+    Failure,
+    Kind, //
 };
 use crate::{
-    cache::{
-        Machine,
-        Policy, //
-    },
     ownership::Owner,
     range::Range,
+    spec::Checked,
     sys::{
         cpu,
         dma::{
+            Backing,
+            DeviceMapping,
             DmaDevice,
-            StreamingMapping, //
+            Maintenance, //
         },
     },
 };
 use kernel::{
+    bindings,
     dma::DataDirection,
     prelude::*,
     sync::Arc, //
 };
 
-/// Memory of kind `streaming`: write-back pages of the linear map, mapped for DMA.
+/// Memory of kinds `streaming` and `scatter`: write-back pages, mapped for DMA.
 pub(crate) struct Streaming {
+    kind: Kind,
     // The mapping goes before the pages.
-    mapping: StreamingMapping,
+    mapping: DeviceMapping,
     pages: Pages,
+    device: Arc<DmaDevice>,
 }
 
 impl Streaming {
     /// See [`super::Storage::new`].
-    pub(crate) fn new(
-        device: &Arc<DmaDevice>,
-        machine: &Machine,
-        size: usize,
-    ) -> Result<Self, Failure> {
-        let pages = Pages::new(device, machine, size, Policy::Writeback)?;
-        let mapping = StreamingMapping::new(device, pages.pages())?;
+    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        let pages = Pages::new(allocator, spec)?;
+        let whole = Range::whole(spec.size);
+        let mapping = DeviceMapping::new(
+            allocator.device.device(),
+            Backing::Pages(pages.pages().clone()),
+            whole,
+            spec.direction.dma(),
+            Maintenance::Mapping,
+        )?;
         // A mapping belongs to the device at first, a new buffer to the CPU.
-        mapping.sync_for_cpu(Range::whole(size), DataDirection::Bidirectional);
-        Ok(Self { mapping, pages })
+        mapping.sync_for_cpu(whole, DataDirection::Bidirectional);
+        Ok(Self {
+            kind: spec.kind,
+            mapping,
+            pages,
+            device: allocator.device.clone(),
+        })
+    }
+
+    /// See [`super::Storage::kind`].
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The pages.
@@ -53,42 +70,35 @@ impl Streaming {
         &self.pages
     }
 
-    /// The mapping.
-    pub(crate) fn mapping(&self) -> &StreamingMapping {
-        &self.mapping
+    /// The address of the first byte for the device.
+    pub(crate) fn dma(&self) -> bindings::dma_addr_t {
+        self.mapping.dma()
     }
 
-    /// See [`super::Storage::sync_for_cpu`].
-    ///
-    /// If the CPU owned the buffer already, lines of the range may be dirty, and are somebody's
-    /// data: they are cleaned before they are invalidated. If the device did, all that it was
-    /// given comes back, and there a dirty line would overwrite what it wrote.
-    pub(crate) fn sync_for_cpu(
-        &self,
-        from: Owner,
-        range: Range,
-        direction: DataDirection,
-    ) -> Result {
-        match from {
-            Owner::Cpu => self.pages.sync(range),
-            Owner::Device { handed } => {
-                if handed.hull(range) != handed {
-                    self.pages.sync(range)?;
-                }
-                self.mapping.sync_for_cpu(handed, direction);
-                Ok(())
-            }
-        }
+    /// The device.
+    pub(crate) fn device(&self) -> &DmaDevice {
+        &self.device
+    }
+
+    /// What the device was given comes back. See [`super::Storage::sync_for_cpu`].
+    pub(crate) fn take_back(&self, handed: Range, direction: DataDirection) {
+        self.mapping.sync_for_cpu(handed, direction);
     }
 
     /// See [`super::Storage::hand_over`].
-    pub(crate) fn hand_over(&self, from: Owner, range: Range) {
-        self.mapping.sync_for_device(range);
-        if let Owner::Device { handed } = from {
-            if let Some(gap) = handed.gap(range) {
-                self.mapping.sync_for_device(gap);
+    pub(crate) fn hand_over(&self, from: Owner, range: Range) -> Result {
+        let gap = match from {
+            Owner::Cpu => None,
+            Owner::Device { handed } => handed.gap(range),
+        };
+        for range in [Some(range), gap].into_iter().flatten() {
+            if self.mapping.direction() == DataDirection::FromDevice {
+                // The DMA API would discard what the CPU wrote around what the device will.
+                self.pages.sync(range)?;
             }
+            self.mapping.sync_for_device(range);
         }
         cpu::drain_write_buffer();
+        Ok(())
     }
 }

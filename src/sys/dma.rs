@@ -7,7 +7,7 @@
 
 use super::{
     ffi,
-    pages::ContiguousPages,
+    pages::Pages,
     span::Span, //
 };
 use crate::range::Range;
@@ -22,8 +22,14 @@ use kernel::{
     error::to_result,
     faux,
     mm::virt::VmaNew,
+    page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    scatterlist::SGTable,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    types::Opaque, //
 };
 
 /// A device without hardware, for which memory is allocated and mapped: one that can address all
@@ -46,17 +52,20 @@ impl DmaDevice {
         Ok(this)
     }
 
-    fn raw(&self) -> *mut bindings::device {
+    /// The device itself.
+    pub(crate) fn device(&self) -> &device::Device {
         let faux: &faux::Device<device::Bound> = self.0.as_ref();
         let device: &device::Device<device::Bound> = faux.as_ref();
-        // `Device` is a transparent wrapper of the C structure.
-        ptr::from_ref(device).cast_mut().cast()
+        device
+    }
+
+    pub(super) fn raw(&self) -> *mut bindings::device {
+        raw(self.device())
     }
 
     /// The name under which DMA addresses are reported.
     pub(crate) fn name(&self) -> &[u8] {
-        // SAFETY: The name of a registered device is a string that does not change.
-        unsafe { CStr::from_char_ptr(ffi::shmbuf_dev_name(self.raw())) }.to_bytes()
+        self.device().name().to_bytes()
     }
 
     /// Whether coherent memory loses its cacheable linear mapping, as CMA's does.
@@ -70,9 +79,21 @@ impl DmaDevice {
     ///
     /// This is what mapping and unmapping them for DMA in both directions does on caches that do
     /// not snoop (arch/arm/mm/dma-mapping.c), and it works for highmem too.
-    pub(crate) fn flush_pages(self: &Arc<Self>, pages: &Arc<ContiguousPages>) -> Result {
-        StreamingMapping::new(self, pages).map(drop)
+    pub(crate) fn flush_pages(&self, pages: &Arc<Pages>) -> Result {
+        DeviceMapping::new(
+            self.device(),
+            Backing::Pages(pages.clone()),
+            Range::whole(pages.size()),
+            DataDirection::Bidirectional,
+            Maintenance::Mapping,
+        )
+        .map(drop)
     }
+}
+
+/// `Device` is a transparent wrapper of the C structure.
+fn raw(device: &device::Device) -> *mut bindings::device {
+    ptr::from_ref(device).cast_mut().cast()
 }
 
 /// Memory that CPU and device share without cache maintenance: `dma_alloc_attrs()`.
@@ -173,45 +194,308 @@ impl Drop for CoherentMemory {
     }
 }
 
-/// Pages mapped for DMA in both directions, which CPU and device own in turns.
+/// Memory that can be mapped for any device: it has pages.
+#[derive(Clone)]
+pub(crate) enum Backing {
+    /// Pages of ours.
+    Pages(Arc<Pages>),
+    /// The pages of coherent memory.
+    Coherent(Arc<CoherentMemory>),
+}
+
+impl Backing {
+    /// That of coherent memory; none if it was declared for one device, and has no struct page
+    /// (reserved memory with `no-map`).
+    pub(crate) fn coherent(memory: &Arc<CoherentMemory>) -> Option<Self> {
+        // SAFETY: The function takes any address.
+        let page = unsafe { ffi::shmbuf_phys_to_page(memory.phys()) };
+        (!page.is_null()).then(|| Self::Coherent(memory.clone()))
+    }
+
+    /// The page that holds the byte at `offset`, which is inside.
+    fn page(&self, offset: usize) -> *mut bindings::page {
+        match self {
+            Self::Pages(pages) => pages.page(offset),
+            Self::Coherent(memory) => {
+                assert!(offset < memory.size);
+                // SAFETY: The function takes any address; coherent memory is contiguous.
+                unsafe { ffi::shmbuf_phys_to_page(memory.phys() + offset as bindings::phys_addr_t) }
+            }
+        }
+    }
+
+    /// How many bytes from a multiple of this many on are physically contiguous.
+    fn contiguity(&self) -> usize {
+        match self {
+            Self::Pages(pages) => pages.contiguity(),
+            Self::Coherent(_) => usize::MAX,
+        }
+    }
+}
+
+/// When caches are maintained for a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maintenance {
+    /// When it is made and removed, and by explicit syncs.
+    Mapping,
+    /// By explicit syncs alone. For mappings beside others of the same pages (the DMA API's
+    /// debugging reports overlapping ones otherwise), and for memory that needs none.
+    Explicit,
+}
+
+/// The scatter-gather table of a [`DeviceMapping`], which says nothing about whether that lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SgTable(pub(super) *mut bindings::sg_table);
+
+/// A range of some memory, mapped for a device by a scatter-gather table.
 ///
 /// # Invariants
 ///
-/// `dma` is the address of a live mapping of all of `pages` for `device`.
-pub(crate) struct StreamingMapping {
-    dma: bindings::dma_addr_t,
-    pages: Arc<ContiguousPages>,
-    device: Arc<DmaDevice>,
+/// `table` is a live mapping of `range` of `memory` for `device`, with `direction` and `attrs`.
+pub(crate) struct DeviceMapping {
+    table: KBox<Opaque<bindings::sg_table>>,
+    range: Range,
+    direction: DataDirection,
+    attrs: usize,
+    device: ARef<device::Device>,
+    memory: Backing,
 }
 
-impl StreamingMapping {
-    /// Maps the pages, which the device owns from now on. May sleep.
+// SAFETY: A mapping belongs to no thread.
+unsafe impl Send for DeviceMapping {}
+// SAFETY: The table is not changed through a shared reference.
+unsafe impl Sync for DeviceMapping {}
+
+impl DeviceMapping {
+    /// Maps `range` of `memory`, whole pages. The device owns it from now on; with
+    /// [`Maintenance::Explicit`] after [`Self::sync_for_device`]. May sleep.
     ///
     /// # Errors
     ///
-    /// [`EIO`] if the device cannot address them.
-    pub(crate) fn new(device: &Arc<DmaDevice>, pages: &Arc<ContiguousPages>) -> Result<Self> {
-        // SAFETY: The device has a mask, and the pages are contiguous.
-        let dma = unsafe {
-            bindings::dma_map_page_attrs(
-                device.raw(),
-                pages.page(0),
-                0,
-                pages.size(),
-                DataDirection::Bidirectional.into(),
-                0,
-            )
+    /// - [`ENOMEM`];
+    /// - [`EIO`] if the device cannot address it.
+    pub(crate) fn new(
+        device: &device::Device,
+        memory: Backing,
+        range: Range,
+        direction: DataDirection,
+        maintenance: Maintenance,
+    ) -> Result<Self> {
+        let attrs = match maintenance {
+            Maintenance::Mapping => 0,
+            Maintenance::Explicit => bindings::DMA_ATTR_SKIP_CPU_SYNC as usize,
         };
-        // SAFETY: As above.
-        if unsafe { ffi::shmbuf_dma_mapping_error(device.raw(), dma) } {
-            return Err(EIO);
+        let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
+        for page in range.pieces(PAGE_SIZE) {
+            pages.push(memory.page(page.start()), GFP_KERNEL)?;
+        }
+        let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
+        // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
+        to_result(unsafe {
+            let segment = ffi::shmbuf_dma_max_segment(raw(device)) / PAGE_SIZE as u32;
+            bindings::sg_alloc_table_from_pages_segment(
+                table.get(),
+                pages.as_mut_ptr(),
+                pages.len() as u32,
+                0,
+                range.len(),
+                segment.max(1) * PAGE_SIZE as u32,
+                bindings::GFP_KERNEL,
+            )
+        })?;
+        // SAFETY: The table was just made, and the device is valid.
+        let mapped = to_result(unsafe {
+            bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), attrs)
+        });
+        if let Err(error) = mapped {
+            // SAFETY: The table is not mapped.
+            unsafe { bindings::sg_free_table(table.get()) };
+            return Err(error);
         }
         // INVARIANT: Just mapped.
         Ok(Self {
-            dma,
-            pages: pages.clone(),
+            table,
+            range,
+            direction,
+            attrs,
+            device: device.into(),
+            memory,
+        })
+    }
+
+    /// The table, for an importer; it is valid as long as the mapping lives.
+    pub(crate) fn table(&self) -> SgTable {
+        SgTable(self.table.get())
+    }
+
+    /// The part of the memory that is mapped.
+    pub(crate) fn range(&self) -> Range {
+        self.range
+    }
+
+    /// The address of the first byte for the device.
+    pub(crate) fn dma(&self) -> bindings::dma_addr_t {
+        // SAFETY: By the type invariants.
+        let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
+        entries.next().map_or(0, |entry| entry.dma_address())
+    }
+
+    /// What the device does with it.
+    pub(crate) fn direction(&self) -> DataDirection {
+        self.direction
+    }
+
+    /// Makes what the device wrote to `range` of the memory visible to the CPU. On a mapping in
+    /// both directions nothing is done if `direction` is to the device. Lines of other virtual
+    /// addresses remain on VIVT caches.
+    pub(crate) fn sync_for_cpu(&self, range: Range, direction: DataDirection) {
+        let direction = match self.direction {
+            DataDirection::Bidirectional => direction,
+            fixed => fixed,
+        };
+        self.each_entry(range, |dma, len| {
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe {
+                ffi::shmbuf_dma_sync_for_cpu(raw(&self.device), dma, len, direction as u32);
+            }
+        });
+    }
+
+    /// Makes what the CPU wrote to `range` of the memory visible to the device. As the direction is
+    /// that of the mapping, dirty lines are cleaned, and discarded only if the device writes and
+    /// does not read.
+    pub(crate) fn sync_for_device(&self, range: Range) {
+        self.each_entry(range, |dma, len| {
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe {
+                ffi::shmbuf_dma_sync_for_device(raw(&self.device), dma, len, self.direction as u32);
+            }
+        });
+    }
+
+    /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
+    /// mapped.
+    fn each_entry(&self, range: Range, f: impl Fn(bindings::dma_addr_t, usize)) {
+        let mut at = self.range.start();
+        // SAFETY: By the type invariants.
+        for entry in unsafe { SGTable::from_raw(self.table.get()) }.iter() {
+            let mapped = Range::between(at, at + entry.dma_len() as usize);
+            at = mapped.end();
+            if let Some(wanted) = mapped.intersect(range) {
+                // An entry may join what an IOMMU made contiguous only for the device.
+                for piece in wanted.pieces(self.memory.contiguity()) {
+                    let offset = piece.start() - mapped.start();
+                    f(
+                        entry.dma_address() + offset as bindings::dma_addr_t,
+                        piece.len(),
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Drop for DeviceMapping {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::dma_unmap_sgtable(
+                raw(&self.device),
+                self.table.get(),
+                self.direction.into(),
+                self.attrs,
+            );
+            bindings::sg_free_table(self.table.get());
+        }
+    }
+}
+
+/// Coherent memory of less than a page, by `dma_pool`.
+///
+/// # Invariants
+///
+/// `pool` is a pool of `device`, and ours.
+pub(crate) struct Pool {
+    pool: NonNull<ffi::dma_pool>,
+    device: Arc<DmaDevice>,
+}
+
+// SAFETY: A pool belongs to no thread.
+unsafe impl Send for Pool {}
+// SAFETY: A pool has a lock of its own.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// A pool of blocks of `size` bytes, aligned to the power of two `align`, crossing no multiple
+    /// of the power of two `boundary` unless that is zero. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(
+        device: &Arc<DmaDevice>,
+        size: usize,
+        align: usize,
+        boundary: usize,
+    ) -> Result<Self> {
+        // SAFETY: The device is valid and has a mask.
+        let pool =
+            unsafe { ffi::shmbuf_dma_pool_create(device.raw(), size, align.max(1), boundary) };
+        // INVARIANT: Just made.
+        Ok(Self {
+            pool: NonNull::new(pool).ok_or(ENOMEM)?,
             device: device.clone(),
         })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; blocks keep the pool.
+        unsafe { ffi::shmbuf_dma_pool_destroy(self.pool.as_ptr()) };
+    }
+}
+
+/// A block of a [`Pool`].
+///
+/// # Invariants
+///
+/// `cpu` and `dma` are the two addresses of a block of `pool`, which is `size` bytes and ours.
+pub(crate) struct Block {
+    cpu: NonNull<u8>,
+    dma: bindings::dma_addr_t,
+    size: usize,
+    pool: Arc<Pool>,
+}
+
+// SAFETY: The memory belongs to no thread.
+unsafe impl Send for Block {}
+// SAFETY: No method changes anything through a shared reference but by `Span`.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// A zeroed block of `pool`, whose blocks are of `size` bytes. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(pool: &Arc<Pool>, size: usize) -> Result<Self> {
+        let mut dma = 0;
+        // SAFETY: By the invariants of `Pool`, and `dma` outlives the call.
+        let cpu = unsafe { ffi::shmbuf_dma_pool_alloc(pool.pool.as_ptr(), &mut dma) };
+        // INVARIANT: Just allocated, if not null.
+        Ok(Self {
+            cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
+            dma,
+            size,
+            pool: pool.clone(),
+        })
+    }
+
+    /// The bytes.
+    pub(crate) fn span(&self) -> Span<'_> {
+        // SAFETY: By the type invariants; the memory lives as long as `self`.
+        unsafe { Span::new(self.cpu, self.size, self.phys()) }
     }
 
     /// The address of the first byte for the device.
@@ -219,53 +503,23 @@ impl StreamingMapping {
         self.dma
     }
 
-    /// The device it is mapped for.
+    /// The address of the first byte on the CPU's bus.
+    pub(crate) fn phys(&self) -> bindings::phys_addr_t {
+        // SAFETY: The address is one of this device, which has no IOMMU.
+        unsafe { ffi::shmbuf_dma_to_phys(self.pool.device.raw(), self.dma) }
+    }
+
+    /// The device it was allocated for.
     pub(crate) fn device(&self) -> &Arc<DmaDevice> {
-        &self.device
-    }
-
-    /// Makes what the device wrote to `range` visible to the CPU, unless the direction is to the
-    /// device. Lines of other virtual addresses remain on VIVT caches.
-    pub(crate) fn sync_for_cpu(&self, range: Range, direction: DataDirection) {
-        assert!(range.end() <= self.pages.size());
-        // SAFETY: The range is inside the mapping.
-        unsafe {
-            ffi::shmbuf_dma_sync_for_cpu(
-                self.device.raw(),
-                self.dma + range.start() as bindings::dma_addr_t,
-                range.len(),
-                direction as u32,
-            );
-        }
-    }
-
-    /// Makes what the CPU wrote to `range` visible to the device. As the direction is always that
-    /// of the mapping, both ways, dirty lines are cleaned and never discarded.
-    pub(crate) fn sync_for_device(&self, range: Range) {
-        assert!(range.end() <= self.pages.size());
-        // SAFETY: The range is inside the mapping.
-        unsafe {
-            ffi::shmbuf_dma_sync_for_device(
-                self.device.raw(),
-                self.dma + range.start() as bindings::dma_addr_t,
-                range.len(),
-                DataDirection::Bidirectional as u32,
-            );
-        }
+        &self.pool.device
     }
 }
 
-impl Drop for StreamingMapping {
+impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants, and nothing uses it any more.
         unsafe {
-            bindings::dma_unmap_page_attrs(
-                self.device.raw(),
-                self.dma,
-                self.pages.size(),
-                DataDirection::Bidirectional.into(),
-                0,
-            );
+            ffi::shmbuf_dma_pool_free(self.pool.pool.as_ptr(), self.cpu.as_ptr().cast(), self.dma);
         }
     }
 }

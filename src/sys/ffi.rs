@@ -16,6 +16,9 @@ use kernel::{
     bindings::{
         device,
         dma_addr_t,
+        file,
+        file_operations,
+        inode,
         page,
         phys_addr_t,
         vm_area_struct, //

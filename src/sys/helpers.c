@@ -3,10 +3,14 @@
  * Static inline functions and macros for the Rust side, which carries the
  * documentation: each is a call and nothing else.
  */
+#include <linux/anon_inodes.h>
 #include <linux/cacheflush.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/math64.h>
@@ -39,6 +43,31 @@ static char *cache = "default";
 module_param(cache, charp, 0444);
 MODULE_PARM_DESC(cache, "cache policy of the default buffer: writeback, writethrough, writecombine, noncached, default (what suits the kind)");
 
+static char *mapping = "pfnmap";
+module_param(mapping, charp, 0444);
+MODULE_PARM_DESC(mapping, "mappings of the default buffer: pfnmap, strict, refcounted (default pfnmap)");
+
+/* Bytes, with K, M, G when set. */
+static int limit_set(const char *text, const struct kernel_param *param)
+{
+	char *end;
+	const unsigned long long value = memparse(text, &end);
+
+	if (end == text || (*end && *end != '\n') || value > ULONG_MAX)
+		return -EINVAL;
+	WRITE_ONCE(*(unsigned long *)param->arg, value);
+	return 0;
+}
+
+static const struct kernel_param_ops limit_operations = {
+	.set = limit_set,
+	.get = param_get_ulong,
+};
+
+static unsigned long limit = 64 << 20;
+module_param_cb(limit, &limit_operations, &limit, 0644);
+MODULE_PARM_DESC(limit, "bytes that all private buffers together may have; K, M, G (default 64M)");
+
 static bool accept_alias;
 module_param(accept_alias, bool, 0444);
 MODULE_PARM_DESC(accept_alias, "allow non-cached pages that keep a cacheable kernel alias, which the architecture calls unpredictable (default N)");
@@ -56,6 +85,16 @@ const char *shmbuf_param_kind(void)
 const char *shmbuf_param_cache(void)
 {
 	return cache;
+}
+
+const char *shmbuf_param_mapping(void)
+{
+	return mapping;
+}
+
+unsigned long shmbuf_param_limit(void)
+{
+	return READ_ONCE(limit);
 }
 
 bool shmbuf_param_accept_alias(void)
@@ -165,21 +204,34 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
  * The protection of the flags as they are now. On ARM the dirty bit is one of
  * software, and a page is write-protected until a fault sets it: set it here.
  */
-void shmbuf_vma_init_prot(struct vm_area_struct *vma)
+static pgprot_t vma_prot(struct vm_area_struct *vma)
 {
-	vma->vm_page_prot = vm_get_page_prot(vma->vm_flags);
+	const pgprot_t prot = vm_get_page_prot(vma->vm_flags);
+
 #ifdef CONFIG_ARM
 	if (vma->vm_flags & VM_WRITE)
-		vma->vm_page_prot = __pgprot(pgprot_val(vma->vm_page_prot) | L_PTE_DIRTY);
+		return __pgprot(pgprot_val(prot) | L_PTE_DIRTY);
 #endif
+	return prot;
 }
 
-int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
-			   unsigned int policy)
+void shmbuf_vma_init_prot(struct vm_area_struct *vma)
+{
+	vma->vm_page_prot = vma_prot(vma);
+}
+
+int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long address,
+			   unsigned long pfn, unsigned long size, unsigned int policy)
 {
 	vma->vm_page_prot = with_policy(vma->vm_page_prot, policy);
-	return remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
-			       vma->vm_page_prot);
+	return remap_pfn_range(vma, address, pfn, size, vma->vm_page_prot);
+}
+
+/* Not with vm_page_prot, which the core resets to what the flags say. */
+unsigned int shmbuf_insert_pfn(struct vm_area_struct *vma, unsigned long address,
+			       unsigned long pfn, unsigned int policy)
+{
+	return vmf_insert_pfn_prot(vma, address, pfn, with_policy(vma_prot(vma), policy));
 }
 
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
@@ -202,9 +254,9 @@ static gfp_t gfp(bool highmem)
 	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | (highmem ? __GFP_HIGHMEM : 0);
 }
 
-struct page *shmbuf_alloc_pages(unsigned int order, bool highmem)
+struct page *shmbuf_alloc_pages(unsigned int order, bool highmem, bool account)
 {
-	return alloc_pages(gfp(highmem), order);
+	return alloc_pages(gfp(highmem) | (account ? __GFP_ACCOUNT : 0), order);
 }
 
 struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem)
@@ -213,13 +265,6 @@ struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem)
 	return alloc_contig_pages(count, gfp(highmem), numa_node_id(), NULL);
 #else
 	return NULL;
-#endif
-}
-
-void shmbuf_free_contig_pages(struct page *first, unsigned long count)
-{
-#ifdef CONFIG_CONTIG_ALLOC
-	free_contig_range(page_to_pfn(first), count);
 #endif
 }
 
@@ -243,6 +288,13 @@ phys_addr_t shmbuf_page_to_phys(struct page *page)
 	return page_to_phys(page);
 }
 
+struct page *shmbuf_phys_to_page(phys_addr_t address)
+{
+	const unsigned long pfn = PHYS_PFN(address);
+
+	return pfn_valid(pfn) ? pfn_to_page(pfn) : NULL;
+}
+
 bool shmbuf_page_is_highmem(struct page *page)
 {
 	return PageHighMem(page);
@@ -261,6 +313,35 @@ void shmbuf_page_set_reserved(struct page *page)
 void shmbuf_page_clear_reserved(struct page *page)
 {
 	ClearPageReserved(page);
+}
+
+/*
+ * An inode of its own. The file that comes with it may be released when this
+ * module is gone already, so its operations are the kernel's.
+ */
+struct inode *shmbuf_inode_new(void)
+{
+	struct file *file = anon_inode_create_getfile("[shmbuf]", &generic_ro_fops, NULL,
+						      O_RDONLY, NULL);
+	struct inode *inode;
+
+	if (IS_ERR(file))
+		return ERR_CAST(file);
+	inode = file_inode(file);
+	ihold(inode);
+	fput(file);
+	return inode;
+}
+
+/* Readable, writable, and with a position, as a file that was opened. */
+struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
+			     void *data)
+{
+	struct file *file = anon_inode_getfile(name, operations, data, O_RDWR);
+
+	if (!IS_ERR(file))
+		file->f_mode |= FMODE_PREAD | FMODE_PWRITE;
+	return file;
 }
 
 /* A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns. */
@@ -305,6 +386,32 @@ void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 				size_t size, unsigned int dir)
 {
 	dma_sync_single_for_device(dev, addr, size, dir);
+}
+
+unsigned int shmbuf_dma_max_segment(struct device *dev)
+{
+	return dma_get_max_seg_size(dev);
+}
+
+struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
+					size_t boundary)
+{
+	return dma_pool_create("shmbuf", dev, size, align, boundary);
+}
+
+void shmbuf_dma_pool_destroy(struct dma_pool *pool)
+{
+	dma_pool_destroy(pool);
+}
+
+void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma)
+{
+	return dma_pool_zalloc(pool, GFP_KERNEL | __GFP_NOWARN, dma);
+}
+
+void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
+{
+	dma_pool_free(pool, cpu, dma);
 }
 
 /* flush_cache_range() is not exported where VIPT caches are supported too. */

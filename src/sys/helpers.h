@@ -17,6 +17,10 @@ typedef unsigned long dma_addr_t;
 #endif
 
 struct device;
+struct dma_pool;
+struct file;
+struct file_operations;
+struct inode;
 struct page;
 struct vm_area_struct;
 
@@ -42,6 +46,8 @@ enum shmbuf_cache_type {
 const char *shmbuf_param_size(void);
 const char *shmbuf_param_kind(void);
 const char *shmbuf_param_cache(void);
+const char *shmbuf_param_mapping(void);
+unsigned long shmbuf_param_limit(void);
 bool shmbuf_param_accept_alias(void);
 
 /* The machine. */
@@ -55,24 +61,31 @@ bool shmbuf_log_allowed(void);
 /* Memory types. Policies are enum shmbuf_policy of the uAPI. */
 enum shmbuf_mt shmbuf_memory_type(unsigned int policy);
 void shmbuf_vma_init_prot(struct vm_area_struct *vma);
-int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long pfn,
-			   unsigned int policy);
+int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long address,
+			   unsigned long pfn, unsigned long size, unsigned int policy);
+unsigned int shmbuf_insert_pfn(struct vm_area_struct *vma, unsigned long address,
+			       unsigned long pfn, unsigned int policy);
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
 void shmbuf_vunmap(void *address);
 void shmbuf_vm_unmap_aliases(void);
 
 /* Pages. */
-struct page *shmbuf_alloc_pages(unsigned int order, bool highmem);
+struct page *shmbuf_alloc_pages(unsigned int order, bool highmem, bool account);
 struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem);
-void shmbuf_free_contig_pages(struct page *first, unsigned long count);
 unsigned int shmbuf_get_order(unsigned long size);
 struct page *shmbuf_nth_page(struct page *first, unsigned long n);
 unsigned long shmbuf_page_to_pfn(struct page *page);
 phys_addr_t shmbuf_page_to_phys(struct page *page);
+struct page *shmbuf_phys_to_page(phys_addr_t address);
 bool shmbuf_page_is_highmem(struct page *page);
 void *shmbuf_page_address(struct page *page);
 void shmbuf_page_set_reserved(struct page *page);
 void shmbuf_page_clear_reserved(struct page *page);
+
+/* Files. */
+struct inode *shmbuf_inode_new(void);
+struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
+			     void *data);
 
 /* DMA. */
 void shmbuf_dma_init_mask(struct device *dev);
@@ -86,6 +99,12 @@ void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 				size_t size, unsigned int dir);
+unsigned int shmbuf_dma_max_segment(struct device *dev);
+struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
+					size_t boundary);
+void shmbuf_dma_pool_destroy(struct dma_pool *pool);
+void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
+void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
 
 /* Caches and barriers. */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,

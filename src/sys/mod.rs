@@ -3,9 +3,11 @@
 //! Small safe wrappers over what the kernel crate does not have yet. The only
 //! `unsafe` of this driver is here.
 
+pub(crate) mod address_space;
 pub(crate) mod cpu;
 pub(crate) mod decimal;
 pub(crate) mod dma;
+pub(crate) mod dma_buf;
 mod ffi;
 pub(crate) mod node;
 pub(crate) mod pages;

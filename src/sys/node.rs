@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A misc device with what the kernel crate's lacks: data of its own, a file
-//! mode, and llseek on a file of fixed size.
+//! mode, and llseek on a file of fixed size. And open files without a node.
 
+use super::ffi;
+use core::ptr::NonNull;
 use kernel::{
     bindings,
-    error::to_result,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     fs::{
         File,
         Kiocb, //
@@ -22,6 +27,8 @@ use kernel::{
     mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
+    str::CString,
+    sync::aref::ARef,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -60,6 +67,7 @@ pub(crate) struct Node<T: NodeOperations> {
     #[pin]
     misc: Opaque<bindings::miscdevice>,
     data: T::Data,
+    name: CString,
 }
 
 // SAFETY: A misc device may be deregistered by any thread, and the data may move between them.
@@ -70,11 +78,19 @@ unsafe impl<T: NodeOperations> Sync for Node<T> {}
 impl<T: NodeOperations> Node<T> {
     /// Makes /dev/`name` with the permissions `mode`. It can be opened before this returns. May
     /// sleep; dropping it too, while nobody holds a lock that `open` takes.
-    pub(crate) fn new(name: &'static CStr, mode: u16, data: T::Data) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
+    ///
+    /// # Errors
+    ///
+    /// [`EEXIST`] if there is one of that name, [`EBUSY`] if there is no minor number left,
+    /// [`ENOMEM`].
+    pub(crate) fn new(name: CString, mode: u16, data: T::Data) -> impl PinInit<Self, Error> {
+        try_pin_init!(&this in Self {
             data,
+            name,
             misc <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
-                let mut misc = MiscDeviceOptions { name }.into_raw::<Adapter<T>>();
+                let mut misc = MiscDeviceOptions { name: c"" }.into_raw::<Adapter<T>>();
+                // SAFETY: The name was written before, and lives as long as the node.
+                misc.name = unsafe { (*this.as_ptr()).name.as_char_ptr() };
                 misc.fops = Adapter::<T>::table();
                 misc.mode = mode;
                 // SAFETY: The slot is valid for writing.
@@ -94,7 +110,32 @@ impl<T: NodeOperations> PinnedDrop for Node<T> {
     }
 }
 
-/// The private data of an open file. Nobody but [`Node`] can register it.
+/// A new open file with these operations, in no folder, readable and writable. It keeps `handle`,
+/// and the module, until it is released. May sleep.
+///
+/// # Errors
+///
+/// [`ENOMEM`], [`ENFILE`].
+pub(crate) fn anonymous_file<T: NodeOperations>(
+    name: &'static CStr,
+    handle: KBox<T>,
+) -> Result<ARef<File>> {
+    let private = KBox::new(Adapter(handle), GFP_KERNEL)?.into_foreign();
+    // SAFETY: The operations are those of the private data.
+    let file =
+        unsafe { ffi::shmbuf_file_new(name.as_char_ptr(), Adapter::<T>::table(), private.cast()) };
+    match from_err_ptr(file) {
+        // SAFETY: The function returned a reference to a new file, which nobody knows.
+        Ok(file) => Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file).cast()) }),
+        Err(error) => {
+            // SAFETY: There is no file that has it.
+            drop(unsafe { <KBox<Adapter<T>> as ForeignOwnable>::from_foreign(private) });
+            Err(error)
+        }
+    }
+}
+
+/// The private data of an open file. Nobody but this file can make one.
 struct Adapter<T>(KBox<T>);
 
 impl<T: NodeOperations> Adapter<T> {

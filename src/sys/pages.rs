@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Physically contiguous pages.
+//! Pages, one after the other in physical memory or wherever they are.
 
 use super::{
     ffi,
@@ -10,35 +10,77 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     fmt,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
-/// Where the pages may lie.
+/// Where pages may lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zone {
     /// In the kernel's linear map, which is cacheable.
     Linear,
     /// Outside of it, and nowhere else.
     Highmem,
+    /// Anywhere.
+    Any,
 }
 
-/// There are no pages: the zone has no free run of that many bytes.
+/// Whose use of memory it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// The administrator's: nobody's control group.
+    Kernel,
+    /// The running process's: its control group is charged, where the allocator can.
+    Caller,
+}
+
+/// Who may hold references to pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum References {
+    /// We alone. The pages are marked reserved, which is what this field's drivers have always
+    /// done before remap_pfn_range(), and shows in /proc/kpageflags; 7.x no longer needs it.
+    Ours,
+    /// Also user mappings, and what pins their pages. Never together with PG_reserved.
+    Shared,
+}
+
+/// What to allocate.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Bytes, a multiple of the page size and not zero.
+    pub(crate) size: usize,
+    /// Where.
+    pub(crate) zone: Zone,
+    /// For whom.
+    pub(crate) charge: Charge,
+    /// Referenced by whom.
+    pub(crate) references: References,
+}
+
+/// There are no pages: the zone has no free run of that many bytes, or not that many single pages.
 pub(crate) struct AllocFailure {
     size: usize,
     zone: Zone,
+    contiguous: bool,
 }
 
 impl fmt::Display for AllocFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { size, zone } = self;
+        let Self { size, zone, .. } = self;
+        if !self.contiguous {
+            return f.write_fmt(fmt!("no {size} bytes of memory are free; ask for less"));
+        }
         let place = match zone {
-            Zone::Linear => "memory",
+            Zone::Linear | Zone::Any => "memory",
             Zone::Highmem => "highmem (memory without a cacheable kernel mapping)",
         };
         f.write_fmt(fmt!(
             "no {size} bytes of physically contiguous {place} are free; ask for less, load the \
-             module earlier, or use kind=coherent, which CMA serves"
+             module earlier, use kind=coherent, which CMA serves, or kind=scatter, which needs no \
+             contiguous memory"
         ))
     }
 }
@@ -49,74 +91,80 @@ impl From<AllocFailure> for Error {
     }
 }
 
-/// Where the pages came from, and go to.
-enum Source {
-    Buddy,
-    Contig,
+/// How pages lie.
+enum Layout {
+    /// From the first one on, one after the other.
+    Run(NonNull<bindings::page>),
+    /// Each by itself.
+    List(KVVec<NonNull<bindings::page>>),
 }
 
-/// A run of pages, one after the other in physical memory, marked reserved.
-///
-/// PG_reserved is what this field's drivers have always set before remap_pfn_range(), and shows in
-/// /proc/kpageflags; 7.x no longer needs it. Such pages must never be refcounted by a user mapping.
+/// Pages.
 ///
 /// # Invariants
 ///
-/// The `count` pages from `first` on are ours, each with one reference, and all have PG_reserved
-/// set. They came from `source`.
-pub(crate) struct ContiguousPages {
-    first: NonNull<bindings::page>,
+/// The `count` pages of `layout` are of order 0, and one reference to each is ours. They have
+/// PG_reserved set if `references` is [`References::Ours`], and no reference but ours then.
+pub(crate) struct Pages {
+    layout: Layout,
     count: usize,
-    source: Source,
+    references: References,
 }
 
 // SAFETY: Pages belong to no thread.
-unsafe impl Send for ContiguousPages {}
+unsafe impl Send for Pages {}
 // SAFETY: No method changes anything through a shared reference.
-unsafe impl Sync for ContiguousPages {}
+unsafe impl Sync for Pages {}
 
-impl ContiguousPages {
-    /// Allocates `size` bytes, a multiple of the page size and not zero. The contents are
-    /// whatever was there. May sleep.
-    pub(crate) fn new(size: usize, zone: Zone) -> Result<Self, AllocFailure> {
+impl Pages {
+    /// Allocates pages that are physically contiguous. The contents are whatever was there. The
+    /// control group is charged for sizes that the buddy allocator has, up to 4 MiB on most
+    /// machines; alloc_contig_pages() cannot. May sleep.
+    pub(crate) fn contiguous(request: Request) -> Result<Self, AllocFailure> {
+        let Request {
+            size,
+            zone,
+            charge,
+            references,
+        } = request;
         let count = size >> PAGE_SHIFT;
-        let highmem = zone == Zone::Highmem;
-        let failure = AllocFailure { size, zone };
+        let highmem = zone != Zone::Linear;
+        let failure = AllocFailure {
+            size,
+            zone,
+            contiguous: true,
+        };
 
-        let (first, source) = match Self::from_buddy(count, highmem) {
-            Some(first) => (first, Source::Buddy),
+        let first = match Self::from_buddy(count, highmem, charge) {
+            Some(first) => first,
             None => {
                 // SAFETY: The function has no requirements.
                 let first = unsafe { ffi::shmbuf_alloc_contig_pages(count, highmem) };
-                (NonNull::new(first).ok_or(failure)?, Source::Contig)
+                let Some(first) = NonNull::new(first) else {
+                    return Err(failure);
+                };
+                first
             }
         };
-        for n in 0..count {
-            // SAFETY: The pages were just allocated, and nobody else knows them.
-            unsafe { ffi::shmbuf_page_set_reserved(nth(first, n)) };
-        }
-        // INVARIANT: Just established.
-        let pages = Self {
-            first,
-            count,
-            source,
-        };
+        let pages = Self::own(Layout::Run(first), count, references);
         // The allocator falls back to lower zones silently.
-        if highmem != pages.is_highmem() {
-            return Err(AllocFailure { size, zone });
+        if zone == Zone::Highmem && !pages.is_highmem() {
+            return Err(failure);
         }
         Ok(pages)
     }
 
     /// A run from the buddy allocator, whose blocks are powers of two, without the excess.
-    fn from_buddy(count: usize, highmem: bool) -> Option<NonNull<bindings::page>> {
+    fn from_buddy(count: usize, highmem: bool, charge: Charge) -> Option<NonNull<bindings::page>> {
         // SAFETY: The function has no requirements.
         let order = unsafe { ffi::shmbuf_get_order(count << PAGE_SHIFT) };
         if order > bindings::MAX_PAGE_ORDER {
             return None;
         }
         // SAFETY: The order is one that the allocator has.
-        let first = NonNull::new(unsafe { ffi::shmbuf_alloc_pages(order, highmem) })?;
+        let first = NonNull::new(unsafe {
+            ffi::shmbuf_alloc_pages(order, highmem, charge == Charge::Caller)
+        })?;
         // SAFETY: We own the block of this order, which is not compound.
         unsafe { bindings::split_page(first.as_ptr(), order) };
         for n in count..1 << order {
@@ -126,66 +174,133 @@ impl ContiguousPages {
         Some(first)
     }
 
+    /// Allocates single pages, which lie where they lie. Otherwise as [`Self::contiguous`]; the
+    /// control group is always charged. May sleep.
+    pub(crate) fn scattered(request: Request) -> Result<Self, AllocFailure> {
+        let count = request.size >> PAGE_SHIFT;
+        let failure = || AllocFailure {
+            size: request.size,
+            zone: request.zone,
+            contiguous: false,
+        };
+        let highmem = request.zone != Zone::Linear;
+
+        // Dropped with what it has if there is no more.
+        let mut pages = Self::own(Layout::List(KVVec::new()), 0, request.references);
+        let Layout::List(list) = &mut pages.layout else {
+            return Err(failure());
+        };
+        list.reserve(count, GFP_KERNEL).map_err(|_| failure())?;
+        for _ in 0..count {
+            // SAFETY: The function has no requirements.
+            let page =
+                unsafe { ffi::shmbuf_alloc_pages(0, highmem, request.charge == Charge::Caller) };
+            let page = NonNull::new(page).ok_or_else(failure)?;
+            list.push(page, GFP_KERNEL).map_err(|_| failure())?;
+            pages.count += 1;
+            if request.references == References::Ours {
+                // SAFETY: The page was just allocated, and nobody else knows it.
+                unsafe { ffi::shmbuf_page_set_reserved(page.as_ptr()) };
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Takes the pages of `layout`, which are ours.
+    fn own(layout: Layout, count: usize, references: References) -> Self {
+        // INVARIANT: The marks are set here.
+        let pages = Self {
+            layout,
+            count,
+            references,
+        };
+        if references == References::Ours {
+            for n in 0..count {
+                // SAFETY: The pages were just allocated, and nobody else knows them.
+                unsafe { ffi::shmbuf_page_set_reserved(pages.nth(n)) };
+            }
+        }
+        pages
+    }
+
+    /// The page `n`, which is one of them.
+    fn nth(&self, n: usize) -> *mut bindings::page {
+        match &self.layout {
+            Layout::Run(first) => nth(*first, n),
+            Layout::List(list) => list[n].as_ptr(),
+        }
+    }
+
     /// The number of bytes.
     pub(crate) fn size(&self) -> usize {
         self.count << PAGE_SHIFT
     }
 
-    /// The frame number of the page that holds the byte at `offset`.
-    pub(crate) fn pfn(&self, offset: usize) -> usize {
-        // SAFETY: By the type invariants.
-        unsafe { ffi::shmbuf_page_to_pfn(self.first.as_ptr()) + (offset >> PAGE_SHIFT) }
-    }
-
-    /// The physical address of the byte at `offset`.
-    pub(crate) fn phys(&self, offset: usize) -> bindings::phys_addr_t {
-        // SAFETY: By the type invariants.
-        let first = unsafe { ffi::shmbuf_page_to_phys(self.first.as_ptr()) };
-        first + offset as bindings::phys_addr_t
-    }
-
-    /// Whether the kernel has no linear mapping of them.
-    pub(crate) fn is_highmem(&self) -> bool {
-        // SAFETY: By the type invariants. A run lies in one zone.
-        unsafe { ffi::shmbuf_page_is_highmem(self.first.as_ptr()) }
-    }
-
-    /// The linear mapping, if there is one.
-    pub(crate) fn linear(&self) -> Option<Span<'_>> {
-        if self.is_highmem() {
-            return None;
+    /// How many bytes from a multiple of this many on are physically contiguous.
+    pub(crate) fn contiguity(&self) -> usize {
+        match self.layout {
+            Layout::Run(_) => usize::MAX,
+            Layout::List(_) => PAGE_SIZE,
         }
-        // SAFETY: By the type invariants; a page outside of highmem has a linear address.
-        let address = unsafe { ffi::shmbuf_page_address(self.first.as_ptr()) };
-        // SAFETY: The linear mapping of contiguous pages is contiguous and lives as long as they
-        // are ours.
-        Some(unsafe { Span::new(NonNull::new(address.cast())?, self.size(), self.phys(0)) })
+    }
+
+    /// Whether user mappings may take references.
+    pub(crate) fn references(&self) -> References {
+        self.references
     }
 
     /// The page that holds the byte at `offset`, which is inside.
     pub(super) fn page(&self, offset: usize) -> *mut bindings::page {
-        debug_assert!(offset < self.size());
-        nth(self.first, offset >> PAGE_SHIFT)
+        assert!(offset < self.size());
+        self.nth(offset >> PAGE_SHIFT)
+    }
+
+    /// The frame number of the page that holds the byte at `offset`, which is inside.
+    pub(crate) fn pfn(&self, offset: usize) -> usize {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_page_to_pfn(self.page(offset)) }
+    }
+
+    /// The physical address of the byte at `offset`, which is inside.
+    pub(crate) fn phys(&self, offset: usize) -> bindings::phys_addr_t {
+        // SAFETY: By the type invariants.
+        let page = unsafe { ffi::shmbuf_page_to_phys(self.page(offset)) };
+        page + (offset % PAGE_SIZE) as bindings::phys_addr_t
+    }
+
+    /// Whether the kernel has no linear mapping of contiguous pages.
+    pub(crate) fn is_highmem(&self) -> bool {
+        // SAFETY: By the type invariants. A run lies in one zone.
+        unsafe { ffi::shmbuf_page_is_highmem(self.nth(0)) }
+    }
+
+    /// The linear mapping of contiguous pages, if there is one.
+    pub(crate) fn linear(&self) -> Option<Span<'_>> {
+        let Layout::Run(first) = &self.layout else {
+            return None;
+        };
+        if self.is_highmem() {
+            return None;
+        }
+        // SAFETY: By the type invariants; a page outside of highmem has a linear address.
+        let address = unsafe { ffi::shmbuf_page_address(first.as_ptr()) };
+        // SAFETY: The linear mapping of contiguous pages is contiguous and lives as long as they
+        // are ours.
+        Some(unsafe { Span::new(NonNull::new(address.cast())?, self.size(), self.phys(0)) })
     }
 }
 
-impl Drop for ContiguousPages {
+impl Drop for Pages {
     fn drop(&mut self) {
         for n in 0..self.count {
-            // SAFETY: By the type invariants.
-            unsafe { ffi::shmbuf_page_clear_reserved(nth(self.first, n)) };
-        }
-        match self.source {
-            Source::Buddy => {
-                for n in 0..self.count {
-                    // SAFETY: By the type invariants, and nothing maps them any more.
-                    unsafe { bindings::__free_pages(nth(self.first, n), 0) };
-                }
+            let page = self.nth(n);
+            if self.references == References::Ours {
+                // SAFETY: By the type invariants.
+                unsafe { ffi::shmbuf_page_clear_reserved(page) };
             }
-            // SAFETY: As above.
-            Source::Contig => unsafe {
-                ffi::shmbuf_free_contig_pages(self.first.as_ptr(), self.count);
-            },
+            // SAFETY: The reference is ours, by the type invariants, and nothing of ours maps the
+            // page any more. Whoever else has a reference keeps the page.
+            unsafe { bindings::__free_pages(page, 0) };
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters that are strings, which `module!` does not have. They are
-//! in `helpers.c`, read-only in sysfs, and do not change after loading.
+//! Module parameters that `module!` does not have: strings and sizes. They are
+//! in `helpers.c`; all but the limit are read-only in sysfs.
 
 use super::ffi;
 use kernel::prelude::*;
@@ -30,6 +30,18 @@ pub(crate) fn kind() -> &'static [u8] {
 pub(crate) fn cache() -> &'static [u8] {
     // SAFETY: A charp parameter is such a string.
     unsafe { bytes(ffi::shmbuf_param_cache()) }
+}
+
+/// How user mappings of the default buffer are made, as given.
+pub(crate) fn mapping() -> &'static [u8] {
+    // SAFETY: A charp parameter is such a string.
+    unsafe { bytes(ffi::shmbuf_param_mapping()) }
+}
+
+/// Bytes that all private buffers together may have. It can change at any time.
+pub(crate) fn limit() -> usize {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_param_limit() }
 }
 
 /// Whether non-cached pages with a cacheable kernel alias are accepted.

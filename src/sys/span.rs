@@ -16,7 +16,7 @@ use kernel::{
     }, //
 };
 
-/// A span of kernel virtual addresses, physically contiguous.
+/// A span of kernel virtual addresses.
 ///
 /// Its contents are shared with others that do not synchronize with us, so there is no reference
 /// to them, only copying in and out by the kernel's functions for that.
@@ -24,7 +24,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `ptr` is valid for reading and writing `len` bytes for `'a`, and `phys` is the physical address
-/// of the first.
+/// of the first. The bytes of one page are physically contiguous; the pages need not be.
 #[derive(Clone, Copy)]
 pub(crate) struct Span<'a> {
     ptr: NonNull<u8>,
@@ -80,6 +80,20 @@ impl<'a> Span<'a> {
         unsafe { self.ptr.as_ptr().copy_from(other.ptr.as_ptr(), self.len) };
     }
 
+    /// Copies to `to`, of the same length.
+    pub(crate) fn copy_to_slice(&self, to: &mut [u8]) {
+        assert!(self.len == to.len());
+        // SAFETY: By the type invariants; nobody else knows the slice.
+        unsafe { self.ptr.as_ptr().copy_to(to.as_mut_ptr(), self.len) };
+    }
+
+    /// Copies from `from`, of the same length.
+    pub(crate) fn copy_from_slice(&self, from: &[u8]) {
+        assert!(self.len == from.len());
+        // SAFETY: By the type invariants.
+        unsafe { self.ptr.as_ptr().copy_from(from.as_ptr(), self.len) };
+    }
+
     /// Copies to `iter` and returns how many bytes went there. Sleeps on page faults unless they
     /// are disabled; then, or on a bad address, the copy is short.
     pub(crate) fn copy_to_iter(&self, iter: &mut IovIterDest<'_>) -> usize {
@@ -95,7 +109,7 @@ impl<'a> Span<'a> {
 
     /// Cleans and invalidates the cache lines of the span, down to memory and in the outer cache
     /// too. A store at the same moment is not lost. Lines under other virtual addresses remain on
-    /// VIVT caches. Any context.
+    /// VIVT caches. The span must be physically contiguous. Any context.
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariants.
         unsafe {

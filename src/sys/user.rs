@@ -50,8 +50,7 @@ impl CurrentMappings<'_> {
     pub(crate) fn flush<T: Mapped>(&self, object: &T, range: Range, size: usize) {
         let Some((mm, _)) = self.0 else {
             // A kernel thread runs in the address space of whoever ran before it.
-            // SAFETY: The function has no requirements.
-            unsafe { ffi::shmbuf_flush_user_all() };
+            flush_all();
             return;
         };
         // SAFETY: The mmap lock is held.
@@ -65,6 +64,14 @@ impl CurrentMappings<'_> {
         // flush_cache_range() of ARM926 and its like leaves the lines in the write buffer.
         cpu::drain_write_buffer();
     }
+}
+
+/// Cleans and invalidates all lines of user mappings, where such lines are others than the kernel's
+/// (VIVT caches). Any context.
+pub(crate) fn flush_all() {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_flush_user_all() };
+    cpu::drain_write_buffer();
 }
 
 /// Whether the process that `vma` is made for maps some of `range` of `object` already.

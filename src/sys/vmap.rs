@@ -4,7 +4,7 @@
 
 use super::{
     ffi,
-    pages::ContiguousPages,
+    pages::Pages,
     span::Span, //
 };
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) fn flush_removed() {
     unsafe { ffi::shmbuf_vm_unmap_aliases() };
 }
 
-/// A mapping of a range of contiguous pages in vmalloc space, by `vmap()`.
+/// A mapping of a range of pages in vmalloc space, by `vmap()`.
 ///
 /// # Invariants
 ///
@@ -35,7 +35,7 @@ pub(crate) fn flush_removed() {
 pub(crate) struct Vmap {
     address: NonNull<u8>,
     range: Range,
-    pages: Arc<ContiguousPages>,
+    pages: Arc<Pages>,
 }
 
 // SAFETY: A kernel mapping belongs to no thread.
@@ -49,7 +49,7 @@ impl Vmap {
     /// # Errors
     ///
     /// [`ENOMEM`] if there is no memory or no vmalloc space (see vmalloc= on the command line).
-    pub(crate) fn new(pages: &Arc<ContiguousPages>, range: Range, policy: Policy) -> Result<Self> {
+    pub(crate) fn new(pages: &Arc<Pages>, range: Range, policy: Policy) -> Result<Self> {
         assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
         let count = range.len().div_ceil(PAGE_SIZE);
         let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL)?;
@@ -72,14 +72,16 @@ impl Vmap {
         self.range
     }
 
-    /// The mapped bytes.
-    pub(crate) fn span(&self) -> Span<'_> {
-        // SAFETY: By the type invariants, and the mapping lives as long as `self`.
+    /// The bytes of `range` of the pages, which must be inside what is mapped.
+    pub(crate) fn span(&self, range: Range) -> Span<'_> {
+        let at = range.relative_to(self.range);
+        // SAFETY: Inside, by the type invariants and the check above; the mapping lives as long as
+        // `self`.
         unsafe {
             Span::new(
-                self.address,
-                self.range.len(),
-                self.pages.phys(self.range.start()),
+                self.address.add(at.start()),
+                range.len(),
+                self.pages.phys(range.start()),
             )
         }
     }

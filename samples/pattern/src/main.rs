@@ -10,7 +10,7 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use shmbuf::{Access, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
+use shmbuf::{Access, Buffer, Info, Mapping, Phase, Policy, Protection};
 use shmbuf_pattern::{mix, pieces, Check, Pattern};
 
 /// Writes a pattern through one side of a buffer and verifies it through the
@@ -24,7 +24,7 @@ struct Options {
     /// noncached
     #[arg(long, value_name = "POLICY")]
     set_cache: Option<Policy>,
-    /// Use INFO, and SYNC if the buffer is a streaming one
+    /// Use INFO, and SYNC if the buffer is one that devices own by turns
     #[arg(long)]
     sync: bool,
     /// Random seed, to reproduce a run
@@ -79,12 +79,12 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     let sides = Sides {
         buffer: &buffer,
         mapping: &mapping,
-        streaming: info.as_ref().is_some_and(|i| i.kind == Kind::Streaming),
+        owned: info.as_ref().is_some_and(|i| i.kind.has_owner()),
     };
     let seed = options.seed.unwrap_or_else(|| fastrand::u32(..));
     let to_read = sides.mapping_to_read(Pattern::new(seed))?;
     let to_mapping = sides.write_to_mapping(Pattern::new(mix(seed, 1)))?;
-    if sides.streaming {
+    if sides.owned {
         // Leave it to the CPU, as it was.
         buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
     }
@@ -106,7 +106,8 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
 struct Sides<'a> {
     buffer: &'a Buffer,
     mapping: &'a Mapping,
-    streaming: bool,
+    /// By the CPU and a device by turns.
+    owned: bool,
 }
 
 impl Sides<'_> {
@@ -148,9 +149,9 @@ impl Sides<'_> {
         Ok(self.report("write(2) to mapping:", &before, &check))
     }
 
-    /// Runs a function with the CPU as the owner of a streaming buffer.
+    /// Runs a function with the CPU as the owner.
     fn cpu<T>(&self, access: Access, f: impl FnOnce() -> T) -> shmbuf::Result<T> {
-        if self.streaming {
+        if self.owned {
             self.buffer.with_cpu_access(.., access, f)
         } else {
             Ok(f())

@@ -6,13 +6,16 @@ use std::{
     io::{Seek, SeekFrom},
     ops::{Bound, RangeBounds},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::fs::FileExt,
     },
     path::Path,
 };
 
-use crate::{abi, Access, Error, Info, Mapping, Operation, Phase, Policy, Protection, Result};
+use crate::{
+    abi, cpu_access::Target, Access, Alloc, CpuAccess, Error, Info, Mapping, Operation, Phase,
+    Policy, Protection, Result,
+};
 
 // nix derives its ioctl functions from number and type; here the number is the
 // header's own.
@@ -22,9 +25,12 @@ mod ioctl {
     nix::ioctl_readwrite_bad!(info, abi::SHMBUF_IOC_INFO, abi::shmbuf_info);
     nix::ioctl_write_ptr_bad!(set_cache, abi::SHMBUF_IOC_SET_CACHE, abi::shmbuf_set_cache);
     nix::ioctl_write_ptr_bad!(sync, abi::SHMBUF_IOC_SYNC, abi::shmbuf_sync);
+    nix::ioctl_write_ptr_bad!(alloc, abi::SHMBUF_IOC_ALLOC, abi::shmbuf_alloc);
+    nix::ioctl_write_ptr_bad!(export, abi::SHMBUF_IOC_EXPORT, abi::shmbuf_export);
 }
 
-/// An open handle on a buffer. Mappings made from it live on without it.
+/// An open handle on a buffer. Mappings and dma-bufs made from it live on
+/// without it.
 #[derive(Debug)]
 pub struct Buffer {
     file: File,
@@ -51,6 +57,84 @@ impl Buffer {
         Self::with_options(path.as_ref(), OpenOptions::new().read(true))
     }
 
+    /// Takes over a handle that came from elsewhere, such as a Unix socket or
+    /// the process that started this one.
+    ///
+    /// # Errors
+    ///
+    /// ENOTTY if it is not a handle on a buffer, which is closed then.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let mut buffer = Self {
+            file: fd.into(),
+            size: 0,
+        };
+        buffer.size = buffer.info_raw()?.size;
+        Ok(buffer)
+    }
+
+    /// Another handle on the same buffer, with the same rights.
+    ///
+    /// # Errors
+    ///
+    /// EMFILE if the process has no free file descriptor.
+    pub fn try_clone(&self) -> Result<Self> {
+        let file = self
+            .file
+            .try_clone()
+            .map_err(Error::io(Operation::Duplicate))?;
+        Ok(Self { file, ..*self })
+    }
+
+    /// Makes a private buffer, zeroed, which lives until its last handle,
+    /// mapping and dma-buf are gone. It has nothing to do with the buffer of
+    /// this handle, which only has to be open for writing.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for what does not go together (see [`Alloc`]), EOPNOTSUPP if
+    /// this kind or machine cannot give the policy or mapping, EDQUOT if the
+    /// module's limit would be exceeded, ENOMEM if there is no memory that
+    /// fits, EFBIG for more than the machine can address, EBADF on a read-only
+    /// handle, EMFILE and ENFILE without a free file descriptor.
+    pub fn alloc(&self, alloc: &Alloc) -> Result<Self> {
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        let fd = unsafe { ioctl::alloc(self.file.as_raw_fd(), &alloc.raw()) }
+            .map_err(Error::sys(Operation::Alloc))?;
+        // SAFETY: the call has made it, for us alone.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self {
+            file: fd.into(),
+            size: alloc.size,
+        })
+    }
+
+    /// Makes a dma-buf of whole pages, for an importer to take. It keeps the
+    /// memory. With [`Protection::Read`], importers can only let their devices
+    /// read; so it is, always, on a read-only handle.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the range is empty or its ends are not multiples of the page
+    /// size, ERANGE if it reaches past the end, EOPNOTSUPP if the memory has
+    /// no pages of its own, EMFILE and ENFILE without a free file descriptor.
+    pub fn export(&self, range: impl RangeBounds<u64>, rights: Protection) -> Result<OwnedFd> {
+        let (offset, length) = self.bounds(&range);
+        let raw = abi::shmbuf_export {
+            offset,
+            length,
+            flags: match rights {
+                Protection::Read => abi::SHMBUF_EXPORT_READ_ONLY,
+                Protection::ReadWrite => 0,
+            },
+            reserved: 0,
+        };
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        let fd = unsafe { ioctl::export(self.file.as_raw_fd(), &raw) }
+            .map_err(Error::sys(Operation::Export))?;
+        // SAFETY: the call has made it, for us alone.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
     fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {
         let mut file = options.open(path).map_err(Error::io(Operation::Open))?;
         let size = file
@@ -72,18 +156,22 @@ impl Buffer {
     /// ENOTTY if it is not a shmbuf buffer, [`Error::Newer`] if the driver
     /// speaks of something newer than this crate.
     pub fn info(&self) -> Result<Info> {
+        Info::try_from(&self.info_raw()?)
+    }
+
+    fn info_raw(&self) -> Result<abi::shmbuf_info> {
         let mut raw = abi::shmbuf_info::default();
         // SAFETY: the call writes one such structure and keeps no pointer.
         unsafe { ioctl::info(self.file.as_raw_fd(), &mut raw) }
             .map_err(Error::sys(Operation::Info))?;
-        Info::try_from(&raw)
+        Ok(raw)
     }
 
     /// Changes the cache policy. Contents survive; the memory may move.
     ///
     /// # Errors
     ///
-    /// EBUSY while anybody has the buffer mapped or a device owns it,
+    /// EBUSY while anybody has the buffer mapped or exported, or a device owns it,
     /// EOPNOTSUPP if this kind or machine cannot give the policy, EBADF on a
     /// read-only handle, ENOMEM if the memory has to move and cannot.
     pub fn set_cache(&self, policy: Policy) -> Result<()> {
@@ -114,7 +202,12 @@ impl Buffer {
         self.sync_raw(self.bounds(&range), access, phase)
     }
 
-    fn sync_raw(&self, (offset, length): (u64, u64), access: Access, phase: Phase) -> Result<()> {
+    pub(crate) fn sync_raw(
+        &self,
+        (offset, length): (u64, u64),
+        access: Access,
+        phase: Phase,
+    ) -> Result<()> {
         let raw = abi::shmbuf_sync {
             offset,
             length,
@@ -137,13 +230,7 @@ impl Buffer {
         range: impl RangeBounds<u64>,
         access: Access,
     ) -> Result<CpuAccess<'_>> {
-        let range = self.bounds(&range);
-        self.sync_raw(range, access, Phase::Begin)?;
-        Ok(CpuAccess {
-            buffer: self,
-            range,
-            access,
-        })
+        CpuAccess::begin(Target::Buffer(self, self.bounds(&range)), access)
     }
 
     /// Runs a function between the begin and the end of an access of the CPU
@@ -169,10 +256,7 @@ impl Buffer {
         access: Access,
         f: impl FnOnce() -> T,
     ) -> Result<T> {
-        let guard = self.begin_cpu_access(range, access)?;
-        let value = f();
-        guard.end()?;
-        Ok(value)
+        self.begin_cpu_access(range, access)?.with(f)
     }
 
     /// Reads through the kernel, at an offset in bytes. Returns how many
@@ -180,7 +264,8 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// EBUSY while a device owns the buffer.
+    /// EBUSY while a device owns the buffer, EINVAL if offset or length is not
+    /// a multiple of [`Info::access_width`].
     pub fn read_at(&self, to: &mut [u8], offset: u64) -> Result<usize> {
         self.file
             .read_at(to, offset)
@@ -192,8 +277,8 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// ENOSPC at or past the end, EBUSY while a device owns the buffer, EBADF
-    /// on a read-only handle.
+    /// ENOSPC at or past the end, EBADF on a read-only handle, EBUSY and EINVAL
+    /// as [`read_at`](Self::read_at).
     pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.file
             .write_at(from, offset)
@@ -202,10 +287,13 @@ impl Buffer {
 
     /// Maps bytes of the buffer. `offset` is a multiple of the page size.
     ///
+    /// A touch of a [strict](crate::MappingKind::Strict) mapping while the
+    /// device owns the buffer ends the program with SIGBUS.
+    ///
     /// # Errors
     ///
     /// EINVAL if the bytes are not inside the buffer, EACCES for writing on a
-    /// read-only handle, EBUSY where caches are virtually indexed and this
+    /// read-only handle and for the kind pool, EBUSY where caches are virtually indexed and this
     /// process has a cached mapping of some of the same bytes.
     pub fn map(&self, offset: u64, length: usize, protection: Protection) -> Result<Mapping> {
         Mapping::new(self.file.as_fd(), offset, length, protection)
@@ -235,38 +323,16 @@ impl AsFd for Buffer {
     }
 }
 
-/// An access of the CPU that has begun, and ends when this is dropped.
-#[derive(Debug)]
-#[must_use = "the access ends when this is dropped"]
-pub struct CpuAccess<'a> {
-    buffer: &'a Buffer,
-    range: (u64, u64),
-    access: Access,
-}
-
-impl CpuAccess<'_> {
-    /// Ends the access.
-    ///
-    /// # Errors
-    ///
-    /// As [`Buffer::sync`]; dropping the value instead ignores them.
-    pub fn end(self) -> Result<()> {
-        let result = self.buffer.sync_raw(self.range, self.access, Phase::End);
-        std::mem::forget(self);
-        result
-    }
-}
-
-impl Drop for CpuAccess<'_> {
-    fn drop(&mut self) {
-        // Only where end() was not reached; there is nobody to tell.
-        let _ = self.buffer.sync_raw(self.range, self.access, Phase::End);
+impl From<Buffer> for OwnedFd {
+    fn from(buffer: Buffer) -> Self {
+        buffer.file.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
     use nix::errno::Errno;
 
     // Any file that can be mapped does for what is not an ioctl.
@@ -306,9 +372,30 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_outlives_the_handle() {
+        let buffer = plain(8192);
+        let clone = buffer.try_clone().unwrap();
+        buffer.write_at(b"before", 0).unwrap();
+        drop(buffer);
+        let mut back = [0; 6];
+        assert_eq!(clone.read_at(&mut back, 0), Ok(6));
+        assert_eq!((&back, clone.size()), (b"before", 8192));
+    }
+
+    #[test]
+    fn what_is_no_buffer_is_not_taken_for_one() {
+        let error = Buffer::from_fd(plain(4096).into()).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOTTY));
+    }
+
+    #[test]
     fn errors_carry_call_and_errno() {
         let buffer = plain(8192);
         let error = buffer.info().unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOTTY));
+        let error = buffer.alloc(&Alloc::new(4096, Kind::Pages)).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOTTY));
+        let error = buffer.export(.., Protection::Read).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOTTY));
         let error = buffer.map(0, 0, Protection::Read).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::EINVAL));

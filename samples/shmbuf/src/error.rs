@@ -14,6 +14,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Operation {
     /// open(2)
     Open,
+    /// fcntl(2), F_DUPFD_CLOEXEC
+    Duplicate,
     /// lseek(2)
     Seek,
     /// SHMBUF_IOC_INFO
@@ -22,6 +24,12 @@ pub enum Operation {
     SetCache,
     /// SHMBUF_IOC_SYNC
     Sync,
+    /// SHMBUF_IOC_ALLOC
+    Alloc,
+    /// SHMBUF_IOC_EXPORT
+    Export,
+    /// DMA_BUF_IOCTL_SYNC
+    DmaBufSync,
     /// pread(2)
     Read,
     /// pwrite(2)
@@ -34,10 +42,14 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open",
+            Self::Duplicate => "fcntl",
             Self::Seek => "lseek",
             Self::Info => "INFO",
             Self::SetCache => "SET_CACHE",
             Self::Sync => "SYNC",
+            Self::Alloc => "ALLOC",
+            Self::Export => "EXPORT",
+            Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
             Self::Map => "mmap",
@@ -104,15 +116,22 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (Open, Errno::EACCES) => {
             "the node is root's: run as root, or give the node to your group with a udev rule"
         }
-        (Info | SetCache | Sync, Errno::ENOTTY) => {
+        (_, Errno::EMFILE) => {
+            "this process has no free file descriptor: close some, or raise its limit (ulimit -n)"
+        }
+        (_, Errno::ENFILE) => {
+            "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
+        }
+        (Info | SetCache | Sync | Alloc | Export, Errno::ENOTTY) => {
             "not a shmbuf buffer, or a driver older than this call"
         }
-        (Info | SetCache | Sync, Errno::E2BIG) => {
+        (Info | SetCache | Sync | Alloc | Export, Errno::E2BIG) => {
             "the driver is older than this program and does not know what it asks for"
         }
         (SetCache, Errno::EBUSY) => {
-            "the buffer is mapped: unmap it everywhere first (all processes, forked children and \
-             remaining pieces too); or a device owns it: begin CPU access first"
+            "the buffer is mapped or exported: unmap it everywhere first (all processes, forked \
+             children and remaining pieces too) and close its dma-bufs; or a device owns it: begin \
+             CPU access first"
         }
         (SetCache, Errno::EOPNOTSUPP) => {
             "this kind of buffer or this machine cannot give that policy: see the policies that \
@@ -122,23 +141,57 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "the memory has to move, and there is no contiguous memory that fits: see the kernel \
              log"
         }
-        (SetCache | Sync, Errno::EBADF) => "the handle was opened read-only: open it for writing",
+        (SetCache | Sync | Alloc, Errno::EBADF) => {
+            "the handle was opened read-only: open it for writing"
+        }
         (Sync, Errno::EINVAL) => {
             "offset and length must be multiples of the cache line (see INFO), and the length not \
              zero"
         }
-        (Sync, Errno::ERANGE) => "the range reaches past the end of the buffer",
         (Sync, Errno::EBUSY) => {
             "a device owns the buffer, and only a handle open for writing can take it back"
         }
+        (Alloc, Errno::EINVAL) => {
+            "the size must be a multiple of the page size, or for kind pool less than a page, and \
+             not zero; kind region comes from the device tree alone; a direction goes with the \
+             kinds streaming and scatter, the mapping strict with them too, alignment and boundary \
+             (powers of two) with kind pool"
+        }
+        (Alloc, Errno::EFBIG) => "this machine cannot address that many bytes: ask for fewer",
+        (Alloc, Errno::EOPNOTSUPP) => {
+            "this kind or this machine cannot give that policy or that mapping: see the kernel log \
+             for the reason and what would help"
+        }
+        (Alloc, Errno::EDQUOT) => {
+            "the limit of private memory would be exceeded: free some, or have root raise \
+             /sys/module/shmbuf/parameters/limit"
+        }
+        (Alloc, Errno::ENOMEM) => {
+            "there is no memory that fits: see the kernel log for what failed and what would help"
+        }
+        (Export, Errno::EINVAL) => {
+            "offset and length must be multiples of the page size, and the length not zero"
+        }
+        (Sync | Export, Errno::ERANGE) => "the range reaches past the end of the buffer",
+        (Export, Errno::EOPNOTSUPP) => {
+            "this memory has no pages of its own (kind pool or region, or reserved with no-map), \
+             and a dma-buf is made of pages: use another kind"
+        }
+        (DmaBufSync, Errno::ENOTTY) => "not a dma-buf",
         (Read | Write, Errno::EBUSY) => "a device owns the buffer: begin CPU access (SYNC) first",
         (Read | Write, Errno::EBADF) => "the handle was not opened for that",
+        (Read | Write, Errno::EINVAL) => {
+            "offset and length must be multiples of the access width (see INFO)"
+        }
         (Write, Errno::ENOSPC) => "the offset is at or past the end of the buffer",
         (Map, Errno::EINVAL) => {
             "offset plus length must be inside the buffer, the offset a multiple of the page size, \
              and the length not zero"
         }
-        (Map, Errno::EACCES) => "the handle was opened read-only: open it for writing",
+        (Map, Errno::EACCES) => {
+            "the handle was opened read-only: open it for writing; or it is of kind pool, which \
+             cannot be mapped: use read and write"
+        }
         (Map, Errno::EBUSY) => {
             "this processor's cache is virtually indexed, and this process has a cached mapping of \
              some of the same bytes: use that one, or unmap it first"
@@ -155,7 +208,7 @@ mod tests {
     fn text_names_call_errno_and_remedy() {
         let error = Error::sys(Operation::SetCache)(Errno::EBUSY);
         let text = error.to_string();
-        assert!(text.starts_with("SET_CACHE: EBUSY: the buffer is mapped: unmap it everywhere"));
+        assert!(text.starts_with("SET_CACHE: EBUSY: the buffer is mapped or exported: unmap"));
     }
 
     #[test]

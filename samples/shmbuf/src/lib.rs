@@ -36,13 +36,34 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! And for one that wants memory of its own, which other processes get by a
+//! Unix socket ([`Buffer::from_fd`]) and devices as a dma-buf:
+//!
+//! ```no_run
+//! use shmbuf::{Alloc, Buffer, Direction, Kind, Protection};
+//!
+//! # fn main() -> shmbuf::Result<()> {
+//! let frame = Buffer::open("/dev/shmbuf")?.alloc(&Alloc {
+//!     direction: Direction::FromDevice,
+//!     ..Alloc::new(1 << 20, Kind::Scatter)
+//! })?;
+//! let fd = frame.export(.., Protection::ReadWrite)?;
+//! // An importer, such as a display or a camera, takes the fd.
+//! # Ok(())
+//! # }
+//! ```
 
+mod alloc;
 mod buffer;
+mod cpu_access;
+mod dma_buf;
 mod error;
 mod mapping;
 mod types;
 
-/// The raw ABI, generated from `include/uapi/shmbuf.h`.
+/// The raw ABI, generated from `include/uapi/shmbuf.h`, and what this crate
+/// uses of `linux/dma-buf.h`.
 ///
 /// The functions of [`Buffer`] cover all of it; this is for those who need to
 /// make a call that they do not make.
@@ -52,10 +73,14 @@ pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/abi.rs"));
 }
 
-pub use buffer::{Buffer, CpuAccess};
+pub use alloc::Alloc;
+pub use buffer::Buffer;
+pub use cpu_access::CpuAccess;
+pub use dma_buf::DmaBuf;
 pub use error::{Error, Operation, Result};
 pub use mapping::Mapping;
 pub use nix::errno::Errno;
 pub use types::{
-    Access, DmaAddress, Info, Kind, Owner, ParseNameError, Phase, Policies, Policy, Protection,
+    Access, Direction, DmaAddress, Info, Kind, MappingKind, Owner, ParseNameError, Phase, Policies,
+    Policy, Protection,
 };

@@ -79,6 +79,19 @@ abi_enum! {
         Coherent = SHMBUF_KIND_COHERENT "coherent",
         /// Write-back pages mapped for DMA; SYNC hands them to and fro.
         Streaming = SHMBUF_KIND_STREAMING "streaming",
+        /// Single write-back pages mapped for DMA by a scatter-gather table.
+        Scatter = SHMBUF_KIND_SCATTER "scatter",
+        /// Coherent DMA memory of less than a page; it cannot be mapped.
+        Pool = SHMBUF_KIND_POOL "pool",
+        /// Device memory that a device-tree node names.
+        Region = SHMBUF_KIND_REGION "region",
+    }
+}
+
+impl Kind {
+    /// Whether the CPU and the device own it by turns.
+    pub fn has_owner(self) -> bool {
+        matches!(self, Self::Streaming | Self::Scatter)
     }
 }
 
@@ -95,6 +108,32 @@ abi_enum! {
         /// only aligned accesses, which is how [`Mapping`](crate::Mapping)
         /// accesses all memory.
         NonCached = SHMBUF_POLICY_NONCACHED "noncached",
+    }
+}
+
+abi_enum! {
+    /// How mappings of a buffer are made.
+    MappingKind, "mapping" {
+        /// At once, by page frame number.
+        Pfnmap = SHMBUF_MAPPING_PFNMAP "pfnmap",
+        /// By fault, and withdrawn while the device owns the buffer: a touch
+        /// is SIGBUS then.
+        Strict = SHMBUF_MAPPING_STRICT "strict",
+        /// At once, with a reference to each page, as O_DIRECT, io_uring and
+        /// vmsplice(2) need it.
+        Refcounted = SHMBUF_MAPPING_REFCOUNTED "refcounted",
+    }
+}
+
+abi_enum! {
+    /// What devices do with a buffer.
+    Direction, "direction" {
+        /// They read and write it.
+        Bidirectional = SHMBUF_DIRECTION_BIDIRECTIONAL "bidirectional",
+        /// They read what the CPU wrote.
+        ToDevice = SHMBUF_DIRECTION_TO_DEVICE "to-device",
+        /// They write what the CPU reads.
+        FromDevice = SHMBUF_DIRECTION_FROM_DEVICE "from-device",
     }
 }
 
@@ -159,7 +198,8 @@ impl fmt::Display for Policies {
 pub struct DmaAddress {
     /// The device's name.
     pub device: String,
-    /// The address of the buffer's first byte for that device.
+    /// The address of the buffer's first byte for that device; of scattered
+    /// memory, that of the first page only.
     pub address: u64,
 }
 
@@ -170,11 +210,13 @@ pub struct Info {
     pub kind: Kind,
     /// The policy as asked for and in force.
     pub policy: Policy,
-    /// The policies that this kind can have on this machine.
+    /// The policies that [`Buffer::set_cache`](crate::Buffer::set_cache) takes
+    /// on this buffer and machine.
     pub policies: Policies,
     /// Bytes.
     pub size: u64,
-    /// The CPU's bus address of the first byte; privileged callers get it.
+    /// The CPU's bus address of the first byte (of scattered memory: of the
+    /// first page only); privileged callers get it.
     pub phys_addr: Option<u64>,
     /// A device's address of the first byte; privileged callers get it, if
     /// the kind has one.
@@ -189,6 +231,17 @@ pub struct Info {
     pub mappings: u32,
     /// The memory type in force, in the architecture's words.
     pub memory_type: String,
+    /// How mappings are made.
+    pub mapping: MappingKind,
+    /// What devices do with the buffer.
+    pub direction: Direction,
+    /// Dma-bufs of the buffer that exist now.
+    pub exports: u32,
+    /// Bytes of each access to the device, for the kind region; else 1.
+    pub access_width: u32,
+    /// NAME of its node /dev/shmbuf-NAME; /dev/shmbuf and private buffers have
+    /// none.
+    pub name: Option<String>,
 }
 
 impl TryFrom<&abi::shmbuf_info> for Info {
@@ -211,6 +264,11 @@ impl TryFrom<&abi::shmbuf_info> for Info {
             cache_line: raw.cache_line,
             mappings: raw.mappings,
             memory_type: text(&raw.memory_type),
+            mapping: raw.mapping.try_into()?,
+            direction: raw.direction.try_into()?,
+            exports: raw.exports,
+            access_width: raw.access_width,
+            name: Some(text(&raw.name)).filter(|name| !name.is_empty()),
         })
     }
 }
@@ -265,7 +323,7 @@ impl Phase {
     }
 }
 
-/// What a mapping allows.
+/// What a mapping or a dma-buf allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
     /// Reads.
@@ -287,6 +345,12 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(kind.name().parse(), Ok(*kind));
         }
+        for mapping in MappingKind::ALL {
+            assert_eq!(mapping.name().parse(), Ok(*mapping));
+        }
+        for direction in Direction::ALL {
+            assert_eq!(direction.name().parse(), Ok(*direction));
+        }
         let error = "cached".parse::<Policy>().unwrap_err().to_string();
         assert_eq!(
             error,
@@ -303,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn info_shows_addresses_only_when_given() {
+    fn info_shows_addresses_and_names_only_when_given() {
         let mut raw = abi::shmbuf_info {
             kind: abi::SHMBUF_KIND_STREAMING,
             phys_addr: 0x6000_0000,
@@ -314,9 +378,14 @@ mod tests {
         assert_eq!(info.kind, Kind::Streaming);
         assert_eq!(info.memory_type, "Normal");
         assert_eq!((info.phys_addr, &info.dma_addr), (None, &None));
+        assert_eq!(info.name, None);
 
         raw.flags = abi::SHMBUF_INFO_PHYS_ADDR;
         assert_eq!(Info::try_from(&raw).unwrap().phys_addr, Some(0x6000_0000));
+
+        raw.name[..5].copy_from_slice(&b"frame".map(|b| c_char::from_ne_bytes([b])));
+        let info = Info::try_from(&raw).unwrap();
+        assert_eq!(info.name.as_deref(), Some("frame"));
 
         raw.kind = 99;
         assert!(matches!(

@@ -17,7 +17,7 @@ use crate::{
     expect::Expect,
     kmsg::{is_trouble, Log},
     machine::Machine,
-    module::{is_loaded, Config, Module, DEVICE},
+    module::{is_loaded, Config, Module, DEVICE, KINDS},
 };
 
 /// The sample in Rust.
@@ -79,7 +79,7 @@ fn cases(machine: &Machine) -> Vec<Case> {
         program: Some(program),
         ..classic
     }));
-    for kind in Kind::ALL {
+    for kind in &KINDS {
         for policy in Policy::ALL {
             let expect = machine.expect(*kind, *policy, false);
             // Pages get their policy by SET_CACHE, which is refused; the
@@ -150,7 +150,7 @@ fn one(case: &Case, size: u64, module: &Module) -> Result<(Row, String)> {
         // Of pages it is the program that sets it.
         policy: match case.kind {
             Kind::Pages => Policy::WriteBack,
-            Kind::Coherent | Kind::Streaming => case.policy,
+            _ => case.policy,
         },
         size,
         ..Config::new(case.kind, case.policy)
@@ -392,7 +392,7 @@ mod tests {
     fn every_combination_has_its_row() {
         let cases = cases(&Machine { arch: Arch::Armv5 });
         assert!(cases[0].classic && cases[1].classic);
-        for kind in Kind::ALL {
+        for kind in &KINDS {
             for policy in Policy::ALL {
                 let rows = cases
                     .iter()

@@ -49,7 +49,7 @@ impl Machine {
     pub fn settable(&self, config: &Config) -> Policies {
         match config.kind {
             Kind::Pages => self.policies(config.kind, config.accept_alias),
-            Kind::Coherent | Kind::Streaming => [config.policy].into_iter().collect(),
+            _ => [config.policy].into_iter().collect(),
         }
     }
 
@@ -63,7 +63,9 @@ impl Machine {
 fn armv5(kind: Kind, policy: Policy) -> Expect {
     match (kind, policy) {
         (Kind::Coherent, Policy::WriteBack | Policy::WriteThrough) => Refused,
-        (Kind::Streaming, policy) if policy != Policy::WriteBack => Refused,
+        (Kind::Streaming | Kind::Scatter, policy) if policy != Policy::WriteBack => Refused,
+        (Kind::Pool, policy) if policy != Policy::NonCached => Refused,
+        (Kind::Region, _) => Unknown,
         (_, Policy::WriteBack) => Works("cached, write-back (C=1 B=1)"),
         (_, Policy::WriteThrough) => Works("cached, write-through (C=1 B=0)"),
         (_, Policy::WriteCombine) => Works("bufferable (C=0 B=1)"),
@@ -81,14 +83,16 @@ fn armv7(
     writethrough: Option<bool>,
 ) -> Expect {
     match (kind, policy) {
-        (Kind::Pages | Kind::Streaming, Policy::WriteBack) if smp => {
+        (Kind::Pages | Kind::Streaming | Kind::Scatter, Policy::WriteBack) if smp => {
             Works("Normal, write-back write-allocate")
         }
-        (Kind::Pages | Kind::Streaming, Policy::WriteBack) => Works("Normal, write-back"),
-        (Kind::Streaming, _) => Refused,
+        (Kind::Pages | Kind::Streaming | Kind::Scatter, Policy::WriteBack) => {
+            Works("Normal, write-back")
+        }
+        (Kind::Streaming | Kind::Scatter, _) => Refused,
 
-        (Kind::Coherent, Policy::WriteCombine) => Works("Normal, non-cacheable"),
-        (Kind::Coherent, _) => Refused,
+        (Kind::Coherent | Kind::Pool, Policy::WriteCombine) => Works("Normal, non-cacheable"),
+        (Kind::Coherent | Kind::Pool, _) => Refused,
 
         (Kind::Pages, Policy::WriteThrough) => match writethrough {
             Some(true) if unaliased => Works("Normal, write-through"),
@@ -98,13 +102,15 @@ fn armv7(
         (Kind::Pages, _) if !unaliased => Refused,
         (Kind::Pages, Policy::WriteCombine) => Works("Normal, non-cacheable"),
         (Kind::Pages, Policy::NonCached) => Works("Strongly-ordered"),
+
+        (Kind::Region, _) => Unknown,
     }
 }
 
 fn snooping(kind: Kind, policy: Policy) -> Expect {
     match (kind, policy) {
         (Kind::Pages, Policy::WriteThrough | Policy::WriteCombine | Policy::NonCached) => Refused,
-        (Kind::Streaming, policy) if policy != Policy::WriteBack => Refused,
+        (Kind::Streaming | Kind::Scatter, policy) if policy != Policy::WriteBack => Refused,
         _ => Unknown,
     }
 }

@@ -22,6 +22,9 @@ pub const DEVICE: &str = "/dev/shmbuf";
 /// What sysfs knows of the module.
 pub const SYSFS: &str = "/sys/module/shmbuf";
 
+/// The kinds that `kind=` takes.
+pub const KINDS: [Kind; 4] = [Kind::Pages, Kind::Coherent, Kind::Streaming, Kind::Scatter];
+
 /// Module parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {

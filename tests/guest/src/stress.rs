@@ -136,7 +136,7 @@ pub fn stress(duration: Duration, vivt: bool, policies: Policies) {
         happened.push(("SET_CACHE refused with EBUSY", &tally.policy_busy));
         happened.push(("SET_CACHE", &tally.policy_set));
     }
-    if arena.kind == Kind::Streaming {
+    if arena.kind.has_owner() {
         happened.push(("calls refused while the device owns it", &tally.owner_busy));
     }
     for (what, counter) in happened {
@@ -167,7 +167,7 @@ impl Arena {
         assert_eq!((info.kind, info.size), (self.kind, self.size as u64));
         assert_eq!(info.policies, self.policies);
         assert!(self.policies.contains(info.policy));
-        assert!(self.kind == Kind::Streaming || info.owner == Owner::Cpu);
+        assert!(self.kind.has_owner() || info.owner == Owner::Cpu);
         // Each process has a few at most, and so have forked children.
         assert!(info.mappings < 64, "{} mappings", info.mappings);
     }
@@ -194,7 +194,7 @@ impl Arena {
     }
 
     fn is_owner_busy(&self, error: &shmbuf::Error) -> bool {
-        self.kind == Kind::Streaming && error.errno() == Some(Errno::EBUSY)
+        self.kind.has_owner() && error.errno() == Some(Errno::EBUSY)
     }
 
     #[track_caller]

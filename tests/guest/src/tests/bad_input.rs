@@ -200,9 +200,11 @@ fn unknown(env: &Env) {
             abi::SHMBUF_IOC_INFO,
             abi::SHMBUF_IOC_SET_CACHE,
             abi::SHMBUF_IOC_SYNC,
+            abi::SHMBUF_IOC_ALLOC,
+            abi::SHMBUF_IOC_EXPORT,
         ];
         for ioctl in ours {
-            for number in 3..=NUMBER {
+            for number in ours.len() as u32..=NUMBER {
                 let other = (ioctl & !NUMBER) | number;
                 refused(call(buffer, other, [0u64; 32]), Errno::ENOTTY);
             }

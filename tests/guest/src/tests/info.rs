@@ -53,7 +53,7 @@ fn fields(env: &Env) {
     );
     match (env.config.kind, &info.dma_addr) {
         (Kind::Pages, None) => {}
-        (Kind::Coherent | Kind::Streaming, Some(dma)) => {
+        (Kind::Coherent | Kind::Streaming | Kind::Scatter, Some(dma)) => {
             assert!(dma.address % page() as u64 == 0 && !dma.device.is_empty());
         }
         (kind, dma) => panic!("{kind} has the DMA address {dma:?}"),
@@ -119,6 +119,9 @@ fn sized(buffer: &Buffer, size: usize, dirt: Option<usize>) -> Result<Vec<u8>, E
     Ok(memory.iter().flat_map(|word| word.to_ne_bytes()).collect())
 }
 
+/// The structure's bytes in the first header.
+const FIRST: usize = 136;
+
 fn growth(env: &Env) {
     let buffer = env.open();
     let size = size_of::<abi::shmbuf_info>();
@@ -137,8 +140,14 @@ fn growth(env: &Env) {
         let result = sized(&buffer, size + 256, Some(offset));
         refused(result.map(drop), Errno::E2BIG);
     }
-    // There is no earlier header.
-    for less in [size - 1, size - 4, 8, 1, 0] {
+    // A program with an earlier header gets what that has, and no byte more.
+    for less in [FIRST, size - 4, size - 1] {
+        let shorter = sized(&buffer, less, None).expect("INFO, shorter");
+        assert!(shorter[..less] == own[..less], "the known part differs");
+        let written = shorter[less..].iter().any(|&byte| byte != 0);
+        assert!(!written, "what follows the structure was written");
+    }
+    for less in [FIRST - 1, 8, 1, 0] {
         refused(sized(&buffer, less, None).map(drop), Errno::EINVAL);
     }
 }

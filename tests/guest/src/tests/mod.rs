@@ -20,7 +20,7 @@ use shmbuf::{Kind, Policy};
 use crate::{
     expect::Expect,
     machine::{mount_debugfs, Arch, Machine},
-    module::Config,
+    module::{Config, KINDS},
     runner::{Env, Test},
 };
 
@@ -33,8 +33,8 @@ enum Scope {
     EachPages,
     /// Every kind, with its first policy.
     Kind,
-    /// Kind streaming.
-    Streaming,
+    /// Kinds that CPU and device own in turns.
+    Owned,
     /// The default.
     Once,
     /// As Each; the test loads the module.
@@ -115,7 +115,7 @@ fn with_one_policy(machine: &Machine, config: &Config) -> Option<&'static str> {
 /// The combinations that work here, and those that are refused.
 fn combinations(machine: &Machine) -> (Vec<Config>, Vec<Config>, Vec<Config>) {
     let (mut work, mut refused, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
-    for kind in Kind::ALL {
+    for kind in &KINDS {
         for policy in Policy::ALL {
             let config = Config::new(*kind, *policy);
             match machine.expect(*kind, *policy, false) {
@@ -164,7 +164,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
             Scope::Each => true,
             Scope::EachPages => config.kind == Kind::Pages,
             Scope::Kind => first,
-            Scope::Streaming => config.kind == Kind::Streaming,
+            Scope::Owned => config.kind.has_owner(),
             Scope::Once => *config == Config::DEFAULT,
             Scope::OwnEach | Scope::OwnRefused | Scope::Own => false,
         };
@@ -219,7 +219,7 @@ mod unit {
     fn every_combination_is_tested_or_named() {
         for machine in machines() {
             let tests = all(&machine);
-            for kind in Kind::ALL {
+            for kind in &KINDS {
                 for policy in Policy::ALL {
                     let prefix = format!("{kind}.{policy}.");
                     assert!(tests.iter().any(|t| t.name.starts_with(&prefix)));

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     expect::Expect,
     machine::Arch,
-    module::{is_loaded, users, Config, DEVICE},
+    module::{is_loaded, users, Config, DEVICE, KINDS},
     process::{Child, Turn},
     runner::Env,
     sys::refused,
@@ -77,7 +77,7 @@ fn defaults(env: &Env) {
     env.module.must_unload();
 
     // A kind alone gets a policy that suits it.
-    for kind in Kind::ALL {
+    for kind in &KINDS {
         env.module.must_load(&format!("kind={kind}"));
         let info = env.open().info().expect("INFO");
         assert_eq!((info.kind, info.size), (*kind, 1 << 20));
@@ -102,7 +102,7 @@ fn sizes(env: &Env) {
         ("5M", 5 << 20),
         ("8M", 8 << 20),
     ];
-    for kind in [Kind::Pages, Kind::Coherent, Kind::Streaming] {
+    for kind in KINDS {
         let works = env.machine.policies(kind, false);
         let Some(policy) = works.iter().next() else {
             continue;
@@ -165,7 +165,7 @@ fn bad(env: &Env) {
 }
 
 fn too_large(env: &Env) {
-    for kind in [Kind::Pages, Kind::Coherent, Kind::Streaming] {
+    for kind in KINDS {
         let works = env.machine.policies(kind, false);
         let Some(policy) = works.iter().next() else {
             continue;

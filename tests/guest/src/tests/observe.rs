@@ -7,7 +7,7 @@ use std::{
 };
 
 use nix::errno::Errno;
-use shmbuf::{abi, Access, Buffer, Kind, Owner, Phase};
+use shmbuf::{abi, Access, Buffer, Owner, Phase};
 
 use super::{claim, data::read_all, without_debugfs, Claim, Scope};
 use crate::{
@@ -69,7 +69,7 @@ fn in_fdinfo(env: &Env) {
     show();
     drop(mapping);
     show();
-    if env.config.kind == Kind::Streaming {
+    if env.config.kind.has_owner() {
         buffer.sync(.., Access::Write, Phase::End).expect("SYNC");
         assert_eq!(field(&fdinfo(&buffer), "owner"), Owner::Device.name());
         show();

@@ -2,7 +2,7 @@
 //! SYNC: ranges, directions, and who owns a streaming buffer.
 
 use nix::errno::Errno;
-use shmbuf::{Access, Buffer, Kind, Owner, Phase, Policy};
+use shmbuf::{Access, Buffer, Owner, Phase, Policy};
 
 use super::{
     claim,
@@ -19,24 +19,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Each, "sync_keeps_data", keeps_data),
     claim(Scope::Each, "sync_of_any_aligned_range", ranges),
     claim(Scope::Kind, "read_only_handle_syncs_reading", read_only),
-    claim(
-        Scope::Streaming,
-        "end_hands_over_begin_takes_back",
-        ownership,
-    ),
-    claim(Scope::Streaming, "device_owned_is_busy", busy),
-    claim(
-        Scope::Streaming,
-        "range_does_not_limit_the_owner",
-        whole_owner,
-    ),
-    claim(Scope::Streaming, "reader_cannot_take_it_back", reader),
-    claim(
-        Scope::Streaming,
-        "taken_back_after_death_of_the_giver",
-        death,
-    ),
-    claim(Scope::Streaming, "mapped_while_the_device_owns_it", mapped),
+    claim(Scope::Owned, "end_hands_over_begin_takes_back", ownership),
+    claim(Scope::Owned, "device_owned_is_busy", busy),
+    claim(Scope::Owned, "range_does_not_limit_the_owner", whole_owner),
+    claim(Scope::Owned, "reader_cannot_take_it_back", reader),
+    claim(Scope::Owned, "taken_back_after_death_of_the_giver", death),
+    claim(Scope::Owned, "mapped_while_the_device_owns_it", mapped),
 ];
 
 const ALL: [Access; 3] = [Access::Read, Access::Write, Access::ReadWrite];
@@ -224,7 +212,7 @@ fn death(env: &Env) {
 
 /// Mappings stay, and can be made: they are for the next access of the CPU.
 fn mapped(env: &Env) {
-    assert_eq!(env.config.kind, Kind::Streaming);
+    assert!(env.config.kind.has_owner());
     let buffer = env.open();
     let mapping = env.map(&buffer);
     let pattern = fresh();

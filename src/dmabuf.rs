@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A range of a buffer as a dma-buf.
+
+use crate::{
+    buffer::{
+        Buffer,
+        Phase, //
+    },
+    kind::KernelView,
+    range::Range,
+    sys::{
+        dma::SgTable,
+        dma_buf::{
+            self,
+            Exporter, //
+        },
+        vma, //
+    },
+};
+use kernel::{
+    device::Device,
+    dma::DataDirection,
+    fs::File,
+    mm::virt::VmaNew,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
+};
+
+/// A buffer that is exported, for as long as this lives: its memory stays where it is.
+pub(crate) struct Exported(Arc<Buffer>);
+
+impl Exported {
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if the memory has no pages of its own.
+    pub(crate) fn new(buffer: &Arc<Buffer>) -> Result<Self> {
+        buffer.export_opened()?;
+        Ok(Self(buffer.clone()))
+    }
+
+    /// A dma-buf of `range`, whole pages, that importers and programs may write to if `writable`.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], [`ENFILE`].
+    pub(crate) fn into_dma_buf(self, range: Range, writable: bool) -> Result<ARef<File>> {
+        let buffer = self.0.clone();
+        let export = KBox::pin_init(
+            pin_init!(Export {
+                exported: self,
+                range,
+                writable,
+                view <- new_mutex!(None, "shmbuf::view"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let file = dma_buf::export(export, range.len(), writable)?;
+        buffer.adopt(&file);
+        Ok(file)
+    }
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        self.0.export_closed();
+    }
+}
+
+/// What a dma-buf is of.
+#[pin_data]
+struct Export {
+    range: Range,
+    writable: bool,
+    /// What an importer uses.
+    #[pin]
+    view: Mutex<Option<KernelView>>,
+    exported: Exported,
+}
+
+impl Export {
+    fn buffer(&self) -> &Arc<Buffer> {
+        &self.exported.0
+    }
+}
+
+impl Exporter for Export {
+    fn map(&self, device: &Device, direction: DataDirection) -> Result<SgTable> {
+        if !self.writable && direction != DataDirection::ToDevice {
+            return Err(EACCES);
+        }
+        self.buffer().map_device(device, self.range, direction)
+    }
+
+    fn unmap(&self, table: SgTable) {
+        self.buffer().unmap_device(table);
+    }
+
+    fn begin_cpu_access(&self, direction: DataDirection) -> Result {
+        self.buffer()
+            .sync(self.range, direction, Phase::Start, self.writable)
+    }
+
+    fn end_cpu_access(&self, direction: DataDirection) -> Result {
+        self.buffer()
+            .sync(self.range, direction, Phase::End, self.writable)
+    }
+
+    fn mmap(&self, vma: &VmaNew) -> Result {
+        if !self.writable {
+            // An importer's own file may be one that can be written to.
+            vma.try_clear_maywrite().map_err(|_| EACCES)?;
+        }
+        vma::move_offset(vma, self.range.start());
+        self.buffer().mmap(vma)
+    }
+
+    fn vmap(&self) -> Result<usize> {
+        if !self.writable {
+            return Err(EACCES);
+        }
+        let view = self.buffer().kernel_view(self.range)?;
+        let address = view.address();
+        *self.view.lock() = Some(view);
+        Ok(address)
+    }
+
+    fn vunmap(&self) {
+        *self.view.lock() = None;
+    }
+}

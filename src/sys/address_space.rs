@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The address space that all user mappings of one object are in, so that they
+//! can be found and withdrawn, whichever file they were made by.
+
+use super::ffi;
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    fs::File,
+    prelude::*, //
+};
+
+/// An inode of our own, for its `i_mapping`.
+///
+/// A node that was made twice by mknod(2) has two inodes, and anonymous files share one with the
+/// whole system; so files get this one's mapping as their `f_mapping`. drivers/gpu/drm/drm_file.c
+/// does the same.
+///
+/// # Invariants
+///
+/// `inode` is valid, and a reference to it is ours. No file system and no other driver uses it.
+pub(crate) struct AddressSpace {
+    inode: NonNull<bindings::inode>,
+}
+
+// SAFETY: An inode belongs to no thread.
+unsafe impl Send for AddressSpace {}
+// SAFETY: The methods may be called at the same time.
+unsafe impl Sync for AddressSpace {}
+
+impl AddressSpace {
+    /// A new one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], [`ENFILE`].
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: The function has no requirements.
+        let inode = from_err_ptr(unsafe { ffi::shmbuf_inode_new() })?;
+        // INVARIANT: The function returned a reference to a new inode.
+        Ok(Self {
+            inode: NonNull::new(inode).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Puts the mappings that will be made of `file` here. The file must have been opened just
+    /// now, and keep what owns this address space until it is released.
+    pub(crate) fn adopt(&self, file: &File) {
+        // SAFETY: Both are valid. Nobody else uses a file that is being opened.
+        unsafe { (*file.as_ptr()).f_mapping = (*self.inode.as_ptr()).i_mapping };
+    }
+
+    /// Removes all page table entries of the mappings made of files that were adopted, in all
+    /// processes; the mappings stay, and a touch is a fault. Takes `i_mmap_rwsem`. May sleep.
+    pub(crate) fn unmap_all(&self) {
+        // SAFETY: The inode is valid. A length of zero means up to the end.
+        unsafe { bindings::unmap_mapping_range((*self.inode.as_ptr()).i_mapping, 0, 0, 1) };
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { bindings::iput(self.inode.as_ptr()) };
+    }
+}
