@@ -27,6 +27,7 @@ use crate::{
         KernelView,
         Storage, //
     },
+    named::Name,
     ownership::{
         Access,
         Change,
@@ -42,17 +43,20 @@ use crate::{
     },
     sys::{
         address_space::AddressSpace,
+        configfs::InUse,
         cpu,
         dma::{
             DeviceMapping,
             Maintenance,
             SgTable, //
         },
-        span::Span,
+        transfer::{
+            self,
+            Transfer, //
+        },
         user::{
             self,
-            CurrentMappings,
-            FaultIn, //
+            CurrentMappings, //
         },
         vma::{
             self,
@@ -101,13 +105,26 @@ pub(crate) enum Phase {
     End,
 }
 
+/// Where a buffer comes from, which is kept as long as it lives.
+#[expect(dead_code, reason = "what they hold is only dropped")]
+pub(crate) enum Origin {
+    /// The module's parameters.
+    Parameters,
+    /// ALLOC.
+    Private(Charged),
+    /// A device-tree node.
+    DeviceTree,
+    /// A folder in configfs.
+    Configfs(InUse),
+}
+
 /// One memory object.
 #[pin_data]
 pub(crate) struct Buffer {
     size: usize,
     mapping: Mapping,
     direction: Direction,
-    name: Option<CString>,
+    name: Option<Name>,
     allocator: Allocator,
     counters: Counters,
     address_space: AddressSpace,
@@ -119,7 +136,7 @@ pub(crate) struct Buffer {
     /// Woken when something in flight ends.
     #[pin]
     idle: CondVar,
-    _charged: Option<Charged>,
+    _origin: Origin,
 }
 
 /// What changes, under the lock.
@@ -155,8 +172,8 @@ impl Buffer {
     pub(crate) fn new(
         allocator: Allocator,
         spec: &Checked,
-        name: Option<CString>,
-        charged: Option<Charged>,
+        name: Option<Name>,
+        origin: Origin,
     ) -> Result<Arc<Self>, Failure> {
         let storage = Storage::new(&allocator, spec)?;
         let storage = Arc::new(storage, GFP_KERNEL).map_err(Error::from)?;
@@ -179,7 +196,7 @@ impl Buffer {
                 devices <- new_mutex!(KVec::new(), "shmbuf::devices"),
                 state <- new_mutex!(state, "shmbuf::state"),
                 idle <- new_condvar!("shmbuf::idle"),
-                _charged: charged,
+                _origin: origin,
             }),
             GFP_KERNEL,
         )?)
@@ -202,7 +219,15 @@ impl Buffer {
 
     /// What comes after `shmbuf-` in the name of its node, if it has one of its own.
     pub(crate) fn name(&self) -> Option<&CStr> {
-        self.name.as_deref()
+        self.name.as_ref().map(Name::as_cstr)
+    }
+
+    /// The name of its node in /dev.
+    pub(crate) fn node_name(&self) -> Result<CString> {
+        match &self.name {
+            Some(name) => CString::try_from_fmt(fmt!("shmbuf-{name}")),
+            None => CString::try_from_fmt(fmt!("shmbuf")),
+        }
     }
 
     /// The machine that it was made for.
@@ -290,7 +315,7 @@ impl Buffer {
         let Some(range) = Range::clamped(position, iter.len(), self.size) else {
             return Ok(0);
         };
-        let count = self.transfer(range, iter, |span, iter| span.copy_to_iter(iter))?;
+        let count = self.transfer(range, iter)?;
         self.counters.bytes_read.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
@@ -305,18 +330,13 @@ impl Buffer {
             return Ok(0);
         }
         let range = Range::clamped(position, iter.len(), self.size).ok_or(ENOSPC)?;
-        let count = self.transfer(range, iter, |span, iter| span.copy_from_iter(iter))?;
+        let count = self.transfer(range, iter)?;
         self.counters.bytes_written.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
 
     /// Copies between `range` and a program, and maintains both views.
-    fn transfer<I: FaultIn>(
-        &self,
-        range: Range,
-        iter: &mut I,
-        copy: impl Fn(Span<'_>, &mut I) -> usize,
-    ) -> Result<usize> {
+    fn transfer(&self, range: Range, iter: &mut impl Transfer) -> Result<usize> {
         let io = Io::begin(self)?;
         let storage = &io.storage;
         let policy = storage.policy();
@@ -328,9 +348,9 @@ impl Buffer {
         let mut done = 0;
         let outcome = range.pieces(storage.window_size()).try_for_each(|piece| {
             let copied = if self.has_aliases(policy) {
-                self.transfer_aliased(storage, piece, iter, &copy)
+                self.transfer_aliased(storage, piece, iter)
             } else {
-                storage.with_view(piece, |span| copy(span, iter))
+                storage.with_view(piece, |view| iter.copy(view))
             };
             match copied {
                 Ok(count) => {
@@ -358,12 +378,11 @@ impl Buffer {
     /// Each page is copied with no other program running, and when others run no line of the
     /// kernel's view is left. So two lines of one address never hold different bytes, and a store
     /// by another thread beside the copied bytes is not lost.
-    fn transfer_aliased<I: FaultIn>(
+    fn transfer_aliased(
         &self,
         storage: &Storage,
         range: Range,
-        iter: &mut I,
-        copy: impl Fn(Span<'_>, &mut I) -> usize,
+        iter: &mut impl Transfer,
     ) -> Result<usize> {
         let mut done = 0;
         for page in range.pieces(PAGE_SIZE) {
@@ -374,11 +393,11 @@ impl Buffer {
                     return Ok(done);
                 };
                 let count = CurrentMappings::with(|mappings| {
-                    storage.with_view(piece, |span| {
+                    storage.with_view(piece, |view| {
                         user::without_faults(|| {
                             mappings.flush(self, piece, self.size);
-                            let count = copy(span, iter);
-                            span.flush();
+                            let count = iter.copy(view);
+                            view.flush();
                             // The program's side of the copy may be a mapping of these bytes.
                             mappings.flush(self, piece, self.size);
                             count
@@ -620,7 +639,7 @@ impl Mapped for Buffer {
         state.storage.fault(vma, range)
     }
 
-    fn access(&self, position: u64, mut data: vma::Access<'_>) -> Result<usize> {
+    fn access(&self, position: u64, mut data: transfer::Access<'_>) -> Result<usize> {
         let io = Io::begin_at_once(self)?;
         let policy = io.storage.policy();
         if self.has_aliases(policy) {
@@ -636,7 +655,7 @@ impl Mapped for Buffer {
             .pieces(io.storage.window_size())
             .try_for_each(|piece| {
                 let part = piece.relative_to(range);
-                io.storage.with_view(piece, |span| data.copy(part, span))
+                io.storage.with_view(piece, |view| data.copy(part, view))
             })?;
         if !policy.is_cached() {
             cpu::drain_write_buffer();

@@ -106,6 +106,8 @@ pub(crate) enum MemoryType {
     Writethrough,
     Writeback,
     Writealloc,
+    /// What ioremap() gives.
+    Device,
     /// None that a policy means.
     Other,
 }
@@ -142,6 +144,8 @@ pub(crate) enum Refusal {
     Kernel,
     /// Others may hold references to the pages.
     Refcounted,
+    /// The kernel maps memory that was reserved for one device write-combined.
+    Declared,
 }
 
 impl fmt::Display for Refusal {
@@ -162,6 +166,9 @@ impl fmt::Display for Refusal {
                  use kind=coherent"
             }
             Self::Snooping => "caches snoop on this machine; use writeback",
+            Self::Declared => {
+                "the kernel maps memory reserved with no-map write-combined; use writecombine"
+            }
             Self::Refcounted => {
                 "pages of a refcounted mapping may be pinned, and stay write-back; make the buffer \
                  without it"
@@ -181,6 +188,11 @@ impl Machine {
         use Policy::*;
 
         match (self.caches, kind, policy) {
+            // Registers are never RAM to the kernel, and have ioremap()'s type.
+            (_, Kind::Region, Noncached) => return Ok(MemoryType::Device),
+            (_, Kind::Region, Writecombine) => {}
+            (_, Kind::Region, _) => return Err(Refusal::Kind),
+
             // One policy, whatever the kind.
             (Snooping, _, Writeback) => {}
             (Snooping, _, _) => return Err(Refusal::Snooping),
@@ -238,6 +250,7 @@ impl Machine {
     /// The policy of a buffer for which none was asked.
     pub(crate) fn default_policy(&self, kind: Kind) -> Policy {
         match (self.caches, kind) {
+            (_, Kind::Region) => Policy::Noncached,
             (Caches::Snooping, _) | (_, Kind::Pages | Kind::Streaming | Kind::Scatter) => {
                 Policy::Writeback
             }
@@ -262,10 +275,11 @@ impl Machine {
         match (self.caches, memory_type) {
             (_, Other) => "unknown",
             (Caches::Snooping, _) => "write-back, snooped by devices",
-            (Caches::Vivt, Uncached) => "uncached (C=0 B=0)",
+            (Caches::Vivt, Uncached | Device) => "uncached (C=0 B=0)",
             (Caches::Vivt, Bufferable) => "bufferable (C=0 B=1)",
             (Caches::Vivt, Writethrough) => "cached, write-through (C=1 B=0)",
             (Caches::Vivt, Writeback | Writealloc) => "cached, write-back (C=1 B=1)",
+            (_, Device) => "Device",
             (_, Uncached) => "Strongly-ordered",
             (_, Bufferable) => "Normal, non-cacheable",
             (_, Writethrough) => "Normal, write-through",
@@ -396,7 +410,7 @@ pub(crate) mod tests {
             caches: Caches::Snooping,
             ..ARMV7
         };
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|&kind| kind != Kind::Region) {
             assert_eq!(snooping.policies(kind), set(&[Policy::Writeback]));
         }
     }

@@ -90,6 +90,10 @@ fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             "kernel view: dma {address:#x} length {}\n",
             buffer.size()
         )),
+        ViewPlace::Io(address) => f.write_fmt(fmt!(
+            "kernel view: io {address:#x} length {}\n",
+            buffer.size()
+        )),
         ViewPlace::Vmap(address, range) => f.write_fmt(fmt!(
             "kernel view: vmap {address:#x} offset {} length {}\n",
             range.start(),

@@ -207,7 +207,7 @@ impl Handle {
             mapping: self.buffer.mapping().to_uapi(),
             direction: self.buffer.direction().to_uapi(),
             exports: exports as u32,
-            access_width: 1,
+            access_width: storage.access_width() as u32,
             ..FromZeros::new_zeroed()
         };
         if storage.is_aliased(machine) {

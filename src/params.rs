@@ -53,17 +53,22 @@ fn parse(size: &[u8], kind: &[u8], cache: &[u8], mapping: &[u8]) -> Result<Spec,
     Ok(Spec {
         size: parse_size(size).ok_or(Invalid::Size)?,
         kind: Kind::from_name(kind)
-            .filter(|&kind| kind != Kind::Pool)
+            .filter(|kind| !matches!(kind, Kind::Pool | Kind::Region))
             .ok_or(Invalid::Kind)?,
-        policy: match cache {
-            b"default" => None,
-            name => Some(Policy::from_name(name).ok_or(Invalid::Cache)?),
-        },
+        policy: parse_policy(cache).ok_or(Invalid::Cache)?,
         mapping: Mapping::from_name(mapping).ok_or(Invalid::Mapping)?,
         direction: Direction::Bidirectional,
         align: 0,
         boundary: 0,
     })
+}
+
+/// A policy by name; `default` is what suits the kind.
+pub(crate) fn parse_policy(text: &[u8]) -> Option<Option<Policy>> {
+    match text {
+        b"default" => Some(None),
+        name => Policy::from_name(name).map(Some),
+    }
 }
 
 /// A decimal number with an optional suffix K, M or G.

@@ -3,7 +3,10 @@
 //! Private buffers, which ALLOC makes, and the limit of their memory.
 
 use crate::{
-    buffer::Buffer,
+    buffer::{
+        Buffer,
+        Origin, //
+    },
     kind::{
         Allocator,
         Failure, //
@@ -60,7 +63,12 @@ impl Private {
     pub(crate) fn alloc(self: &Arc<Self>, spec: &Spec) -> Result<Arc<Buffer>, Failure> {
         let spec = spec.check(&self.allocator.machine)?;
         let charged = self.charge(spec.size)?;
-        Buffer::new(self.allocator.clone(), &spec, None, Some(charged))
+        Buffer::new(
+            self.allocator.clone(),
+            &spec,
+            None,
+            Origin::Private(charged),
+        )
     }
 
     /// Counts `size` bytes.

@@ -5,15 +5,18 @@
 //!
 //! `params` understands the module's parameters, `spec` what a buffer shall be,
 //! `device` the calls of a program; `buffer` is a memory object and its contract;
-//! `kind` where its memory comes from; `named`, `private` and `dmabuf` are how it
-//! can be had; `cache`, `ownership` and `range` are the rules, without kernel
+//! `kind` where its memory comes from; `named` (by `configfs` and `devicetree`),
+//! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range` are the rules, without kernel
 //! types; `sys` is the only `unsafe`.
 
 mod buffer;
 mod cache;
+mod configfs;
 mod debugfs;
 mod device;
+mod devicetree;
 mod dmabuf;
+mod driver;
 mod kind;
 mod named;
 mod ownership;
@@ -24,25 +27,21 @@ mod spec;
 mod sys;
 mod uapi;
 
-use buffer::Buffer;
-use device::Opened;
+use buffer::Origin;
+use configfs::Root;
+use devicetree::Bound;
+use driver::Driver;
 use kernel::{
-    debugfs::{
-        Dir,
-        Scope, //
-    },
-    prelude::*,
-    sync::Arc, //
+    configfs::Subsystem,
+    driver::Registration,
+    platform,
+    prelude::*, //
 };
-use kind::{
-    Allocator,
-    Pools, //
-};
+use kind::Memory;
 use named::Named;
-use private::Private;
 use sys::{
     dma::DmaDevice,
-    pages::Charge, //
+    global, //
 };
 
 module! {
@@ -54,59 +53,47 @@ module! {
     imports_ns: ["DMA_BUF"],
 }
 
+#[pin_data]
 struct Shmbuf {
     // First the names go, then the memory.
+    #[pin]
+    _devicetree: Registration<platform::Adapter<Bound>>,
+    #[pin]
+    _configfs: Subsystem<Root>,
     _default: Pin<KBox<Named>>,
-    _private: Pin<KBox<Scope<Arc<Private>>>>,
-    _debugfs: Dir,
+    _global: global::Set,
 }
 
-impl kernel::Module for Shmbuf {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        let folder = Dir::new(c"shmbuf");
-        let opened = default_buffer()?;
-        Ok(Self {
-            _private: KBox::pin_init(
-                debugfs::private_folder(&folder, opened.private.clone()),
-                GFP_KERNEL,
-            )?,
-            _default: Named::new(&folder, opened)?,
-            _debugfs: folder,
+impl kernel::InPlaceModule for Shmbuf {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
+            let driver = Driver::new()?;
+            Ok(try_pin_init!(Self {
+                _global: global::set(driver.clone()),
+                _default: default_buffer(&driver)?,
+                _configfs <- Root::new(driver),
+                _devicetree <- Registration::new(c"shmbuf", module),
+            }))
         })
     }
 }
 
-/// What /dev/shmbuf gives access to, or the reason in the log.
-fn default_buffer() -> Result<Opened> {
+/// /dev/shmbuf, or the reason in the log.
+fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
     let spec = params::given().map_err(|invalid| {
         pr_err!("{invalid}\n");
         EINVAL
     })?;
-    let allocator = Allocator {
-        device: DmaDevice::new(c"shmbuf")?,
-        machine: sys::cpu::machine(),
-        pools: Pools::new()?,
-        charge: Charge::Kernel,
-    };
-    let buffer = spec
-        .check(&allocator.machine)
-        .and_then(|spec| {
-            let buffer = Buffer::new(allocator.clone(), &spec, None, None)?;
-            pr_info!(
-                "default buffer: {} bytes of kind {}, {}\n",
-                spec.size,
-                spec.kind,
-                spec.policy
-            );
-            Ok(buffer)
-        })
+    driver
+        .publish(
+            None,
+            &spec,
+            DmaDevice::new(None)?,
+            Memory::Ordinary,
+            Origin::Parameters,
+        )
         .map_err(|failure| {
             pr_err!("default buffer: {failure}\n");
             Error::from(failure)
-        })?;
-    let private = Private::new(Allocator {
-        charge: Charge::Caller,
-        ..allocator
-    })?;
-    Ok(Opened { buffer, private })
+        })
 }

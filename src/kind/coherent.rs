@@ -10,7 +10,8 @@ use crate::{
     cache::{
         Caches,
         Machine,
-        Policy, //
+        Policy,
+        Refusal, //
     },
     spec::Checked,
     sys::{
@@ -33,6 +34,9 @@ pub(crate) struct Coherent {
 impl Coherent {
     /// See [`super::Storage::new`].
     pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        if allocator.device.has_declared_memory() && spec.policy != Policy::Writecombine {
+            return Err(Failure::Refused(spec.policy, spec.kind, Refusal::Declared));
+        }
         let writecombine = spec.policy == Policy::Writecombine
             && spec.policy != allocator.machine.default_policy(spec.kind);
         let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
@@ -61,5 +65,6 @@ impl Coherent {
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
         matches!(machine.caches, Caches::Nonaliasing | Caches::VipAliasing)
             && !self.memory.device().has_cma()
+            && !self.memory.device().has_declared_memory()
     }
 }

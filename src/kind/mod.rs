@@ -5,6 +5,7 @@
 mod coherent;
 mod pages;
 mod pool;
+mod region;
 mod streaming;
 
 use crate::{
@@ -30,11 +31,13 @@ use crate::{
             Backing,
             DmaDevice, //
         },
+        io_region::IoRange,
         pages::{
             AllocFailure,
             Charge, //
         },
         span::Span,
+        transfer::View,
         vma::Faulting,
         vmap::Vmap, //
     },
@@ -52,6 +55,7 @@ use kernel::{
 use pages::Pages;
 use pool::PoolBlock;
 pub(crate) use pool::Pools;
+use region::Region;
 use streaming::Streaming;
 
 /// The kinds of memory.
@@ -67,16 +71,19 @@ pub(crate) enum Kind {
     Scatter,
     /// Coherent memory of less than a page.
     Pool,
+    /// Device memory that a device-tree node names.
+    Region,
 }
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Pages,
         Self::Coherent,
         Self::Streaming,
         Self::Scatter,
         Self::Pool,
+        Self::Region,
     ];
 
     /// `enum shmbuf_kind`.
@@ -87,6 +94,7 @@ impl Kind {
             Self::Streaming => uapi::SHMBUF_KIND_STREAMING,
             Self::Scatter => uapi::SHMBUF_KIND_SCATTER,
             Self::Pool => uapi::SHMBUF_KIND_POOL,
+            Self::Region => uapi::SHMBUF_KIND_REGION,
         }
     }
 
@@ -98,6 +106,7 @@ impl Kind {
             Self::Streaming => "streaming",
             Self::Scatter => "scatter",
             Self::Pool => "pool",
+            Self::Region => "region",
         }
     }
 
@@ -155,6 +164,12 @@ pub(crate) enum Failure {
     Pages(AllocFailure),
     /// DMA memory is not free: [`ENOMEM`].
     Dma(usize),
+    /// Another buffer has the name: [`EEXIST`].
+    Name,
+    /// No node names a region: [`EOPNOTSUPP`].
+    NoRegion,
+    /// Somebody else has the region: [`EBUSY`].
+    RegionInUse,
     /// Anything else.
     Other(Error),
 }
@@ -176,7 +191,9 @@ impl From<Failure> for Error {
         match failure {
             Failure::Invalid(_) => EINVAL,
             Failure::TooBig(_) => EFBIG,
-            Failure::Refused(..) | Failure::MappingRefused(..) => EOPNOTSUPP,
+            Failure::Refused(..) | Failure::MappingRefused(..) | Failure::NoRegion => EOPNOTSUPP,
+            Failure::Name => EEXIST,
+            Failure::RegionInUse => EBUSY,
             Failure::Limit { .. } => EDQUOT,
             Failure::Pages(_) | Failure::Dma(_) => ENOMEM,
             Failure::Other(error) => error,
@@ -207,9 +224,27 @@ impl fmt::Display for Failure {
                 "no {size} bytes of coherent DMA memory are free; ask for less, or enlarge CMA \
                  (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)"
             )),
+            Self::Name => f.write_str("another buffer has that name; remove it first"),
+            Self::NoRegion => f.write_str(
+                "kind region is for device-tree nodes with reg or memory-region: see \
+                 Documentation/devicetree.md",
+            ),
+            Self::RegionInUse => f.write_str(
+                "somebody else has some of the region: see /proc/iomem; a buffer of it that was \
+                 removed keeps it until its last user goes",
+            ),
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
         }
     }
+}
+
+/// What a buffer of a name is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Memory {
+    /// What is allocated, for its device.
+    Ordinary,
+    /// Device memory, for kind region.
+    Region(IoRange),
 }
 
 /// Where memory comes from, and for whom.
@@ -223,6 +258,8 @@ pub(crate) struct Allocator {
     pub(crate) pools: Arc<Pools>,
     /// Who pays.
     pub(crate) charge: Charge,
+    /// What it is made of.
+    pub(crate) memory: Memory,
 }
 
 /// Where the kernel reaches memory, for reports.
@@ -233,6 +270,8 @@ pub(crate) enum ViewPlace {
     Vmap(usize, Range),
     /// What dma_alloc_attrs() returned.
     Dma(usize),
+    /// What ioremap() returned.
+    Io(usize),
     /// None at the moment; it is made when needed.
     None,
 }
@@ -300,6 +339,8 @@ pub(crate) enum Storage {
     Streaming(Streaming),
     /// Coherent DMA memory of less than a page.
     Pool(PoolBlock),
+    /// Device memory.
+    Region(Region),
 }
 
 impl Storage {
@@ -310,6 +351,7 @@ impl Storage {
             Kind::Coherent => Self::Coherent(Coherent::new(allocator, spec)?),
             Kind::Streaming | Kind::Scatter => Self::Streaming(Streaming::new(allocator, spec)?),
             Kind::Pool => Self::Pool(PoolBlock::new(allocator, spec)?),
+            Kind::Region => Self::Region(Region::new(allocator, spec)?),
         })
     }
 
@@ -336,7 +378,7 @@ impl Storage {
     ) -> Result<Self, Failure> {
         match self {
             Self::Pages(pages) => Ok(Self::Pages(pages.with_policy(allocator, policy)?)),
-            Self::Coherent(_) | Self::Streaming(_) | Self::Pool(_) => {
+            Self::Coherent(_) | Self::Streaming(_) | Self::Pool(_) | Self::Region(_) => {
                 Err(Failure::Refused(policy, self.kind(), Refusal::Kind))
             }
         }
@@ -349,6 +391,7 @@ impl Storage {
             Self::Coherent(_) => Kind::Coherent,
             Self::Streaming(streaming) => streaming.kind(),
             Self::Pool(_) => Kind::Pool,
+            Self::Region(_) => Kind::Region,
         }
     }
 
@@ -359,6 +402,7 @@ impl Storage {
             Self::Coherent(coherent) => coherent.policy(),
             Self::Streaming(streaming) => streaming.pages().policy(),
             Self::Pool(block) => block.policy(),
+            Self::Region(region) => region.policy(),
         }
     }
 
@@ -382,7 +426,7 @@ impl Storage {
         match self {
             Self::Pages(pages) => pages.is_aliased(machine),
             Self::Coherent(coherent) => coherent.is_aliased(machine),
-            Self::Streaming(_) => false,
+            Self::Streaming(_) | Self::Region(_) => false,
             Self::Pool(block) => block.is_aliased(machine),
         }
     }
@@ -394,13 +438,14 @@ impl Storage {
             Self::Coherent(coherent) => coherent.memory().phys(),
             Self::Streaming(streaming) => streaming.pages().phys(),
             Self::Pool(block) => block.block().phys(),
+            Self::Region(region) => region.io().range().start,
         }
     }
 
     /// The address of the first byte for a device of ours, and the device, if it has a view.
     pub(crate) fn dma(&self) -> Option<(bindings::dma_addr_t, &DmaDevice)> {
         match self {
-            Self::Pages(_) => None,
+            Self::Pages(_) | Self::Region(_) => None,
             Self::Coherent(coherent) => {
                 let memory = coherent.memory();
                 Some((memory.dma(), memory.device()))
@@ -425,6 +470,7 @@ impl Storage {
             Self::Coherent(coherent) => coherent.memory().mmap(vma),
             Self::Streaming(streaming) => streaming.pages().mmap(vma, range, mapping),
             Self::Pool(_) => Err(EOPNOTSUPP),
+            Self::Region(region) => region.io().mmap(vma, range),
         }
     }
 
@@ -445,7 +491,7 @@ impl Storage {
         match self {
             Self::Pages(pages) => pages.window_size(),
             Self::Streaming(streaming) => streaming.pages().window_size(),
-            Self::Coherent(_) | Self::Pool(_) => usize::MAX,
+            Self::Coherent(_) | Self::Pool(_) | Self::Region(_) => usize::MAX,
         }
     }
 
@@ -454,28 +500,45 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] in that case.
-    pub(crate) fn with_view<R>(&self, range: Range, f: impl FnOnce(Span<'_>) -> R) -> Result<R> {
+    /// - [`ENOMEM`] in that case;
+    /// - [`EINVAL`] if `range` is not one of whole accesses to a device.
+    pub(crate) fn with_view<R>(&self, range: Range, f: impl FnOnce(View<'_>) -> R) -> Result<R> {
         let window = match self {
+            Self::Region(region) => {
+                let width = region.io().range().width.bytes();
+                if range.start() % width != 0 || range.len() % width != 0 {
+                    return Err(EINVAL);
+                }
+                return Ok(f(View::Io(region.io(), range)));
+            }
             Self::Pages(pages) => pages.window(range)?,
             Self::Coherent(coherent) => Window::Permanent(coherent.memory().span()),
             Self::Streaming(streaming) => streaming.pages().window(range)?,
             Self::Pool(block) => Window::Permanent(block.block().span()),
         };
-        Ok(f(window.span(range)))
+        Ok(f(View::Memory(window.span(range))))
+    }
+
+    /// The bytes of one access; one for memory.
+    pub(crate) fn access_width(&self) -> usize {
+        match self {
+            Self::Region(region) => region.io().range().width.bytes(),
+            _ => 1,
+        }
     }
 
     /// A kernel's view of `range`, whole pages, of any length. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is no memory or no vmalloc space.
+    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
+    /// - [`EOPNOTSUPP`] if the memory has no pages of its own.
     pub(crate) fn view(&self, range: Range) -> Result<Window<'_>> {
         match self {
             Self::Pages(pages) => pages.view(range),
             Self::Coherent(coherent) => Ok(Window::Permanent(coherent.memory().span())),
             Self::Streaming(streaming) => streaming.pages().view(range),
-            Self::Pool(block) => Ok(Window::Permanent(block.block().span())),
+            Self::Pool(_) | Self::Region(_) => Err(EOPNOTSUPP),
         }
     }
 
@@ -486,6 +549,7 @@ impl Storage {
             Self::Coherent(coherent) => ViewPlace::Dma(coherent.memory().span().address()),
             Self::Streaming(streaming) => streaming.pages().view_place(),
             Self::Pool(block) => ViewPlace::Dma(block.block().span().address()),
+            Self::Region(region) => ViewPlace::Io(region.io().address()),
         }
     }
 
@@ -520,7 +584,7 @@ impl Storage {
         match self {
             Self::Pages(pages) => pages.sync(range),
             Self::Streaming(streaming) => streaming.pages().sync(range),
-            Self::Coherent(_) | Self::Pool(_) => {
+            Self::Coherent(_) | Self::Pool(_) | Self::Region(_) => {
                 cpu::drain_write_buffer();
                 Ok(())
             }
@@ -542,7 +606,7 @@ impl Storage {
             Self::Pages(pages) => Some(Backing::Pages(pages.pages().clone())),
             Self::Streaming(streaming) => Some(Backing::Pages(streaming.pages().pages().clone())),
             Self::Coherent(coherent) => Backing::coherent(coherent.memory()),
-            Self::Pool(_) => None,
+            Self::Pool(_) | Self::Region(_) => None,
         }
     }
 }

@@ -161,5 +161,6 @@ impl PoolBlock {
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
         matches!(machine.caches, Caches::Nonaliasing | Caches::VipAliasing)
             && !self.block.device().has_cma()
+            && !self.block.device().has_declared_memory()
     }
 }

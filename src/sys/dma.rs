@@ -18,15 +18,23 @@ use core::ptr::{
 use kernel::{
     bindings,
     device,
-    dma::DataDirection,
+    dma::{
+        DataDirection,
+        DmaMask, //
+    },
     error::to_result,
     faux,
     mm::virt::VmaNew,
     page::PAGE_SIZE,
     prelude::*,
     scatterlist::SGTable,
+    str::CString,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc, //
     },
     types::Opaque, //
@@ -41,15 +49,49 @@ use kernel::{
 pub(crate) struct DmaDevice(faux::Registration);
 
 impl DmaDevice {
-    /// Registers the device. May sleep.
-    pub(crate) fn new(name: &CStr) -> Result<Arc<Self>> {
-        let this = Arc::new(Self(faux::Registration::new(name, None)?), GFP_KERNEL)?;
+    /// Registers the device, which addresses what `mask` says, or all memory. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if this machine has no memory that the mask reaches;
+    /// - [`ENOMEM`].
+    pub(crate) fn new(mask: Option<DmaMask>) -> Result<Arc<Self>> {
+        // Some may still be in use when their names are free again.
+        static NEXT: Atomic<u32> = Atomic::new(0);
+
+        let number = NEXT.fetch_add(1, Relaxed);
+        let name = CString::try_from_fmt(fmt!("shmbuf.{number}"))?;
+        let this = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
+        let mask = mask.map_or(u64::MAX, |mask| mask.value());
         // SAFETY: The device is valid, and nobody else uses it yet.
         unsafe { ffi::shmbuf_dma_init_mask(this.raw()) };
         // SAFETY: As above.
-        to_result(unsafe { bindings::dma_set_mask_and_coherent(this.raw(), u64::MAX) })?;
+        to_result(unsafe { bindings::dma_set_mask_and_coherent(this.raw(), mask) })?;
         // INVARIANT: Both were just done.
         Ok(this)
+    }
+
+    /// The same, whose coherent memory is the reserved memory that the device-tree node of `node`
+    /// refers to first (`memory-region`). May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`]; [`ENODEV`] if it refers to none, or to one that is no
+    /// `shared-dma-pool`.
+    pub(crate) fn with_reserved_memory(
+        mask: Option<DmaMask>,
+        node: &device::Device,
+    ) -> Result<Arc<Self>> {
+        let this = Self::new(mask)?;
+        // SAFETY: Both devices are valid; `drop` undoes it.
+        to_result(unsafe { ffi::shmbuf_reserved_attach(this.raw(), raw(node)) })?;
+        Ok(this)
+    }
+
+    /// Whether its coherent memory was declared for it alone, and has no struct page.
+    pub(crate) fn has_declared_memory(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_has_declared_memory(self.raw()) }
     }
 
     /// The device itself.
@@ -89,6 +131,27 @@ impl DmaDevice {
         )
         .map(drop)
     }
+}
+
+impl Drop for DmaDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; nothing is allocated any more. It does nothing where
+        // nothing is attached.
+        unsafe { ffi::shmbuf_reserved_detach(self.raw()) };
+    }
+}
+
+/// The range of the reserved memory that the device-tree node of `node` refers to first: the first
+/// address and the bytes.
+///
+/// # Errors
+///
+/// [`ENODEV`] if it refers to none.
+pub(crate) fn reserved_range(node: &device::Device) -> Result<(bindings::phys_addr_t, u64)> {
+    let (mut start, mut size) = (0, 0);
+    // SAFETY: The device is valid, and the numbers outlive the call.
+    to_result(unsafe { ffi::shmbuf_reserved_range(raw(node), &mut start, &mut size) })?;
+    Ok((start, size))
 }
 
 /// `Device` is a transparent wrapper of the C structure.

@@ -13,14 +13,19 @@
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/io.h>
+#include <linux/ioport.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
+#include <linux/of.h>
+#include <linux/of_reserved_mem.h>
 #include <linux/personality.h>
 #include <linux/preempt.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/uaccess.h>
+#include <linux/unaligned.h>
 #include <linux/vmalloc.h>
 #ifdef CONFIG_ARM
 #include <asm/cachetype.h>
@@ -342,6 +347,118 @@ struct file *shmbuf_file_new(const char *name, const struct file_operations *ope
 	if (!IS_ERR(file))
 		file->f_mode |= FMODE_PREAD | FMODE_PWRITE;
 	return file;
+}
+
+int shmbuf_io_request(phys_addr_t start, size_t size)
+{
+	return request_mem_region(start, size, "shmbuf") ? 0 : -EBUSY;
+}
+
+void shmbuf_io_release(phys_addr_t start, size_t size)
+{
+	release_mem_region(start, size);
+}
+
+void *shmbuf_io_map(phys_addr_t start, size_t size, unsigned int policy)
+{
+	if (policy == SHMBUF_POLICY_WRITECOMBINE)
+		return (void __force *)ioremap_wc(start, size);
+	return (void __force *)ioremap(start, size);
+}
+
+void shmbuf_io_unmap(void *address)
+{
+	iounmap((void __iomem __force *)address);
+}
+
+/* Bytes stay in the order that the device has them in. */
+void shmbuf_io_read(const void *from, void *to, size_t size, unsigned int width)
+{
+	const void __iomem *at = (const void __iomem __force *)from;
+
+	for (size_t i = 0; i < size; i += width) {
+		switch (width) {
+		case 1:
+			*(u8 *)(to + i) = __raw_readb(at + i);
+			break;
+		case 2:
+			put_unaligned(__raw_readw(at + i), (u16 *)(to + i));
+			break;
+		case 4:
+			put_unaligned(__raw_readl(at + i), (u32 *)(to + i));
+			break;
+#ifdef CONFIG_64BIT
+		case 8:
+			put_unaligned(__raw_readq(at + i), (u64 *)(to + i));
+			break;
+#endif
+		}
+	}
+}
+
+void shmbuf_io_write(void *to, const void *from, size_t size, unsigned int width)
+{
+	void __iomem *at = (void __iomem __force *)to;
+
+	for (size_t i = 0; i < size; i += width) {
+		switch (width) {
+		case 1:
+			__raw_writeb(*(const u8 *)(from + i), at + i);
+			break;
+		case 2:
+			__raw_writew(get_unaligned((const u16 *)(from + i)), at + i);
+			break;
+		case 4:
+			__raw_writel(get_unaligned((const u32 *)(from + i)), at + i);
+			break;
+#ifdef CONFIG_64BIT
+		case 8:
+			__raw_writeq(get_unaligned((const u64 *)(from + i)), at + i);
+			break;
+#endif
+		}
+	}
+}
+
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy)
+{
+	const pgprot_t prot = vma_prot(vma);
+
+	vma->vm_page_prot = policy == SHMBUF_POLICY_WRITECOMBINE ? pgprot_writecombine(prot) :
+								   pgprot_device(prot);
+	return io_remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
+				  vma->vm_page_prot);
+}
+
+int shmbuf_reserved_attach(struct device *dev, struct device *node)
+{
+	return of_reserved_mem_device_init_by_idx(dev, dev_of_node(node), 0);
+}
+
+void shmbuf_reserved_detach(struct device *dev)
+{
+	of_reserved_mem_device_release(dev);
+}
+
+int shmbuf_reserved_range(struct device *node, phys_addr_t *start, unsigned long long *size)
+{
+	struct resource resource;
+	const int error = of_reserved_mem_region_to_resource(dev_of_node(node), 0, &resource);
+
+	if (error)
+		return error;
+	*start = resource.start;
+	*size = resource_size(&resource);
+	return 0;
+}
+
+bool shmbuf_has_declared_memory(struct device *dev)
+{
+#ifdef CONFIG_DMA_DECLARE_COHERENT
+	return dev->dma_mem;
+#else
+	return false;
+#endif
 }
 
 /* A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns. */

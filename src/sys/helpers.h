@@ -87,6 +87,21 @@ struct inode *shmbuf_inode_new(void);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
 
+/* Device memory. */
+int shmbuf_io_request(phys_addr_t start, size_t size);
+void shmbuf_io_release(phys_addr_t start, size_t size);
+void *shmbuf_io_map(phys_addr_t start, size_t size, unsigned int policy);
+void shmbuf_io_unmap(void *address);
+void shmbuf_io_read(const void *from, void *to, size_t size, unsigned int width);
+void shmbuf_io_write(void *to, const void *from, size_t size, unsigned int width);
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy);
+
+/* Reserved memory of a device-tree node. */
+int shmbuf_reserved_attach(struct device *dev, struct device *node);
+void shmbuf_reserved_detach(struct device *dev);
+int shmbuf_reserved_range(struct device *node, phys_addr_t *start, unsigned long long *size);
+bool shmbuf_has_declared_memory(struct device *dev);
+
 /* DMA. */
 void shmbuf_dma_init_mask(struct device *dev);
 void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,

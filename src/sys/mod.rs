@@ -4,15 +4,19 @@
 //! `unsafe` of this driver is here.
 
 pub(crate) mod address_space;
+pub(crate) mod configfs;
 pub(crate) mod cpu;
 pub(crate) mod decimal;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
 mod ffi;
+pub(crate) mod global;
+pub(crate) mod io_region;
 pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod params;
 pub(crate) mod span;
+pub(crate) mod transfer;
 pub(crate) mod user;
 pub(crate) mod vma;
 pub(crate) mod vmap;

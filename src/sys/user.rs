@@ -19,10 +19,6 @@ use crate::range::Range;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
-    iov::{
-        IovIterDest,
-        IovIterSource, //
-    },
     mm::{
         virt::VmaNew,
         Mm,
@@ -137,25 +133,4 @@ pub(crate) fn without_faults<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: Begun above.
     unsafe { ffi::shmbuf_atomic_end() };
     result
-}
-
-/// A source or destination of data whose pages can be made present beforehand.
-pub(crate) trait FaultIn {
-    /// Makes the next `len` bytes present, as far as possible, and returns how many are. May
-    /// sleep; no lock may be held that a page fault takes.
-    fn fault_in(&mut self, len: usize) -> usize;
-}
-
-impl FaultIn for IovIterDest<'_> {
-    fn fault_in(&mut self, len: usize) -> usize {
-        // SAFETY: The iterator is valid.
-        len - unsafe { bindings::fault_in_iov_iter_writeable(self.as_raw(), len) }
-    }
-}
-
-impl FaultIn for IovIterSource<'_> {
-    fn fault_in(&mut self, len: usize) -> usize {
-        // SAFETY: The iterator is valid.
-        len - unsafe { bindings::fault_in_iov_iter_readable(self.as_raw(), len) }
-    }
 }

@@ -8,7 +8,7 @@ use super::{
         Pages,
         References, //
     },
-    span::Span, //
+    transfer::Access, //
 };
 use crate::{
     cache::Policy,
@@ -49,32 +49,6 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     /// A debugger reads or writes at `position`; returns how many bytes that were. Called with
     /// the mmap lock held for reading, by kernels with CONFIG_HAVE_IOREMAP_PROT.
     fn access(&self, position: u64, data: Access<'_>) -> Result<usize>;
-}
-
-/// What a debugger wants with a mapping.
-pub(crate) enum Access<'a> {
-    /// To read so many bytes.
-    Read(&'a mut [u8]),
-    /// To write these.
-    Write(&'a [u8]),
-}
-
-impl Access<'_> {
-    /// How many bytes.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Read(to) => to.len(),
-            Self::Write(from) => from.len(),
-        }
-    }
-
-    /// Copies the bytes of `part` from or to `span`, which has its length.
-    pub(crate) fn copy(&mut self, part: Range, span: Span<'_>) {
-        match self {
-            Self::Read(to) => span.copy_to_slice(&mut to[part.start()..part.end()]),
-            Self::Write(from) => span.copy_from_slice(&from[part.start()..part.end()]),
-        }
-    }
 }
 
 /// Whether pages that are mapped can be pinned (by get_user_pages() and its like).

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Named buffers made by mkdir in /sys/kernel/config/shmbuf/: set the
+//! attributes, write 1 to `enable`.
+
+use crate::{
+    buffer::Origin,
+    cache::Policy,
+    driver::Driver,
+    kind::{
+        Kind,
+        Memory, //
+    },
+    named::{
+        Name,
+        Named, //
+    },
+    params,
+    spec::{
+        Direction,
+        Mapping,
+        Spec, //
+    },
+    sys::{
+        configfs::{
+            InUse,
+            Item, //
+        },
+        decimal::Decimal,
+        dma::DmaDevice, //
+    },
+};
+use kernel::{
+    configfs::{
+        AttributeOperations,
+        Group,
+        GroupOperations,
+        Subsystem, //
+    },
+    configfs_attrs,
+    dma::DmaMask,
+    fmt::{
+        self,
+        Write, //
+    },
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::{
+        kstrtobool_bytes,
+        CString,
+        Formatter, //
+    },
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
+
+/// The folder of all named buffers.
+pub(crate) struct Root {
+    driver: Arc<Driver>,
+}
+
+impl Root {
+    /// Makes /sys/kernel/config/shmbuf. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(driver: Arc<Driver>) -> impl PinInit<Subsystem<Self>, Error> {
+        let attributes = configfs_attrs! {
+            container: Subsystem<Root>,
+            data: Root,
+            child: Folder,
+            attributes: [],
+        };
+        Subsystem::new(c"shmbuf", attributes, Ok(Self { driver }))
+    }
+}
+
+#[vtable]
+impl GroupOperations for Root {
+    type Child = Folder;
+
+    fn make_group(&self, name: &CStr) -> Result<impl PinInit<Group<Folder>, Error>> {
+        let attributes = configfs_attrs! {
+            container: Group<Folder>,
+            data: Folder,
+            attributes: [
+                size: 0,
+                kind: 1,
+                cache: 2,
+                mapping: 3,
+                direction: 4,
+                dma_mask_bits: 5,
+                enable: 6,
+            ],
+        };
+        let item = Item::new()?;
+        let folder = Folder::new(self.driver.clone(), Name::new(name)?, item.clone());
+        let group = Group::new(CString::try_from(name)?, attributes, folder);
+        Ok(Item::of(item, group))
+    }
+}
+
+/// The folder of a buffer.
+#[pin_data]
+pub(crate) struct Folder {
+    driver: Arc<Driver>,
+    name: Name,
+    item: Arc<Item>,
+    #[pin]
+    state: Mutex<State>,
+}
+
+struct State {
+    spec: Spec,
+    mask_bits: Option<u32>,
+    enabled: Option<Pin<KBox<Named>>>,
+}
+
+impl Folder {
+    fn new(driver: Arc<Driver>, name: Name, item: Arc<Item>) -> impl PinInit<Self, Error> {
+        let state = State {
+            spec: Spec {
+                size: 1 << 20,
+                kind: Kind::Pages,
+                policy: None,
+                mapping: Mapping::Pfnmap,
+                direction: Direction::Bidirectional,
+                align: 0,
+                boundary: 0,
+            },
+            mask_bits: None,
+            enabled: None,
+        };
+        try_pin_init!(Self {
+            driver,
+            name,
+            item,
+            state <- new_mutex!(state, "shmbuf::configfs"),
+        })
+    }
+
+    /// Shows what `f` writes, and a newline.
+    fn show(
+        &self,
+        page: &mut [u8; PAGE_SIZE],
+        f: impl FnOnce(&State, &mut Formatter<'_>) -> fmt::Result,
+    ) -> Result<usize> {
+        let mut text = Formatter::new(page);
+        f(&self.state.lock(), &mut text)?;
+        text.write_str("\n")?;
+        Ok(text.bytes_written())
+    }
+
+    /// Changes what the buffer shall be.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] while it is enabled, and what `f` says.
+    fn change(&self, f: impl FnOnce(&mut State) -> Result) -> Result {
+        let mut state = self.state.lock();
+        if state.enabled.is_some() {
+            return Err(EBUSY);
+        }
+        f(&mut state)
+    }
+
+    /// Makes the buffer and its node, or takes the node away. The folder stays as long as anybody
+    /// uses the buffer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Driver::publish`], whose reason is in the log; [`EIO`] if no memory is inside the
+    /// mask.
+    fn enable(&self, enable: bool) -> Result {
+        let mut state = self.state.lock();
+        match (enable, &state.enabled) {
+            (true, None) => {
+                let mask = state.mask_bits.map(DmaMask::try_new).transpose()?;
+                let named = self.driver.publish(
+                    Some(self.name.try_clone()?),
+                    &state.spec,
+                    DmaDevice::new(mask)?,
+                    Memory::Ordinary,
+                    Origin::Configfs(InUse::new(&self.item)?),
+                );
+                state.enabled = Some(named.map_err(|failure| {
+                    pr_err!("{}: {failure}\n", self.name);
+                    Error::from(failure)
+                })?);
+            }
+            (false, Some(_)) => state.enabled = None,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[vtable]
+impl AttributeOperations<0> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| {
+            text.write_fmt(fmt!("{}", Decimal(state.spec.size)))
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.spec.size = params::parse_size(text.trim_ascii()).ok_or(EINVAL)?;
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<1> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| text.write_str(state.spec.kind.name()))
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.spec.kind = Kind::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<2> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| {
+            text.write_str(state.spec.policy.map_or("default", Policy::name))
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.spec.policy = params::parse_policy(text.trim_ascii()).ok_or(EINVAL)?;
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<3> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| {
+            text.write_str(state.spec.mapping.name())
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.spec.mapping = Mapping::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<4> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| {
+            text.write_str(state.spec.direction.name())
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.spec.direction = Direction::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<5> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| match state.mask_bits {
+            Some(bits) => text.write_fmt(fmt!("{bits}")),
+            None => text.write_str("default"),
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.change(|state| {
+            state.mask_bits = match text.trim_ascii() {
+                b"default" => None,
+                text => Some(
+                    params::parse_size(text)
+                        .and_then(|bits| u32::try_from(bits).ok())
+                        .filter(|&bits| DmaMask::try_new(bits).is_ok())
+                        .ok_or(EINVAL)?,
+                ),
+            };
+            Ok(())
+        })
+    }
+}
+
+#[vtable]
+impl AttributeOperations<6> for Folder {
+    type Data = Folder;
+
+    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| {
+            text.write_str(if state.enabled.is_some() { "1" } else { "0" })
+        })
+    }
+
+    fn store(folder: &Folder, text: &[u8]) -> Result {
+        folder.enable(kstrtobool_bytes(text)?)
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Named buffers of device-tree nodes with `compatible = "shmbuf,buffer"`. The
+//! binding is Documentation/devicetree/bindings/shmbuf,buffer.yaml.
+
+use crate::{
+    buffer::Origin,
+    cache::Policy,
+    kind::{
+        Kind,
+        Memory, //
+    },
+    named::{
+        Name,
+        Named, //
+    },
+    params,
+    spec::{
+        Direction,
+        Mapping,
+        Spec, //
+    },
+    sys::{
+        dma::{
+            self,
+            DmaDevice, //
+        },
+        global,
+        io_region::{
+            IoRange,
+            Width, //
+        },
+    },
+};
+use kernel::{
+    device::{
+        property::FwNode,
+        Core,
+        Device, //
+    },
+    dma::DmaMask,
+    io::PhysAddr,
+    of,
+    page::PAGE_SIZE,
+    platform,
+    prelude::*,
+    str::CString, //
+};
+
+/// The buffer of a node. Memory and range belong to it and not to the node's device, which may be
+/// unbound at any time.
+pub(crate) struct Bound {
+    _named: Pin<KBox<Named>>,
+}
+
+kernel::of_device_table!(
+    OF_TABLE,
+    <Bound as platform::Driver>::IdInfo,
+    [(of::DeviceId::new(c"shmbuf,buffer"), ())]
+);
+
+impl platform::Driver for Bound {
+    type IdInfo = ();
+    type Data<'bound> = Self;
+    const OF_ID_TABLE: Option<of::IdTable<Self::IdInfo>> = Some(&OF_TABLE);
+
+    fn probe<'bound>(
+        node: &'bound platform::Device<Core<'_>>,
+        _id: Option<&'bound ()>,
+    ) -> impl PinInit<Self, Error> + 'bound {
+        Self::new(node)
+    }
+}
+
+impl Bound {
+    fn new(node: &platform::Device<Core<'_>>) -> Result<Self> {
+        let device: &Device = node.as_ref();
+        let properties = Properties {
+            device,
+            fwnode: device.fwnode().ok_or(ENODEV)?,
+        };
+        let label: CString = properties
+            .fwnode
+            .property_read(c"label")
+            .required_by(device)?;
+        let name = Name::new(&label).inspect_err(|_| {
+            dev_err!(
+                device,
+                "label: wanted 1 to 31 letters, digits, '_', '-' and '.'\n"
+            );
+        })?;
+        let kind = properties
+            .word(c"shmbuf,kind", Kind::from_name)?
+            .unwrap_or(Kind::Pages);
+        let mask = properties.mask()?;
+
+        let has_memory_region = properties.fwnode.property_present(c"memory-region");
+        let (dma_device, memory, size) = if kind == Kind::Region {
+            let range = properties.io_range(node, has_memory_region)?;
+            (
+                DmaDevice::new(mask)?,
+                Memory::Region(range),
+                Some(range.size as u64),
+            )
+        } else if has_memory_region {
+            let dma_device = DmaDevice::with_reserved_memory(mask, device).inspect_err(|_| {
+                dev_err!(
+                    device,
+                    "memory-region: no shared-dma-pool; kind region takes any other\n"
+                );
+            })?;
+            let (_, size) = dma::reserved_range(device)?;
+            (dma_device, Memory::Ordinary, Some(size))
+        } else {
+            (DmaDevice::new(mask)?, Memory::Ordinary, None)
+        };
+
+        let size = match properties
+            .fwnode
+            .property_read::<u64>(c"shmbuf,size")
+            .optional()
+        {
+            Some(size) if kind != Kind::Region => size,
+            Some(_) => return Err(properties.refused("shmbuf,size", "kind region has that of reg")),
+            None => size
+                .ok_or_else(|| properties.refused("shmbuf,size", "wanted without memory-region"))?,
+        };
+        let mut policy = properties
+            .word(c"shmbuf,cache", params::parse_policy)?
+            .flatten();
+        if dma_device.has_declared_memory() {
+            // What the kernel maps such memory as.
+            policy = policy.or(Some(Policy::Writecombine));
+        }
+        let spec = Spec {
+            size,
+            kind,
+            policy,
+            mapping: properties
+                .word(c"shmbuf,mapping", Mapping::from_name)?
+                .unwrap_or(Mapping::Pfnmap),
+            direction: properties
+                .word(c"shmbuf,direction", Direction::from_name)?
+                .unwrap_or(Direction::Bidirectional),
+            align: 0,
+            boundary: 0,
+        };
+        let named = global::driver()?
+            .publish(Some(name), &spec, dma_device, memory, Origin::DeviceTree)
+            .map_err(|failure| {
+                dev_err!(device, "{failure}\n");
+                Error::from(failure)
+            })?;
+        Ok(Self { _named: named })
+    }
+}
+
+/// The properties of a node.
+struct Properties<'a> {
+    device: &'a Device,
+    fwnode: &'a FwNode,
+}
+
+impl Properties<'_> {
+    fn refused(&self, property: &str, reason: &str) -> Error {
+        dev_err!(self.device, "{property}: {reason}\n");
+        EINVAL
+    }
+
+    /// What `parse` makes of the string `property`, if there is one.
+    fn word<T>(&self, property: &CStr, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+        let Some(text) = self.fwnode.property_read::<CString>(property).optional() else {
+            return Ok(None);
+        };
+        parse(text.to_bytes()).map(Some).ok_or_else(|| {
+            dev_err!(self.device, "{property}: \"{}\" is not one\n", &*text);
+            EINVAL
+        })
+    }
+
+    fn mask(&self) -> Result<Option<DmaMask>> {
+        let bits = self.fwnode.property_read::<u32>(c"shmbuf,dma-mask-bits");
+        bits.optional()
+            .map(DmaMask::try_new)
+            .transpose()
+            .map_err(|_| self.refused("shmbuf,dma-mask-bits", "wanted 1 to 64"))
+    }
+
+    /// The device memory of kind region.
+    fn io_range(
+        &self,
+        node: &platform::Device<Core<'_>>,
+        has_memory_region: bool,
+    ) -> Result<IoRange> {
+        let (start, size) = if has_memory_region {
+            dma::reserved_range(self.device)?
+        } else {
+            let Some(reg) = node.resource_by_index(0) else {
+                return Err(self.refused("reg", "kind region wants it, or memory-region"));
+            };
+            (reg.start(), reg.size().into())
+        };
+        if start % PAGE_SIZE as PhysAddr != 0 {
+            return Err(self.refused("reg", "it must begin at a page"));
+        }
+        let bits = self.fwnode.property_read::<u32>(c"reg-io-width").or(4);
+        Ok(IoRange {
+            start,
+            size: usize::try_from(size).map_err(|_| EFBIG)?,
+            width: Width::new(bits)
+                .ok_or_else(|| self.refused("reg-io-width", "wanted 1, 2, 4, or 8 on 64 bits"))?,
+        })
+    }
+}

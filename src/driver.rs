@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all buffers have in common, and how one gets a name.
+
+use crate::{
+    buffer::{
+        Buffer,
+        Origin, //
+    },
+    cache::Machine,
+    debugfs,
+    device::Opened,
+    kind::{
+        Allocator,
+        Failure,
+        Memory,
+        Pools, //
+    },
+    named::{
+        Name,
+        Named,
+        Names, //
+    },
+    private::Private,
+    spec::Spec,
+    sys::{
+        self,
+        dma::DmaDevice,
+        pages::Charge, //
+    },
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        Scope, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What all buffers have in common.
+pub(crate) struct Driver {
+    machine: Machine,
+    names: Arc<Names>,
+    private: Arc<Private>,
+    // Its files go before it.
+    _private_folder: Pin<KBox<Scope<Arc<Private>>>>,
+    folder: Dir,
+}
+
+impl Driver {
+    /// Nothing has a name yet. May sleep.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let machine = sys::cpu::machine();
+        let folder = Dir::new(c"shmbuf");
+        let private = Private::new(Allocator {
+            device: DmaDevice::new(None)?,
+            machine,
+            pools: Pools::new()?,
+            charge: Charge::Caller,
+            memory: Memory::Ordinary,
+        })?;
+        Ok(Arc::new(
+            Self {
+                machine,
+                names: Names::new()?,
+                _private_folder: KBox::pin_init(
+                    debugfs::private_folder(&folder, private.clone()),
+                    GFP_KERNEL,
+                )?,
+                private,
+                folder,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// A new buffer as `spec` says, of `memory` of `device`, and its node: /dev/shmbuf-`name`, or
+    /// /dev/shmbuf if there is no name. `origin` is kept as long as the buffer lives. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - those of [`Spec::check`] and [`Buffer::new`];
+    /// - [`Failure::Name`] if another buffer has the name.
+    pub(crate) fn publish(
+        &self,
+        name: Option<Name>,
+        spec: &Spec,
+        device: Arc<DmaDevice>,
+        memory: Memory,
+        origin: Origin,
+    ) -> Result<Pin<KBox<Named>>, Failure> {
+        let allocator = Allocator {
+            machine: self.machine,
+            pools: Pools::new()?,
+            charge: Charge::Kernel,
+            device,
+            memory,
+        };
+        let spec = spec.check(&self.machine)?;
+        let taken = match &name {
+            Some(name) => Some(self.names.take(name)?),
+            None => None,
+        };
+        let buffer = Buffer::new(allocator, &spec, name, origin)?;
+        let node = buffer.node_name()?;
+        let opened = Opened {
+            buffer,
+            private: self.private.clone(),
+        };
+        let named = Named::new(&self.folder, &node, taken, opened)?;
+        pr_info!(
+            "/dev/{}: {} bytes of kind {}, {}\n",
+            &*node,
+            spec.size,
+            spec.kind,
+            spec.policy
+        );
+        Ok(named)
+    }
+}

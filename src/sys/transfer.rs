@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copying between the kernel's view of a buffer and whoever reads or writes it.
+
+use super::{
+    io_region::IoRegion,
+    span::Span, //
+};
+use crate::range::Range;
+use kernel::{
+    bindings,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+};
+
+/// The kernel's view of a range of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) enum View<'a> {
+    /// Memory.
+    Memory(Span<'a>),
+    /// A range of a device, of whole accesses.
+    Io(&'a IoRegion, Range),
+}
+
+impl View<'_> {
+    /// See [`Span::flush`]; a device has no lines.
+    pub(crate) fn flush(&self) {
+        if let Self::Memory(span) = self {
+            span.flush();
+        }
+    }
+}
+
+/// Who reads a buffer, or writes it.
+pub(crate) trait Transfer {
+    /// Copies all of `view`, and returns how many bytes that were: fewer on a bad address. Sleeps
+    /// on page faults unless they are disabled; then the copy is short where a page is not there.
+    fn copy(&mut self, view: View<'_>) -> usize;
+
+    /// Makes the next `len` bytes present, as far as possible, and returns how many are. May
+    /// sleep; no lock may be held that a page fault takes.
+    fn fault_in(&mut self, len: usize) -> usize;
+}
+
+/// What goes to or comes from a device at once.
+const CHUNK: usize = 256;
+
+impl Transfer for IovIterDest<'_> {
+    fn copy(&mut self, view: View<'_>) -> usize {
+        let (io, range) = match view {
+            View::Memory(span) => return span.copy_to_iter(self),
+            View::Io(io, range) => (io, range),
+        };
+        let mut done = 0;
+        for piece in range.pieces(CHUNK) {
+            let mut bytes = [0; CHUNK];
+            let bytes = &mut bytes[..piece.len()];
+            io.read(piece, bytes);
+            let copied = self.copy_to_iter(bytes);
+            done += copied;
+            if copied < piece.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    fn fault_in(&mut self, len: usize) -> usize {
+        // SAFETY: The iterator is valid.
+        len - unsafe { bindings::fault_in_iov_iter_writeable(self.as_raw(), len) }
+    }
+}
+
+impl Transfer for IovIterSource<'_> {
+    fn copy(&mut self, view: View<'_>) -> usize {
+        let (io, range) = match view {
+            View::Memory(span) => return span.copy_from_iter(self),
+            View::Io(io, range) => (io, range),
+        };
+        let mut done = 0;
+        for piece in range.pieces(CHUNK) {
+            let mut bytes = [0; CHUNK];
+            let bytes = &mut bytes[..piece.len()];
+            if self.copy_from_iter(bytes) < piece.len() {
+                // Nothing of a piece that is not there whole.
+                break;
+            }
+            io.write(piece, bytes);
+            done += piece.len();
+        }
+        done
+    }
+
+    fn fault_in(&mut self, len: usize) -> usize {
+        // SAFETY: The iterator is valid.
+        len - unsafe { bindings::fault_in_iov_iter_readable(self.as_raw(), len) }
+    }
+}
+
+/// What a debugger wants with a mapping.
+pub(crate) enum Access<'a> {
+    /// To read so many bytes.
+    Read(&'a mut [u8]),
+    /// To write these.
+    Write(&'a [u8]),
+}
+
+impl Access<'_> {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Read(to) => to.len(),
+            Self::Write(from) => from.len(),
+        }
+    }
+
+    /// Copies the bytes of `part` from or to `view`, which has its length.
+    pub(crate) fn copy(&mut self, part: Range, view: View<'_>) {
+        match (self, view) {
+            (Self::Read(to), View::Memory(span)) => {
+                span.copy_to_slice(&mut to[part.start()..part.end()]);
+            }
+            (Self::Read(to), View::Io(io, range)) => {
+                io.read(range, &mut to[part.start()..part.end()]);
+            }
+            (Self::Write(from), View::Memory(span)) => {
+                span.copy_from_slice(&from[part.start()..part.end()]);
+            }
+            (Self::Write(from), View::Io(io, range)) => {
+                io.write(range, &from[part.start()..part.end()]);
+            }
+        }
+    }
+}
