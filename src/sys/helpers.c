@@ -254,6 +254,11 @@ void shmbuf_vm_unmap_aliases(void)
 	vm_unmap_aliases();
 }
 
+unsigned long shmbuf_total_pages(void)
+{
+	return totalram_pages();
+}
+
 static gfp_t gfp(bool highmem)
 {
 	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | (highmem ? __GFP_HIGHMEM : 0);

@@ -70,6 +70,7 @@ void shmbuf_vunmap(void *address);
 void shmbuf_vm_unmap_aliases(void);
 
 /* Pages. */
+unsigned long shmbuf_total_pages(void);
 struct page *shmbuf_alloc_pages(unsigned int order, bool highmem, bool account);
 struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem);
 unsigned int shmbuf_get_order(unsigned long size);

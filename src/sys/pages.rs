@@ -184,6 +184,11 @@ impl Pages {
             contiguous: false,
         };
         let highmem = request.zone != Zone::Linear;
+        // Do not take all there is from everybody, to find out that it is too little.
+        // SAFETY: The function has no requirements.
+        if count > unsafe { ffi::shmbuf_total_pages() } {
+            return Err(failure());
+        }
 
         // Dropped with what it has if there is no more.
         let mut pages = Self::own(Layout::List(KVVec::new()), 0, request.references);

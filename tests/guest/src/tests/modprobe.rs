@@ -23,7 +23,7 @@ use crate::{
 pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::OwnRefused, "insmod_refused", combination),
     claim(Scope::Own, "defaults", defaults),
-    claim(Scope::Own, "sizes", sizes),
+    claim(Scope::Own, "sizes", sizes).seconds(300),
     claim(Scope::Own, "bad_parameters_are_refused", bad),
     claim(Scope::Own, "more_memory_than_there_is", too_large),
     claim(Scope::Own, "node_comes_and_goes", node),
@@ -151,11 +151,19 @@ fn bad(env: &Env) {
         "cache=write",
         "cache=uncached",
         "cache=writebackx",
+        "kind=pool",
+        "kind=region",
+        "mapping=",
+        "mapping=pfn",
+        "mapping=strictly",
+        "limit=",
+        "limit=much",
+        "limit=4Mx",
         "accept_alias=maybe",
     ];
     for parameters in bad {
-        // The core itself parses booleans, and says nothing of the module's.
-        if parameters.starts_with("accept_alias") {
+        // The core itself refuses these, and says nothing of the module's.
+        if parameters.starts_with("accept_alias") || parameters.starts_with("limit") {
             refused(env.module.load(parameters), Errno::EINVAL);
             assert!(!is_loaded());
         } else {
@@ -179,7 +187,7 @@ fn too_large(env: &Env) {
         if usize::BITS == 32 {
             for size in ["4G", "4294971392", "4097M", "16777216G"] {
                 let parameters = format!("kind={kind} cache={policy} size={size}");
-                env.module.must_not_load(&parameters, Errno::EINVAL);
+                env.module.must_not_load(&parameters, Errno::EFBIG);
             }
         }
     }
