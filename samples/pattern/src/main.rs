@@ -11,7 +11,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use shmbuf::{Access, Buffer, Info, Mapping, Phase, Policy, Protection};
-use shmbuf_pattern::{mix, pieces, Check, Pattern};
+use shmbuf_pattern::{mix, transfer, Finding, Pattern, Side};
 
 /// Writes a pattern through one side of a buffer and verifies it through the
 /// other: a mapping, and read(2) and write(2).
@@ -76,15 +76,16 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     let mapping = buffer.map(0, size, Protection::ReadWrite)?;
     println!("mapping:     {}", maps_line(&mapping));
 
-    let sides = Sides {
-        buffer: &buffer,
-        mapping: &mapping,
-        owned: info.as_ref().is_some_and(|i| i.kind.has_owner()),
-    };
+    // Devices have buffers of some kinds by turns.
+    let by_turns = info.as_ref().is_some_and(|i| i.kind.has_owner());
     let seed = options.seed.unwrap_or_else(|| fastrand::u32(..));
-    let to_read = sides.mapping_to_read(Pattern::new(seed))?;
-    let to_mapping = sides.write_to_mapping(Pattern::new(mix(seed, 1)))?;
-    if sides.owned {
+    let (inside, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
+    let to_read = transfer(&buffer, inside, kernel, Pattern::new(seed), by_turns)?;
+    println!("{to_read}");
+    let second = Pattern::new(mix(seed, 1));
+    let to_mapping = transfer(&buffer, kernel, inside, second, by_turns)?;
+    println!("{to_mapping}");
+    if by_turns {
         // Leave it to the CPU, as it was.
         buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
     }
@@ -96,88 +97,17 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     println!(
         "result: kind={kind} policy={policy} type=\"{memory_type}\" bytes={size} \
          mapping-to-read={} write-to-mapping={}",
-        if to_read { "ok" } else { "failed" },
-        if to_mapping { "ok" } else { "failed" },
+        verdict(&to_read),
+        verdict(&to_mapping),
     );
-    Ok(to_read && to_mapping)
+    Ok(to_read.is_ok() && to_mapping.is_ok())
 }
 
-/// The two sides of a buffer.
-struct Sides<'a> {
-    buffer: &'a Buffer,
-    mapping: &'a Mapping,
-    /// By the CPU and a device by turns.
-    owned: bool,
-}
-
-impl Sides<'_> {
-    /// Writes a pattern through the mapping and verifies it with read(2).
-    fn mapping_to_read(&self, pattern: Pattern) -> shmbuf::Result<bool> {
-        let before = self.cpu(Access::Read, || self.read_all())??;
-        self.cpu(Access::Write, || {
-            for offset in (0..self.mapping.len()).step_by(4) {
-                let word = mix(pattern.seed, offset as u32);
-                self.mapping.write_u32(offset, word);
-            }
-        })?;
-        let mut check = Check::new(pattern, &before);
-        self.cpu(Access::Read, || {
-            let mut piece = vec![0; 8192];
-            pieces(pattern.seed, self.mapping.len()).try_for_each(|(offset, length)| {
-                let length = self.buffer.read_at(&mut piece[..length], offset as u64)?;
-                check.compare(offset, &piece[..length]);
-                Ok(())
-            })
-        })??;
-        Ok(self.report("mapping to read(2):", &before, &check))
-    }
-
-    /// Writes a pattern with write(2) and verifies it in the mapping.
-    fn write_to_mapping(&self, pattern: Pattern) -> shmbuf::Result<bool> {
-        let mut before = vec![0; self.mapping.len()];
-        self.cpu(Access::Read, || self.mapping.read(0, &mut before))?;
-        self.cpu(Access::Write, || {
-            pieces(pattern.seed, self.mapping.len()).try_for_each(|(offset, length)| {
-                let piece = pattern.bytes(offset, length);
-                self.buffer.write_at(&piece, offset as u64).map(drop)
-            })
-        })??;
-        let mut got = vec![0; self.mapping.len()];
-        self.cpu(Access::Read, || self.mapping.read(0, &mut got))?;
-        let mut check = Check::new(pattern, &before);
-        check.compare(0, &got);
-        Ok(self.report("write(2) to mapping:", &before, &check))
-    }
-
-    /// Runs a function with the CPU as the owner.
-    fn cpu<T>(&self, access: Access, f: impl FnOnce() -> T) -> shmbuf::Result<T> {
-        if self.owned {
-            self.buffer.with_cpu_access(.., access, f)
-        } else {
-            Ok(f())
-        }
-    }
-
-    fn read_all(&self) -> shmbuf::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.mapping.len()];
-        let length = self.buffer.read_at(&mut bytes, 0)?;
-        bytes.truncate(length);
-        Ok(bytes)
-    }
-
-    /// Prints what a check found. A side that held the pattern before it was
-    /// written shows nothing, nor does one that did not give all bytes.
-    fn report(&self, direction: &str, before: &[u8], check: &Check) -> bool {
-        let all = self.mapping.len();
-        let verdict = if check.pattern().is_in(before) {
-            "WRONG: the pattern was there before it was written".into()
-        } else if before.len() < all || check.checked() < all {
-            "WRONG: read(2) gave fewer bytes than the buffer has".into()
-        } else {
-            check.to_string()
-        };
-        println!("{direction:<20} seed {}: {verdict}", check.pattern().seed);
-        verdict == "ok"
+fn verdict(finding: &Finding) -> &'static str {
+    if finding.is_ok() {
+        "ok"
+    } else {
+        "failed"
     }
 }
 

@@ -112,7 +112,10 @@ impl From<Error> for io::Error {
 fn advice(operation: Operation, errno: Errno) -> &'static str {
     use Operation::*;
     match (operation, errno) {
-        (Open, Errno::ENOENT) => "there is no such node: load the module (insmod shmbuf.ko)",
+        (Open, Errno::ENOENT) => {
+            "there is no such node: load the module (insmod shmbuf.ko); for a named buffer, see \
+             which /dev/shmbuf-* there are"
+        }
         (Open, Errno::EACCES) => {
             "the node is root's: run as root, or give the node to your group with a udev rule"
         }

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shmbuf info`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{json, Value};
+use shmbuf::{Info, Policy};
+
+use crate::buffer::BufferArgument;
+
+/// Say what a buffer is and what is in force
+///
+/// Its addresses are shown to those who have the capability CAP_SYS_RAWIO.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    #[command(flatten)]
+    buffer: BufferArgument,
+    /// As JSON, with sizes in bytes
+    #[arg(long)]
+    json: bool,
+}
+
+impl Options {
+    pub fn run(self) -> Result<ExitCode> {
+        let info = self.buffer.open_read_only()?.info()?;
+        if self.json {
+            println!("{:#}", as_json(&info));
+        } else {
+            print!("{}", as_text(&info));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn as_text(info: &Info) -> String {
+    let Info {
+        kind,
+        policy,
+        policies,
+        size,
+        phys_addr,
+        dma_addr,
+        aliased,
+        owner,
+        cache_line,
+        mappings,
+        memory_type,
+        mapping,
+        direction,
+        exports,
+        access_width,
+        name,
+    } = info;
+    let mut lines = Vec::new();
+    let mut line = |what: &str, value: String| lines.push(format!("{:<13} {value}\n", what));
+    if let Some(name) = name {
+        line("name:", name.clone());
+    }
+    line("kind:", kind.to_string());
+    line("policy:", policy.to_string());
+    line("type:", memory_type.clone());
+    line("policies:", policies.to_string());
+    line("size:", format!("{size} bytes"));
+    line("mapping:", mapping.to_string());
+    line("direction:", direction.to_string());
+    line("owner:", owner.to_string());
+    line("cache line:", format!("{cache_line} bytes"));
+    line("access width:", format!("{access_width} bytes"));
+    line("mappings:", mappings.to_string());
+    line("exports:", exports.to_string());
+    line("aliased:", if *aliased { "yes" } else { "no" }.into());
+    if let Some(address) = phys_addr {
+        line("physical:", format!("{address:#x}"));
+    }
+    if let Some(dma) = dma_addr {
+        line("dma:", format!("{:#x} for {}", dma.address, dma.device));
+    }
+    lines.concat()
+}
+
+fn as_json(info: &Info) -> Value {
+    let dma_addr = info.dma_addr.as_ref();
+    let policies = info.policies.iter().map(Policy::name);
+    json!({
+        "name": info.name,
+        "kind": info.kind.name(),
+        "policy": info.policy.name(),
+        "memory_type": info.memory_type,
+        "policies": policies.collect::<Vec<_>>(),
+        "size": info.size,
+        "mapping": info.mapping.name(),
+        "direction": info.direction.name(),
+        "owner": info.owner.name(),
+        "cache_line": info.cache_line,
+        "access_width": info.access_width,
+        "mappings": info.mappings,
+        "exports": info.exports,
+        "aliased": info.aliased,
+        "phys_addr": info.phys_addr,
+        "dma_addr": dma_addr.map(|dma| dma.address),
+        "dma_device": dma_addr.map(|dma| &dma.device),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use shmbuf::{Direction, DmaAddress, Kind, MappingKind, Owner};
+
+    /// What a streaming buffer may look like.
+    pub fn example() -> Info {
+        Info {
+            kind: Kind::Streaming,
+            policy: Policy::WriteBack,
+            policies: [Policy::WriteBack].into_iter().collect(),
+            size: 1 << 20,
+            phys_addr: Some(0x6000_0000),
+            dma_addr: Some(DmaAddress {
+                device: "shmbuf".into(),
+                address: 0xfff0_0000_0000_1000,
+            }),
+            aliased: false,
+            owner: Owner::Cpu,
+            cache_line: 32,
+            mappings: 2,
+            memory_type: "Normal, write-back".into(),
+            mapping: MappingKind::Strict,
+            direction: Direction::ToDevice,
+            exports: 1,
+            access_width: 1,
+            name: Some("frame".into()),
+        }
+    }
+
+    #[test]
+    fn the_text_has_all_of_it() {
+        let expected = "\
+name:         frame
+kind:         streaming
+policy:       writeback
+type:         Normal, write-back
+policies:     writeback
+size:         1048576 bytes
+mapping:      strict
+direction:    to-device
+owner:        cpu
+cache line:   32 bytes
+access width: 1 bytes
+mappings:     2
+exports:      1
+aliased:      no
+physical:     0x60000000
+dma:          0xfff0000000001000 for shmbuf
+";
+        assert_eq!(as_text(&example()), expected);
+    }
+
+    #[test]
+    fn json_has_what_is_not_given_as_null() {
+        let info = Info {
+            phys_addr: None,
+            dma_addr: None,
+            name: None,
+            ..example()
+        };
+        let value = as_json(&info);
+        for key in ["name", "phys_addr", "dma_addr", "dma_device"] {
+            assert_eq!(value.get(key), Some(&Value::Null), "{key}");
+        }
+        let value = as_json(&example());
+        assert_eq!(value["dma_addr"], 0xfff0_0000_0000_1000_u64);
+        assert_eq!(value["policies"], json!(["writeback"]));
+        // As many as the structure has, where the DMA address has two parts.
+        assert_eq!(value.as_object().unwrap().len(), 17);
+    }
+}

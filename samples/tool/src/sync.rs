@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shmbuf sync`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use shmbuf::{Access, Phase};
+
+use crate::{arguments::RangeArguments, buffer::BufferArgument};
+
+/// Begin or end an access of the CPU to a buffer
+///
+/// "begin" makes what a device wrote visible to the CPU, and takes the buffer
+/// from a device that owns it. "end" makes what the CPU wrote visible to
+/// devices, and hands a buffer of kind streaming or scatter over.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// Which end of the access
+    #[arg(value_name = "PHASE")]
+    phase: PhaseArgument,
+    #[command(flatten)]
+    buffer: BufferArgument,
+    /// What the CPU does; "read" is all that a read-only handle can
+    #[arg(long, value_name = "ACCESS", default_value = "both")]
+    access: AccessArgument,
+    #[command(flatten)]
+    range: RangeArguments,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PhaseArgument {
+    Begin,
+    End,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AccessArgument {
+    Read,
+    Write,
+    Both,
+}
+
+impl Options {
+    pub fn run(self) -> Result<ExitCode> {
+        let (buffer, access) = match self.access {
+            AccessArgument::Read => (self.buffer.open_read_only()?, Access::Read),
+            AccessArgument::Write => (self.buffer.open()?, Access::Write),
+            AccessArgument::Both => (self.buffer.open()?, Access::ReadWrite),
+        };
+        let phase = match self.phase {
+            PhaseArgument::Begin => Phase::Begin,
+            PhaseArgument::End => Phase::End,
+        };
+        buffer.sync(self.range.within(buffer.size())?, access, phase)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

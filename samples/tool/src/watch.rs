@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shmbuf watch`
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{anyhow, bail, Context, Result};
+use clap::Args;
+use nix::sys::statfs::{statfs, DEBUGFS_MAGIC};
+
+const DEBUGFS: &str = "/sys/kernel/debug";
+const FOLDER: &str = "/sys/kernel/debug/shmbuf";
+
+/// Print how the counters of all buffers change, until interrupted
+///
+/// A line is printed for each buffer and interval in which something changed:
+/// by how much, and what the counter is now. The counters are in debugfs, in
+/// /sys/kernel/debug/shmbuf/*/counters.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// Seconds between two looks
+    #[arg(short = 'n', long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+    /// End after so many intervals
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// Buffers by name, and what each has counted, in the driver's order.
+type Counters = BTreeMap<String, Vec<(String, u64)>>;
+
+impl Options {
+    pub fn run(self) -> Result<ExitCode> {
+        let begin = Instant::now();
+        let mut before = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
+        let names: Vec<_> = before.keys().map(String::as_str).collect();
+        println!("watching: {}", names.join(", "));
+
+        let mut intervals = 0;
+        while self.count.is_none_or(|count| intervals < count) {
+            sleep(self.interval);
+            intervals += 1;
+            let now = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
+            for line in changes(&before, &now) {
+                println!("{:8.1} s  {line}", begin.elapsed().as_secs_f64());
+            }
+            before = now;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|interval| !interval.is_zero())
+        .ok_or("give a number of seconds, such as 1 or 0.2".into())
+}
+
+/// Reads the counters of all buffers.
+fn read(folder: &Path) -> io::Result<Counters> {
+    let mut all = Counters::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let text = match fs::read_to_string(entry.path().join("counters")) {
+            // A buffer that is gone by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        all.insert(name, parse(&text)?);
+    }
+    Ok(all)
+}
+
+/// The counters in lines "name: number".
+fn parse(text: &str) -> io::Result<Vec<(String, u64)>> {
+    let counter = |line: &str| {
+        let (name, number) = line.rsplit_once(": ")?;
+        Some((name.into(), number.parse().ok()?))
+    };
+    text.lines()
+        .map(|line| {
+            counter(line).ok_or_else(|| {
+                let what = format!("\"{line}\" is no counter: is this tool older than the driver?");
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })
+        })
+        .collect()
+}
+
+/// A line for each buffer that came, went or counted.
+fn changes(before: &Counters, now: &Counters) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, counters) in now {
+        let Some(old) = before.get(name) else {
+            lines.push(format!("{name}: new"));
+            continue;
+        };
+        let changed = counters.iter().zip(old).filter(|(new, old)| new != old);
+        let changed: Vec<_> = changed
+            .map(|((what, new), (_, old))| {
+                // Fewer than before: another buffer has taken the name.
+                format!("{what} {:+} ({new})", new.wrapping_sub(*old) as i64)
+            })
+            .collect();
+        if !changed.is_empty() {
+            lines.push(format!("{name}: {}", changed.join(", ")));
+        }
+    }
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    lines.extend(gone.map(|name| format!("{name}: gone")));
+    lines
+}
+
+/// What to do when the counters cannot be read.
+fn advice(error: &io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("{DEBUGFS}: {error}: debugfs is root's alone: run as root")
+        }
+        io::ErrorKind::NotFound => match missing(Path::new(DEBUGFS)) {
+            Ok(()) => anyhow!("there is no {FOLDER}: load the module (insmod shmbuf.ko)"),
+            Err(error) => error,
+        },
+        _ => anyhow!("{FOLDER}: {error}"),
+    }
+}
+
+/// Why there is nothing of ours in debugfs, unless it is there itself.
+fn missing(debugfs: &Path) -> Result<()> {
+    if !debugfs.exists() {
+        bail!("this kernel has no debugfs: it has to be built with CONFIG_DEBUG_FS=y");
+    }
+    let path = debugfs.display();
+    let system = statfs(debugfs).with_context(|| path.to_string())?;
+    if system.filesystem_type() != DEBUGFS_MAGIC {
+        bail!("debugfs is not mounted: as root, mount -t debugfs debugfs {path}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(text: &str) -> Counters {
+        [("default".into(), parse(text).unwrap())].into()
+    }
+
+    #[test]
+    fn names_may_have_spaces() {
+        let all = parse("maps: 3\nbytes read: 18446744073709551615\n").unwrap();
+        assert_eq!(all, [("maps".into(), 3), ("bytes read".into(), u64::MAX)]);
+        for text in ["maps", "maps: ", "maps: -1", "maps 3", "3"] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("is no counter"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_changes_is_told() {
+        let before = counters("maps: 3\nsyncs: 7\nbytes read: 0\n");
+        assert!(changes(&before, &before).is_empty());
+        let now = counters("maps: 3\nsyncs: 9\nbytes read: 4096\n");
+        assert_eq!(
+            changes(&before, &now),
+            ["default: syncs +2 (9), bytes read +4096 (4096)"]
+        );
+        let anew = counters("maps: 1\nsyncs: 7\nbytes read: 0\n");
+        assert_eq!(changes(&before, &anew), ["default: maps -2 (1)"]);
+    }
+
+    #[test]
+    fn buffers_come_and_go() {
+        let (some, none) = (counters("maps: 3\n"), Counters::new());
+        assert_eq!(changes(&none, &some), ["default: new"]);
+        assert_eq!(changes(&some, &none), ["default: gone"]);
+    }
+
+    #[test]
+    fn folders_are_buffers() {
+        let folder = std::env::temp_dir().join(format!("shmbuf-watch-{}", std::process::id()));
+        fs::create_dir_all(folder.join("default")).unwrap();
+        fs::create_dir(folder.join("gone")).unwrap();
+        fs::write(folder.join("default/counters"), "maps: 3\n").unwrap();
+        let all = read(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(all.unwrap(), counters("maps: 3\n"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = missing(Path::new("/nonexistent")).unwrap_err();
+        assert!(error.to_string().contains("CONFIG_DEBUG_FS"));
+        let error = missing(Path::new("/proc")).unwrap_err();
+        assert!(error
+            .to_string()
+            .ends_with("mount -t debugfs debugfs /proc"));
+    }
+
+    #[test]
+    fn intervals_are_more_than_nothing() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "x", "inf", "NaN", "1e300"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}
