@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shmbuf completions`
 
-use std::{io::stdout, process::ExitCode};
+use std::{
+    io::{stdout, Write},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
@@ -21,11 +24,33 @@ pub struct Options {
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
-        let mut script = Vec::new();
-        let mut command = crate::Options::command();
-        clap_complete::generate(self.shell, &mut command, "shmbuf", &mut script);
-        std::io::Write::write_all(&mut stdout(), &script)
+        stdout()
+            .write_all(&script(self.shell))
             .context("the output took no more: make room there")?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    let mut command = crate::Options::command();
+    clap_complete::generate(shell, &mut command, "shmbuf", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_shell_learns_every_subcommand() {
+        for shell in Shell::value_variants() {
+            let script = script(*shell);
+            let script = String::from_utf8(script).unwrap();
+            for subcommand in crate::Options::command().get_subcommands() {
+                assert!(script.contains(subcommand.get_name()), "{shell}");
+            }
+        }
     }
 }
