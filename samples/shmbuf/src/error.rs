@@ -157,8 +157,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (Alloc, Errno::EINVAL) => {
             "the size must be a multiple of the page size, or for kind pool less than a page, and \
              not zero; kind region comes from the device tree alone; a direction goes with the \
-             kinds streaming and scatter, the mapping strict with them too, alignment and boundary \
-             (powers of two) with kind pool"
+             kinds streaming and scatter, alignment and boundary (powers of two) with kind pool"
         }
         (Alloc, Errno::EFBIG) => "this machine cannot address that many bytes: ask for fewer",
         (Alloc, Errno::EOPNOTSUPP) => {
