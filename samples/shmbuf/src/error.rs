@@ -191,8 +191,8 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
              and the length not zero"
         }
         (Map, Errno::EACCES) => {
-            "the handle was opened read-only: open it for writing; or it is of kind pool, which \
-             cannot be mapped: use read and write"
+            "the handle or dma-buf is read-only: open or export it for writing; or the buffer is of \
+             kind pool, which cannot be mapped: use read and write"
         }
         (Map, Errno::EBUSY) => {
             "this processor's cache is virtually indexed, and this process has a cached mapping of \
