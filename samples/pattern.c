@@ -28,6 +28,7 @@
 static const char *const kinds[] = {
 	"pages", "coherent", "streaming", "scatter", "pool", "region"
 };
+
 static const char *const policies[] = {
 	"writeback", "writethrough", "writecombine", "noncached"
 };
