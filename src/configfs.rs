@@ -8,6 +8,7 @@ use crate::{
     cache::Policy,
     driver::Driver,
     kind::{
+        Failure,
         Kind,
         Memory, //
     },
@@ -173,21 +174,13 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Those of [`Driver::publish`], whose reason is in the log; [`EIO`] if no memory is inside the
-    /// mask.
+    /// Those of [`Driver::publish`], and [`EIO`] if no memory is inside the mask. The reason is in
+    /// the log.
     fn enable(&self, enable: bool) -> Result {
         let mut state = self.state.lock();
         match (enable, &state.enabled) {
             (true, None) => {
-                let mask = state.mask_bits.map(DmaMask::try_new).transpose()?;
-                let named = self.driver.publish(
-                    Some(self.name.try_clone()?),
-                    &state.spec,
-                    DmaDevice::new(mask)?,
-                    Memory::Ordinary,
-                    Origin::Configfs(InUse::new(&self.item)?),
-                );
-                state.enabled = Some(named.map_err(|failure| {
+                state.enabled = Some(self.publish(&state).map_err(|failure| {
                     pr_err!("{}: {failure}\n", self.name);
                     Error::from(failure)
                 })?);
@@ -196,6 +189,17 @@ impl Folder {
             _ => {}
         }
         Ok(())
+    }
+
+    fn publish(&self, state: &State) -> Result<Pin<KBox<Named>>, Failure> {
+        let mask = state.mask_bits.map(DmaMask::try_new).transpose()?;
+        self.driver.publish(
+            Some(self.name.try_clone()?),
+            &state.spec,
+            DmaDevice::new(mask).map_err(Failure::of_device)?,
+            Memory::Allocated,
+            Origin::Configfs(InUse::new(&self.item)?),
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     buffer::Origin,
     cache::Policy,
     kind::{
+        Failure,
         Kind,
         Memory, //
     },
@@ -94,25 +95,27 @@ impl Bound {
             .unwrap_or(Kind::Pages);
         let mask = properties.mask()?;
 
+        let said = |failure: Failure| {
+            dev_err!(device, "{failure}\n");
+            Error::from(failure)
+        };
+        let new_device = || DmaDevice::new(mask).map_err(|error| said(Failure::of_device(error)));
+
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
         let (dma_device, memory, size) = if kind == Kind::Region {
             let range = properties.io_range(node, has_memory_region)?;
             (
-                DmaDevice::new(mask)?,
+                new_device()?,
                 Memory::Region(range),
                 Some(range.size as u64),
             )
         } else if has_memory_region {
-            let dma_device = DmaDevice::with_reserved_memory(mask, device).inspect_err(|_| {
-                dev_err!(
-                    device,
-                    "memory-region: no shared-dma-pool; kind region takes any other\n"
-                );
-            })?;
+            let dma_device = DmaDevice::with_reserved_memory(mask, device)
+                .map_err(|error| said(Failure::of_device(error)))?;
             let (_, size) = dma::reserved_range(device)?;
-            (dma_device, Memory::Ordinary, Some(size))
+            (dma_device, Memory::Allocated, Some(size))
         } else {
-            (DmaDevice::new(mask)?, Memory::Ordinary, None)
+            (new_device()?, Memory::Allocated, None)
         };
 
         let size = match properties
@@ -147,10 +150,7 @@ impl Bound {
         };
         let named = global::driver()?
             .publish(Some(name), &spec, dma_device, memory, Origin::DeviceTree)
-            .map_err(|failure| {
-                dev_err!(device, "{failure}\n");
-                Error::from(failure)
-            })?;
+            .map_err(said)?;
         Ok(Self { _named: named })
     }
 }

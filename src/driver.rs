@@ -58,7 +58,7 @@ impl Driver {
             machine,
             pools: Pools::new()?,
             charge: Charge::Caller,
-            memory: Memory::Ordinary,
+            memory: Memory::Allocated,
         })?;
         Ok(Arc::new(
             Self {

@@ -89,7 +89,7 @@ fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
             None,
             &spec,
             DmaDevice::new(None)?,
-            Memory::Ordinary,
+            Memory::Allocated,
             Origin::Parameters,
         )
         .map_err(|failure| {

@@ -170,6 +170,10 @@ pub(crate) enum Failure {
     NoRegion,
     /// Somebody else has the region: [`EBUSY`].
     RegionInUse,
+    /// The device reaches no memory: [`EIO`].
+    Mask,
+    /// The node names no reserved memory for DMA: [`ENODEV`].
+    NoReservedMemory,
     /// Anything else.
     Other(Error),
 }
@@ -177,6 +181,17 @@ pub(crate) enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Other(error)
+    }
+}
+
+impl Failure {
+    /// What [`DmaDevice::new`] or [`DmaDevice::with_reserved_memory`] failed with.
+    pub(crate) fn of_device(error: Error) -> Self {
+        match error {
+            EIO => Self::Mask,
+            ENODEV => Self::NoReservedMemory,
+            error => Self::Other(error),
+        }
     }
 }
 
@@ -194,6 +209,8 @@ impl From<Failure> for Error {
             Failure::Refused(..) | Failure::MappingRefused(..) | Failure::NoRegion => EOPNOTSUPP,
             Failure::Name => EEXIST,
             Failure::RegionInUse => EBUSY,
+            Failure::Mask => EIO,
+            Failure::NoReservedMemory => ENODEV,
             Failure::Limit { .. } => EDQUOT,
             Failure::Pages(_) | Failure::Dma(_) => ENOMEM,
             Failure::Other(error) => error,
@@ -233,16 +250,22 @@ impl fmt::Display for Failure {
                 "somebody else has some of the region: see /proc/iomem; a buffer of it that was \
                  removed keeps it until its last user goes",
             ),
+            Self::Mask => {
+                f.write_str("no memory of this machine is inside the DMA mask; give it more bits")
+            }
+            Self::NoReservedMemory => f.write_str(
+                "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
+            ),
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
         }
     }
 }
 
-/// What a buffer of a name is made of.
+/// What a buffer is made of.
 #[derive(Clone, Copy)]
 pub(crate) enum Memory {
     /// What is allocated, for its device.
-    Ordinary,
+    Allocated,
     /// Device memory, for kind region.
     Region(IoRange),
 }
