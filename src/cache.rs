@@ -94,7 +94,9 @@ pub(crate) enum Caches {
     VipAliasing,
     /// One line for one physical address (ARMv7, most ARMv6).
     Nonaliasing,
-    /// As above, and devices snoop them (x86-64).
+    /// As above, with a cacheable kernel mapping of all memory that stays (64-bit ARM).
+    Arm64,
+    /// One line for one physical address, and devices snoop them (x86-64).
     Snooping,
 }
 
@@ -138,6 +140,8 @@ pub(crate) enum Refusal {
     Alias,
     /// Cached aliases of a VIPT-aliasing cache cannot be maintained by a module.
     Aliasing,
+    /// The cacheable alias of pages cannot be avoided.
+    Linear,
     /// Nothing but write-back is offered on a machine whose caches snoop.
     Snooping,
     /// The kernel's page protection for this policy is another type.
@@ -164,6 +168,10 @@ impl fmt::Display for Refusal {
             Self::Aliasing => {
                 "cached mappings of an aliasing VIPT cache need a flush that modules cannot do; \
                  use kind=coherent"
+            }
+            Self::Linear => {
+                "the kernel's cacheable mapping of all memory remains on this machine; use \
+                 writeback, or kind=coherent with writecombine"
             }
             Self::Snooping => "caches snoop on this machine; use writeback",
             Self::Declared => {
@@ -215,6 +223,7 @@ impl Machine {
             // Before ARMv6 two types for one page are allowed, if no line of it remains.
             (Vivt, Kind::Pages, _) => {}
             (_, Kind::Pages, Writeback) => {}
+            (Arm64, Kind::Pages, _) => return Err(Refusal::Linear),
             (_, Kind::Pages, Writethrough) if !self.writethrough => {
                 return Err(Refusal::Writethrough)
             }
@@ -268,13 +277,19 @@ impl Machine {
 
     /// A memory type in the architecture's words.
     ///
-    /// Sources: ARM DDI 0198 (ARM926EJ-S) 4.2, ARM DDI 0406C (ARMv7-A) A3.5 and B3.8.
+    /// Sources: ARM DDI 0198 (ARM926EJ-S) 4.2, ARM DDI 0406C (ARMv7-A) A3.5 and B3.8, ARM
+    /// DDI 0487 (ARMv8-A) B2.7, Intel SDM volume 3, 13.3 and 13.12.
     pub(crate) fn words(&self, memory_type: MemoryType) -> &'static str {
         use MemoryType::*;
 
         match (self.caches, memory_type) {
             (_, Other) => "unknown",
-            (Caches::Snooping, _) => "write-back, snooped by devices",
+            (Caches::Snooping, Writeback | Writealloc) => "write-back, snooped by devices",
+            (Caches::Snooping, Writethrough) => "write-through",
+            (Caches::Snooping, Bufferable) => "write-combining",
+            (Caches::Snooping, Uncached | Device) => "uncached-minus",
+            (Caches::Arm64, Uncached) => "Device-nGnRnE",
+            (Caches::Arm64, Device) => "Device-nGnRE",
             (Caches::Vivt, Uncached | Device) => "uncached (C=0 B=0)",
             (Caches::Vivt, Bufferable) => "bufferable (C=0 B=1)",
             (Caches::Vivt, Writethrough) => "cached, write-through (C=1 B=0)",
@@ -324,6 +339,19 @@ pub(crate) mod tests {
         types: ARM,
         writethrough: false,
         highmem: true,
+        accept_alias: false,
+    };
+
+    const ARM64: Machine = Machine {
+        caches: Caches::Arm64,
+        types: [
+            MemoryType::Writealloc,
+            MemoryType::Writealloc,
+            MemoryType::Bufferable,
+            MemoryType::Uncached,
+        ],
+        writethrough: false,
+        highmem: false,
         accept_alias: false,
     };
 
@@ -393,6 +421,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn arm64() {
+        let accepting = Machine {
+            accept_alias: true,
+            ..ARM64
+        };
+        for machine in [ARM64, accepting] {
+            assert_eq!(machine.policies(Kind::Pages), set(&[Policy::Writeback]));
+            assert_eq!(machine.policies(Kind::Streaming), set(&[Policy::Writeback]));
+            assert_eq!(
+                machine.policies(Kind::Coherent),
+                set(&[Policy::Writecombine])
+            );
+            assert_eq!(
+                machine.memory_type(Kind::Pages, Policy::Noncached),
+                Err(Refusal::Linear)
+            );
+        }
+    }
+
+    #[test]
     fn aliasing_and_snooping_caches() {
         let aliasing = Machine {
             caches: Caches::VipAliasing,
@@ -430,7 +478,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_kind_has_its_default() {
-        for machine in [ARMV5, ARMV7] {
+        for machine in [ARMV5, ARMV7, ARM64] {
             for kind in Kind::ALL {
                 let policy = machine.default_policy(kind);
                 assert!(machine.memory_type(kind, policy).is_ok());

@@ -63,7 +63,7 @@ impl Coherent {
     /// Without CMA, whose linear mapping is rewritten, the linear mapping of the memory stays and
     /// is cacheable. The kernel lives with it; before ARMv6 that is allowed.
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
-        matches!(machine.caches, Caches::Nonaliasing | Caches::VipAliasing)
+        !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
             && !self.memory.device().has_cma()
             && !self.memory.device().has_declared_memory()
     }

@@ -159,7 +159,7 @@ impl PoolBlock {
 
     /// As for kind `coherent`.
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
-        matches!(machine.caches, Caches::Nonaliasing | Caches::VipAliasing)
+        !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
             && !self.block.device().has_cma()
             && !self.block.device().has_declared_memory()
     }

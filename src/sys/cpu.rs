@@ -33,6 +33,7 @@ pub(crate) fn machine() -> Machine {
         ffi::SHMBUF_CACHE_VIVT => Caches::Vivt,
         ffi::SHMBUF_CACHE_VIPT_ALIASING => Caches::VipAliasing,
         ffi::SHMBUF_CACHE_NONALIASING => Caches::Nonaliasing,
+        ffi::SHMBUF_CACHE_ARM64 => Caches::Arm64,
         _ => Caches::Snooping,
     };
     Machine {

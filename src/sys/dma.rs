@@ -110,10 +110,11 @@ impl DmaDevice {
         self.device().name().to_bytes()
     }
 
-    /// Whether coherent memory loses its cacheable linear mapping, as CMA's does.
+    /// Whether coherent memory loses its cacheable linear mapping, as CMA's does on
+    /// 32-bit ARM.
     pub(crate) fn has_cma(&self) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { ffi::shmbuf_cma_available(self.raw()) }
+        unsafe { ffi::shmbuf_cma_remapped(self.raw()) }
     }
 
     /// Cleans and invalidates every cache line of `pages`, down to memory, whatever address it was

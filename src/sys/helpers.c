@@ -32,6 +32,9 @@
 #include <asm/cputype.h>
 #include <asm/outercache.h>
 #endif
+#ifdef CONFIG_ARM64
+#include <asm/cpufeature.h>
+#endif
 
 #include "../../include/uapi/shmbuf.h"
 #include "helpers.h"
@@ -115,10 +118,12 @@ enum shmbuf_cache_type shmbuf_cpu_cache_type(void)
 	if (cache_is_vipt_aliasing())
 		return SHMBUF_CACHE_VIPT_ALIASING;
 	return SHMBUF_CACHE_NONALIASING;
+#elif defined(CONFIG_ARM64)
+	return SHMBUF_CACHE_ARM64;
 #elif defined(CONFIG_X86)
 	return SHMBUF_CACHE_SNOOPING;
 #else
-#error "shmbuf knows the caches of ARM (32 bits) and x86 only"
+#error "shmbuf knows the caches of ARM and x86 only"
 #endif
 }
 
@@ -148,9 +153,10 @@ bool shmbuf_cpu_writethrough_available(void)
 #endif
 }
 
-bool shmbuf_cma_available(struct device *dev)
+/* 64-bit ARM leaves CMA's linear mapping as it is. */
+bool shmbuf_cma_remapped(struct device *dev)
 {
-	return dev_get_cma_area(dev);
+	return IS_ENABLED(CONFIG_ARM) && dev_get_cma_area(dev);
 }
 
 bool shmbuf_highmem_available(void)
@@ -200,14 +206,36 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
 	default:
 		return SHMBUF_MT_OTHER;
 	}
+#elif defined(CONFIG_ARM64)
+	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & PTE_ATTRINDX_MASK) {
+	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
+		return SHMBUF_MT_UNCACHED;
+	case PTE_ATTRINDX(MT_NORMAL_NC):
+		return SHMBUF_MT_BUFFERABLE;
+	/* Both allocate on reads and writes: MAIR_EL1_SET in arch/arm64/mm/proc.S. */
+	case PTE_ATTRINDX(MT_NORMAL):
+	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
 #else
-	return policy == SHMBUF_POLICY_WRITEBACK ? SHMBUF_MT_WRITEBACK : SHMBUF_MT_OTHER;
+	const unsigned long type = pgprot_val(with_policy(PAGE_KERNEL, policy)) & _PAGE_CACHE_MASK;
+
+	/* Without PAT there are fewer types than names, and the first is right. */
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WB))
+		return SHMBUF_MT_WRITEBACK;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_UC_MINUS))
+		return SHMBUF_MT_UNCACHED;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WC))
+		return SHMBUF_MT_BUFFERABLE;
+	return SHMBUF_MT_OTHER;
 #endif
 }
 
 /*
- * The protection of the flags as they are now. On ARM the dirty bit is one of
- * software, and a page is write-protected until a fault sets it: set it here.
+ * The protection of the flags as they are now. On ARM, of 32 and of 64 bits,
+ * a page is write-protected until a fault makes it dirty: make it so here.
  */
 static pgprot_t vma_prot(struct vm_area_struct *vma)
 {
@@ -216,6 +244,10 @@ static pgprot_t vma_prot(struct vm_area_struct *vma)
 #ifdef CONFIG_ARM
 	if (vma->vm_flags & VM_WRITE)
 		return __pgprot(pgprot_val(prot) | L_PTE_DIRTY);
+#endif
+#ifdef CONFIG_ARM64
+	if (vma->vm_flags & VM_WRITE)
+		return pte_pgprot(pte_mkdirty(__pte(pgprot_val(prot))));
 #endif
 	return prot;
 }
@@ -575,6 +607,17 @@ void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
 		__cpuc_flush_dcache_area(addr, before + size);
 	}
 #endif
+#endif
+#ifdef CONFIG_ARM64
+	/* dcache_clean_inval_poc(), which modules cannot call. */
+	const u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+	const unsigned long line = sizeof(u32) << FIELD_GET(CTR_EL0_DminLine_MASK, ctr);
+	const unsigned long end = (unsigned long)addr + size;
+	unsigned long at;
+
+	for (at = round_down((unsigned long)addr, line); at < end; at += line)
+		asm volatile("dc civac, %0" : : "r" (at) : "memory");
+	dsb(sy);
 #endif
 }
 

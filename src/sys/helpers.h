@@ -39,6 +39,7 @@ enum shmbuf_cache_type {
 	SHMBUF_CACHE_VIVT,
 	SHMBUF_CACHE_VIPT_ALIASING,
 	SHMBUF_CACHE_NONALIASING,
+	SHMBUF_CACHE_ARM64,
 	SHMBUF_CACHE_SNOOPING,
 };
 
@@ -54,7 +55,7 @@ bool shmbuf_param_accept_alias(void);
 enum shmbuf_cache_type shmbuf_cpu_cache_type(void);
 unsigned int shmbuf_cpu_midr(void);
 bool shmbuf_cpu_writethrough_available(void);
-bool shmbuf_cma_available(struct device *dev);
+bool shmbuf_cma_remapped(struct device *dev);
 bool shmbuf_highmem_available(void);
 bool shmbuf_log_allowed(void);
 
