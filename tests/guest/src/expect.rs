@@ -34,6 +34,7 @@ impl Machine {
                 smp,
                 writethrough,
             } => armv7(kind, policy, highmem || accept_alias, smp, writethrough),
+            Arch::Arm64 => arm64(kind, policy),
             Arch::Snooping => snooping(kind, policy),
         }
     }
@@ -107,11 +108,22 @@ fn armv7(
     }
 }
 
+fn arm64(kind: Kind, policy: Policy) -> Expect {
+    match (kind, policy) {
+        (Kind::Pages | Kind::Streaming | Kind::Scatter, Policy::WriteBack) => {
+            Works("Normal, write-back write-allocate")
+        }
+        (Kind::Coherent | Kind::Pool, Policy::WriteCombine) => Works("Normal, non-cacheable"),
+        (Kind::Region, _) => Unknown,
+        _ => Refused,
+    }
+}
+
 fn snooping(kind: Kind, policy: Policy) -> Expect {
     match (kind, policy) {
-        (Kind::Pages, Policy::WriteThrough | Policy::WriteCombine | Policy::NonCached) => Refused,
-        (Kind::Streaming | Kind::Scatter, policy) if policy != Policy::WriteBack => Refused,
-        _ => Unknown,
+        (Kind::Region, _) => Unknown,
+        (_, Policy::WriteBack) => Works("write-back, snooped by devices"),
+        _ => Refused,
     }
 }
 
@@ -163,6 +175,18 @@ mod tests {
         assert_eq!(names(&armv7(false), Kind::Pages, true), both);
         assert_eq!(names(&armv7(true), Kind::Coherent, false), "writecombine");
         assert_eq!(names(&armv7(true), Kind::Streaming, false), "writeback");
+    }
+
+    #[test]
+    fn consent_changes_nothing_with_64_bits() {
+        for (arch, coherent) in [(Arch::Arm64, "writecombine"), (Arch::Snooping, "writeback")] {
+            let machine = Machine { arch };
+            for accept_alias in [false, true] {
+                assert_eq!(names(&machine, Kind::Pages, accept_alias), "writeback");
+                assert_eq!(names(&machine, Kind::Streaming, accept_alias), "writeback");
+                assert_eq!(names(&machine, Kind::Coherent, accept_alias), coherent);
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Arch {
         /// know the core.
         writethrough: Option<bool>,
     },
+    /// 64-bit ARM: all memory has a cacheable alias in the kernel.
+    Arm64,
     /// The caches of all CPUs and devices are coherent.
     Snooping,
 }
@@ -62,10 +64,17 @@ impl Machine {
                     _ => None,
                 },
             },
-            "aarch64" | "x86_64" => Arch::Snooping,
+            // The kernel's, whatever we are built for ourselves.
+            "aarch64" => Arch::Arm64,
+            "x86_64" => Arch::Snooping,
             _ => bail!("the tests do not know what to expect from an {machine} machine"),
         };
         Ok(Self { arch })
+    }
+
+    /// Whether the kernel has 64 bits, whatever the program has.
+    pub fn has_64bit_kernel(&self) -> bool {
+        matches!(self.arch, Arch::Arm64 | Arch::Snooping)
     }
 
     /// Whether one physical byte can be in the cache under several virtual
@@ -148,8 +157,10 @@ mod tests {
     fn others() {
         let machine = Machine::from_texts("armv5tejl", "#1", "", "").unwrap();
         assert!(machine.is_vivt() && machine.read_implies_exec());
-        let machine = Machine::from_texts("x86_64", "#1 SMP", "", "").unwrap();
-        assert!(!machine.is_vivt());
+        for (name, arch) in [("aarch64", Arch::Arm64), ("x86_64", Arch::Snooping)] {
+            let machine = Machine::from_texts(name, "#1 SMP", "", "").unwrap();
+            assert!(machine.arch == arch && !machine.is_vivt());
+        }
         assert!(Machine::from_texts("armv6l", "#1", "", "").is_err());
     }
 

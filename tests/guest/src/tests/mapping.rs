@@ -18,6 +18,7 @@ use super::{
     Claim, Scope,
 };
 use crate::{
+    machine::Arch,
     process::{Child, Turn},
     procfs::mapped,
     runner::Env,
@@ -49,10 +50,8 @@ pub(super) const CLAIMS: &[Claim] = &[
         let says = "programs have no READ_IMPLIES_EXEC here";
         (!machine.read_implies_exec()).then_some(says)
     }),
-    claim(Scope::Each, "code_does_not_run", code).unless(|machine, _| {
-        let armv7 = cfg!(target_arch = "arm") && !machine.read_implies_exec();
-        (!armv7).then_some("only ARMv7 can forbid it, and only its code is known here")
-    }),
+    claim(Scope::Each, "code_does_not_run", code)
+        .unless(|machine, _| (machine.arch == Arch::Armv5).then_some("ARMv5 cannot forbid it")),
     claim(Scope::Kind, "read_only_handle_maps_read_only", read_only),
     claim(Scope::Kind, "madvise_drops_nothing", advise),
 ];
@@ -397,11 +396,11 @@ fn past_end(env: &Env) {
     refused(map(0, size + bytes), Errno::EINVAL);
     refused(map(size - bytes, 2 * bytes), Errno::EINVAL);
     refused(map(size - bytes, bytes + 1), Errno::EINVAL);
-    // Beyond what an unsigned long holds in bytes, and then in pages: there
-    // the core is before the driver.
-    let far = match usize::BITS {
-        32 => Errno::EOVERFLOW,
-        _ => Errno::EINVAL,
+    // Beyond what 32 bits hold in bytes, and then in pages: there the core of
+    // a 32-bit kernel is before the driver.
+    let far = match env.machine.has_64bit_kernel() {
+        false => Errno::EOVERFLOW,
+        true => Errno::EINVAL,
     };
     refused(map((1 << 32) - 2 * bytes, bytes), Errno::EINVAL);
     refused(map((1 << 32) - bytes, 2 * bytes), far);
@@ -466,6 +465,22 @@ fn no_exec(env: &Env) {
     }
 }
 
+/// A function that returns at once.
+const RETURN: u32 = if cfg!(target_arch = "arm") {
+    0xe12f_ff1e // bx lr
+} else if cfg!(target_arch = "aarch64") {
+    0xd65f_03c0 // ret
+} else if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+    0xc3 // ret
+} else {
+    panic!("what is a return here?")
+};
+
+unsafe extern "C" {
+    /// The compiler's: makes code that was written in a range fit to be run.
+    fn __clear_cache(begin: *mut u8, end: *mut u8);
+}
+
 /// Execute-never is in the page table, also for a program in which reading
 /// implies executing.
 fn code(env: &Env) {
@@ -475,10 +490,9 @@ fn code(env: &Env) {
             personality::set(inherited | persona).expect("personality");
             let buffer = env.open();
             let region = Region::map(&buffer, page(), WRITE, SHARED, 0).expect("mmap");
-            // bx lr
-            region.write(0, 0xe12f_ff1e);
-            // SAFETY: cacheflush(2) of ARM, of a range that is ours.
-            unsafe { libc::syscall(0xf_0002, region.at(0), region.at(4), 0) };
+            region.write(0, RETURN);
+            // SAFETY: the range is ours.
+            unsafe { __clear_cache(region.at(0), region.at(4)) };
             // SAFETY: if this runs, it is a function that returns at once.
             let function: extern "C" fn() = unsafe { std::mem::transmute(region.start()) };
             function();

@@ -201,9 +201,15 @@ mod unit {
             smp: true,
             writethrough: Some(false),
         };
-        [Arch::Armv5, armv7(true), armv7(false), Arch::Snooping]
-            .map(|arch| Machine { arch })
-            .to_vec()
+        [
+            Arch::Armv5,
+            armv7(true),
+            armv7(false),
+            Arch::Arm64,
+            Arch::Snooping,
+        ]
+        .map(|arch| Machine { arch })
+        .to_vec()
     }
 
     #[test]

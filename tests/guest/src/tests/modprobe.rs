@@ -184,11 +184,13 @@ fn too_large(env: &Env) {
         let says = |word: &str| reasons.iter().any(|l| l.text.contains(word));
         assert!(says("contiguous") || says("memory"), "{reasons:?}");
         // What would be small if 32 bits held it.
-        if usize::BITS == 32 {
-            for size in ["4G", "4294971392", "4097M", "16777216G"] {
-                let parameters = format!("kind={kind} cache={policy} size={size}");
-                env.module.must_not_load(&parameters, Errno::EFBIG);
-            }
+        let errno = match env.machine.has_64bit_kernel() {
+            false => Errno::EFBIG,
+            true => Errno::ENOMEM,
+        };
+        for size in ["4G", "4294971392", "4097M", "16777216G"] {
+            let parameters = format!("kind={kind} cache={policy} size={size}");
+            env.module.must_not_load(&parameters, errno);
         }
     }
     env.module.must_load("");
