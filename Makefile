@@ -5,6 +5,7 @@
 
 BOARD ?= vexpress-a9
 T := tests/toolchain
+SHELL := bash
 BOARDS = $(sort $(patsubst tests/boards/%/kernel.config,%,$(wildcard tests/boards/*/kernel.config)))
 
 # The first target that is not special is what plain "make" does.
