@@ -60,7 +60,7 @@ as_root() {
 }
 
 # The tree is named by what goes into it, so a changed list makes a new one.
-tree=$cache/tree-$(cat "$top/tests/toolchain/packages" "$top/tests/toolchain/setup-tree" | sha256sum | cut -c1-12)
+tree=$cache/tree-$(cat "$top"/tests/toolchain/packages* "$top/tests/toolchain/setup-tree" | sha256sum | cut -c1-12)
 
 # in_tree command...: run in the toolchain tree, with the checkout, the cache
 # and /tmp at their own paths. The network and package mirrors are the host's.
@@ -175,9 +175,22 @@ venv() { printf '%s/venv-%s' "$cache" "$( (echo "$tree"; cat "$top/tests/host/re
 
 # Debian's name for the programs that run on a board.
 board_arch() {
-	if grep -q '^CONFIG_ARCH_MULTI_V5=y' "$top/tests/boards/$1/kernel.config"; then
-		echo armel
-	else
-		echo armhf
-	fi
+	case $(kernel_arch "$1") in
+	arm64) echo arm64 ;;
+	x86_64) echo amd64 ;;
+	*)
+		if grep -q '^CONFIG_ARCH_MULTI_V5=y' "$top/tests/boards/$1/kernel.config"; then
+			echo armel
+		else
+			echo armhf
+		fi
+		;;
+	esac
+}
+# And for those of 32 bits that a 64-bit kernel runs too.
+board_compat() {
+	case $(kernel_arch "$1") in
+	arm64) echo armhf ;;
+	x86_64) echo i386 ;;
+	esac
 }
