@@ -7,6 +7,7 @@ BOARD ?= vexpress-a9
 T := tests/toolchain
 SHELL := bash
 BOARDS = $(sort $(patsubst tests/boards/%/kernel.config,%,$(wildcard tests/boards/*/kernel.config)))
+BOARDS_32BIT = $(shell . $(T)/lib.sh && for b in $(BOARDS); do [ $$(kernel_arch $$b) != arm ] || echo $$b; done)
 
 # The first target that is not special is what plain "make" does.
 .PHONY: all
@@ -27,13 +28,18 @@ PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: test
-test: ## everything: lints, KUnit, the guest's tests on all boards, the page-table audit, the coherence checker
-	@$(T)/setup $(BOARDS)
+test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence checker, on all 32-bit boards
+	@$(T)/setup $(BOARDS_32BIT)
 	@$(PARALLEL) $(TESTS)
 
+.PHONY: test-all
+test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
+	@$(T)/setup $(BOARDS)
+	@$(PARALLEL) --all-boards $(TESTS) tests/host/test_compat.py
+
 .PHONY: coherence
-coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all boards, or BOARD
-	@$(T)/setup $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(BOARDS))
+coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
+	@$(T)/setup $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(BOARDS_32BIT))
 	@$(PARALLEL) tests/host/test_coherence.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))
 
 # CMD runs on the board; without it the module is only loaded.
@@ -50,8 +56,9 @@ shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)
 	@$(T)/in-tree python tests/host/shell.py $(BOARD)
 
 .PHONY: test-board
-test-board: ## the guest's tests on a real board: ENV=labgrid.yaml [PROGRAMS=armhf|armel]
+test-board: ## the guest's tests on a real board: ENV=labgrid.yaml [PROGRAMS=armhf|armel|arm64|amd64|i386]
 	@test -e "$(ENV)" || { echo "shmbuf: make test-board ENV=<labgrid environment file>, see tests/boards/ssh/labgrid.yaml." >&2; exit 1; }
+	@$(T)/setup-tree $(if $(filter arm64 i386,$(PROGRAMS)),64bit)
 	@$(T)/setup-python
 	@$(T)/build-programs $(or $(PROGRAMS),armhf)
 	@SHMBUF_ENV="$(ENV)" $(PYTEST) --env "$(ENV)" tests/host/test_boards.py

@@ -42,6 +42,20 @@ def names() -> list[str]:
     return sorted((p.parent.name for p in TOP.glob("tests/boards/*/kernel.config")), reverse=True)
 
 
+def is_64bit(board: str) -> bool:
+    """Whether its kernel is one of 64 bits, which runs 32-bit programs too."""
+    config = (TOP / "tests/boards" / board / "kernel.config").read_text()
+    return bool(re.search(r"^CONFIG_(ARM64|X86_64)=y$", config, re.M))
+
+
+def names_32bit() -> list[str]:
+    return [board for board in names() if not is_64bit(board)]
+
+
+def names_64bit() -> list[str]:
+    return [board for board in names() if is_64bit(board)]
+
+
 def environment(board: str) -> Environment:
     """The board's environment file, with the folders that it refers to."""
     os.environ["LG_KERNEL"], os.environ["LG_BUILD"] = shell_names(

@@ -11,17 +11,21 @@ from xdist.scheduler import LoadScopeScheduling
 
 def pytest_addoption(parser):
     parser.addoption("--board", action="append", help="an emulated board; may be repeated")
+    parser.addoption("--all-boards", action="store_true", help="those with 64 bits as well")
     parser.addoption("--env", help="labgrid environment file of a real board, over SSH")
 
 
 def pytest_generate_tests(metafunc):
     """Tests that want a board run on each that was asked for, and that they are made for."""
+    option = metafunc.config.getoption
+    asked = option("board") or (boards.names() if option("all_boards") else boards.names_32bit())
+    names = [name for name in getattr(metafunc.module, "BOARDS", asked) if name in asked]
+    if "board_name" in metafunc.fixturenames:
+        metafunc.parametrize("board_name", names)
     if "machine" in metafunc.fixturenames:
-        if env := metafunc.config.getoption("env"):
+        if env := option("env"):
             metafunc.parametrize("machine", [env], indirect=True, scope="module", ids=["board"])
             return
-        asked = metafunc.config.getoption("board") or boards.names()
-        names = [name for name in getattr(metafunc.module, "BOARDS", asked) if name in asked]
         metafunc.parametrize("machine", names, indirect=True, scope="module")
 
 

@@ -29,7 +29,7 @@ def _emulated(request):
         pytest.skip("only an emulated board's caches are modelled")
 
 
-@pytest.fixture(scope="module", params=boards.names())
+@pytest.fixture(scope="module", params=boards.names_32bit())
 def board(request):
     asked = request.config.getoption("board")
     if asked and request.param not in asked:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The demo and the guest's tests as 32-bit programs, on boards with 64 bits."""
+
+import re
+
+import report
+from board import names_64bit
+
+BOARDS = names_64bit()
+
+#: Where build-initramfs puts them.
+PATH = "PATH=/compat:$PATH"
+
+
+def test_bits(machine):
+    """They are what we take them for."""
+    # The fifth byte of an ELF file: 1 is for 32 bits, 2 for 64.
+    for folder, bits in (("/bin", 2), ("/compat", 1)):
+        for program in ("shmbuf-test", "shmbuf-pattern", "shmbuf-pattern-c"):
+            command = f"od -An -tu1 -j4 -N1 {folder}/{program}"
+            assert machine.check(command)[0].split() == [str(bits)], program
+
+
+def test_demo(machine):
+    out = machine.run(f"{PATH} shmbuf-test demo --module {machine.module}")
+    assert out.status == 0, out.text
+    assert re.fullmatch(r"\d+ passed, 0 failed", out.lines[-1]), out.text
+
+
+def test_guest(machine, subtests):
+    command = f"{PATH} shmbuf-test run --module {machine.module}"
+    assert report.each(subtests, machine.stream(command)) > 0
+    assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
+
+
+def test_leaks(machine):
+    """Kmemleak finds nothing after all of that."""
+    leaks = machine.leaks()
+    assert not leaks, leaks
+
+
+def test_kernel_log(machine):
+    """Last: nothing of all that made the kernel complain."""
+    report.kernel_log(machine)
