@@ -520,9 +520,10 @@ bool shmbuf_dma_mapping_error(struct device *dev, dma_addr_t addr)
 	return dma_mapping_error(dev, addr);
 }
 
+/* The DMA API wants no alignment where devices snoop. */
 unsigned int shmbuf_dma_cache_alignment(void)
 {
-	return dma_get_cache_alignment();
+	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
 }
 
 const char *shmbuf_dev_name(struct device *dev)
