@@ -188,6 +188,8 @@ impl Handle {
         }
     }
 
+    // Addresses have 32 bits on some kernels.
+    #[allow(clippy::useless_conversion)]
     fn info(&self) -> uapi::shmbuf_info {
         let Snapshot {
             storage,

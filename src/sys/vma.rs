@@ -148,7 +148,7 @@ pub(crate) fn insert_pages(vma: &VmaNew, pages: &Pages, range: Range) -> Result 
 pub(crate) fn prepare_faults(vma: &VmaNew) {
     // SAFETY: A new VMA is not shared with anybody yet; [`restrict`] has made it a mapping
     // without copy-on-write, as VM_PFNMAP needs it.
-    unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags |= bindings::VM_PFNMAP as usize };
+    unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
 }
 
 /// A VMA in which a page was touched that is not there.
