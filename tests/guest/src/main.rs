@@ -2,6 +2,7 @@
 //! The tests of shmbuf that run on a board, as root: one static program that
 //! loads and unloads the module itself and prints KTAP.
 
+mod cgroup;
 mod demo;
 mod expect;
 mod hold;

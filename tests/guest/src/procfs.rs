@@ -55,6 +55,13 @@ pub fn counter(name: &str) -> u64 {
         .unwrap_or_else(|_| panic!("counter {name}: {value}"))
 }
 
+/// Bytes of all private buffers together.
+pub fn private_used() -> u64 {
+    let memory = fields(&read("/sys/kernel/debug/shmbuf/private/memory"));
+    let used = field(&memory, "used");
+    used.parse().unwrap_or_else(|_| panic!("used: {used}"))
+}
+
 /// What /proc/self/smaps says of the mapping that starts at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {

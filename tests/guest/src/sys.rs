@@ -31,8 +31,22 @@ fn result(value: isize) -> Result<usize, Errno> {
 /// no memory of this process.
 pub unsafe fn ioctl(fd: impl AsFd, number: u32, argument: *mut c_void) -> Result<(), Errno> {
     // SAFETY: as above.
+    unsafe { ioctl_value(fd, number, argument) }.map(drop)
+}
+
+/// The same, and what it returns.
+///
+/// # Safety
+///
+/// As [`ioctl`].
+pub unsafe fn ioctl_value(
+    fd: impl AsFd,
+    number: u32,
+    argument: *mut c_void,
+) -> Result<c_int, Errno> {
+    // SAFETY: as above.
     let value = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), number as _, argument) };
-    Errno::result(value).map(drop)
+    Errno::result(value)
 }
 
 /// An ioctl's number with another argument size in it.

@@ -36,7 +36,7 @@ fn unchanged(env: &Env, f: impl FnOnce(&Buffer)) {
 }
 
 /// An ioctl with any structure and number.
-fn call<T>(buffer: &Buffer, number: u32, mut argument: T) -> Result<(), Errno> {
+pub(super) fn call<T>(buffer: &Buffer, number: u32, mut argument: T) -> Result<(), Errno> {
     let argument = std::ptr::from_mut(&mut argument).cast();
     // SAFETY: the callers give the structure that the number is for.
     unsafe { sys::ioctl(buffer, number, argument) }
@@ -125,13 +125,17 @@ fn set_cache(env: &Env) {
     });
 }
 
+/// A structure of a later header.
+#[repr(C)]
+pub(super) struct Longer<T> {
+    /// What there is now.
+    pub(super) known: T,
+    /// What comes after it.
+    pub(super) more: [u64; 4],
+}
+
 /// As a later or an earlier header would call.
 fn growth(env: &Env) {
-    #[repr(C)]
-    struct Longer<T> {
-        known: T,
-        more: [u64; 4],
-    }
     let known = abi::shmbuf_sync {
         offset: 0,
         length: env.config.size,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tests, by subject, and which of them run for which buffer.
 
+mod alloc;
 mod bad_input;
 mod data;
 mod info;
@@ -148,6 +149,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         info::CLAIMS,
         sync::CLAIMS,
         bad_input::CLAIMS,
+        alloc::CLAIMS,
         observe::CLAIMS,
         sample::CLAIMS,
         together::CLAIMS,
