@@ -6,7 +6,7 @@ use std::{
     ffi::{c_int, c_long, c_void},
     fmt::Debug,
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr::NonNull,
 };
 
@@ -223,6 +223,36 @@ impl Drop for Region {
     }
 }
 
+/// Finds out what is mapped without a signal: the kernel copies for us, and a
+/// touch that would be a signal is an errno.
+#[derive(Debug)]
+pub struct Probe {
+    from: OwnedFd,
+    to: OwnedFd,
+}
+
+impl Probe {
+    /// Makes one.
+    pub fn new() -> Self {
+        let (from, to) = nix::unistd::pipe().expect("pipe");
+        Self { from, to }
+    }
+
+    /// Whether the byte at an address can be read.
+    pub fn can_read(&self, address: *const u8) -> bool {
+        // SAFETY: the kernel only reads, and checks the address.
+        let copied = unsafe { libc::write(self.to.as_raw_fd(), address.cast(), 1) };
+        match result(copied) {
+            Ok(1) => {
+                assert_eq!(nix::unistd::read(&self.from, &mut [0]), Ok(1));
+                true
+            }
+            Err(Errno::EFAULT) => false,
+            other => panic!("write to a pipe: {other:?}"),
+        }
+    }
+}
+
 /// Page faults of this process so far.
 pub fn faults() -> c_long {
     use nix::sys::resource::{getrusage, UsageWho};
@@ -274,6 +304,15 @@ mod tests {
         assert_eq!(resized(abi::SHMBUF_IOC_INFO, size), abi::SHMBUF_IOC_INFO);
         let other = resized(abi::SHMBUF_IOC_INFO, size + 8);
         assert_eq!(other - abi::SHMBUF_IOC_INFO, 8 << 16);
+    }
+
+    #[test]
+    fn probes_tell_what_is_there() {
+        let region = Region::anonymous(2 * page());
+        region.unmap(page(), page()).unwrap();
+        let probe = Probe::new();
+        assert!(probe.can_read(region.at(page() - 1)));
+        assert!(!probe.can_read(region.at(page())));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod modprobe;
 mod observe;
 mod policy;
 mod sample;
+mod strict;
 mod sync;
 mod together;
 
@@ -148,6 +149,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         policy::CLAIMS,
         info::CLAIMS,
         sync::CLAIMS,
+        strict::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
         observe::CLAIMS,
