@@ -267,6 +267,9 @@ impl Buffer {
     ///
     /// Those of mmap(2) in `include/uapi/shmbuf.h`.
     pub(crate) fn mmap(self: &Arc<Self>, vma: &VmaNew) -> Result {
+        if !self.snapshot().storage.kind().is_mappable() {
+            return Err(EOPNOTSUPP);
+        }
         let range = vma::range(vma, self.size)?;
         vma::restrict(
             vma,

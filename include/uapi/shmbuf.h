@@ -22,9 +22,9 @@
  *	EOVERFLOW	they wrap (the kernel's own check)
  *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE). A private
  *			read-only mapping works and cannot become writable.
+ *			Kind pool, whose page others use too.
  *	EPERM		PROT_EXEC
  *	EACCES		PROT_WRITE and MAP_SHARED on a handle not open for it
- *			the memory of kind pool, whose page others use too
  *	EBUSY		VIVT caches only: a cached mapping of some of the same
  *			bytes exists in this process, and the two would be
  *			incoherent. Use that one, or unmap it first.

@@ -122,6 +122,11 @@ impl Kind {
     pub(crate) fn has_owner(self) -> bool {
         matches!(self, Self::Streaming | Self::Scatter)
     }
+
+    /// Whether programs can map it: a page is not shared with other buffers.
+    pub(crate) fn is_mappable(self) -> bool {
+        self != Self::Pool
+    }
 }
 
 impl TryFrom<u32> for Kind {

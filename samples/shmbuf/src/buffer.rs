@@ -293,7 +293,7 @@ impl Buffer {
     /// # Errors
     ///
     /// EINVAL if the bytes are not inside the buffer, EACCES for writing on a
-    /// read-only handle and for the kind pool, EBUSY where caches are virtually indexed and this
+    /// read-only handle, EOPNOTSUPP for the kind pool, EBUSY where caches are virtually indexed and this
     /// process has a cached mapping of some of the same bytes.
     pub fn map(&self, offset: u64, length: usize, protection: Protection) -> Result<Mapping> {
         Mapping::new(self.file.as_fd(), offset, length, protection)
