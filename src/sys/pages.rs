@@ -135,16 +135,24 @@ impl Pages {
             contiguous: true,
         };
 
-        let first = match Self::from_buddy(count, highmem, charge) {
-            Some(first) => first,
-            None => {
+        // SAFETY: The function has no requirements.
+        let order = unsafe { ffi::shmbuf_get_order(size) };
+        let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
+        let first = if is_chargeable {
+            Self::from_buddy(count, order, highmem, charge)
+        } else {
+            None
+        };
+        // It charges nobody, and would give what a control group has refused.
+        let first = first.or_else(|| match charge {
+            Charge::Caller if is_chargeable => None,
+            _ => {
                 // SAFETY: The function has no requirements.
-                let first = unsafe { ffi::shmbuf_alloc_contig_pages(count, highmem) };
-                let Some(first) = NonNull::new(first) else {
-                    return Err(failure);
-                };
-                first
+                NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, highmem) })
             }
+        });
+        let Some(first) = first else {
+            return Err(failure);
         };
         let pages = Self::own(Layout::Run(first), count, references);
         // The allocator falls back to lower zones silently.
@@ -154,13 +162,13 @@ impl Pages {
         Ok(pages)
     }
 
-    /// A run from the buddy allocator, whose blocks are powers of two, without the excess.
-    fn from_buddy(count: usize, highmem: bool, charge: Charge) -> Option<NonNull<bindings::page>> {
-        // SAFETY: The function has no requirements.
-        let order = unsafe { ffi::shmbuf_get_order(count << PAGE_SHIFT) };
-        if order > bindings::MAX_PAGE_ORDER {
-            return None;
-        }
+    /// A run from the buddy allocator, which has this order, without the excess.
+    fn from_buddy(
+        count: usize,
+        order: u32,
+        highmem: bool,
+        charge: Charge,
+    ) -> Option<NonNull<bindings::page>> {
         // SAFETY: The order is one that the allocator has.
         let first = NonNull::new(unsafe {
             ffi::shmbuf_alloc_pages(order, highmem, charge == Charge::Caller)
