@@ -253,6 +253,16 @@ impl Probe {
     }
 }
 
+/// vmsplice(2) of a whole region.
+pub fn vmsplice(to: impl AsFd, region: &Region) -> Result<usize, Errno> {
+    let iovec = libc::iovec {
+        iov_base: region.start().cast(),
+        iov_len: region.len(),
+    };
+    // SAFETY: the kernel only reads, and checks the addresses.
+    result(unsafe { libc::vmsplice(to.as_fd().as_raw_fd(), &iovec, 1, 0) })
+}
+
 /// Page faults of this process so far.
 pub fn faults() -> c_long {
     use nix::sys::resource::{getrusage, UsageWho};

@@ -9,6 +9,7 @@ mod leaks;
 mod mapping;
 mod modprobe;
 mod observe;
+mod pinned;
 mod policy;
 mod sample;
 mod strict;
@@ -150,6 +151,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         info::CLAIMS,
         sync::CLAIMS,
         strict::CLAIMS,
+        pinned::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
         observe::CLAIMS,
