@@ -249,7 +249,7 @@ impl fmt::Display for Failure {
             Self::Name => f.write_str("another buffer has that name; remove it first"),
             Self::NoRegion => f.write_str(
                 "kind region is for device-tree nodes with reg or memory-region: see \
-                 Documentation/devicetree.md",
+                 Documentation/named-buffers.md",
             ),
             Self::RegionInUse => f.write_str(
                 "somebody else has some of the region: see /proc/iomem; a buffer of it that was \

@@ -5,9 +5,11 @@ The tables are read from outside, with the machine stopped, while a program on
 the board holds a mapping of the buffer.
 """
 
+import bisect
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,8 @@ class Machine:
     meaning: dict[str, MemoryType | CacheBits]
     #: the policies of each kind, the default one first
     kinds: dict[str, tuple[str, ...]]
+    #: kinds and ways of mapping besides the default
+    mappings: tuple[tuple[str, str], ...]
 
 
 #: Cortex-A9 MPCore under Linux: RAM is shareable, and cached memory allocates
@@ -64,7 +68,15 @@ CORTEX_A9 = Machine(
         "pages": ("writeback", "writecombine", "noncached"),
         "coherent": ("writecombine",),
         "streaming": ("writeback",),
+        "scatter": ("writeback",),
     },
+    mappings=(
+        ("pages", "refcounted"),
+        ("streaming", "strict"),
+        ("streaming", "refcounted"),
+        ("scatter", "strict"),
+        ("scatter", "refcounted"),
+    ),
 )
 
 #: ARM926EJ-S: C and B (ARM DDI 0198, table 4-1), no TEX.
@@ -80,7 +92,9 @@ ARM926 = Machine(
         "pages": ("writeback", "writethrough", "writecombine", "noncached"),
         "coherent": ("noncached", "writecombine"),
         "streaming": ("writeback",),
+        "scatter": ("writeback",),
     },
+    mappings=(("streaming", "strict"), ("scatter", "strict")),
 )
 
 MACHINES = {"vexpress-a9": CORTEX_A9, "xilinx-zynq-a9": CORTEX_A9, "versatilepb": ARM926}
@@ -123,7 +137,8 @@ class View:
 class Held:
     """What `shmbuf-test hold` says of the mapping that it holds."""
 
-    user: View
+    #: what it has mapped
+    users: tuple[View, ...]
     pid: int
     nonce_va: int
     nonce: bytes
@@ -134,12 +149,20 @@ class Held:
     memory_type: str
     flags: int
 
+    @property
+    def user(self) -> View:
+        (view,) = self.users
+        return view
+
     @classmethod
     def parse(cls, line: str) -> "Held":
         said = json.loads(line)
         info = said["info"]
         return cls(
-            user=View("user mapping", said["va"], said["offset"], said["length"]),
+            users=tuple(
+                View("user mapping", it["va"], said["offset"], it["length"])
+                for it in said["regions"]
+            ),
             pid=said["pid"],
             nonce_va=said["nonce_va"],
             nonce=said["nonce"].to_bytes(8, "little"),
@@ -155,7 +178,7 @@ class Held:
 def kernel_view(debugfs: str) -> View | None:
     """The kernel's view as the driver's debugfs file gives it."""
     match = re.search(
-        r"^kernel view: (linear|vmap|dma) 0x([0-9a-f]+)(?: offset (\d+))? length (\d+)$",
+        r"^kernel view: (linear|vmap|dma|io) 0x([0-9a-f]+)(?: offset (\d+))? length (\d+)$",
         debugfs,
         re.M,
     )
@@ -242,8 +265,33 @@ def find_user_table(stub: Stub, memory: Memory, armv7: bool, held: Held) -> Tabl
     return None
 
 
-def check_view(table: Table, view: View, held: Held, meaning: MemoryType | CacheBits) -> int:
+def pages_of(table: Table, held: Held) -> dict[int, int]:
+    """The physical address of each page, by its offset.
+
+    Those of kind scatter are only told by the program's own table; the others lie
+    one after the other from the address on that INFO gives.
+    """
+    if held.kind != "scatter":
+        return {offset: held.phys + offset for offset in range(0, held.size, PAGE)}
+    pages = {}
+    for at in range(0, held.user.length, PAGE):
+        mapping = table.walk(held.user.virtual + at)
+        if mapping is None:
+            raise Found(f"user mapping, {held.user.virtual + at:#010x}: not mapped")
+        physical = mapping.physical + held.user.virtual + at - mapping.virtual
+        pages[held.user.offset + at] = physical
+    if len(set(pages.values())) != len(pages):
+        raise Found("user mapping: a page is there twice")
+    if pages.get(0, held.phys) != held.phys:
+        raise Found(f"user mapping: the first page is not at {held.phys:#010x}")
+    return pages
+
+
+def check_view(
+    table: Table, view: View, pages: dict[int, int], held: Held, meaning: MemoryType | CacheBits
+) -> int:
     """Every page of a view: the right memory, of the right type. Returns how many."""
+    count = 0
     for offset in range(0, view.length, PAGE):
         virtual = view.virtual + offset
         mapping = table.walk(virtual)
@@ -251,14 +299,17 @@ def check_view(table: Table, view: View, held: Held, meaning: MemoryType | Cache
         if mapping is None:
             raise Found(f"{where}: not mapped")
         physical = mapping.physical + virtual - mapping.virtual
-        wanted = held.phys + view.offset + offset
+        wanted = pages.get(view.offset + offset)
+        if wanted is None:
+            continue  # what the program has not mapped, and so nobody has told
         if physical != wanted:
             raise Found(f"{where}: maps {physical:#010x}, not {wanted:#010x}")
         if mapping.type != meaning:
             raise Found(
                 f"{where}: is {_long(mapping.type)}, but {held.policy} means {_long(meaning)}"
             )
-    return view.length // PAGE
+        count += 1
+    return count
 
 
 def check_user(table: Table, held: Held, writable: bool) -> None:
@@ -273,13 +324,15 @@ def check_user(table: Table, held: Held, writable: bool) -> None:
             raise Found(f"user mapping, {virtual:#010x}: executable")
 
 
-def aliases(table: Table, held: Held, start: int, end: int, known: View) -> list[Mapping]:
+def aliases(
+    table: Table, pages: dict[int, int], start: int, end: int, known: View
+) -> list[Mapping]:
     """Mappings of the buffer between two addresses, beside the one that is known."""
     found = []
+    ours = sorted(pages.values())
     for mapping in table.mappings(start, end):
-        if mapping.physical + mapping.size <= held.phys:
-            continue
-        if mapping.physical >= held.phys + held.size:
+        first = bisect.bisect_left(ours, mapping.physical)
+        if first == len(ours) or ours[first] >= mapping.physical + mapping.size:
             continue
         after = mapping.virtual >= known.virtual + known.length
         if after or mapping.virtual + mapping.size <= known.virtual:
@@ -323,33 +376,56 @@ def check(board: QemuBoard, held: Held, debugfs: str) -> str:
     writable = may_write(board.check(f"cat /proc/{held.pid}/maps"), held.user.virtual)
     base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
 
+    def compare(user: Table, memory: Memory) -> str:
+        kernel = Table(user.cpu, base, memory.read)
+        return _compare(machine, held, meaning, user, kernel, in_kernel, writable)
+
+    return _stopped(board, held, compare)
+
+
+def check_withdrawn(board: QemuBoard, held: Held) -> str:
+    """No entry of any mapping is left. Returns what was seen, for the log."""
+
+    def compare(user: Table, _: Memory) -> str:
+        for view in held.users:
+            for virtual in range(view.virtual, view.virtual + view.length, PAGE):
+                if user.walk(virtual):
+                    raise Found(f"{view.name}, {virtual:#010x}: present, and the device owns it")
+        return f"{len(held.users)} mappings of {held.size // PAGE} pages have no entry"
+
+    return _stopped(board, held, compare)
+
+
+def _stopped(board: QemuBoard, held: Held, look: Callable[[Table, Memory], str]) -> str:
+    """Stop the machine while a CPU runs the program, and look."""
+    armv7 = MACHINES[board.name].armv7
     # A CPU may be in the kernel, or in another program: try again.
     deadline = time.monotonic() + 30
     while True:
         with Stub(board.gdb_socket) as stub:
             memory = Memory(stub)
-            user = find_user_table(stub, memory, machine.armv7, held)
+            user = find_user_table(stub, memory, armv7, held)
             if user:
-                kernel = Table(user.cpu, base, memory.read)
-                return _compare(machine, held, meaning, user, kernel, in_kernel, writable)
+                return look(user, memory)
         if time.monotonic() > deadline:
             raise BoardError("no CPU ran the program that holds the buffer")
         time.sleep(0.05)
 
 
 def _compare(machine, held, meaning, user, kernel, in_kernel, writable) -> str:
-    pages = check_view(user, held.user, held, meaning)
+    frames = pages_of(user, held)
+    pages = check_view(user, held.user, frames, held, meaning)
     check_user(user, held, writable)
-    kernel_pages = check_view(kernel, in_kernel, held, meaning)
+    kernel_pages = check_view(kernel, in_kernel, frames, held, meaning)
 
     different = [
         f"user alias at {m.virtual:#010x} is {_long(m.type)}"
-        for m in aliases(user, held, 0, KERNEL_START, held.user)
+        for m in aliases(user, frames, 0, KERNEL_START, held.user)
         if m.type != meaning
     ]
     # ARMv5's cache is filled by accesses alone, so an alias that nobody uses
     # holds nothing. From ARMv7 on a cached alias may be filled at any time.
-    kernel_others = aliases(kernel, held, KERNEL_START, 1 << 32, in_kernel)
+    kernel_others = aliases(kernel, frames, KERNEL_START, 1 << 32, in_kernel)
     if machine.armv7:
         bad = [m for m in kernel_others if m.type != meaning]
         if held.flags & ALIASED:

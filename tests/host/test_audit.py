@@ -96,6 +96,47 @@ def test_audit(machine, subtests):
     machine.check("rmmod shmbuf")
 
 
+def test_mappings(machine, subtests):
+    """Mappings by fault and with references, and those of dma-bufs."""
+    for kind, mapping in audit.MACHINES[machine.name].mappings:
+        parameters = f"size={SIZE} kind={kind} mapping={mapping}"
+        with subtests.test(f"{kind} {mapping}"):
+            machine.check(f"insmod {machine.module} {parameters}")
+            print(look(machine))
+            print(look(machine, "--dma-buf"))
+            machine.check("rmmod shmbuf")
+    for kind, policies in audit.MACHINES[machine.name].kinds.items():
+        for policy in policies:
+            with subtests.test(f"dma-buf of {kind} {policy}"):
+                machine.check(f"insmod {machine.module} size={SIZE} kind={kind} cache={policy}")
+                # All, and a part: its first page is the dma-buf's first.
+                print(look(machine, "--dma-buf"))
+                print(look(machine, "--dma-buf", f"--offset {4 * audit.PAGE} --length 8192"))
+                machine.check("rmmod shmbuf")
+
+
+def test_withdrawn(machine, subtests):
+    """A strict mapping made while the buffer is given away keeps no entry."""
+    for kind in ("streaming", "scatter"):
+        machine.check(f"insmod {machine.module} size={SIZE} kind={kind} mapping=strict")
+        for attempt in range(5):
+            with subtests.test(f"{kind} {attempt}"):
+                try:
+                    print(audit.check_withdrawn(machine, held(machine, "--withdraw 40")))
+                finally:
+                    let_go(machine)
+        machine.check("rmmod shmbuf")
+    # A mapping that is not strict keeps them, so it is seen.
+    machine.check(f"insmod {machine.module} size={SIZE} kind=streaming")
+    try:
+        it = held(machine, "--withdraw 1")
+        with subtests.test("not strict"), pytest.raises(audit.Found, match="present"):
+            audit.check_withdrawn(machine, it)
+    finally:
+        let_go(machine)
+    machine.check("rmmod shmbuf")
+
+
 def test_set_cache(machine, subtests):
     """The same after SET_CACHE has changed the policy of a buffer."""
     machine.check(f"insmod {machine.module} size={SIZE}")

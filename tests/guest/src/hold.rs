@@ -2,13 +2,13 @@
 //! A process that maps the buffer, says where, and stays there, so that the
 //! page-table audit can look at it from outside the machine.
 
-use std::{io::Write, path::PathBuf};
+use std::{fs::File, io::Write, path::PathBuf, sync::Barrier};
 
 use anyhow::{ensure, Context, Result};
 use clap::{Args, ValueEnum};
-use nix::{libc, unistd::getpid};
+use nix::{errno::Errno, libc, unistd::getpid};
 use serde_json::{json, Value};
-use shmbuf::{abi, Buffer, Policy};
+use shmbuf::{abi, Access, Buffer, Phase, Policy, Protection};
 
 use crate::{
     module::DEVICE,
@@ -35,6 +35,13 @@ pub struct Options {
     /// What is done to the mapping first
     #[arg(long, value_enum, default_value_t = Step::Plain)]
     step: Step,
+    /// Map by a dma-buf of the part
+    #[arg(long)]
+    dma_buf: bool,
+    /// Instead, map and touch so many times while the buffer is given to the
+    /// device, and stay with all of these mappings when the device has it
+    #[arg(long, value_name = "ROUNDS", conflicts_with_all = ["step", "dma_buf"])]
+    withdraw: Option<usize>,
 }
 
 /// What is done to the mapping.
@@ -59,12 +66,22 @@ pub fn run(options: &Options) -> Result<bool> {
             buffer.set_cache(policy)?;
         }
     }
+    if let Some(rounds) = options.withdraw {
+        let regions = withdrawn(&buffer, rounds)?;
+        return stay(&buffer, &regions, 0);
+    }
     let rest = buffer.size().saturating_sub(options.offset) as usize;
     let length = options.length.unwrap_or(rest);
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let offset = i64::try_from(options.offset)?;
-    let mut region = Region::map(&buffer, length, protection, libc::MAP_SHARED, offset)
-        .with_context(|| format!("mmap of {length} bytes at {offset}"))?;
+    let mut region = if options.dma_buf {
+        let range = options.offset..options.offset + length as u64;
+        let dma_buf = buffer.export(range, Protection::ReadWrite)?;
+        Region::map(&dma_buf, length, protection, libc::MAP_SHARED, 0)
+    } else {
+        let offset = i64::try_from(options.offset)?;
+        Region::map(&buffer, length, protection, libc::MAP_SHARED, offset)
+    }
+    .with_context(|| format!("mmap of {length} bytes at {}", options.offset))?;
     touch(&region);
 
     match options.step {
@@ -82,13 +99,55 @@ pub fn run(options: &Options) -> Result<bool> {
         Step::Fork => {
             let child = Child::run(|| {
                 touch(&region);
-                stay(&buffer, &region, options.offset);
+                stay(&buffer, &[region], options.offset);
             });
             child.wait();
             return Ok(false);
         }
     }
-    stay(&buffer, &region, options.offset)
+    stay(&buffer, &[region], options.offset)
+}
+
+/// Mappings that were made and touched while another thread gave the buffer to
+/// the device, which has it when this returns.
+fn withdrawn(buffer: &Buffer, rounds: usize) -> Result<Vec<Region>> {
+    let length = buffer.size() as usize;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let zero = File::open("/dev/zero").context("/dev/zero")?;
+    let start = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let giver = scope.spawn(|| -> Result<()> {
+            for _ in 0..rounds {
+                buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
+                start.wait();
+                buffer.sync(.., Access::ReadWrite, Phase::End)?;
+                start.wait();
+            }
+            Ok(())
+        });
+        let mut regions = Vec::new();
+        for _ in 0..rounds {
+            start.wait();
+            let map = || Region::map(buffer, length, protection, libc::MAP_SHARED, 0);
+            let region = match map() {
+                // VIVT caches: one cached mapping at a time.
+                Err(Errno::EBUSY) => {
+                    regions.clear();
+                    map()?
+                }
+                other => other?,
+            };
+            // Where a store would be SIGBUS, the kernel's is EFAULT.
+            for at in (0..length).step_by(page()) {
+                // SAFETY: nobody has a reference to what is mapped.
+                let _ = unsafe { sys::read(&zero, region.at(at), 1) };
+            }
+            regions.push(region);
+            start.wait();
+        }
+        giver.join().expect("the other thread panicked")?;
+        Ok(regions)
+    })
 }
 
 /// Reads and writes every page, as a program would, and changes nothing.
@@ -98,7 +157,7 @@ fn touch(region: &Region) {
     }
 }
 
-fn stay(buffer: &Buffer, region: &Region, offset: u64) -> ! {
+fn stay(buffer: &Buffer, regions: &[Region], offset: u64) -> ! {
     // A page of our own whose contents nobody else has: who reads page tables
     // finds out with it whether they are ours.
     let nonce = fastrand::u64(..);
@@ -107,12 +166,17 @@ fn stay(buffer: &Buffer, region: &Region, offset: u64) -> ! {
         // SAFETY: in the first page of it, to which there are no references.
         unsafe { own.at(at).write_volatile(byte) };
     }
+    let region = |region: &Region| {
+        json!({
+            "va": region.start().addr(),
+            "length": region.len(),
+            "protection": mapped(region.start()).map(|m| m.permissions),
+        })
+    };
     let line = json!({
         "pid": getpid().as_raw(),
-        "va": region.start().addr(),
-        "length": region.len(),
+        "regions": regions.iter().map(region).collect::<Vec<_>>(),
         "offset": offset,
-        "protection": mapped(region.start()).map(|m| m.permissions),
         "nonce_va": own.start().addr(),
         "nonce": nonce,
         "info": info(buffer),

@@ -66,6 +66,16 @@ pub unsafe fn pread(fd: impl AsFd, to: *mut u8, length: usize, at: i64) -> Resul
     result(unsafe { libc::pread64(fd.as_fd().as_raw_fd(), to.cast(), length, at) })
 }
 
+/// read(2) to any address.
+///
+/// # Safety
+///
+/// As [`pread`].
+pub unsafe fn read(fd: impl AsFd, to: *mut u8, length: usize) -> Result<usize, Errno> {
+    // SAFETY: as above.
+    result(unsafe { libc::read(fd.as_fd().as_raw_fd(), to.cast(), length) })
+}
+
 /// pwrite(2) from any address.
 pub fn pwrite(fd: impl AsFd, from: *const u8, length: usize, at: i64) -> Result<usize, Errno> {
     // SAFETY: the kernel only reads, and checks the address.
