@@ -188,8 +188,6 @@ impl Handle {
         }
     }
 
-    // Addresses have 32 bits on some kernels.
-    #[allow(clippy::useless_conversion)]
     fn info(&self) -> uapi::shmbuf_info {
         let Snapshot {
             storage,

@@ -9,6 +9,9 @@
 //! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range` are the rules, without kernel
 //! types; `sys` is the only `unsafe`.
 
+// Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
+#![allow(clippy::useless_conversion)]
+
 mod buffer;
 mod cache;
 mod configfs;
