@@ -588,15 +588,22 @@ impl Buffer {
         self.state.lock().exports -= 1;
     }
 
-    /// A kernel's view of `range`, whole pages, for an importer. May sleep.
+    /// Whether importers can have a kernel's view: not if it would be one more set of cache lines,
+    /// which nobody maintains. It stays so while the buffer is exported.
+    pub(crate) fn has_kernel_view(&self) -> bool {
+        let storage = self.state.lock().storage.clone();
+        !self.has_aliases(storage.policy()) || storage.has_permanent_view()
+    }
+
+    /// A kernel's view of `range`, whole pages, for an importer; see [`Self::has_kernel_view`]. May
+    /// sleep.
     ///
     /// # Errors
     ///
-    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
-    /// - [`EOPNOTSUPP`] if it would be one more set of cache lines.
+    /// [`ENOMEM`] if there is no memory or no vmalloc space.
     pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
         let storage = self.state.lock().storage.clone();
-        KernelView::new(storage, range, self.machine().caches)
+        KernelView::new(storage, range)
     }
 
     /// Waits until `try_begin` succeeds, and returns with the lock held.

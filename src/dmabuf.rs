@@ -121,10 +121,11 @@ impl Exporter for Export {
         self.buffer().mmap(vma)
     }
 
+    fn has_vmap(&self) -> bool {
+        self.writable && self.buffer().has_kernel_view()
+    }
+
     fn vmap(&self) -> Result<usize> {
-        if !self.writable {
-            return Err(EACCES);
-        }
         let view = self.buffer().kernel_view(self.range)?;
         let address = view.address();
         *self.view.lock() = Some(view);

@@ -10,7 +10,6 @@ mod streaming;
 
 use crate::{
     cache::{
-        Caches,
         Machine,
         MemoryType,
         Policy,
@@ -334,14 +333,10 @@ impl KernelView {
     ///
     /// # Errors
     ///
-    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
-    /// - [`EOPNOTSUPP`] where it would be one more set of cache lines, which nobody maintains.
-    pub(crate) fn new(storage: Arc<Storage>, range: Range, caches: Caches) -> Result<Self> {
+    /// [`ENOMEM`] if there is no memory or no vmalloc space.
+    pub(crate) fn new(storage: Arc<Storage>, range: Range) -> Result<Self> {
         let (address, vmap) = match storage.view(range)? {
             Window::Permanent(span) => (span.slice(range).address(), None),
-            Window::Vmap(_) if caches == Caches::Vivt && storage.policy().is_cached() => {
-                return Err(EOPNOTSUPP);
-            }
             Window::Vmap(vmap) => (vmap.span(range).address(), Some(vmap)),
         };
         Ok(Self {
@@ -568,6 +563,11 @@ impl Storage {
             Self::Streaming(streaming) => streaming.pages().view(range),
             Self::Pool(_) | Self::Region(_) => Err(EOPNOTSUPP),
         }
+    }
+
+    /// Whether the kernel's view always exists, and none is ever made.
+    pub(crate) fn has_permanent_view(&self) -> bool {
+        self.window_size() == usize::MAX
     }
 
     /// Where the kernel's view is now.

@@ -38,8 +38,10 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     fn end_cpu_access(&self, direction: DataDirection) -> Result;
     /// mmap(2); the range is inside the dma-buf.
     fn mmap(&self, vma: &VmaNew) -> Result;
+    /// Whether importers can have a kernel address of it. It stays so.
+    fn has_vmap(&self) -> bool;
     /// An importer wants a kernel address of all of it, until [`Self::vunmap`]. Called once, with
-    /// the reservation lock held.
+    /// the reservation lock held, if [`Self::has_vmap`]. The core warns if it fails.
     fn vmap(&self) -> Result<usize>;
     /// The importer no longer uses the address.
     fn vunmap(&self);
@@ -56,11 +58,12 @@ pub(crate) fn export<T: Exporter>(
     size: usize,
     writable: bool,
 ) -> Result<ARef<File>> {
+    let ops = Operations::<T>::table(exporter.has_vmap());
     let private = exporter.into_foreign();
     let info = bindings::dma_buf_export_info {
         exp_name: c"shmbuf".as_char_ptr(),
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
-        ops: Operations::<T>::table(),
+        ops,
         size,
         flags: match writable {
             true => flags::O_RDWR,
@@ -96,14 +99,22 @@ impl<T: Exporter> Operations<T> {
         begin_cpu_access: Some(Self::begin_cpu_access),
         end_cpu_access: Some(Self::end_cpu_access),
         mmap: Some(Self::mmap),
-        vmap: Some(Self::vmap),
-        vunmap: Some(Self::vunmap),
         ..pin_init::zeroed()
     };
 
+    const TABLE_WITH_VMAP: bindings::dma_buf_ops = bindings::dma_buf_ops {
+        vmap: Some(Self::vmap),
+        vunmap: Some(Self::vunmap),
+        ..Self::TABLE
+    };
+
     #[inline(never)]
-    fn table() -> &'static bindings::dma_buf_ops {
-        &Self::TABLE
+    fn table(has_vmap: bool) -> &'static bindings::dma_buf_ops {
+        if has_vmap {
+            &Self::TABLE_WITH_VMAP
+        } else {
+            &Self::TABLE
+        }
     }
 
     /// # Safety
