@@ -4,6 +4,7 @@
 mod alloc;
 mod bad_input;
 mod data;
+mod export;
 mod info;
 mod leaks;
 mod mapping;
@@ -152,6 +153,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         sync::CLAIMS,
         strict::CLAIMS,
         pinned::CLAIMS,
+        export::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
         observe::CLAIMS,

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Derives what the tests use of other drivers from the kernel's headers, for
+//! the target.
+
+use std::{env, path::PathBuf};
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=drivers.h");
+    bindgen::Builder::default()
+        .header("drivers.h")
+        .allowlist_item("dma_heap_allocation_data|DMA_HEAP_IOCTL_ALLOC")
+        .allowlist_type(
+            "v4l2_(buffer|capability|control|format|requestbuffers)|v4l2_(buf_type|field|memory)",
+        )
+        .allowlist_var("VIDIOC_(QUERYCAP|S_FMT|S_CTRL|REQBUFS|QBUF|DQBUF|STREAMON|STREAMOFF)")
+        .allowlist_var("V4L2_(CID_VFLIP|PIX_FMT_RGB565)")
+        .prepend_enum_name(false)
+        .derive_default(true)
+        .generate_comments(false)
+        // The ioctl numbers are macros that contain a sizeof; only a C
+        // compiler can tell what they are.
+        .clang_macro_fallback()
+        .clang_macro_fallback_build_dir(&out)
+        .generate()
+        .expect("bindgen reads the headers")
+        .write_to_file(out.join("drivers.rs"))
+        .expect("OUT_DIR is writable");
+}

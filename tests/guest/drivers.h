@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What the tests use of other drivers. */
+#include <linux/dma-heap.h>
+#include <linux/videodev2.h>

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! vim2m, a video device without hardware: the kernel copies frames from one
+//! dma-buf to another, by kernel mappings that their exporters make.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd, AsRawFd},
+};
+
+use nix::errno::Errno;
+use shmbuf::DmaBuf;
+
+use super::drivers;
+
+mod ioctl {
+    use super::super::drivers::*;
+    use std::ffi::c_int;
+
+    nix::ioctl_read_bad!(querycap, VIDIOC_QUERYCAP, v4l2_capability);
+    nix::ioctl_readwrite_bad!(s_fmt, VIDIOC_S_FMT, v4l2_format);
+    nix::ioctl_readwrite_bad!(s_ctrl, VIDIOC_S_CTRL, v4l2_control);
+    nix::ioctl_readwrite_bad!(reqbufs, VIDIOC_REQBUFS, v4l2_requestbuffers);
+    nix::ioctl_readwrite_bad!(qbuf, VIDIOC_QBUF, v4l2_buffer);
+    nix::ioctl_readwrite_bad!(dqbuf, VIDIOC_DQBUF, v4l2_buffer);
+    nix::ioctl_write_ptr_bad!(streamon, VIDIOC_STREAMON, c_int);
+    nix::ioctl_write_ptr_bad!(streamoff, VIDIOC_STREAMOFF, c_int);
+}
+
+const IN: u32 = drivers::V4L2_BUF_TYPE_VIDEO_OUTPUT;
+const OUT: u32 = drivers::V4L2_BUF_TYPE_VIDEO_CAPTURE;
+
+/// Pixels of two bytes.
+pub(super) const WIDTH: usize = 128;
+/// Lines.
+pub(super) const HEIGHT: usize = 64;
+/// Bytes of a line.
+pub(super) const LINE: usize = WIDTH * 2;
+/// Bytes of a frame.
+pub(super) const FRAME: usize = LINE * HEIGHT;
+
+/// The device, set up to turn frames upside down.
+#[derive(Debug)]
+pub(super) struct Video(File);
+
+impl Video {
+    /// Opens it, if it is there.
+    pub(super) fn open() -> Option<Self> {
+        fs::read_dir("/dev").ok()?.flatten().find_map(|entry| {
+            if !entry.file_name().to_string_lossy().starts_with("video") {
+                return None;
+            }
+            let file = File::options().read(true).write(true).open(entry.path());
+            let video = Self(file.ok()?);
+            let mut capability = drivers::v4l2_capability::default();
+            // SAFETY: the call writes one such structure.
+            unsafe { ioctl::querycap(video.fd(), &mut capability) }.ok()?;
+            capability.driver.starts_with(b"vim2m\0").then_some(video)
+        })
+    }
+
+    fn fd(&self) -> i32 {
+        self.0.as_fd().as_raw_fd()
+    }
+
+    fn set_up(&self) -> Result<(), Errno> {
+        let mut control = drivers::v4l2_control {
+            id: drivers::V4L2_CID_VFLIP,
+            value: 1,
+        };
+        // SAFETY: the call reads and writes one such structure.
+        unsafe { ioctl::s_ctrl(self.fd(), &mut control) }?;
+        for type_ in [IN, OUT] {
+            let mut format = drivers::v4l2_format {
+                type_,
+                ..Default::default()
+            };
+            format.fmt.pix = drivers::v4l2_pix_format {
+                width: WIDTH as u32,
+                height: HEIGHT as u32,
+                pixelformat: drivers::V4L2_PIX_FMT_RGB565,
+                ..Default::default()
+            };
+            // SAFETY: as above; so for all below.
+            unsafe { ioctl::s_fmt(self.fd(), &mut format) }?;
+            // SAFETY: the driver has filled in this variant.
+            assert_eq!(unsafe { format.fmt.pix.sizeimage } as usize, FRAME);
+            let mut request = drivers::v4l2_requestbuffers {
+                count: 1,
+                type_,
+                memory: drivers::V4L2_MEMORY_DMABUF,
+                ..Default::default()
+            };
+            // SAFETY: as above.
+            unsafe { ioctl::reqbufs(self.fd(), &mut request) }?;
+        }
+        Ok(())
+    }
+
+    /// Turns the frame in `from` upside down, into `to`. Both are its own from
+    /// then on, until it is closed.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT if the kernel cannot map one of them.
+    pub(super) fn flip(&self, from: &DmaBuf, to: &DmaBuf) -> Result<(), Errno> {
+        self.set_up()?;
+        for (type_, dma_buf) in [(IN, from), (OUT, to)] {
+            let mut buffer = buffer(type_);
+            buffer.bytesused = FRAME as u32;
+            buffer.m.fd = dma_buf.as_fd().as_raw_fd();
+            buffer.field = drivers::V4L2_FIELD_NONE;
+            // SAFETY: as above.
+            unsafe { ioctl::qbuf(self.fd(), &mut buffer) }?;
+        }
+        for type_ in [IN, OUT] {
+            // SAFETY: as above.
+            unsafe { ioctl::streamon(self.fd(), &(type_ as i32)) }?;
+        }
+        for type_ in [OUT, IN] {
+            // SAFETY: as above.
+            unsafe { ioctl::dqbuf(self.fd(), &mut buffer(type_)) }?;
+        }
+        for type_ in [IN, OUT] {
+            // SAFETY: as above.
+            unsafe { ioctl::streamoff(self.fd(), &(type_ as i32)) }?;
+        }
+        Ok(())
+    }
+}
+
+fn buffer(type_: u32) -> drivers::v4l2_buffer {
+    drivers::v4l2_buffer {
+        type_,
+        memory: drivers::V4L2_MEMORY_DMABUF,
+        ..Default::default()
+    }
+}
