@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     if let Some(rounds) = options.withdraw {
         let regions = withdrawn(&buffer, rounds)?;
-        return stay(&buffer, &regions, 0);
+        stay(&buffer, &regions, 0);
     }
     let rest = buffer.size().saturating_sub(options.offset) as usize;
     let length = options.length.unwrap_or(rest);
