@@ -5,6 +5,7 @@
 mod cgroup;
 mod demo;
 mod expect;
+mod failures;
 mod hold;
 mod kmsg;
 mod ktap;

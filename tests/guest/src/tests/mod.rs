@@ -5,6 +5,7 @@ mod alloc;
 mod bad_input;
 mod data;
 mod export;
+mod failures;
 mod info;
 mod leaks;
 mod mapping;
@@ -12,6 +13,7 @@ mod modprobe;
 mod observe;
 mod pinned;
 mod policy;
+mod races;
 mod sample;
 mod strict;
 mod sync;
@@ -154,6 +156,8 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         strict::CLAIMS,
         pinned::CLAIMS,
         export::CLAIMS,
+        failures::CLAIMS,
+        races::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
         observe::CLAIMS,

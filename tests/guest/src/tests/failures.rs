@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every allocation of every call fails once: the call says ENOMEM or does
+//! without, and leaves nothing.
+
+use std::fmt::Debug;
+
+use shmbuf::{Access, Alloc, Buffer, Direction, Kind, Owner, Phase, Policy, Protection};
+
+use super::{
+    alloc::{descriptors, every, make},
+    claim,
+    data::{assert_pattern, fresh, read_all, write_all},
+    without_debugfs, Claim, Scope,
+};
+use crate::{
+    failures::{self, Failures, Tally},
+    ktap::diagnose,
+    machine::Machine,
+    module::{users, Config},
+    procfs::private_used,
+    runner::Env,
+    sys::{page, HasErrno},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    failing("failed_allocations_in_open", open),
+    failing("failed_allocations_in_info", info),
+    failing("failed_allocations_in_alloc", alloc),
+    failing("failed_allocations_in_export", export),
+    failing("failed_allocations_in_mmap_and_touch", mmap),
+    failing("failed_allocations_in_set_cache", set_cache),
+    failing("failed_allocations_in_sync", sync),
+    failing("failed_allocations_in_read_and_write", transfers),
+];
+
+const fn failing(name: &'static str, body: fn(&Env)) -> Claim {
+    claim(Scope::Own, name, body)
+        .seconds(300)
+        .unless(without_failures)
+}
+
+fn without_failures(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_debugfs(machine, config).or_else(|| {
+        let text = "no fault injection: CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
+        (!failures::is_possible()).then_some(text)
+    })
+}
+
+/// A buffer that is larger than the kernel's window into it, in pages.
+const LARGE: u64 = 8 << 20;
+
+/// Private buffers as in other tests, small, as each page is an allocation.
+fn small(env: &Env) -> Vec<Alloc> {
+    let mut list = every(&env.machine);
+    for alloc in &mut list {
+        if alloc.kind != Kind::Pool {
+            alloc.size = 2 * page() as u64;
+        }
+    }
+    list
+}
+
+/// Runs a call as [`Failures::each`] does, with what it made dropped after
+/// `check` has seen it, and asserts that nothing is left each time.
+#[track_caller]
+fn each<T, E: HasErrno>(
+    what: impl Debug,
+    call: impl FnMut() -> Result<T, E>,
+    mut check: impl FnMut(&Result<T, E>),
+) -> Tally {
+    let failures = Failures::new();
+    let state = || (private_used(), descriptors(), users());
+    let before = state();
+    let tally = failures.each(call, |result| {
+        check(&result);
+        drop(result);
+        assert_eq!(state(), before, "left behind");
+    });
+    diagnose(format_args!("{what:?}: {tally}"));
+    tally
+}
+
+/// Asserts that the call had so many allocations without which it cannot be.
+#[track_caller]
+fn assert_needs(least: u32, tally: &Tally) {
+    let fatal = tally.fatal();
+    assert!(fatal >= least, "only {fatal} made it fail");
+}
+
+fn load(env: &Env) {
+    env.module.must_load(&Config::DEFAULT.parameters());
+}
+
+fn open(env: &Env) {
+    load(env);
+    let tally = each("open", || Buffer::open(crate::module::DEVICE), |_| {});
+    // The file, and the driver's handle.
+    assert_needs(2, &tally);
+}
+
+fn info(env: &Env) {
+    load(env);
+    for alloc in small(env) {
+        let buffer = make(env, &alloc);
+        let expected = buffer.info().expect("INFO");
+        let tally = each(
+            &alloc,
+            || buffer.info(),
+            |info| assert_eq!(*info, Ok(expected.clone())),
+        );
+        // It needs none.
+        assert_eq!(tally.fatal(), 0);
+    }
+}
+
+fn alloc(env: &Env) {
+    load(env);
+    let buffer = env.open();
+    for alloc in small(env) {
+        let tally = each(
+            &alloc,
+            || buffer.alloc(&alloc),
+            |made| {
+                if let Ok(made) = made {
+                    assert!(read_all(made).iter().all(|&byte| byte == 0), "{alloc:?}");
+                }
+            },
+        );
+        // The buffer, its inode, its memory, the handle, the file.
+        assert_needs(5, &tally);
+    }
+}
+
+fn export(env: &Env) {
+    load(env);
+    for alloc in small(env) {
+        if matches!(alloc.kind, Kind::Pool | Kind::Coherent) {
+            continue;
+        }
+        let buffer = make(env, &alloc);
+        let export = || buffer.export(.., Protection::ReadWrite);
+        let tally = each(&alloc, export, |_| {});
+        // What is exported, the dma-buf, its file.
+        assert_needs(3, &tally);
+        assert_eq!(buffer.info().expect("INFO").exports, 0);
+    }
+}
+
+fn mmap(env: &Env) {
+    load(env);
+    for alloc in small(env) {
+        if alloc.kind == Kind::Pool {
+            continue;
+        }
+        let buffer = make(env, &alloc);
+        let map = || {
+            let mapping = buffer.map(0, alloc.size as usize, Protection::ReadWrite)?;
+            // A fault that finds no memory is tried again.
+            mapping.read_u32(0);
+            Ok::<_, shmbuf::Error>(mapping)
+        };
+        let tally = each(&alloc, map, |_| {
+            assert!(buffer.info().expect("INFO").mappings <= 1);
+        });
+        // The VMA.
+        assert_needs(1, &tally);
+        assert_eq!(buffer.info().expect("INFO").mappings, 0);
+    }
+}
+
+fn set_cache(env: &Env) {
+    load(env);
+    let first = Policy::WriteBack;
+    let alloc = Alloc {
+        policy: Some(first),
+        ..Alloc::new(2 * page() as u64, Kind::Pages)
+    };
+    let buffer = make(env, &alloc);
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let policies = buffer.info().expect("INFO").policies;
+    for policy in policies.iter().filter(|&policy| policy != first) {
+        for (from, to) in [(first, policy), (policy, first)] {
+            buffer.set_cache(from).expect("SET_CACHE");
+            let check = |result: &shmbuf::Result<()>| {
+                let now = if result.is_ok() { to } else { from };
+                assert_eq!(buffer.info().expect("INFO").policy, now);
+                assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+                buffer.set_cache(from).expect("SET_CACHE back");
+            };
+            let tally = each((from, to), || buffer.set_cache(to), check);
+            assert_needs(1, &tally);
+        }
+    }
+}
+
+fn sync(env: &Env) {
+    load(env);
+    let small = 2 * page() as u64;
+    let mut needed = 0;
+    for kind in [Kind::Pages, Kind::Streaming, Kind::Scatter] {
+        for direction in Direction::ALL {
+            if !kind.has_owner() && *direction != Direction::Bidirectional {
+                continue;
+            }
+            for size in [small, LARGE] {
+                let alloc = Alloc {
+                    direction: *direction,
+                    ..Alloc::new(size, kind)
+                };
+                let buffer = make(env, &alloc);
+                let other = |phase| match phase {
+                    Phase::Begin => Phase::End,
+                    Phase::End => Phase::Begin,
+                };
+                for phase in [Phase::End, Phase::Begin] {
+                    let sync = |phase| buffer.sync(.., Access::ReadWrite, phase);
+                    let owner = || buffer.info().expect("INFO").owner;
+                    sync(other(phase)).expect("SYNC before");
+                    let before = owner();
+                    let tally = each(
+                        (&alloc, phase),
+                        || sync(phase),
+                        |result| {
+                            let moved = result.is_ok() && kind.has_owner();
+                            let now = match (moved, phase) {
+                                (false, _) => before,
+                                (true, Phase::Begin) => Owner::Cpu,
+                                (true, Phase::End) => Owner::Device,
+                            };
+                            assert_eq!(owner(), now, "{alloc:?}, {phase:?}");
+                            sync(other(phase)).expect("SYNC back");
+                        },
+                    );
+                    if size == small {
+                        // One window shows all of it.
+                        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+                    }
+                    needed += tally.fatal();
+                }
+            }
+        }
+    }
+    assert_ne!(needed, 0, "no window was made");
+}
+
+fn transfers(env: &Env) {
+    load(env);
+    let mut needed = 0;
+    for alloc in small(env) {
+        let buffer = make(env, &alloc);
+        let pattern = fresh();
+        write_all(&buffer, pattern);
+        let mut bytes = vec![0; alloc.size as usize];
+        let read = || buffer.read_at(&mut bytes, 0);
+        // Reading and writing allocate nothing that they could not do without.
+        let tally = each((&alloc, "read"), read, |_| {});
+        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+        let bytes = pattern.bytes(0, alloc.size as usize);
+        let tally = each((&alloc, "write"), || buffer.write_at(&bytes, 0), |_| {});
+        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+        assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+    }
+    // But for windows into a large buffer.
+    let buffer = make(env, &Alloc::new(LARGE, Kind::Scatter));
+    let mut word = [0; 4];
+    for offset in [0, LARGE - 4] {
+        let away = LARGE - 4 - offset;
+        let read = || buffer.read_at(&mut word, offset);
+        needed += each(("read at", offset), read, |_| {
+            buffer.read_at(&mut [0; 4], away).expect("read elsewhere");
+        })
+        .fatal();
+    }
+    assert_ne!(needed, 0, "no window was made");
+}
