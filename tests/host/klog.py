@@ -23,7 +23,8 @@ PATTERNS = {
     "DMA-API": r"\bDMA-API: (?!preallocated |debugging enabled|dma_debug_entry pool grown"
     r"|debugging disabled)",
     "kmemleak": r"unreferenced object|new suspected memory leaks|kmemleak: (?!Kernel memory leak"
-    r" detector initialized|Automatic memory scanning thread)",
+    r" detector initialized|Automatic memory scanning thread"
+    r"|Cannot allocate a scan area, scanning the full object)",
     "pages": r"Bad page |BUG: Bad rss|page_owner.*(bad|corrupt)|page dumped because"
     r"|still mapped when deleted|pagealloc: |page allocation failure",
     "slab": r"Object already free|Poison overwritten|Redzone|slab-out-of-bounds",

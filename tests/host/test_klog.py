@@ -32,6 +32,7 @@ CLEAN = """\
 [    0.509676] DMA-API: preallocated 65550 debug entries
 [    0.509861] DMA-API: debugging enabled by kernel config
 [    2.037785] kmemleak: Kernel memory leak detector initialized (mem pool available: 1)
+[   13.809450] kmemleak: Cannot allocate a scan area, scanning the full object
 [    5.148395] shmbuf: loading out-of-tree module taints kernel.
 [    5.148395] Warning: unable to open an initial console.
 """
