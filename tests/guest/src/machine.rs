@@ -105,9 +105,17 @@ pub fn number(text: &str, key: &str) -> Option<u64> {
 
 /// Mounts debugfs if nobody has. Returns whether it is there.
 pub fn mount_debugfs() -> bool {
+    mount_own("debugfs", "/sys/kernel/debug")
+}
+
+/// Mounts configfs if nobody has. Returns whether it is there.
+pub fn mount_configfs() -> bool {
+    mount_own("configfs", "/sys/kernel/config")
+}
+
+/// Mounts a file system where sysfs has a folder for it.
+fn mount_own(name: &str, root: &str) -> bool {
     use nix::mount::{mount, MsFlags};
-    let root = "/sys/kernel/debug";
-    // A folder of the core's that every debugfs has.
     let mounted = || {
         fs::read_to_string("/proc/mounts")
             .unwrap_or_default()
@@ -116,13 +124,7 @@ pub fn mount_debugfs() -> bool {
     };
     if !mounted() && Path::new(root).exists() {
         let none = None::<&str>;
-        let _ = mount(
-            Some("debugfs"),
-            root,
-            Some("debugfs"),
-            MsFlags::empty(),
-            none,
-        );
+        let _ = mount(Some(name), root, Some(name), MsFlags::empty(), none);
     }
     mounted()
 }

@@ -3,17 +3,21 @@
 
 mod alloc;
 mod bad_input;
+mod configfs;
 mod data;
 mod export;
 mod failures;
+mod devicetree;
 mod info;
 mod leaks;
 mod mapping;
 mod modprobe;
+mod named;
 mod observe;
 mod pinned;
 mod policy;
 mod races;
+mod rights;
 mod sample;
 mod strict;
 mod sync;
@@ -165,6 +169,9 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         together::CLAIMS,
         leaks::CLAIMS,
         modprobe::CLAIMS,
+        rights::CLAIMS,
+        configfs::CLAIMS,
+        devicetree::CLAIMS,
     ]
     .concat();
     let (work, refused, unknown) = combinations(machine);

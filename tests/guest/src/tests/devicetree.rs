@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Named buffers of device-tree nodes: those of tests/boards/buffers.dtsi.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::errno::Errno;
+use shmbuf::{Alloc, Direction, Kind, MappingKind, Owner, Policy, Protection};
+
+use super::{
+    claim,
+    configfs::Folder,
+    data::{assert_pattern, fresh, read_all, write_all},
+    named::{
+        assert_data, assert_logged, assert_there, info, map, node, open, Crowd, Users, ID_REGISTERS,
+    },
+    Claim, Scope,
+};
+use crate::{
+    kmsg::Log,
+    ktap::diagnose,
+    machine::{mount_configfs, Arch},
+    module::{users, Config},
+    runner::Env,
+    sys::refused,
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    devicetree_claim("devicetree_nodes_appear_or_say_why", appear),
+    devicetree_claim("devicetree_buffers_are_as_described", described),
+    devicetree_claim("devicetree_memory_is_the_nodes", memory),
+    devicetree_claim("devicetree_data", data),
+    devicetree_claim("devicetree_registers", registers),
+    devicetree_claim("devicetree_range_has_one_owner", exclusive),
+    devicetree_claim("devicetree_exports_what_has_pages", exports),
+    devicetree_claim("devicetree_reserved_memory_is_used_up", used_up),
+    devicetree_claim("devicetree_unbind_takes_the_name_alone", unbind_in_use),
+    devicetree_claim("devicetree_names_are_for_all_buffers", taken)
+        .unless(|_, _| without_nodes().or((!mount_configfs()).then_some("no configfs"))),
+    devicetree_claim("devicetree_100_rounds_among_users", rounds).seconds(600),
+];
+
+const fn devicetree_claim(name: &'static str, body: fn(&Env)) -> Claim {
+    claim(Scope::Own, name, body).unless(|_, _| without_nodes())
+}
+
+fn without_nodes() -> Option<&'static str> {
+    (!Path::new(TREE).join("shmbuf-plain").exists())
+        .then_some("the device tree is not that of tests/boards/buffers.dtsi")
+}
+
+const TREE: &str = "/proc/device-tree";
+const DEVICES: &str = "/sys/bus/platform/devices";
+const DRIVER: &str = "/sys/bus/platform/drivers/shmbuf";
+
+/// Nodes that become buffers of memory.
+const MEMORY: [&str; 5] = ["plain", "strict", "cma", "nomap", "carveout"];
+
+/// Nodes of one range of registers, of which one gets it.
+const RIVALS: [&str; 2] = ["registers", "again"];
+
+/// Nodes that are refused, with errno and reason.
+const REFUSED: [(&str, Errno, &str); 2] = [
+    (
+        "refused",
+        Errno::EOPNOTSUPP,
+        "noncached refused for kind streaming: ",
+    ),
+    (
+        "unreachable",
+        Errno::EIO,
+        "no memory of this machine is inside the DMA mask",
+    ),
+];
+
+const IN_USE: &str = "somebody else has some of the region: see /proc/iomem";
+
+/// A node of the device tree that has a label.
+struct Device {
+    name: String,
+    of_node: PathBuf,
+}
+
+impl Device {
+    #[track_caller]
+    fn of(label: &str) -> Self {
+        let found = fs::read_dir(DEVICES)
+            .expect(DEVICES)
+            .map(|entry| entry.expect(DEVICES))
+            .find(|entry| {
+                let text = fs::read(entry.path().join("of_node/label"));
+                text.is_ok_and(|text| text == [label.as_bytes(), b"\0"].concat())
+            });
+        let entry = found.unwrap_or_else(|| panic!("no device has the label {label}"));
+        Self {
+            name: entry.file_name().into_string().expect("UTF-8"),
+            of_node: entry.path().join("of_node"),
+        }
+    }
+
+    fn is_bound(&self) -> bool {
+        Path::new(DRIVER).join(&self.name).exists()
+    }
+
+    fn try_bind(&self) -> io::Result<()> {
+        fs::write(Path::new(DRIVER).join("bind"), &self.name)
+    }
+
+    #[track_caller]
+    fn bind(&self) {
+        if let Err(error) = self.try_bind() {
+            panic!("bind {}: {error}", self.name);
+        }
+    }
+
+    #[track_caller]
+    fn unbind(&self) {
+        if let Err(error) = fs::write(Path::new(DRIVER).join("unbind"), &self.name) {
+            panic!("unbind {}: {error}", self.name);
+        }
+    }
+
+    /// First address and bytes of the reserved memory that the node names.
+    #[track_caller]
+    fn reserved(&self) -> (u64, u64) {
+        let phandle = fs::read(self.of_node.join("memory-region")).expect("memory-region");
+        let parent = Path::new(TREE).join("reserved-memory");
+        let number = |name: &str| cells(&fs::read(parent.join(name)).expect(name));
+        assert_eq!(
+            (number("#address-cells"), number("#size-cells")),
+            (vec![1], vec![1])
+        );
+        let reg = fs::read_dir(&parent)
+            .expect("reserved-memory")
+            .map(|entry| entry.expect("reserved-memory").path())
+            .find(|path| fs::read(path.join("phandle")).is_ok_and(|found| found == phandle))
+            .map(|path| fs::read(path.join("reg")).expect("reg"));
+        match cells(&reg.expect("the node that is named"))[..] {
+            [start, size] => (start.into(), size.into()),
+            ref other => panic!("reg = {other:x?}"),
+        }
+    }
+}
+
+/// The cells of a property.
+fn cells(property: &[u8]) -> Vec<u32> {
+    property
+        .chunks(4)
+        .map(|cell| u32::from_be_bytes(cell.try_into().expect("whole cells")))
+        .collect()
+}
+
+/// Lines of /proc/iomem that are ours: the range, without its indentation.
+fn ranges() -> Vec<String> {
+    fs::read_to_string("/proc/iomem")
+        .expect("/proc/iomem")
+        .lines()
+        .filter_map(|line| line.trim_start().strip_suffix(" : shmbuf"))
+        .map(str::to_string)
+        .collect()
+}
+
+#[track_caller]
+fn load(env: &Env) {
+    env.module.must_load(&Config::DEFAULT.parameters());
+}
+
+/// Which of the rivals has the range, and who has not.
+#[track_caller]
+fn rivals() -> (&'static str, &'static str) {
+    let [first, second] = RIVALS;
+    match RIVALS.map(|name| node(name).exists()) {
+        [true, false] => (first, second),
+        [false, true] => (second, first),
+        both => panic!("{RIVALS:?} are there: {both:?}"),
+    }
+}
+
+fn appear(env: &Env) {
+    let mut log = Log::from_now();
+    load(env);
+    for name in MEMORY {
+        assert!(Device::of(name).is_bound(), "{name}");
+        assert_there(name, true);
+    }
+    let (winner, loser) = rivals();
+    assert!(Device::of(winner).is_bound());
+    assert_there(winner, true);
+
+    let lines = log.lines();
+    let reasons = [(loser, Errno::EBUSY, IN_USE)];
+    for (name, errno, words) in reasons.into_iter().chain(REFUSED) {
+        let device = Device::of(name);
+        assert!(!device.is_bound(), "{name}");
+        assert_there(name, false);
+        let reason = format!("shmbuf {}: {words}", device.name);
+        let said = lines.iter().any(|line| line.text.starts_with(&reason));
+        assert!(said, "no \"{reason}\" among {lines:?}");
+        // The same for who asks again.
+        refused(device.try_bind(), errno);
+        assert_logged(&mut log, &device.name, words);
+    }
+    env.module.must_unload();
+    for name in MEMORY.into_iter().chain(RIVALS) {
+        assert!(!node(name).exists(), "{name}");
+    }
+    assert_eq!(ranges(), Vec::<String>::new());
+}
+
+fn described(env: &Env) {
+    load(env);
+    let buffer = |size, kind| Alloc::new(size, kind);
+    let (registers, _) = rivals();
+    for (name, expected) in [
+        ("plain", buffer(0x10_0000, Kind::Pages)),
+        (
+            "strict",
+            Alloc {
+                mapping: MappingKind::Strict,
+                direction: Direction::FromDevice,
+                ..buffer(0x4_0000, Kind::Streaming)
+            },
+        ),
+        ("cma", buffer(0x20_0000, Kind::Coherent)),
+        ("nomap", buffer(0x10_0000, Kind::Coherent)),
+        ("carveout", buffer(0x10_0000, Kind::Region)),
+        (registers, buffer(0x1000, Kind::Region)),
+    ] {
+        let info = info(&open(name));
+        let got = Alloc {
+            mapping: info.mapping,
+            direction: info.direction,
+            ..Alloc::new(info.size, info.kind)
+        };
+        assert_eq!(got, expected, "{name}");
+        assert_eq!(info.name.as_deref(), Some(name));
+        assert_eq!(
+            (info.owner, info.mappings, info.exports),
+            (Owner::Cpu, 0, 0)
+        );
+        assert!(!info.aliased, "{name}");
+        let width = if info.kind == Kind::Region { 4 } else { 1 };
+        assert_eq!(info.access_width, width, "{name}");
+        // What the kernel maps such memory as.
+        let (policy, memory_type) = match (name, env.machine.arch) {
+            ("plain" | "strict", Arch::Armv5) => {
+                (Policy::WriteBack, "cached, write-back (C=1 B=1)")
+            }
+            ("plain" | "strict", _) => (Policy::WriteBack, "Normal, write-back write-allocate"),
+            ("cma", Arch::Armv5) => (Policy::NonCached, "uncached (C=0 B=0)"),
+            ("cma" | "nomap" | "carveout", Arch::Armv7 { .. }) => {
+                (Policy::WriteCombine, "Normal, non-cacheable")
+            }
+            ("nomap" | "carveout", _) => (Policy::WriteCombine, "bufferable (C=0 B=1)"),
+            (_, Arch::Armv5) => (Policy::NonCached, "uncached (C=0 B=0)"),
+            (_, _) => (Policy::NonCached, "Device"),
+        };
+        assert_eq!(
+            (info.policy, info.memory_type.as_str()),
+            (policy, memory_type),
+            "{name}"
+        );
+    }
+}
+
+fn memory(env: &Env) {
+    load(env);
+    for name in ["cma", "nomap", "carveout"] {
+        let info = info(&open(name));
+        let (start, size) = Device::of(name).reserved();
+        let first = info.phys_addr.expect("root sees addresses");
+        let end = first + info.size;
+        assert!(start <= first && end <= start + size, "{name}: {first:#x}");
+        let address = info.dma_addr.map(|dma| dma.address);
+        // These boards' buses have the CPU's addresses.
+        let expected = (info.kind == Kind::Coherent).then_some(first);
+        assert_eq!(address, expected, "{name}");
+    }
+    let (registers, _) = rivals();
+    let reg = fs::read(Device::of(registers).of_node.join("reg")).expect("reg");
+    let [start, size] = cells(&reg)[..] else {
+        panic!("reg = {reg:x?}");
+    };
+    let info = info(&open(registers));
+    assert_eq!(
+        (info.phys_addr, info.size),
+        (Some(start.into()), size.into())
+    );
+}
+
+fn data(env: &Env) {
+    load(env);
+    for name in MEMORY {
+        assert_data(name);
+        Users::of(name).assert_data();
+    }
+}
+
+fn registers(env: &Env) {
+    load(env);
+    let (name, _) = rivals();
+    let buffer = open(name);
+    let mapping = map(&buffer);
+
+    // A PL031, in the low byte of each word; the third has the revision.
+    let mut id = [0; page_rest()];
+    assert_eq!(buffer.read_at(&mut id, ID_REGISTERS as u64), Ok(id.len()));
+    let words = id
+        .chunks(4)
+        .map(|word| u32::from_le_bytes(word.try_into().expect("a word")));
+    let words: Vec<_> = words.collect();
+    assert_eq!(words[..2], [0x31, 0x10], "part number");
+    assert!(words[2] & !0xf0 == 0x04 && words[3] == 0, "{words:x?}");
+    assert_eq!(words[4..], [0x0d, 0xf0, 0x05, 0xb1], "a PrimeCell");
+    for (i, word) in words.iter().enumerate() {
+        assert_eq!(mapping.read_u32(ID_REGISTERS + 4 * i), *word, "word {i}");
+    }
+
+    // The match register keeps what is written.
+    const MATCH: usize = 4;
+    let before = mapping.read_u32(MATCH);
+    for value in [0xffff_fff0, 0xf0f1_f2f3u32] {
+        assert_eq!(buffer.write_at(&value.to_le_bytes(), MATCH as u64), Ok(4));
+        assert_eq!(mapping.read_u32(MATCH), value);
+        mapping.write_u32(MATCH, !value | 0x8000_0000);
+        let mut bytes = [0; 4];
+        assert_eq!(buffer.read_at(&mut bytes, MATCH as u64), Ok(4));
+        assert_eq!(u32::from_le_bytes(bytes), !value | 0x8000_0000);
+    }
+    mapping.write_u32(MATCH, before);
+
+    for (offset, length) in [
+        (0, 1),
+        (0, 2),
+        (0, 6),
+        (1, 4),
+        (2, 4),
+        (0xfff, 1),
+        (0xffe, 4),
+    ] {
+        let mut bytes = vec![0; length];
+        refused(buffer.read_at(&mut bytes, offset), Errno::EINVAL);
+        refused(buffer.write_at(&bytes, offset), Errno::EINVAL);
+    }
+    assert_eq!(
+        mapping.read_u32(MATCH),
+        before,
+        "a refused write did something"
+    );
+    assert_eq!(buffer.read_at(&mut [0; 8], 0x1000), Ok(0));
+    assert_eq!(
+        buffer.read_at(&mut [0; 8], 0xffc),
+        Ok(4),
+        "short at the end"
+    );
+    refused(buffer.write_at(&[0; 8], 0x1000), Errno::ENOSPC);
+}
+
+/// Bytes of the registers that say what a PrimeCell is.
+const fn page_rest() -> usize {
+    0x1000 - ID_REGISTERS
+}
+
+fn exclusive(env: &Env) {
+    load(env);
+    let mut log = Log::from_now();
+    let (winner, loser) = rivals();
+    let expected: Vec<_> = [winner, "carveout"]
+        .map(|name| {
+            let info = info(&open(name));
+            let start = info.phys_addr.expect("root sees addresses");
+            format!("{start:08x}-{:08x}", start + info.size - 1)
+        })
+        .into();
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(ranges()), sorted(expected.clone()));
+
+    let (winner, loser) = (Device::of(winner), Device::of(loser));
+    refused(loser.try_bind(), Errno::EBUSY);
+    assert_logged(&mut log, &loser.name, IN_USE);
+    winner.unbind();
+    assert_eq!(ranges(), expected[1..]);
+    loser.bind();
+    assert_eq!(sorted(ranges()), sorted(expected));
+    refused(winner.try_bind(), Errno::EBUSY);
+}
+
+fn exports(env: &Env) {
+    load(env);
+    let (registers, _) = rivals();
+    for (name, has_pages) in [
+        ("plain", true),
+        ("strict", true),
+        ("cma", true),
+        ("nomap", false),
+        ("carveout", false),
+        (registers, false),
+    ] {
+        let buffer = open(name);
+        let result = buffer.export(.., Protection::ReadWrite);
+        if has_pages {
+            result.unwrap_or_else(|error| panic!("{name}: {error}"));
+        } else {
+            refused(result, Errno::EOPNOTSUPP);
+        }
+        assert_eq!(info(&buffer).exports, 0, "{name}");
+    }
+}
+
+/// How many buffers of a node's exist at most, each bound anew. Fails if they
+/// share memory.
+fn capacity(name: &str) -> u64 {
+    let device = Device::of(name);
+    let mut buffers = Vec::new();
+    loop {
+        if !device.is_bound() {
+            match device.try_bind() {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(Errno::ENOMEM as i32), "{error}");
+                    break;
+                }
+            }
+        }
+        let buffer = open(name);
+        let pattern = fresh();
+        write_all(&buffer, pattern);
+        buffers.push((buffer, pattern));
+        device.unbind();
+    }
+    for (buffer, pattern) in &buffers {
+        assert_pattern(*pattern, 0, &read_all(buffer), name);
+    }
+    let count = buffers.len() as u64;
+    drop(buffers);
+    device.bind();
+    count
+}
+
+/// All of the memory that nodes name can be had, with nothing lost.
+#[track_caller]
+fn assert_reserved_memory_is_free() {
+    for name in ["cma", "nomap"] {
+        let (_, size) = Device::of(name).reserved();
+        let expected = size / info(&open(name)).size;
+        assert_eq!(capacity(name), expected, "{name}: buffers that fit");
+    }
+}
+
+fn used_up(env: &Env) {
+    load(env);
+    assert_reserved_memory_is_free();
+}
+
+fn unbind_in_use(env: &Env) {
+    load(env);
+    for name in MEMORY {
+        let device = Device::of(name);
+        let first = Users::of(name);
+        first.assert_data();
+        let before = info(first.handle());
+        device.unbind();
+        assert!(!device.is_bound());
+        assert_there(name, false);
+        first.assert_data();
+
+        if before.kind == Kind::Region {
+            refused(device.try_bind(), Errno::EBUSY);
+            assert_there(name, false);
+            first.assert_data();
+        } else {
+            let pattern = fresh();
+            write_all(first.handle(), pattern);
+            device.bind();
+            let second = Users::of(name);
+            let after = info(second.handle());
+            assert_ne!(before.phys_addr, after.phys_addr, "{name}");
+            assert_eq!((before.name, before.size), (after.name, after.size));
+            second.assert_data();
+            first.assert_pattern(pattern);
+            write_all(second.handle(), fresh());
+            first.assert_pattern(pattern);
+            device.unbind();
+            second.assert_data();
+            first.assert_data();
+        }
+        // Who goes last, each alone.
+        drop(first);
+        device.bind();
+        assert_there(name, true);
+        assert_data(name);
+    }
+
+    let (name, _) = rivals();
+    let device = Device::of(name);
+    let buffer = open(name);
+    let mapping = map(&buffer);
+    let words = |at: usize| {
+        let mut bytes = [0; 4];
+        let read = buffer.read_at(&mut bytes, at as u64);
+        (read, u32::from_le_bytes(bytes))
+    };
+    device.unbind();
+    assert_there(name, false);
+    assert_eq!(words(ID_REGISTERS), (Ok(4), 0x31));
+    assert_eq!(mapping.read_u32(ID_REGISTERS), 0x31);
+    refused(device.try_bind(), Errno::EBUSY);
+    drop(buffer);
+    assert_eq!(mapping.read_u32(ID_REGISTERS), 0x31);
+    refused(device.try_bind(), Errno::EBUSY);
+    drop(mapping);
+    device.bind();
+    assert_there(name, true);
+}
+
+fn taken(env: &Env) {
+    load(env);
+    let mut log = Log::from_now();
+    let folder = Folder::new("plain");
+    folder.assert_refused("enable", "1", Errno::EEXIST);
+    let words = "another buffer has that name";
+    assert_logged(&mut log, "shmbuf: plain: ", words);
+    assert_data("plain");
+
+    let device = Device::of("plain");
+    device.unbind();
+    folder.enable();
+    assert_data("plain");
+    refused(device.try_bind(), Errno::EEXIST);
+    assert_logged(&mut log, &device.name, words);
+    assert_there("plain", true);
+    folder.disable();
+    device.bind();
+    assert_there("plain", true);
+}
+
+fn rounds(env: &Env) {
+    load(env);
+    let (registers, _) = rivals();
+    let names = [&MEMORY[..], &[registers]].concat();
+    let devices: Vec<_> = names.iter().map(|name| Device::of(name)).collect();
+    let kinds: Vec<_> = names.iter().map(|name| info(&open(name)).kind).collect();
+    let mut bound = vec![0; names.len()];
+    let crowd = Crowd::new(&names);
+    for round in 0..100 {
+        for (i, device) in devices.iter().enumerate() {
+            if device.is_bound() {
+                device.unbind();
+            }
+            match device.try_bind() {
+                Ok(()) => bound[i] += 1,
+                // A range is free when its last user goes; memory may be used
+                // up by those who still have it.
+                Err(error) => {
+                    let errno = error.raw_os_error().map(Errno::from_raw);
+                    let expected = match kinds[i] {
+                        Kind::Region => Errno::EBUSY,
+                        _ => Errno::ENOMEM,
+                    };
+                    assert_eq!(errno, Some(expected), "{}: {error}", names[i]);
+                }
+            }
+        }
+        if round % 4 != 0 {
+            crowd.wait_for_a_visit();
+        }
+    }
+    crowd.disperse();
+    diagnose(format_args!("bound anew: {names:?} {bound:?}"));
+    for (name, bound) in names.iter().zip(bound) {
+        assert_ne!(bound, 0, "{name}");
+    }
+
+    for device in devices.iter().filter(|device| !device.is_bound()) {
+        device.bind();
+    }
+    assert_reserved_memory_is_free();
+    for name in MEMORY {
+        assert_data(name);
+    }
+    assert_eq!(users(), Some(0));
+    assert_eq!(ranges().len(), 2);
+    env.module.must_unload();
+    assert_eq!(ranges(), Vec::<String>::new());
+}
