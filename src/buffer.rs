@@ -457,16 +457,27 @@ impl Buffer {
         phase: Phase,
         moves_owner: bool,
     ) -> Result {
-        let is_reached = !self.devices.lock().is_empty();
-        let sync = Sync::begin(self, |state| match phase {
-            _ if !moves_owner => Change::Keep,
-            Phase::Start => Change::TakeBack,
-            Phase::End if state.storage.kind().has_owner() => Change::HandOver(range),
-            Phase::End if is_reached && state.storage.policy().is_cached() => {
-                Change::HandOver(range)
+        // Importers' devices reach all that they have mapped, at any time.
+        let reached = self
+            .devices
+            .lock()
+            .iter()
+            .map(DeviceMapping::range)
+            .reduce(Range::hull);
+        let sync = Sync::begin(self, |state| {
+            let is_cached = state.storage.policy().is_cached();
+            let handed = match reached.filter(|_| is_cached) {
+                Some(reached) => Some(range.hull(reached)),
+                None if state.storage.kind().has_owner() => Some(range),
+                None if state.access.owner() != Owner::Cpu => Some(range),
+                None => None,
+            };
+            match (phase, handed) {
+                _ if !moves_owner => Change::Keep,
+                (Phase::Start, _) => Change::TakeBack,
+                (Phase::End, Some(handed)) => Change::HandOver(handed),
+                (Phase::End, None) => Change::Keep,
             }
-            Phase::End if state.access.owner() != Owner::Cpu => Change::HandOver(range),
-            Phase::End => Change::Keep,
         })?;
         let Sync {
             storage,
@@ -475,30 +486,34 @@ impl Buffer {
             ..
         } = &sync;
 
-        if matches!(change, Change::HandOver(_)) {
-            self.withdraw();
-        }
+        let range = match *change {
+            Change::HandOver(handed) => {
+                self.withdraw();
+                handed
+            }
+            _ => range,
+        };
         if self.has_aliases(storage.policy()) {
             let all = from.handed_with(range);
             CurrentMappings::with(|mappings| mappings.flush(self, all, self.size));
         }
         match change {
             Change::TakeBack => storage.sync_for_cpu(*from, range, direction)?,
-            Change::HandOver(range) => storage.hand_over(*from, *range)?,
+            Change::HandOver(_) => storage.hand_over(*from, range)?,
             Change::Keep => storage.sync_for_device(range)?,
         }
         // No importer maps or unmaps it from here on until the SYNC has ended.
         let devices = self.devices.lock();
-        let moved = match change {
-            Change::TakeBack => self.state.lock().access.given(),
-            Change::HandOver(range) => Some(*range),
-            Change::Keep => None,
+        let moves_devices = match change {
+            Change::TakeBack => self.state.lock().access.is_given(),
+            Change::HandOver(_) => true,
+            Change::Keep => false,
         };
-        if let Some(range) = moved.filter(|_| storage.policy().is_cached()) {
+        if moves_devices && storage.policy().is_cached() {
             for device in devices.iter() {
                 match phase {
-                    Phase::Start => device.sync_for_cpu(range, direction),
-                    Phase::End => device.sync_for_device(range),
+                    Phase::Start => device.sync_all_for_cpu(),
+                    Phase::End => device.sync_all_for_device(),
                 }
             }
             cpu::drain_write_buffer();
@@ -548,7 +563,7 @@ impl Buffer {
                 // Of all processes, as the mmap lock comes before that of an importer.
                 user::flush_all();
             }
-            mapping.sync_for_device(range);
+            mapping.sync_all_for_device();
         }
         cpu::drain_write_buffer();
         devices.push(mapping, GFP_KERNEL)?;
@@ -564,7 +579,7 @@ impl Buffer {
                 return;
             };
             if is_cached {
-                mapping.sync_for_cpu(mapping.range(), mapping.direction());
+                mapping.sync_all_for_cpu();
             }
         }
     }

@@ -166,20 +166,16 @@ impl Access {
         }
     }
 
-    /// All that devices were given and have not given back.
-    pub(crate) fn given(&self) -> Option<Range> {
-        let owned = match self.owner {
-            Owner::Cpu => None,
-            Owner::Device { handed } => Some(handed),
-        };
-        let arrived = match self.activity {
-            Activity::Io { .. } => None,
-            Activity::Syncing { arrived, .. } => arrived,
-        };
-        match (owned, arrived) {
-            (Some(owned), Some(arrived)) => Some(owned.hull(arrived)),
-            (owned, arrived) => owned.or(arrived),
-        }
+    /// Whether devices were given something that has not come back.
+    pub(crate) fn is_given(&self) -> bool {
+        let arrived = matches!(
+            self.activity,
+            Activity::Syncing {
+                arrived: Some(_),
+                ..
+            }
+        );
+        arrived || self.owner != Owner::Cpu
     }
 
     /// Whether a program may touch the contents by a mapping that is withdrawn while it may not.

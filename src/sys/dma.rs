@@ -437,6 +437,34 @@ impl DeviceMapping {
         });
     }
 
+    /// As [`Self::sync_for_cpu`] for all that is mapped, in the direction of the mapping.
+    ///
+    /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart
+    /// only if the whole table is synced, as it was mapped (`check_sync()` in
+    /// kernel/dma/debug.c).
+    pub(crate) fn sync_all_for_cpu(&self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            ffi::shmbuf_dma_sync_table_for_cpu(
+                raw(&self.device),
+                self.table.get(),
+                self.direction as u32,
+            );
+        }
+    }
+
+    /// As [`Self::sync_for_device`] for all that is mapped. See [`Self::sync_all_for_cpu`].
+    pub(crate) fn sync_all_for_device(&self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            ffi::shmbuf_dma_sync_table_for_device(
+                raw(&self.device),
+                self.table.get(),
+                self.direction as u32,
+            );
+        }
+    }
+
     /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
     /// mapped.
     fn each_entry(&self, range: Range, f: impl Fn(bindings::dma_addr_t, usize)) {

@@ -21,6 +21,7 @@ use kernel::{
         inode,
         page,
         phys_addr_t,
+        sg_table,
         vm_area_struct, //
     },
     ffi, //

@@ -548,6 +548,17 @@ unsigned int shmbuf_dma_max_segment(struct device *dev)
 	return dma_get_max_seg_size(dev);
 }
 
+void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir)
+{
+	dma_sync_sgtable_for_cpu(dev, table, dir);
+}
+
+void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table,
+				      unsigned int dir)
+{
+	dma_sync_sgtable_for_device(dev, table, dir);
+}
+
 struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
 					size_t boundary)
 {

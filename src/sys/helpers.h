@@ -22,6 +22,7 @@ struct file;
 struct file_operations;
 struct inode;
 struct page;
+struct sg_table;
 struct vm_area_struct;
 
 /* What shmbuf_memory_type() finds in a pgprot; the names are the kernel's. */
@@ -117,6 +118,9 @@ void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 				size_t size, unsigned int dir);
 unsigned int shmbuf_dma_max_segment(struct device *dev);
+void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir);
+void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table,
+				      unsigned int dir);
 struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
 					size_t boundary);
 void shmbuf_dma_pool_destroy(struct dma_pool *pool);

@@ -23,7 +23,7 @@ use nix::{
         wait::WaitStatus,
     },
 };
-use shmbuf::{abi, Access, Alloc, Buffer, Direction, DmaBuf, Kind, Owner, Phase};
+use shmbuf::{abi, Access, Alloc, Buffer, Direction, DmaBuf, Kind, MappingKind, Owner, Phase};
 use shmbuf::{Policy, Protection};
 use shmbuf_pattern::Pattern;
 
@@ -37,6 +37,7 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
+    ktap::diagnose,
     machine::{number, Machine},
     module::Config,
     process::Child,
@@ -668,21 +669,29 @@ fn unwritable(env: &Env) {
     }
 }
 
-/// Pages that lie apart, as those beside them are in use.
+/// Some of many scattered buffers are not contiguous by chance, the less so
+/// where every other page beside them is in use.
 fn scattered(env: &Env) {
     let display = open(DISPLAY);
     let alloc = |pages| {
         let alloc = Alloc::new((pages * page()) as u64, Kind::Scatter);
         env.open().alloc(&alloc).expect("ALLOC")
     };
-    let singles: Vec<_> = (0..128).map(|_| alloc(1)).collect();
+    let singles: Vec<_> = (0..512).map(|_| alloc(1)).collect();
     let _kept: Vec<_> = singles.into_iter().step_by(2).collect();
-    let buffer = alloc(32);
-    let dma_buf = export_all(&buffer);
-    refused(display.import(&dma_buf), Errno::EINVAL);
-    // One page is contiguous.
-    let dma_buf = export(&buffer, 3..4, Protection::ReadWrite);
-    display.import(&dma_buf).expect("FD_TO_HANDLE");
+    let buffers: Vec<_> = (0..32).map(|_| alloc(64)).collect();
+    let mut refusals = 0;
+    for buffer in &buffers {
+        if let Err(error) = display.import(&export_all(buffer)) {
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+            refusals += 1;
+        }
+        // One page is contiguous.
+        let dma_buf = export(buffer, 3..4, Protection::ReadWrite);
+        display.import(&dma_buf).expect("FD_TO_HANDLE");
+    }
+    diagnose(format_args!("{refusals} of {} refused", buffers.len()));
+    assert_ne!(refusals, 0);
 }
 
 /// All that a kernel with a checker of DMA does not like is in its log, where
@@ -825,10 +834,16 @@ fn withdrawn(env: &Env) {
     dumb[0] = 1;
     let heap = map(&heap_page(), 0);
     heap.write(0, 2);
+    let alloc = Alloc {
+        mapping: MappingKind::Strict,
+        ..Alloc::new(page() as u64, Kind::Streaming)
+    };
+    let neighbour = map(&buffer.alloc(&alloc).expect("ALLOC"), 0);
+    neighbour.write(0, 3);
     // Counts the faults of a touch of theirs.
     let theirs = || {
         let before = faults();
-        assert_eq!((dumb[0], heap.read(0)), (1, 2));
+        assert_eq!((dumb[0], heap.read(0), neighbour.read(0)), (1, 2, 3));
         faults() - before
     };
     assert_eq!(theirs(), 0);

@@ -130,7 +130,11 @@ impl Imported<'_> {
         DmaBuf::from_fd(fd.expect("HANDLE_TO_FD")).expect("a dma-buf")
     }
 
-    /// mmap(2) by this driver.
+    /// Where mmap(2) of this driver's file would find it.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: the core of DRM refuses it for all that is imported.
     pub(super) fn map_offset(&self) -> io::Result<u64> {
         drm_ffi::mode::dumbbuffer::map(self.card.as_fd(), self.handle.into(), 0, 0)
             .map(|map| map.offset)
