@@ -4,7 +4,9 @@
 
 use std::fmt::Debug;
 
-use shmbuf::{Access, Alloc, Buffer, Direction, Kind, Owner, Phase, Policy, Protection};
+use shmbuf::{
+    Access, Alloc, Buffer, Direction, Kind, MappingKind, Owner, Phase, Policy, Protection,
+};
 
 use super::{
     alloc::{descriptors, every, make},
@@ -87,6 +89,13 @@ fn assert_needs(least: u32, tally: &Tally) {
     assert!(fatal >= least, "only {fatal} made it fail");
 }
 
+/// Asserts that nothing keeps a private buffer, the only one, but its handle.
+#[track_caller]
+fn assert_goes(buffer: Buffer) {
+    drop(buffer);
+    assert_eq!(private_used(), 0, "a buffer stays");
+}
+
 fn load(env: &Env) {
     env.module.must_load(&Config::DEFAULT.parameters());
 }
@@ -143,15 +152,19 @@ fn export(env: &Env) {
         // What is exported, the dma-buf, its file.
         assert_needs(3, &tally);
         assert_eq!(buffer.info().expect("INFO").exports, 0);
+        assert_goes(buffer);
     }
 }
 
 fn mmap(env: &Env) {
     load(env);
-    for alloc in small(env) {
+    for alloc in every(&env.machine) {
         if alloc.kind == Kind::Pool {
             continue;
         }
+        // More than the page tables that happen to be there have room for.
+        let size = 4 << 20;
+        let alloc = Alloc { size, ..alloc };
         let buffer = make(env, &alloc);
         let map = || {
             let mapping = buffer.map(0, alloc.size as usize, Protection::ReadWrite)?;
@@ -162,9 +175,11 @@ fn mmap(env: &Env) {
         let tally = each(&alloc, map, |_| {
             assert!(buffer.info().expect("INFO").mappings <= 1);
         });
-        // The VMA.
-        assert_needs(1, &tally);
+        // The VMA, and a page table if it is filled at once.
+        let at_once = alloc.mapping != MappingKind::Strict;
+        assert_needs(1 + u32::from(at_once), &tally);
         assert_eq!(buffer.info().expect("INFO").mappings, 0);
+        assert_goes(buffer);
     }
 }
 
