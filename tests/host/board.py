@@ -115,7 +115,7 @@ class Board:
 class QemuBoard(Board):
     """An emulated board: console on one serial port, kernel log on another."""
 
-    def __init__(self, board: str, memory: str | None = None, dtb: str = "dtb"):
+    def __init__(self, board: str, memory: str | None = None, dtb: str | None = None):
         self.name = board
         self.env = environment(board)
         self.target = self.env.get_target("main")
@@ -123,7 +123,8 @@ class QemuBoard(Board):
         self.log = self.scratch / "kernel.log"
         self.gdb_socket = self.scratch / "gdb"
         self.qemu = self.target.get_driver("QEMUDriver", activate=False)
-        self.qemu.dtb = dtb
+        if dtb:
+            self.qemu.dtb = dtb
         if memory:
             self.qemu.memory = memory
         self.ready = False
