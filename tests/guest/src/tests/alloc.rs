@@ -552,9 +552,9 @@ fn sizes(env: &Env) {
         refused(try_size(0u64.wrapping_sub(page)), Errno::EFBIG);
         refused(try_size(1 << 63), Errno::EFBIG);
         for size in [1 << 31, 1 << 32, (1 << 32) + page] {
-            let errno = match usize::BITS {
-                32 => Errno::EFBIG,
-                _ => Errno::EDQUOT,
+            let errno = match env.machine.has_64bit_kernel() {
+                false => Errno::EFBIG,
+                true => Errno::EDQUOT,
             };
             refused(try_size(size), errno);
         }
