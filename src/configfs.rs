@@ -309,7 +309,7 @@ impl AttributeOperations<5> for Folder {
                 text => Some(
                     params::parse_size(text)
                         .and_then(|bits| u32::try_from(bits).ok())
-                        .filter(|&bits| DmaMask::try_new(bits).is_ok())
+                        .filter(|bits| (1..=64).contains(bits))
                         .ok_or(EINVAL)?,
                 ),
             };

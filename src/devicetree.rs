@@ -180,10 +180,11 @@ impl Properties<'_> {
 
     fn mask(&self) -> Result<Option<DmaMask>> {
         let bits = self.fwnode.property_read::<u32>(c"shmbuf,dma-mask-bits");
-        bits.optional()
-            .map(DmaMask::try_new)
-            .transpose()
-            .map_err(|_| self.refused("shmbuf,dma-mask-bits", "wanted 1 to 64"))
+        match bits.optional() {
+            None => Ok(None),
+            Some(bits @ 1..=64) => DmaMask::try_new(bits).map(Some),
+            Some(_) => Err(self.refused("shmbuf,dma-mask-bits", "wanted 1 to 64")),
+        }
     }
 
     /// The device memory of kind region.
