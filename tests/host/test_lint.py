@@ -3,6 +3,7 @@
 
 import re
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,34 @@ COMPILERS = {
     "x86-64 c++11": ["clang-19", "-x", "c++", "-std=c++11"],
     "armhf c++17": ["clang-19", "--target=arm-linux-gnueabihf", "-x", "c++", "-std=c++17"],
 }
+
+
+#: The binding of named buffers, and the boards that have some.
+BINDING = TOP / "Documentation/devicetree/bindings/shmbuf,buffer.yaml"
+WITH_BUFFERS = sorted(path.parent.name for path in TOP.glob("tests/boards/*/buffers.dts"))
+
+#: Nodes that the binding must refuse: what is wrong, and the properties.
+SIZE = "shmbuf,size = /bits/ 64 <0x1000>; "
+MEMORY = 'label = "x"; ' + SIZE
+REGION = 'label = "x"; shmbuf,kind = "region"; reg = <0 0x1000>; '
+WRONG_NODES = {
+    "no label": SIZE,
+    "no name": 'label = "-x"; ' + SIZE,
+    "no memory": 'label = "x";',
+    "half a size": 'label = "x"; shmbuf,size = <0x1000>;',
+    "no such property": MEMORY + 'shmbuf,colour = "red";',
+    "no such kind": MEMORY + 'shmbuf,kind = "page";',
+    "no such mapping": MEMORY + 'shmbuf,mapping = "x";',
+    "a mask of no bits": MEMORY + "shmbuf,dma-mask-bits = <0>;",
+    "pages with reg": MEMORY + "reg = <0x1000 0x1000>;",
+    "a region without reg": 'label = "x"; shmbuf,kind = "region";',
+    "a region with two": 'label = "x"; shmbuf,kind = "region"; reg = <0 0x1000>, <0x2000 0x1000>;',
+    "a region with a size": REGION + SIZE,
+    "a cached region": REGION + 'shmbuf,cache = "writeback";',
+    "a strict region": REGION + 'shmbuf,mapping = "strict";',
+}
+
+UDEV_RULE = TOP / "samples/udev/60-shmbuf.rules"
 
 
 def rust_files() -> list[Path]:
@@ -130,3 +159,65 @@ def test_cargo_doc(workspace):
 def test_clippy_module(board_name):
     build = [TOP / "tests/toolchain/build-module", board_name, "--as", "clippy"]
     must([*build, "CLIPPY=1", "W=e", "modules"])
+
+
+def complaints(source: Path) -> str:
+    """What dt-validate says of those nodes of a device tree that the binding is for."""
+    if source.suffix == ".dts":
+        dtb = source.with_suffix(".dtb")
+        must(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", dtb, source])
+        source = dtb
+    # It succeeds even if it complains.
+    return must([tool("dt-validate"), "-s", BINDING.parent, "-l", BINDING.stem, source])
+
+
+def tool(name: str) -> Path:
+    """A program of the runner's own Python."""
+    return Path(sys.executable).with_name(name)
+
+
+def test_binding(tmp_path):
+    """The binding is one, and its examples follow it."""
+    assert must([tool("dt-doc-validate"), "-u", BINDING.parent, BINDING]) == ""
+    examples = tmp_path / "examples.dts"
+    examples.write_text(must([tool("dt-extract-example"), BINDING]))
+    assert "shmbuf,buffer" in examples.read_text()
+    assert complaints(examples) == ""
+
+
+@pytest.mark.parametrize("board", WITH_BUFFERS)
+def test_binding_boards(board):
+    """The test boards' nodes follow it."""
+    must([TOP / "tests/toolchain/build-devicetree", board])
+    assert complaints(build_folder() / board / "buffers.dtb") == ""
+
+
+@pytest.mark.parametrize("properties", WRONG_NODES.values(), ids=WRONG_NODES)
+def test_binding_refuses(properties, tmp_path):
+    source = tmp_path / "wrong.dts"
+    node = f'wrong {{ compatible = "shmbuf,buffer"; {properties} }};'
+    cells = "#address-cells = <1>; #size-cells = <1>;"
+    source.write_text(f"/dts-v1/; / {{ {cells} {node} }};")
+    assert "wrong (shmbuf,buffer): " in complaints(source)
+
+
+def test_udev_rule():
+    """It gives all nodes of ours, and no others, to the group."""
+    lines = UDEV_RULE.read_text().splitlines()
+    (rule,) = [line for line in lines if line and not line.startswith("#")]
+    pairs = [re.fullmatch(r'([A-Z]+)(==|=)"([^"]*)"', part) for part in rule.split(", ")]
+    assert all(pairs), rule
+    found = {(key, operator): value for key, operator, value in (pair.groups() for pair in pairs)}
+    patterns = found.pop(("KERNEL", "==")).split("|")
+    assert found == {
+        ("SUBSYSTEM", "=="): "misc",
+        ("GROUP", "="): "shmbuf",
+        ("MODE", "="): "0660",
+    }
+    for name, ours in {
+        "shmbuf": True,
+        "shmbuf-camera.0": True,
+        "shmbufs": False,
+        "my-shmbuf": False,
+    }.items():
+        assert any(fnmatchcase(name, pattern) for pattern in patterns) == ours, name
