@@ -48,7 +48,9 @@ def machine(request):
     if request.config.getoption("env"):
         made = boards.SshBoard(request.param)
     else:
-        made = boards.QemuBoard(request.param, memory=getattr(request.module, "MEMORY", None))
+        memory = getattr(request.module, "MEMORY", None)
+        dtb = getattr(request.module, "DTB", "dtb")
+        made = boards.QemuBoard(request.param, memory=memory, dtb=dtb)
     with made as it:
         yield it
         if not it.log_checked:
