@@ -88,7 +88,7 @@ impl DmaDevice {
         Ok(this)
     }
 
-    /// Whether its coherent memory was declared for it alone, and has no struct page.
+    /// Whether its coherent memory was declared for it alone: it is reserved with `no-map`.
     pub(crate) fn has_declared_memory(&self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { ffi::shmbuf_has_declared_memory(self.raw()) }
@@ -268,12 +268,10 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
-    /// That of coherent memory; none if it was declared for one device, and has no struct page
-    /// (reserved memory with `no-map`).
+    /// That of coherent memory; none if it was declared for one device: what is reserved with
+    /// `no-map` has struct pages where it lies inside RAM, but no linear mapping behind them.
     pub(crate) fn coherent(memory: &Arc<CoherentMemory>) -> Option<Self> {
-        // SAFETY: The function takes any address.
-        let page = unsafe { ffi::shmbuf_phys_to_page(memory.phys()) };
-        (!page.is_null()).then(|| Self::Coherent(memory.clone()))
+        (!memory.device().has_declared_memory()).then(|| Self::Coherent(memory.clone()))
     }
 
     /// The page that holds the byte at `offset`, which is inside.
