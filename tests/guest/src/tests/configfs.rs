@@ -256,7 +256,7 @@ fn bad_attributes(env: &Env) {
             "30",
             &["\n", "0", "65", "-1", "32 bits", "4294967328"],
         ),
-        ("enable", "0", &["\n", "2", "yes please", "-1"]),
+        ("enable", "0", &["\n", "2", "maybe", "-1"]),
     ] {
         folder.set(attribute, good);
         for value in bad {
