@@ -769,7 +769,11 @@ fn bad_fields(env: &Env) {
         }
         let numbers = || bits().chain([Kind::Region.raw(), 6, u32::MAX]);
         for kind in numbers().filter(|kind| KINDS.iter().all(|known| known.raw() != *kind)) {
-            bad(&buffer, abi::shmbuf_alloc { kind, ..good }, Errno::EINVAL);
+            let errno = match kind == Kind::Region.raw() {
+                true => Errno::EOPNOTSUPP,
+                false => Errno::EINVAL,
+            };
+            bad(&buffer, abi::shmbuf_alloc { kind, ..good }, errno);
         }
         for policy in bits().filter(|&bit| bit >= 4).chain([5, u32::MAX - 1]) {
             bad(&buffer, abi::shmbuf_alloc { policy, ..good }, Errno::EINVAL);
