@@ -9,17 +9,20 @@ use crate::{
     },
     kind::ViewPlace,
     private::Private,
+    range::Range,
     sys::{
         decimal::Decimal,
         params, //
     },
 };
 use kernel::{
+    bindings,
     debugfs::{
         Dir,
         Scope, //
     },
     fmt,
+    page::PAGE_SIZE,
     prelude::*,
     str::BStr,
     sync::{
@@ -37,6 +40,7 @@ pub(crate) fn folder<'a>(
     parent.scope(buffer, name, |buffer, dir| {
         dir.read_callback_file(c"buffer", buffer, &show_buffer);
         dir.read_callback_file(c"counters", buffer, &show_counters);
+        dir.read_callback_file(c"pages", buffer, &show_pages);
     })
 }
 
@@ -100,6 +104,36 @@ fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             range.len()
         )),
         ViewPlace::None => f.write_fmt(fmt!("kernel view: none\n")),
+    }
+}
+
+/// Where the memory lies: a line for each run of physically contiguous bytes, with its offset in
+/// the buffer, its address and its length.
+fn show_pages(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let storage = buffer.snapshot().storage;
+    let mut run = None;
+    for page in Range::whole(buffer.size()).pieces(PAGE_SIZE) {
+        let phys = storage.phys_at(page.start());
+        run = match run {
+            Some((start, first, len)) if first + len as bindings::phys_addr_t == phys => {
+                Some((start, first, len + page.len()))
+            }
+            before => {
+                show_run(before, f)?;
+                Some((page.start(), phys, page.len()))
+            }
+        };
+    }
+    show_run(run, f)
+}
+
+fn show_run(
+    run: Option<(usize, bindings::phys_addr_t, usize)>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match run {
+        Some((start, first, len)) => f.write_fmt(fmt!("{start:#x} {first:#x} {len:#x}\n")),
+        None => Ok(()),
     }
 }
 

@@ -465,6 +465,14 @@ impl Storage {
         }
     }
 
+    /// The physical address of the byte at `offset`, which is inside.
+    pub(crate) fn phys_at(&self, offset: usize) -> bindings::phys_addr_t {
+        match self {
+            Self::Streaming(streaming) => streaming.pages().pages().phys(offset),
+            _ => self.phys() + offset as bindings::phys_addr_t,
+        }
+    }
+
     /// The address of the first byte for a device of ours, and the device, if it has a view.
     pub(crate) fn dma(&self) -> Option<(bindings::dma_addr_t, &DmaDevice)> {
         match self {

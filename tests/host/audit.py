@@ -265,25 +265,17 @@ def find_user_table(stub: Stub, memory: Memory, armv7: bool, held: Held) -> Tabl
     return None
 
 
-def pages_of(table: Table, held: Held) -> dict[int, int]:
-    """The physical address of each page, by its offset.
-
-    Those of kind scatter are only told by the program's own table; the others lie
-    one after the other from the address on that INFO gives.
-    """
-    if held.kind != "scatter":
-        return {offset: held.phys + offset for offset in range(0, held.size, PAGE)}
+def pages_of(runs: list[str], held: Held) -> dict[int, int]:
+    """The physical address of each page, by its offset, as debugfs gives the runs."""
     pages = {}
-    for at in range(0, held.user.length, PAGE):
-        mapping = table.walk(held.user.virtual + at)
-        if mapping is None:
-            raise Found(f"user mapping, {held.user.virtual + at:#010x}: not mapped")
-        physical = mapping.physical + held.user.virtual + at - mapping.virtual
-        pages[held.user.offset + at] = physical
-    if len(set(pages.values())) != len(pages):
-        raise Found("user mapping: a page is there twice")
-    if pages.get(0, held.phys) != held.phys:
-        raise Found(f"user mapping: the first page is not at {held.phys:#010x}")
+    for line in runs:
+        offset, physical, length = (int(number, 16) for number in line.split())
+        for at in range(0, length, PAGE):
+            pages[offset + at] = physical + at
+    if sorted(pages) != list(range(0, held.size, PAGE)) or len(set(pages.values())) != len(pages):
+        raise Found(f"debugfs does not give each page once:\n{runs}")
+    if pages[0] != held.phys:
+        raise Found(f"debugfs gives {pages[0]:#x} for the first page, INFO {held.phys:#x}")
     return pages
 
 
@@ -291,7 +283,6 @@ def check_view(
     table: Table, view: View, pages: dict[int, int], held: Held, meaning: MemoryType | CacheBits
 ) -> int:
     """Every page of a view: the right memory, of the right type. Returns how many."""
-    count = 0
     for offset in range(0, view.length, PAGE):
         virtual = view.virtual + offset
         mapping = table.walk(virtual)
@@ -299,17 +290,14 @@ def check_view(
         if mapping is None:
             raise Found(f"{where}: not mapped")
         physical = mapping.physical + virtual - mapping.virtual
-        wanted = pages.get(view.offset + offset)
-        if wanted is None:
-            continue  # what the program has not mapped, and so nobody has told
+        wanted = pages[view.offset + offset]
         if physical != wanted:
             raise Found(f"{where}: maps {physical:#010x}, not {wanted:#010x}")
         if mapping.type != meaning:
             raise Found(
                 f"{where}: is {_long(mapping.type)}, but {held.policy} means {_long(meaning)}"
             )
-        count += 1
-    return count
+    return view.length // PAGE
 
 
 def check_user(table: Table, held: Held, writable: bool) -> None:
@@ -374,11 +362,12 @@ def check(board: QemuBoard, held: Held, debugfs: str) -> str:
 
     swapper = symbol(board.symbols(), "swapper_pg_dir")
     writable = may_write(board.check(f"cat /proc/{held.pid}/maps"), held.user.virtual)
+    pages = pages_of(board.check("cat /sys/kernel/debug/shmbuf/default/pages"), held)
     base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
 
     def compare(user: Table, memory: Memory) -> str:
         kernel = Table(user.cpu, base, memory.read)
-        return _compare(machine, held, meaning, user, kernel, in_kernel, writable)
+        return _compare(machine, held, meaning, pages, user, kernel, in_kernel, writable)
 
     return _stopped(board, held, compare)
 
@@ -412,8 +401,7 @@ def _stopped(board: QemuBoard, held: Held, look: Callable[[Table, Memory], str])
         time.sleep(0.05)
 
 
-def _compare(machine, held, meaning, user, kernel, in_kernel, writable) -> str:
-    frames = pages_of(user, held)
+def _compare(machine, held, meaning, frames, user, kernel, in_kernel, writable) -> str:
     pages = check_view(user, held.user, frames, held, meaning)
     check_user(user, held, writable)
     kernel_pages = check_view(kernel, in_kernel, frames, held, meaning)
