@@ -305,7 +305,7 @@ fn registers(env: &Env) {
     let mapping = map(&buffer);
 
     // A PL031, in the low byte of each word; the third has the revision.
-    let mut id = [0; page_rest()];
+    let mut id = [0; 0x1000 - ID_REGISTERS];
     assert_eq!(buffer.read_at(&mut id, ID_REGISTERS as u64), Ok(id.len()));
     let words = id
         .chunks(4)
@@ -356,11 +356,6 @@ fn registers(env: &Env) {
         "short at the end"
     );
     refused(buffer.write_at(&[0; 8], 0x1000), Errno::ENOSPC);
-}
-
-/// Bytes of the registers that say what a PrimeCell is.
-const fn page_rest() -> usize {
-    0x1000 - ID_REGISTERS
 }
 
 fn exclusive(env: &Env) {
@@ -487,7 +482,7 @@ fn unbind_in_use(env: &Env) {
             second.assert_data();
             first.assert_data();
         }
-        // Who goes last, each alone.
+        // With the last user goes all that was in the way.
         drop(first);
         device.bind();
         assert_there(name, true);

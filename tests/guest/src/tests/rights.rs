@@ -36,7 +36,7 @@ use crate::{
 
 pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "nodes_are_for_root_at_first", strangers),
-    claim(Scope::Own, "udev_can_give_nodes_to_a_group", udev),
+    claim(Scope::Own, "udev_is_told_of_nodes", udev),
     claim(Scope::Own, "member_of_the_group_does_everything", member).seconds(300),
     claim(Scope::Own, "member_who_may_read_only_reads", reader),
     claim(Scope::Own, "addresses_are_not_for_members", addresses),
