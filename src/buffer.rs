@@ -530,9 +530,9 @@ impl Buffer {
         }
     }
 
-    /// The device of an importer gets `range`, whole pages, as after SYNC. Returns a number for
-    /// [`Self::unmap_device`] and the table for the importer. Waits for nothing; may sleep. The
-    /// buffer must be exported.
+    /// The device of an importer gets `range`, whole pages, as after SYNC. Returns the table for the
+    /// importer, and for [`Self::unmap_device`]. Waits for nothing; may sleep. The buffer must be
+    /// exported.
     ///
     /// # Errors
     ///
@@ -557,6 +557,10 @@ impl Buffer {
         let mut devices = self.devices.lock();
         devices.reserve(1, GFP_KERNEL)?;
         if storage.policy().is_cached() {
+            if direction == DataDirection::FromDevice {
+                // The DMA API would discard what the CPU wrote around what the device will.
+                storage.sync_for_device(range)?;
+            }
             self.state.lock().access.hand_over(range);
             self.withdraw();
             if self.has_aliases(storage.policy()) {
@@ -572,13 +576,15 @@ impl Buffer {
 
     /// The device of an importer no longer has what `table` says. The owner stays. May sleep.
     pub(crate) fn unmap_device(&self, table: SgTable) {
-        let is_cached = self.state.lock().storage.policy().is_cached();
         let mut devices = self.devices.lock();
         if let Some(at) = devices.iter().position(|mapping| mapping.table() == table) {
             let Ok(mapping) = devices.remove(at) else {
                 return;
             };
-            if is_cached {
+            let state = self.state.lock();
+            // If the CPU has the buffer, its lines may be dirty, and are somebody's data.
+            if state.storage.policy().is_cached() && state.access.is_given() {
+                drop(state);
                 mapping.sync_all_for_cpu();
             }
         }

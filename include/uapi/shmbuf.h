@@ -126,7 +126,8 @@ enum shmbuf_owner {
 /*
  * A cacheable kernel alias of the non-cached memory exists, which contract and
  * architecture forbid and the administrator accepted (parameter accept_alias)
- * or, for coherent memory, the kernel was built with (no CONFIG_DMA_CMA).
+ * or, for coherent memory, the kernel keeps (32-bit ARM without CONFIG_DMA_CMA,
+ * 64-bit ARM).
  */
 #define SHMBUF_INFO_ALIASED	0x4U
 

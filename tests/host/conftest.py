@@ -49,7 +49,7 @@ def machine(request):
         made = boards.SshBoard(request.param)
     else:
         memory = getattr(request.module, "MEMORY", None)
-        dtb = getattr(request.module, "DTB", "dtb")
+        dtb = getattr(request.module, "DTB", None)
         made = boards.QemuBoard(request.param, memory=memory, dtb=dtb)
     with made as it:
         yield it
