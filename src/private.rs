@@ -9,7 +9,8 @@ use crate::{
     },
     kind::{
         Allocator,
-        Failure, //
+        Failure,
+        Kind, //
     },
     spec::Spec,
     sys, //
@@ -59,8 +60,11 @@ impl Private {
     ///
     /// # Errors
     ///
-    /// Those of [`Spec::check`] and [`Buffer::new`], and [`Failure::Limit`].
+    /// Those of [`Spec::check`] and [`Buffer::new`], [`Failure::Limit`], and [`Failure::NoRegion`].
     pub(crate) fn alloc(self: &Arc<Self>, spec: &Spec) -> Result<Arc<Buffer>, Failure> {
+        if spec.kind == Kind::Region {
+            return Err(Failure::NoRegion);
+        }
         let spec = spec.check(&self.allocator.machine)?;
         let charged = self.charge(spec.size)?;
         Buffer::new(
