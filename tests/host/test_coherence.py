@@ -20,7 +20,20 @@ ONE_OF_EACH_CORE = ["versatilepb", "vexpress-a9"]
 
 #: Tests of the guest's suite in which programs touch what a device owns, to see that the driver
 #: and the kernel survive it.
-MISUSE = ["streaming.writeback.stress_keeps_the_contract"]
+MISUSE = [f"{kind}.writeback.stress_keeps_the_contract" for kind in ("streaming", "scatter")]
+
+#: Claims that are left out of the suite under the checker.
+NOT_UNDER_IT = [
+    # They do the same thing thousands of times.
+    "lose_no_page",
+    # It wants the other thread to be in time.
+    "race_of_alloc_and_close",
+    # Importers' devices have the same lines several times over, or a program
+    # stores while they do: the model's view of these is not settled yet.
+    "several_importers_at_once",
+    "one_device_imports_twice",
+    "strict_is_withdrawn_from_dma_bufs",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -129,8 +142,8 @@ def test_driver(board, subtests):
 def test_suite(board, subtests):
     """The guest's tests, each in every kind and policy, without a finding."""
     with CheckedBoard(board) as machine:
-        # The rounds that look for leaks do the same thing thousands of times.
-        command = "shmbuf-test run --label /bin/label --skip lose_no_page"
+        skipped = "".join(f" --skip {claim}" for claim in NOT_UNDER_IT)
+        command = f"shmbuf-test run --label /bin/label{skipped}"
         assert report.each(subtests, machine.stream(command)) > 0
         assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
         findings, totals = machine.finish()
