@@ -6,8 +6,8 @@
 //! `params` understands the module's parameters, `spec` what a buffer shall be,
 //! `device` the calls of a program; `buffer` is a memory object and its contract;
 //! `kind` where its memory comes from; `named` (by `configfs` and `devicetree`),
-//! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range` are the rules, without kernel
-//! types; `sys` is the only `unsafe`.
+//! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range`
+//! are the rules, without kernel types; `sys` is the only `unsafe`.
 
 // Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
 #![allow(clippy::useless_conversion)]
