@@ -47,7 +47,6 @@ use crate::{
         cpu,
         dma::{
             DeviceMapping,
-            Maintenance,
             SgTable, //
         },
         transfer::{
@@ -119,7 +118,7 @@ pub(crate) enum Origin {
 }
 
 /// One memory object.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Buffer {
     size: usize,
     mapping: Mapping,
@@ -450,13 +449,7 @@ impl Buffer {
     /// - [`EBUSY`] if the device owns the buffer, and not `moves_owner`;
     /// - [`EINTR`] if a signal came while waiting for a read or write;
     /// - [`ENOMEM`], see [`Storage::with_view`].
-    pub(crate) fn sync(
-        &self,
-        range: Range,
-        direction: DataDirection,
-        phase: Phase,
-        moves_owner: bool,
-    ) -> Result {
+    pub(crate) fn sync(&self, range: Range, phase: Phase, moves_owner: bool) -> Result {
         // Importers' devices reach all that they have mapped, at any time.
         let reached = self
             .devices
@@ -498,7 +491,7 @@ impl Buffer {
             CurrentMappings::with(|mappings| mappings.flush(self, all, self.size));
         }
         match change {
-            Change::TakeBack => storage.sync_for_cpu(*from, range, direction)?,
+            Change::TakeBack => storage.sync_for_cpu(*from, range)?,
             Change::HandOver(_) => storage.hand_over(*from, range)?,
             Change::Keep => storage.sync_for_device(range)?,
         }
@@ -551,7 +544,7 @@ impl Buffer {
         }
         let storage = self.state.lock().storage.clone();
         let backing = storage.backing().ok_or(EOPNOTSUPP)?;
-        let mapping = DeviceMapping::new(device, backing, range, direction, Maintenance::Explicit)?;
+        let mapping = DeviceMapping::new(device, backing, range, direction)?;
         let table = mapping.table();
 
         let mut devices = self.devices.lock();
@@ -647,6 +640,17 @@ impl Buffer {
                     }
                 }
             }
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Buffer {
+    fn drop(self: Pin<&mut Self>) {
+        let Snapshot { storage, owner, .. } = self.snapshot();
+        if let Owner::Device { handed } = owner {
+            // Who has pinned pages gets what the device wrote. It needs no memory, so it is done.
+            let _ = storage.sync_for_cpu(owner, handed);
         }
     }
 }

@@ -174,7 +174,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Those of [`Driver::publish`], and [`EIO`] if no memory is inside the mask. The reason is in
+    /// Those of [`Driver::publish`], and [`EIO`] if the DMA mask is too small. The reason is in
     /// the log.
     fn enable(&self, enable: bool) -> Result {
         let mut state = self.state.lock();

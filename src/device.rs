@@ -33,7 +33,6 @@ use crate::{
 };
 use core::cmp::min;
 use kernel::{
-    dma::DataDirection,
     fs::{
         file::{
             flags,
@@ -248,13 +247,13 @@ impl Handle {
     }
 
     fn sync(&self, request: &uapi::shmbuf_sync) -> Result {
-        let (direction, writes, phase) = parse_sync(request)?;
+        let (writes, phase) = parse_sync(request)?;
         let range = Range::new(request.offset, request.length, self.buffer.size())?;
         range.check_lines(cpu::cache_line(), self.buffer.size())?;
         if writes && !self.writable {
             return Err(EBADF);
         }
-        self.buffer.sync(range, direction, phase, self.writable)
+        self.buffer.sync(range, phase, self.writable)
     }
 
     fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
@@ -350,25 +349,23 @@ const SYNC_V1: usize = 24;
 const ALLOC_V1: usize = 40;
 const EXPORT_V1: usize = 24;
 
-/// The direction for the DMA API, whether the CPU writes, and the phase.
-fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(DataDirection, bool, Phase)> {
+/// Whether the CPU writes, and the phase.
+fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
     const KNOWN: u32 = uapi::SHMBUF_SYNC_RW | uapi::SHMBUF_SYNC_END;
 
     if request.flags & !KNOWN != 0 || request.reserved != 0 {
         return Err(EINVAL);
     }
-    let direction = match request.flags & uapi::SHMBUF_SYNC_RW {
-        uapi::SHMBUF_SYNC_READ => DataDirection::FromDevice,
-        uapi::SHMBUF_SYNC_WRITE => DataDirection::ToDevice,
-        uapi::SHMBUF_SYNC_RW => DataDirection::Bidirectional,
-        _ => return Err(EINVAL),
-    };
+    if request.flags & uapi::SHMBUF_SYNC_RW == 0 {
+        return Err(EINVAL);
+    }
+    let writes = request.flags & uapi::SHMBUF_SYNC_WRITE != 0;
     let phase = if request.flags & uapi::SHMBUF_SYNC_END != 0 {
         Phase::End
     } else {
         Phase::Start
     };
-    Ok((direction, direction != DataDirection::FromDevice, phase))
+    Ok((writes, phase))
 }
 
 /// Reads a structure that may be of another version, as copy_struct_from_user() does.
@@ -430,18 +427,9 @@ mod tests {
                 ..FromZeros::new_zeroed()
             })
         };
-        assert_eq!(
-            parse(1, 0),
-            Ok((DataDirection::FromDevice, false, Phase::Start))
-        );
-        assert_eq!(
-            parse(2, 0),
-            Ok((DataDirection::ToDevice, true, Phase::Start))
-        );
-        assert_eq!(
-            parse(7, 0),
-            Ok((DataDirection::Bidirectional, true, Phase::End))
-        );
+        assert_eq!(parse(1, 0), Ok((false, Phase::Start)));
+        assert_eq!(parse(2, 0), Ok((true, Phase::Start)));
+        assert_eq!(parse(7, 0), Ok((true, Phase::End)));
         for (flags, reserved) in [(0, 0), (4, 0), (8, 0), (9, 0), (1 << 31 | 1, 0), (1, 1)] {
             assert_eq!(parse(flags, reserved), Err(EINVAL));
         }

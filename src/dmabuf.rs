@@ -102,14 +102,12 @@ impl Exporter for Export {
         self.buffer().unmap_device(table);
     }
 
-    fn begin_cpu_access(&self, direction: DataDirection) -> Result {
-        self.buffer()
-            .sync(self.range, direction, Phase::Start, self.writable)
+    fn begin_cpu_access(&self) -> Result {
+        self.buffer().sync(self.range, Phase::Start, self.writable)
     }
 
-    fn end_cpu_access(&self, direction: DataDirection) -> Result {
-        self.buffer()
-            .sync(self.range, direction, Phase::End, self.writable)
+    fn end_cpu_access(&self) -> Result {
+        self.buffer().sync(self.range, Phase::End, self.writable)
     }
 
     fn mmap(&self, vma: &VmaNew) -> Result {

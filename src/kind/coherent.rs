@@ -16,7 +16,10 @@ use crate::{
     spec::Checked,
     sys::{
         cpu,
-        dma::CoherentMemory, //
+        dma::{
+            CoherentMemory,
+            DmaDevice, //
+        },
     },
 };
 use kernel::{
@@ -59,12 +62,13 @@ impl Coherent {
     pub(crate) fn memory(&self) -> &Arc<CoherentMemory> {
         &self.memory
     }
+}
 
-    /// Without CMA, whose linear mapping is rewritten, the linear mapping of the memory stays and
-    /// is cacheable. The kernel lives with it; before ARMv6 that is allowed.
-    pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
-        !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
-            && !self.memory.device().has_cma()
-            && !self.memory.device().has_declared_memory()
-    }
+/// Whether coherent memory of `device` has a cacheable alias: without CMA, whose linear mapping is
+/// rewritten, the linear mapping of the memory stays. The kernel lives with it; before ARMv6 that
+/// is allowed.
+pub(super) fn is_aliased(device: &DmaDevice, machine: &Machine) -> bool {
+    !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
+        && !device.has_cma()
+        && !device.has_declared_memory()
 }

@@ -45,7 +45,6 @@ use crate::{
 use coherent::Coherent;
 use kernel::{
     bindings,
-    dma::DataDirection,
     fmt,
     mm::virt::VmaNew,
     prelude::*,
@@ -174,7 +173,7 @@ pub(crate) enum Failure {
     NoRegion,
     /// Somebody else has the region: [`EBUSY`].
     RegionInUse,
-    /// The device reaches no memory: [`EIO`].
+    /// The kernel does not serve devices that reach so little memory: [`EIO`].
     Mask,
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
@@ -254,9 +253,9 @@ impl fmt::Display for Failure {
                 "somebody else has some of the region: see /proc/iomem; a buffer of it that was \
                  removed keeps it until its last user goes",
             ),
-            Self::Mask => {
-                f.write_str("no memory of this machine is inside the DMA mask; give it more bits")
-            }
+            Self::Mask => f.write_str(
+                "this kernel serves no device with so small a DMA mask; give it more bits",
+            ),
             Self::NoReservedMemory => f.write_str(
                 "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
             ),
@@ -448,9 +447,9 @@ impl Storage {
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
         match self {
             Self::Pages(pages) => pages.is_aliased(machine),
-            Self::Coherent(coherent) => coherent.is_aliased(machine),
+            Self::Coherent(coherent) => coherent::is_aliased(coherent.memory().device(), machine),
             Self::Streaming(_) | Self::Region(_) => false,
-            Self::Pool(block) => block.is_aliased(machine),
+            Self::Pool(block) => coherent::is_aliased(block.block().device(), machine),
         }
     }
 
@@ -595,18 +594,13 @@ impl Storage {
     /// If the CPU owned the buffer already, lines of the range may be dirty, and are somebody's
     /// data: they are cleaned before they are invalidated. If a device did, a dirty line would
     /// overwrite what it wrote.
-    pub(crate) fn sync_for_cpu(
-        &self,
-        from: Owner,
-        range: Range,
-        direction: DataDirection,
-    ) -> Result {
+    pub(crate) fn sync_for_cpu(&self, from: Owner, range: Range) -> Result {
         if let Owner::Device { handed } = from {
             if handed.hull(range) != handed {
                 self.sync_for_device(range)?;
             }
             if let Self::Streaming(streaming) = self {
-                streaming.take_back(handed, direction);
+                streaming.take_back(handed);
             }
             Ok(())
         } else {

@@ -7,11 +7,7 @@ use super::{
     Failure, //
 };
 use crate::{
-    cache::{
-        Caches,
-        Machine,
-        Policy, //
-    },
+    cache::Policy,
     spec::Checked,
     sys::{
         cpu,
@@ -155,12 +151,5 @@ impl PoolBlock {
     /// See [`super::Storage::policy`].
     pub(crate) fn policy(&self) -> Policy {
         self.policy
-    }
-
-    /// As for kind `coherent`.
-    pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
-        !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
-            && !self.block.device().has_cma()
-            && !self.block.device().has_declared_memory()
     }
 }

@@ -17,8 +17,7 @@ use crate::{
         dma::{
             Backing,
             DeviceMapping,
-            DmaDevice,
-            Maintenance, //
+            DmaDevice, //
         },
     },
 };
@@ -42,16 +41,12 @@ impl Streaming {
     /// See [`super::Storage::new`].
     pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let pages = Pages::new(allocator, spec)?;
-        let whole = Range::whole(spec.size);
         let mapping = DeviceMapping::new(
             allocator.device.device(),
             Backing::Pages(pages.pages().clone()),
-            whole,
+            Range::whole(spec.size),
             spec.direction.dma(),
-            Maintenance::Mapping,
         )?;
-        // A mapping belongs to the device at first, a new buffer to the CPU.
-        mapping.sync_for_cpu(whole, DataDirection::Bidirectional);
         Ok(Self {
             kind: spec.kind,
             mapping,
@@ -81,8 +76,8 @@ impl Streaming {
     }
 
     /// What the device was given comes back. See [`super::Storage::sync_for_cpu`].
-    pub(crate) fn take_back(&self, handed: Range, direction: DataDirection) {
-        self.mapping.sync_for_cpu(handed, direction);
+    pub(crate) fn take_back(&self, handed: Range) {
+        self.mapping.sync_for_cpu(handed);
     }
 
     /// See [`super::Storage::hand_over`].

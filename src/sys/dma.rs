@@ -53,7 +53,7 @@ impl DmaDevice {
     ///
     /// # Errors
     ///
-    /// - [`EIO`] if this machine has no memory that the mask reaches;
+    /// - [`EIO`] if the kernel serves no device whose mask is so small on this machine;
     /// - [`ENOMEM`].
     pub(crate) fn new(mask: Option<DmaMask>) -> Result<Arc<Self>> {
         // Some may still be in use when their names are free again.
@@ -120,17 +120,18 @@ impl DmaDevice {
     /// Cleans and invalidates every cache line of `pages`, down to memory, whatever address it was
     /// filled by. Nobody may use them meanwhile.
     ///
-    /// This is what mapping and unmapping them for DMA in both directions does on caches that do
-    /// not snoop (arch/arm/mm/dma-mapping.c), and it works for highmem too.
+    /// This is what giving them to a device that reads and writes, and taking them back, does on
+    /// caches that do not snoop (arch/arm/mm/dma-mapping.c), and it works for highmem too.
     pub(crate) fn flush_pages(&self, pages: &Arc<Pages>) -> Result {
-        DeviceMapping::new(
+        let mapping = DeviceMapping::new(
             self.device(),
             Backing::Pages(pages.clone()),
             Range::whole(pages.size()),
             DataDirection::Bidirectional,
-            Maintenance::Mapping,
-        )
-        .map(drop)
+        )?;
+        mapping.sync_all_for_device();
+        mapping.sync_all_for_cpu();
+        Ok(())
     }
 }
 
@@ -295,30 +296,24 @@ impl Backing {
     }
 }
 
-/// When caches are maintained for a mapping.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Maintenance {
-    /// When it is made and removed, and by explicit syncs.
-    Mapping,
-    /// By explicit syncs alone. For mappings beside others of the same pages (the DMA API's
-    /// debugging reports overlapping ones otherwise), and for memory that needs none.
-    Explicit,
-}
-
 /// The scatter-gather table of a [`DeviceMapping`], which says nothing about whether that lives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SgTable(pub(super) *mut bindings::sg_table);
 
-/// A range of some memory, mapped for a device by a scatter-gather table.
+/// A range of some memory, mapped for a device by a scatter-gather table. The CPU owns it at first.
+///
+/// Caches are maintained by syncs alone: to map and unmap as the DMA API does by default gives the
+/// memory to the device and takes it back, which discards what the CPU wrote if the CPU has it.
+/// Nor does the API's debugging report other mappings of the same pages then.
 ///
 /// # Invariants
 ///
-/// `table` is a live mapping of `range` of `memory` for `device`, with `direction` and `attrs`.
+/// `table` is a live mapping of `range` of `memory` for `device`, with `direction` and
+/// [`Self::ATTRS`].
 pub(crate) struct DeviceMapping {
     table: KBox<Opaque<bindings::sg_table>>,
     range: Range,
     direction: DataDirection,
-    attrs: usize,
     device: ARef<device::Device>,
     memory: Backing,
 }
@@ -329,8 +324,9 @@ unsafe impl Send for DeviceMapping {}
 unsafe impl Sync for DeviceMapping {}
 
 impl DeviceMapping {
-    /// Maps `range` of `memory`, whole pages. The device owns it from now on; with
-    /// [`Maintenance::Explicit`] after [`Self::sync_for_device`]. May sleep.
+    const ATTRS: usize = bindings::DMA_ATTR_SKIP_CPU_SYNC as usize;
+
+    /// Maps `range` of `memory`, whole pages. May sleep.
     ///
     /// # Errors
     ///
@@ -341,12 +337,7 @@ impl DeviceMapping {
         memory: Backing,
         range: Range,
         direction: DataDirection,
-        maintenance: Maintenance,
     ) -> Result<Self> {
-        let attrs = match maintenance {
-            Maintenance::Mapping => 0,
-            Maintenance::Explicit => bindings::DMA_ATTR_SKIP_CPU_SYNC as usize,
-        };
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in range.pieces(PAGE_SIZE) {
             pages.push(memory.page(page.start()), GFP_KERNEL)?;
@@ -367,7 +358,7 @@ impl DeviceMapping {
         })?;
         // SAFETY: The table was just made, and the device is valid.
         let mapped = to_result(unsafe {
-            bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), attrs)
+            bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), Self::ATTRS)
         });
         if let Err(error) = mapped {
             // SAFETY: The table is not mapped.
@@ -379,7 +370,6 @@ impl DeviceMapping {
             table,
             range,
             direction,
-            attrs,
             device: device.into(),
             memory,
         })
@@ -407,18 +397,13 @@ impl DeviceMapping {
         self.direction
     }
 
-    /// Makes what the device wrote to `range` of the memory visible to the CPU. On a mapping in
-    /// both directions nothing is done if `direction` is to the device. Lines of other virtual
-    /// addresses remain on VIVT caches.
-    pub(crate) fn sync_for_cpu(&self, range: Range, direction: DataDirection) {
-        let direction = match self.direction {
-            DataDirection::Bidirectional => direction,
-            fixed => fixed,
-        };
+    /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
+    /// virtual addresses remain on VIVT caches.
+    pub(crate) fn sync_for_cpu(&self, range: Range) {
         self.each_entry(range, |dma, len| {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
             unsafe {
-                ffi::shmbuf_dma_sync_for_cpu(raw(&self.device), dma, len, direction as u32);
+                ffi::shmbuf_dma_sync_for_cpu(raw(&self.device), dma, len, self.direction as u32);
             }
         });
     }
@@ -435,7 +420,7 @@ impl DeviceMapping {
         });
     }
 
-    /// As [`Self::sync_for_cpu`] for all that is mapped, in the direction of the mapping.
+    /// As [`Self::sync_for_cpu`] for all that is mapped.
     ///
     /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart
     /// only if the whole table is synced, as it was mapped (`check_sync()` in
@@ -493,7 +478,7 @@ impl Drop for DeviceMapping {
                 raw(&self.device),
                 self.table.get(),
                 self.direction.into(),
-                self.attrs,
+                Self::ATTRS,
             );
             bindings::sg_free_table(self.table.get());
         }

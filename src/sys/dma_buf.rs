@@ -33,9 +33,9 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// What [`Self::map`] returned is no longer used. Called with the reservation lock held.
     fn unmap(&self, table: SgTable);
     /// The CPU begins to access the memory. Called with no lock held.
-    fn begin_cpu_access(&self, direction: DataDirection) -> Result;
+    fn begin_cpu_access(&self) -> Result;
     /// The CPU no longer does. Called with no lock held.
-    fn end_cpu_access(&self, direction: DataDirection) -> Result;
+    fn end_cpu_access(&self) -> Result;
     /// mmap(2); the range is inside the dma-buf.
     fn mmap(&self, vma: &VmaNew) -> Result;
     /// Whether importers can have a kernel address of it. It stays so.
@@ -170,12 +170,12 @@ impl<T: Exporter> Operations<T> {
     /// `dma_buf` must be one with these operations.
     unsafe extern "C" fn begin_cpu_access(
         dma_buf: *mut bindings::dma_buf,
-        direction: bindings::dma_data_direction,
+        _direction: bindings::dma_data_direction,
     ) -> c_int {
         // SAFETY: By this function's contract.
         let exporter = unsafe { Self::exporter(dma_buf) };
         from_result(|| {
-            exporter.begin_cpu_access(data_direction(direction)?)?;
+            exporter.begin_cpu_access()?;
             Ok(0)
         })
     }
@@ -185,12 +185,12 @@ impl<T: Exporter> Operations<T> {
     /// `dma_buf` must be one with these operations.
     unsafe extern "C" fn end_cpu_access(
         dma_buf: *mut bindings::dma_buf,
-        direction: bindings::dma_data_direction,
+        _direction: bindings::dma_data_direction,
     ) -> c_int {
         // SAFETY: By this function's contract.
         let exporter = unsafe { Self::exporter(dma_buf) };
         from_result(|| {
-            exporter.end_cpu_access(data_direction(direction)?)?;
+            exporter.end_cpu_access()?;
             Ok(0)
         })
     }
