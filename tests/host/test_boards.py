@@ -29,6 +29,38 @@ def test_kunit(machine, subtests):
     assert report.each(subtests, lines) > 0
 
 
+#: Commands for the tool, each with what its last line is.
+TOOL = {
+    "shmbuf alloc 64K --verify": "verdict: ok: 65536 bytes, kind pages, .*",
+    "shmbuf alloc 64K --kind coherent --verify": "verdict: ok: 65536 bytes, kind coherent, .*",
+    "shmbuf alloc 64K --kind streaming --verify": "verdict: ok: 65536 bytes, kind streaming, .*",
+    "shmbuf alloc 64K --kind scatter --verify": "verdict: ok: 65536 bytes, kind scatter, .*",
+    "shmbuf alloc 512 --kind pool --align 64 --verify": "verdict: ok: 512 bytes, kind pool, .*",
+    "shmbuf alloc 64K --kind scatter --mapping strict --verify": "verdict: ok: .*",
+    "shmbuf alloc 64K --kind streaming --direction from-device --verify": "verdict: ok: .*",
+    "shmbuf verify | grep verdict": "verdict: ok: .*",
+    "echo some words | shmbuf write; shmbuf read --length 10": "some words",
+    "shmbuf export -- sh -c 'shmbuf info | grep ^exports'": "exports: +1",
+    "shmbuf sync begin && shmbuf sync end && echo ended": "ended",
+    "shmbuf list | grep '/dev/shmbuf '": ".* pages .*",
+    "shmbuf alloc 8K -- sh -c 'shmbuf info /dev/fd/$SHMBUF_FD | grep ^size'": "size: +8192 bytes",
+    "shmbuf alloc 1 --verify; echo status $?": "status 2",
+    "shmbuf alloc --verify; echo status $?": "status 64",
+    "shmbuf man | grep '^.TH'": ".TH shmbuf 1 .*",
+    "shmbuf completions bash | head -1": r"_shmbuf\(\).*",
+}
+
+
+def test_tool(machine, subtests):
+    """The command-line tool, with a buffer of each kind that can be allocated."""
+    machine.check(f"insmod {machine.module}")
+    for command, last in TOOL.items():
+        with subtests.test(command):
+            out = machine.run(command)
+            assert re.fullmatch(last, out.lines[-1]), out.text
+    machine.check("rmmod shmbuf")
+
+
 def test_guest(machine, subtests):
     """The program that holds all tests of the driver's contract."""
     assert report.each(subtests, machine.stream(f"shmbuf-test run --module {machine.module}")) > 0

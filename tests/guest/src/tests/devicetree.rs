@@ -71,7 +71,7 @@ const REFUSED: [(&str, Errno, &str); 2] = [
     (
         "unreachable",
         Errno::EIO,
-        "no memory of this machine is inside the DMA mask",
+        "this kernel serves no device with so small a DMA mask",
     ),
 ];
 

@@ -2,20 +2,24 @@
 //! What can be seen from outside: the node, sysfs, fdinfo, debugfs.
 
 use std::{
-    fs,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    fs::{self, File},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
 };
 
-use nix::errno::Errno;
+use nix::{errno::Errno, libc};
 use shmbuf::{abi, Access, Buffer, Owner, Phase};
 
-use super::{claim, data::read_all, without_debugfs, Claim, Scope};
+use super::{
+    claim,
+    data::{assert_pattern, fresh, read_all, write_all},
+    without_debugfs, Claim, Scope,
+};
 use crate::{
     module::{parameter, parse_size, DEVICE, SYSFS},
     process::{Child, Turn},
     procfs::{counter, debugfs, fdinfo, field, Fields},
     runner::Env,
-    sys::{self, page, refused, resized},
+    sys::{self, page, refused, resized, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -24,6 +28,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Each, "fdinfo", in_fdinfo),
     claim(Scope::Each, "debugfs_buffer", in_debugfs).unless(without_debugfs),
     claim(Scope::Kind, "debugfs_is_root_s_alone", private).unless(without_debugfs),
+    claim(Scope::Each, "debugger", debugger),
     claim(Scope::Kind, "counters_count", counters).unless(without_debugfs),
     claim(Scope::Kind, "refusals_are_counted", refusals).unless(without_debugfs),
 ];
@@ -115,6 +120,47 @@ fn private(_: &Env) {
         let mode = fs::metadata(&path).expect(&path).mode();
         assert_eq!(mode & 0o077, 0, "{name} is open to others: {mode:o}");
     }
+}
+
+/// A mapping as a debugger has it: by ptrace(2) or /proc/PID/mem.
+fn debugger(env: &Env) {
+    let buffer = env.open();
+    let mut pattern = fresh();
+    write_all(&buffer, pattern);
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let length = env.config.size as usize;
+    let mapping = Region::map(&buffer, length, protection, libc::MAP_SHARED, 0).expect("mmap");
+    let address = mapping.start().addr() as u64;
+    let path = "/proc/self/mem";
+    let memory = File::options().read(true).write(true).open(path);
+    let memory = memory.expect(path);
+    let mut bytes = vec![0; mapping.len()];
+    if !env.machine.has_64bit_kernel() {
+        // There the kernel asks no driver (CONFIG_HAVE_IOREMAP_PROT).
+        refused(memory.read_exact_at(&mut bytes, address), Errno::EIO);
+        return;
+    }
+    memory.read_exact_at(&mut bytes, address).expect("read");
+    assert_pattern(pattern, 0, &bytes, "the debugger");
+    memory
+        .read_exact_at(&mut bytes[..77], address + 4091)
+        .expect("read");
+    assert_pattern(pattern, 4091, &bytes[..77], "the debugger, at an odd place");
+
+    pattern = fresh();
+    let count = memory.write_at(&pattern.bytes(0, mapping.len()), address);
+    assert_eq!(count.expect("write"), mapping.len());
+    assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+    if env.config.kind.has_owner() {
+        buffer.sync(.., Access::Write, Phase::End).expect("SYNC");
+        refused(memory.read_exact_at(&mut bytes, address), Errno::EIO);
+        buffer.sync(.., Access::Read, Phase::Begin).expect("SYNC");
+        memory.read_exact_at(&mut bytes, address).expect("read");
+    }
+    mapping.protect(libc::PROT_READ).expect("mprotect");
+    memory.read_exact_at(&mut bytes, address).expect("read");
+    assert_pattern(pattern, 0, &bytes, "the debugger");
+    refused(memory.write_at(&[0], address), Errno::EIO);
 }
 
 /// The counters, by which the tests see that a call did its work.
