@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pagetable
+import pagetable64
 from board import BoardError, QemuBoard
 from gdbstub import Stub
 from pagetable import (
@@ -28,37 +30,144 @@ from pagetable import (
     Cpu,
     Mapping,
     MemoryType,
-    Table,
 )
+from pagetable64 import X86, Arm64, PatType
 
 PAGE = 0x1000
-#: Where the kernel's half begins (CONFIG_VMSPLIT_3G).
+#: Where the kernel's half begins on 32-bit ARM (CONFIG_VMSPLIT_3G).
 PAGE_OFFSET = 0xC0000000
-#: Modules live just below it.
-KERNEL_START = PAGE_OFFSET - 0x01000000
+
+Type = MemoryType | CacheBits | PatType
+Table = pagetable.Table | pagetable64.Table
+Read = Callable[[int, int], bytes]
 
 POLICIES = ("writeback", "writethrough", "writecombine", "noncached")
 STEPS = ("plain", "mprotect", "fork", "mremap")
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """The two tables that count, of a machine that is stopped."""
+
+    user: Table
+    kernel: Table
+
+
+class Translation(Protocol):
+    """How a processor finds the tables that it uses."""
+
+    #: the addresses that belong to programs, and to the kernel
+    user: range
+    kernel: range
+
+    def learn(self, board: QemuBoard, /) -> Callable[[Stub, str, Read], Snapshot]:
+        """What finds the tables of a CPU, with what it has to know of the running board."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """What the audit has to know of a board's processor."""
 
-    armv7: bool
+    translation: Translation
+    #: whether the cache may be filled through any mapping at any time
+    speculates: bool
     #: what each policy means; one that is missing cannot be had
-    meaning: dict[str, MemoryType | CacheBits]
+    meaning: dict[str, Type]
     #: the policies of each kind, the default one first
     kinds: dict[str, tuple[str, ...]]
     #: kinds and ways of mapping besides the default
     mappings: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Arm:
+    """32-bit ARM, short descriptors."""
+
+    armv7: bool
+    #: Modules live just below the linear map.
+    user = range(PAGE_OFFSET - 0x01000000)
+    kernel = range(user.stop, 1 << 32)
+
+    def learn(self, board: QemuBoard) -> Callable[[Stub, str, Read], Snapshot]:
+        swapper = symbol(board.symbols(), "swapper_pg_dir")
+        base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
+
+        def tables(stub: Stub, cpu: str, read: Read) -> Snapshot:
+            what, ttbr0, ttbr1 = registers(stub, cpu, self.armv7)
+            user = pagetable.select(what, 0, ttbr0, ttbr1)
+            return Snapshot(
+                pagetable.Table(what, user, read),
+                pagetable.Table(what, base, read),
+            )
+
+        return tables
+
+
+class Armv8:
+    """64-bit ARM, 4 KiB pages and 39-bit addresses in both halves: three levels."""
+
+    user = range(1 << 39)
+    kernel = range((1 << 64) - (1 << 39), 1 << 64)
+
+    def learn(self, _: QemuBoard) -> Callable[[Stub, str, Read], Snapshot]:
+        def tables(stub: Stub, cpu: str, read: Read) -> Snapshot:
+            tcr = stub.register(cpu, "TCR_EL1")
+            # T0SZ, T1SZ, TG0 and TG1.
+            if (tcr & 0x3F, tcr >> 16 & 0x3F, tcr >> 14 & 3, tcr >> 30 & 3) != (25, 25, 0, 2):
+                raise pagetable.Unknown(f"TCR_EL1 is {tcr:#x}")
+            arm64 = Arm64(stub.register(cpu, "MAIR_EL1"))
+            user, kernel = (
+                pagetable64.Table(arm64, 3, stub.register(cpu, it) & 0xFFFF_FFFF_F000, read)
+                for it in ("TTBR0_EL1", "TTBR1_EL1")
+            )
+            return Snapshot(user, kernel)
+
+        return tables
+
+
+class Amd64:
+    """x86-64, four levels."""
+
+    user = range(1 << 47)
+    kernel = range(0xFFFF8 << 44, 1 << 64)
+
+    def learn(self, board: QemuBoard) -> Callable[[Stub, str, Read], Snapshot]:
+        said = re.search(r"x86/PAT: Configuration \[0-7\]: (.*?) *$", board.kernel_log(), re.M)
+        if not said:
+            raise Found("the kernel's log does not give the page attribute table")
+        x86 = X86(tuple(PatType(PAT[word]) for word in said[1].split()))
+        meltdown = "/sys/devices/system/cpu/vulnerabilities/meltdown"
+        isolated = board.check(f"cat {meltdown}") == ["Mitigation: PTI"]
+
+        def tables(stub: Stub, cpu: str, read: Read) -> Snapshot:
+            if stub.register(cpu, "cr4") >> 12 & 1:
+                raise pagetable.Unknown("five levels: boot with no5lvl")
+            base = stub.register(cpu, "cr3") & 0xFFFF_FFFF_F000
+            # With page table isolation there are two tables, side by side.
+            user, kernel = (base | PAGE, base & ~PAGE) if isolated else (base, base)
+            return Snapshot(
+                pagetable64.Table(x86, 4, user, read), pagetable64.Table(x86, 4, kernel, read)
+            )
+
+        return tables
+
+
+#: As Linux names the types of the page attribute table.
+PAT = {
+    "WB": "write-back",
+    "WT": "write-through",
+    "WC": "write-combining",
+    "WP": "write-protected",
+    "UC-": "uncached, unless an MTRR says write-combining",
+    "UC": "uncached",
+}
+
 #: Cortex-A9 MPCore under Linux: RAM is shareable, and cached memory allocates
 #: on writes, since the coherency of the cores needs it. Write-through is not
 #: implemented by the core (TRM 7.1).
 CORTEX_A9 = Machine(
-    armv7=True,
+    translation=Arm(armv7=True),
+    speculates=True,
     meaning={
         "writeback": MemoryType(NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=True),
         "writecombine": MemoryType(NORMAL, NON_CACHEABLE, NON_CACHEABLE, shareable=True),
@@ -81,7 +190,9 @@ CORTEX_A9 = Machine(
 
 #: ARM926EJ-S: C and B (ARM DDI 0198, table 4-1), no TEX.
 ARM926 = Machine(
-    armv7=False,
+    translation=Arm(armv7=False),
+    # The cache is filled by accesses alone, so an alias that nobody uses holds nothing.
+    speculates=False,
     meaning={
         "writeback": CacheBits(1, 1),
         "writethrough": CacheBits(1, 0),
@@ -97,7 +208,31 @@ ARM926 = Machine(
     mappings=(("streaming", "strict"), ("scatter", "strict")),
 )
 
-MACHINES = {"vexpress-a9": CORTEX_A9, "xilinx-zynq-a9": CORTEX_A9, "versatilepb": ARM926}
+#: Cortex-A53 under Linux: as Cortex-A9, but all memory stays in the linear map.
+CORTEX_A53 = Machine(
+    translation=Armv8(),
+    speculates=True,
+    meaning={it: CORTEX_A9.meaning[it] for it in ("writeback", "writecombine")},
+    kinds=CORTEX_A9.kinds | {"pages": ("writeback",)},
+    mappings=CORTEX_A9.mappings,
+)
+
+#: x86-64, whose devices snoop.
+X86_64 = Machine(
+    translation=Amd64(),
+    speculates=True,
+    meaning={"writeback": PatType("write-back"), "writecombine": PatType("write-combining")},
+    kinds=dict.fromkeys(CORTEX_A9.kinds, ("writeback",)),
+    mappings=CORTEX_A9.mappings,
+)
+
+MACHINES = {
+    "vexpress-a9": CORTEX_A9,
+    "xilinx-zynq-a9": CORTEX_A9,
+    "versatilepb": ARM926,
+    "virt-arm64": CORTEX_A53,
+    "q35-x86_64": X86_64,
+}
 
 #: What shmbuf_info.memory_type may say, and what that is.
 WORDS = {
@@ -113,6 +248,8 @@ WORDS = {
     "Normal, non-cacheable": MemoryType(NORMAL, NON_CACHEABLE, NON_CACHEABLE, shareable=True),
     "Strongly-ordered": MemoryType(STRONGLY_ORDERED, shareable=True),
     "Device": MemoryType(DEVICE, shareable=True),
+    "write-back, snooped by devices": PatType("write-back"),
+    "write-combining": PatType("write-combining"),
 }
 
 #: shmbuf_info.flags
@@ -207,14 +344,6 @@ class Memory:
         return data if len(data) == length else self._stub.read(address, length)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The two tables that count, of a machine that is stopped."""
-
-    user: Table
-    kernel: Table
-
-
 def registers(stub: Stub, cpu: str, armv7: bool) -> tuple[Cpu, int, int]:
     """What a CPU translates with. A Secure world has copies of its own, "_S"."""
 
@@ -251,17 +380,18 @@ def ram_base(iomem: list[str]) -> int:
     raise Found("/proc/iomem shows no System RAM")
 
 
-def find_user_table(stub: Stub, memory: Memory, armv7: bool, held: Held) -> Table | None:
-    """The table of the program that holds the buffer, if a CPU runs it now."""
+def find_tables(
+    stub: Stub, tables: Callable[[Stub, str, Read], Snapshot], held: Held
+) -> Snapshot | None:
+    """The tables of the program that holds the buffer, if a CPU runs it now."""
+    memory = Memory(stub)
     for cpu in stub.cpus:
-        what, ttbr0, ttbr1 = registers(stub, cpu, armv7)
-        base = pagetable.select(what, held.nonce_va, ttbr0, ttbr1)
-        table = Table(what, base, memory.read)
-        mapping = table.walk(held.nonce_va)
+        snapshot = tables(stub, cpu, memory.read)
+        mapping = snapshot.user.walk(held.nonce_va)
         if mapping:
             physical = mapping.physical + held.nonce_va - mapping.virtual
             if stub.read(physical, len(held.nonce)) == held.nonce:
-                return table
+                return snapshot
     return None
 
 
@@ -279,9 +409,7 @@ def pages_of(runs: list[str], held: Held) -> dict[int, int]:
     return pages
 
 
-def check_view(
-    table: Table, view: View, pages: dict[int, int], held: Held, meaning: MemoryType | CacheBits
-) -> int:
+def check_view(table: Table, view: View, pages: dict[int, int], held: Held, meaning: Type) -> int:
     """Every page of a view: the right memory, of the right type. Returns how many."""
     for offset in range(0, view.length, PAGE):
         virtual = view.virtual + offset
@@ -308,17 +436,15 @@ def check_user(table: Table, held: Held, writable: bool) -> None:
             raise Found(f"user mapping, {virtual:#010x}: the program cannot read it")
         if mapping.user_write and not writable:
             raise Found(f"user mapping, {virtual:#010x}: writable, and should not be")
-        if table.cpu.armv7 and not mapping.execute_never:
+        if table.forbids_execution and not mapping.execute_never:
             raise Found(f"user mapping, {virtual:#010x}: executable")
 
 
-def aliases(
-    table: Table, pages: dict[int, int], start: int, end: int, known: View
-) -> list[Mapping]:
-    """Mappings of the buffer between two addresses, beside the one that is known."""
+def aliases(table: Table, pages: dict[int, int], where: range, known: View) -> list[Mapping]:
+    """Mappings of the buffer in a range of addresses, beside the one that is known."""
     found = []
     ours = sorted(pages.values())
-    for mapping in table.mappings(start, end):
+    for mapping in table.mappings(where.start, where.stop):
         first = bisect.bisect_left(ours, mapping.physical)
         if first == len(ours) or ours[first] >= mapping.physical + mapping.size:
             continue
@@ -328,7 +454,7 @@ def aliases(
     return found
 
 
-def _long(what: MemoryType | CacheBits) -> str:
+def _long(what: Type) -> str:
     if isinstance(what, MemoryType):
         return f"{what}{'' if what.shareable else ', not shareable'}"
     return str(what)
@@ -360,14 +486,11 @@ def check(board: QemuBoard, held: Held, debugfs: str) -> str:
     if held.phys == 0:
         raise Found("INFO gives no physical address")
 
-    swapper = symbol(board.symbols(), "swapper_pg_dir")
     writable = may_write(board.check(f"cat /proc/{held.pid}/maps"), held.user.virtual)
     pages = pages_of(board.check("cat /sys/kernel/debug/shmbuf/default/pages"), held)
-    base = swapper - PAGE_OFFSET + ram_base(board.check("cat /proc/iomem"))
 
-    def compare(user: Table, memory: Memory) -> str:
-        kernel = Table(user.cpu, base, memory.read)
-        return _compare(machine, held, meaning, pages, user, kernel, in_kernel, writable)
+    def compare(tables: Snapshot) -> str:
+        return _compare(machine, held, meaning, pages, tables, in_kernel, writable)
 
     return _stopped(board, held, compare)
 
@@ -375,46 +498,43 @@ def check(board: QemuBoard, held: Held, debugfs: str) -> str:
 def check_withdrawn(board: QemuBoard, held: Held) -> str:
     """No entry of any mapping is left. Returns what was seen, for the log."""
 
-    def compare(user: Table, _: Memory) -> str:
+    def compare(tables: Snapshot) -> str:
         for view in held.users:
             for virtual in range(view.virtual, view.virtual + view.length, PAGE):
-                if user.walk(virtual):
+                if tables.user.walk(virtual):
                     raise Found(f"{view.name}, {virtual:#010x}: present, and the device owns it")
         return f"{len(held.users)} mappings of {held.size // PAGE} pages have no entry"
 
     return _stopped(board, held, compare)
 
 
-def _stopped(board: QemuBoard, held: Held, look: Callable[[Table, Memory], str]) -> str:
+def _stopped(board: QemuBoard, held: Held, look: Callable[[Snapshot], str]) -> str:
     """Stop the machine while a CPU runs the program, and look."""
-    armv7 = MACHINES[board.name].armv7
+    tables = MACHINES[board.name].translation.learn(board)
     # A CPU may be in the kernel, or in another program: try again.
     deadline = time.monotonic() + 30
     while True:
         with Stub(board.gdb_socket) as stub:
-            memory = Memory(stub)
-            user = find_user_table(stub, memory, armv7, held)
-            if user:
-                return look(user, memory)
+            found = find_tables(stub, tables, held)
+            if found:
+                return look(found)
         if time.monotonic() > deadline:
             raise BoardError("no CPU ran the program that holds the buffer")
         time.sleep(0.05)
 
 
-def _compare(machine, held, meaning, frames, user, kernel, in_kernel, writable) -> str:
-    pages = check_view(user, held.user, frames, held, meaning)
-    check_user(user, held, writable)
-    kernel_pages = check_view(kernel, in_kernel, frames, held, meaning)
+def _compare(machine, held, meaning, frames, tables, in_kernel, writable) -> str:
+    pages = check_view(tables.user, held.user, frames, held, meaning)
+    check_user(tables.user, held, writable)
+    kernel_pages = check_view(tables.kernel, in_kernel, frames, held, meaning)
 
     different = [
         f"user alias at {m.virtual:#010x} is {_long(m.type)}"
-        for m in aliases(user, frames, 0, KERNEL_START, held.user)
+        for m in aliases(tables.user, frames, machine.translation.user, held.user)
         if m.type != meaning
     ]
-    # ARMv5's cache is filled by accesses alone, so an alias that nobody uses
-    # holds nothing. From ARMv7 on a cached alias may be filled at any time.
-    kernel_others = aliases(kernel, frames, KERNEL_START, 1 << 32, in_kernel)
-    if machine.armv7:
+    kernel_others = aliases(tables.kernel, frames, machine.translation.kernel, in_kernel)
+    if machine.speculates:
         bad = [m for m in kernel_others if m.type != meaning]
         if held.flags & ALIASED:
             if not bad:

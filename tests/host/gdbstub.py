@@ -89,7 +89,8 @@ class Stub:
             self._numbers = {}
             number = 0
             for include in re.findall(r'href="([^"]+)"', self._xml("target.xml")):
-                for reg in re.findall(r"<reg\b[^>]*>", self._xml(include)):
+                text = re.sub(r"<!--.*?-->", "", self._xml(include), flags=re.S)
+                for reg in re.findall(r"<reg\b[^>]*>", text):
                     given = re.search(r'regnum="(\d+)"', reg)
                     number = int(given[1]) if given else number
                     self._numbers[re.search(r'name="([^"]+)"', reg)[1]] = number

@@ -153,6 +153,11 @@ class Table:
     base: int
     read: Callable[[int, int], bytes]
 
+    @property
+    def forbids_execution(self) -> bool:
+        """Whether entries can forbid programs to execute."""
+        return self.cpu.armv7
+
     def walk(self, virtual: int) -> Mapping | None:
         """The mapping that holds an address."""
         first = self._word(self.base + (virtual >> 20) * 4)

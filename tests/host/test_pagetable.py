@@ -3,6 +3,7 @@
 
 import struct
 
+import pagetable64
 import pytest
 from pagetable import (
     DEVICE,
@@ -19,6 +20,7 @@ from pagetable import (
     Unknown,
     select,
 )
+from pagetable64 import X86, Arm64, PatType
 
 ARMV5 = Cpu(armv7=False, sctlr=0x52177)
 #: TEX remap on, with the values that Linux uses.
@@ -194,3 +196,116 @@ def test_split():
     assert select(Cpu(armv7=True), 0xC0000000, 0x6346806A, 0x6000406A) == 0x63468000
     with pytest.raises(Unknown):
         select(Cpu(armv7=True, ttbcr=1 << 31), 0, 0, 0)
+
+
+# 64 bits: a table of each level at these addresses, and a page or a block.
+LEVELS = (0x1000, 0x2000, 0x3000, 0x4000)
+#: Device-nGnRnE, Device-nGnRE, Normal non-cacheable, Normal, Normal tagged: not Linux's order.
+MAIR = 0xF0_FF_44_04_00
+PAT = tuple(
+    PatType(name)
+    for name in (
+        *("write-back", "write-combining", "uncached-", "uncached"),
+        *("write-back", "write-protected", "uncached-", "write-through"),
+    )
+)
+
+
+def table64(meaning: Arm64 | X86, entries: dict[int, int]) -> pagetable64.Table:
+    memory = bytearray(0x5000)
+    for address, entry in entries.items():
+        struct.pack_into("<Q", memory, address, entry)
+    return pagetable64.Table(
+        meaning, 4, LEVELS[0], lambda address, length: bytes(memory[address : address + length])
+    )
+
+
+def chain(entry: int, tables: int, bits: int = 3) -> dict[int, int]:
+    """An entry for address zero below so many tables."""
+    above = {LEVELS[n]: LEVELS[n + 1] | bits for n in range(tables)}
+    return above | {LEVELS[tables]: entry}
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (0, MemoryType(DEVICE, shareable=True)),
+        (1, MemoryType(DEVICE, shareable=True)),
+        (2, MemoryType(NORMAL, NON_CACHEABLE, NON_CACHEABLE, shareable=True)),
+        (3, MemoryType(NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=False)),
+        (4, MemoryType(NORMAL, WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE, shareable=False)),
+    ],
+)
+def test_arm64_types(index, expected):
+    page = 0x4000_0000 | index << 2 | 3
+    assert table64(Arm64(MAIR), chain(page, 3)).walk(0x123).type == expected
+
+
+def test_arm64_shareable_and_sizes():
+    inner = 3 << 8
+    for tables, size in ((3, 1 << 12), (2, 1 << 21), (1, 1 << 30)):
+        leaf = 0xC000_0000 | inner | 3 << 2 | (3 if tables == 3 else 1)
+        found = table64(Arm64(MAIR), chain(leaf, tables)).walk(0xABC)
+        assert (found.virtual, found.physical, found.size) == (0, 0xC000_0000, size)
+        assert found.type.shareable
+
+
+def test_arm64_rights():
+    user, read_only, uxn = 1 << 6, 1 << 7, 1 << 54
+    page = 0x4000_0000 | 3 << 2 | 3
+
+    def rights(leaf: int, limit: int = 0):
+        found = table64(Arm64(MAIR), chain(page | leaf, 3, 3 | limit)).walk(0)
+        return found.user_read, found.user_write, found.execute_never
+
+    assert rights(0) == (False, False, False)
+    assert rights(user) == (True, True, False)
+    assert rights(user | read_only | uxn) == (True, False, True)
+    # What the tables above take away: UXNTable, APTable[1] and [0].
+    assert rights(user, 1 << 60) == (True, True, True)
+    assert rights(user, 1 << 62) == (True, False, False)
+    assert rights(user, 1 << 61) == (False, False, False)
+
+
+def test_arm64_faults_and_nonsense():
+    assert table64(Arm64(MAIR), {}).walk(0) is None
+    for entries in (chain(1, 3), chain(1, 0)):
+        with pytest.raises(Unknown):
+            table64(Arm64(MAIR), entries).walk(0)
+    with pytest.raises(Unknown):
+        # Transient attributes.
+        table64(Arm64(0x55), chain(0x4000_0000 | 3, 3)).walk(0)
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_x86_types(index):
+    low = (index & 3) << 3 | 7
+    page = 0x4000_0000 | low | index >> 2 << 7
+    assert table64(X86(PAT), chain(page, 3, 7)).walk(0).type == PAT[index]
+    large = 0x4000_0000 | low | 1 << 7 | index >> 2 << 12
+    found = table64(X86(PAT), chain(large, 2, 7)).walk(0x1234)
+    assert (found.type, found.physical, found.size) == (PAT[index], 0x4000_0000, 1 << 21)
+
+
+def test_x86_rights():
+    def rights(leaf: int, above: int):
+        found = table64(X86(PAT), chain(0x4000_0000 | leaf, 3, above)).walk(0)
+        return found.user_read, found.user_write, found.execute_never
+
+    assert rights(7, 7) == (True, True, False)
+    assert rights(7 | 1 << 63, 7) == (True, True, True)
+    assert rights(5, 7) == (True, False, False)
+    assert rights(7, 5) == (True, False, False)
+    assert rights(7, 3) == (False, False, False)
+    assert rights(7, 7 | 1 << 63) == (True, True, True)
+
+
+def test_mappings_of_64_bits():
+    entries = chain(0x4000_0000 | 3, 3) | {LEVELS[3] + 8: 0x5000_0000 | 3}
+    entries |= {LEVELS[2] + 8: 0x8000_0000 | 1}
+    for half in (0, 0xFFFF << 48):
+        table = table64(Arm64(MAIR), entries)
+        found = [(m.virtual - half, m.size) for m in table.mappings(half, half + (1 << 48))]
+        assert found == [(0, 0x1000), (0x1000, 0x1000), (0x20_0000, 0x20_0000)]
+        found = [m.physical for m in table.mappings(half + 0x1000, half + 0x2000)]
+        assert found == [0x5000_0000]
