@@ -738,7 +738,7 @@ fn at_once(env: &Env, importers: &[Card], ranges: &[(usize, usize)]) {
         }
         // The importer that goes leaves what the CPU wrote meanwhile.
         pattern = fresh();
-        View::Calls(&buffer).put(pattern);
+        write_all(&buffer, pattern);
         if imports.pop().is_none() {
             break;
         }
