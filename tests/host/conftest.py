@@ -68,6 +68,8 @@ class Count:
         if report.failed:
             case = f" [{report.context.msg}]" if isinstance(report, SubtestReport) else ""
             self.failures.append(report.nodeid + case)
+            # A run takes long, and may be stopped before its end.
+            print(f"\n{report.nodeid}{case}\n{report.longreprtext}", flush=True)
         if isinstance(report, SubtestReport) or report.when == "call":
             if report.failed:
                 self.failed += 1
