@@ -45,7 +45,7 @@ MODULE_PARM_DESC(size, "size of the default buffer, a multiple of the page size;
 
 static char *kind = "pages";
 module_param(kind, charp, 0444);
-MODULE_PARM_DESC(kind, "kind of the default buffer: pages, coherent, streaming (default pages)");
+MODULE_PARM_DESC(kind, "kind of the default buffer: pages, coherent, streaming, scatter (default pages)");
 
 static char *cache = "default";
 module_param(cache, charp, 0444);
@@ -515,20 +515,10 @@ phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
 	return dma_to_phys(dev, addr);
 }
 
-bool shmbuf_dma_mapping_error(struct device *dev, dma_addr_t addr)
-{
-	return dma_mapping_error(dev, addr);
-}
-
 /* The DMA API wants no alignment where devices snoop. */
 unsigned int shmbuf_dma_cache_alignment(void)
 {
 	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
-}
-
-const char *shmbuf_dev_name(struct device *dev)
-{
-	return dev_name(dev);
 }
 
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,

@@ -110,9 +110,7 @@ void shmbuf_dma_init_mask(struct device *dev);
 void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
 		       unsigned long attrs);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
-bool shmbuf_dma_mapping_error(struct device *dev, dma_addr_t addr);
 unsigned int shmbuf_dma_cache_alignment(void);
-const char *shmbuf_dev_name(struct device *dev);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
