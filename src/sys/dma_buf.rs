@@ -32,7 +32,7 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     fn map(&self, device: &Device, direction: DataDirection) -> Result<SgTable>;
     /// What [`Self::map`] returned is no longer used. Called with the reservation lock held.
     fn unmap(&self, table: SgTable);
-    /// The CPU begins to access the memory. Called with no lock held.
+    /// The CPU begins to access the memory, in any direction. Called with no lock held.
     fn begin_cpu_access(&self) -> Result;
     /// The CPU no longer does. Called with no lock held.
     fn end_cpu_access(&self) -> Result;

@@ -2,8 +2,8 @@
 """Walks page tables of 64-bit machines: addresses and memory types.
 
 From the Arm Architecture Reference Manual for A-profile (DDI 0487, D8; 4 KiB
-granule) and the Intel SDM (volume 3A, 5.5 and 13.12), not from
-the kernel, so that it can judge the kernel.
+granule) and the Intel SDM (volume 3A, 5.5 and 13.12), not from the kernel, so
+that it can judge the kernel.
 """
 
 import struct
