@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """A board to run commands on, emulated or real, by its labgrid environment."""
 
+import bisect
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -203,7 +205,27 @@ class QemuBoard(Board):
                 f"{command!r} printed nothing for {patience:.0f} s; its last line was: {last}"
             )
             tail = "\n".join(self._log().splitlines()[-30:])
-            raise BoardError(f"{self.dead}\nThe kernel's last words:\n{tail}") from None
+            raise BoardError(
+                f"{self.dead}\nThe kernel's last words:\n{tail}\nThe CPUs:\n{self._cpus()}"
+            ) from None
+
+    def _cpus(self) -> str:
+        """Where each CPU is and whence it was called, as far as registers say."""
+        symbols = []
+        for line in self.symbols().read_text().splitlines():
+            address, _, name = line.split()[:3]
+            symbols.append((int(address, 16), name))
+        symbols.sort()
+
+        def named(address: str) -> str:
+            i = bisect.bisect(symbols, (int(address, 16), chr(sys.maxunicode)))
+            return f"{address} {symbols[i - 1][1] if i else ''}"
+
+        registers = self.qemu.monitor_command(
+            "human-monitor-command", {"command-line": "info registers -a"}
+        )
+        found = re.findall(r"\b(R15|R14|PC|X30|RIP)=([0-9a-f]+)", registers)
+        return "\n".join(f"{register} {named(value)}" for register, value in found)
 
 
 class SshBoard(Board):

@@ -99,9 +99,12 @@ class CheckedBoard(boards.QemuBoard):
         self.report = self.scratch / "report.json"
         # One CPU: QEMU 11.1 tells a plugin the wrong one when two share a thread.
         self.qemu.boot_args += " norandmaps maxcpus=1"
-        self.qemu.extra_args = self.qemu.extra_args.replace(
-            str(folder.parent / "initramfs.cpio.gz"), str(folder / "initramfs.cpio.gz")
-        )
+        for ours, checked in (
+            (folder.parent / "initramfs.cpio.gz", folder / "initramfs.cpio.gz"),
+            # It is for several CPUs, and would leave the checker's callbacks out.
+            (f"-plugin {folder.parent}/../wfe.so", ""),
+        ):
+            self.qemu.extra_args = self.qemu.extra_args.replace(str(ours), str(checked))
         # The model wants one order of all events.
         self.qemu.extra_args += " -accel tcg,thread=single"
         if checker:
