@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The coherence checker finds the seeded faults and the broken drivers, and nothing else."""
 
+import math
+
 import audit
 import board as boards
 import coherence
@@ -165,12 +167,16 @@ def test_suite(board, subtests):
 @pytest.mark.parametrize("board", ONE_OF_EACH_CORE, indirect=True)
 def test_cost(board):
     """What the checker costs, on the same work, without it and with it."""
-    seconds = {}
-    for checker in (False, True):
-        with CheckedBoard(board, checker=checker) as machine:
-            begin = machine.cpu_seconds()
-            machine.check(f"shmbuf-test demo --module {machine.module}")
-            seconds[checker] = machine.cpu_seconds() - begin
-    ratio = seconds[True] / seconds[False]
-    print(f"{board}: {ratio:.1f} times")
-    assert ratio <= DEAREST
+    least = {False: math.inf, True: math.inf}
+    # What else the host does only ever adds, so the least of some runs is the nearest.
+    for _ in range(3):
+        for checker in (False, True):
+            with CheckedBoard(board, checker=checker) as machine:
+                begin = machine.cpu_seconds()
+                machine.check(f"shmbuf-test demo --module {machine.module}")
+                least[checker] = min(least[checker], machine.cpu_seconds() - begin)
+        ratio = least[True] / least[False]
+        print(f"{board}: {ratio:.1f} times")
+        if ratio <= DEAREST:
+            return
+    pytest.fail(f"{ratio:.1f} times, of three runs each")
