@@ -2,10 +2,10 @@
 /*
  * A QEMU plugin: WFE does not sleep.
  *
- * Since QEMU 11.1 a CPU that executes WFE sleeps until an event. With a thread
- * for each CPU, the event of a SEV is lost now and then, when it comes while the
- * CPU takes the one before. Linux for 32-bit ARM waits for a spinlock in WFE with
- * interrupts masked, and the event is the unlock: all CPUs sleep for good.
+ * Since QEMU 11.1 a CPU that executes WFE sleeps until an event. Linux for 32-bit
+ * ARM waits for a spinlock in WFE with interrupts masked, and the event is the
+ * SEV of the unlock. With a thread for each CPU, all CPUs were found asleep there
+ * for good; most likely an event was lost.
  *
  * The architecture lets WFE end at any time (DDI 0406C, B1.8.13), and before
  * 11.1 it did. With this plugin it is a branch to what follows, which also ends
