@@ -65,7 +65,10 @@ use crate::{
         },
     },
 };
-use core::ops::ControlFlow;
+use core::ops::{
+    ControlFlow,
+    Deref, //
+};
 use kernel::{
     device::Device,
     dma::DataDirection,
@@ -337,8 +340,8 @@ impl Buffer {
         Ok(count)
     }
 
-    /// Copies between `range` and a program, and maintains both views.
-    fn transfer(&self, range: Range, iter: &mut impl Transfer) -> Result<usize> {
+    /// Copies between `range` and a program, or the kernel, and maintains both views.
+    pub(crate) fn transfer(&self, range: Range, iter: &mut impl Transfer) -> Result<usize> {
         let io = Io::begin(self)?;
         let storage = &io.storage;
         let policy = storage.policy();
@@ -486,10 +489,7 @@ impl Buffer {
             }
             _ => range,
         };
-        if self.has_aliases(storage.policy()) {
-            let all = from.handed_with(range);
-            CurrentMappings::with(|mappings| mappings.flush(self, all, self.size));
-        }
+        self.flush_mappings(storage.policy(), from.handed_with(range));
         match change {
             Change::TakeBack => storage.sync_for_cpu(*from, range)?,
             Change::HandOver(_) => storage.hand_over(*from, range)?,
@@ -516,6 +516,19 @@ impl Buffer {
         Ok(())
     }
 
+    /// Cleans and invalidates what the calling process's mappings of `range` have in the cache, where
+    /// that is not what the kernel's view has. May sleep, and takes the mmap lock.
+    pub(crate) fn flush_mappings(&self, policy: Policy, range: Range) {
+        if self.has_aliases(policy) {
+            CurrentMappings::with(|mappings| mappings.flush(self, range, self.size));
+        }
+    }
+
+    /// Whether devices may write to it.
+    pub(crate) fn is_written_by_devices(&self) -> bool {
+        self.direction != Direction::ToDevice
+    }
+
     /// Takes the page table entries of mappings that programs must not touch now.
     fn withdraw(&self) {
         if self.mapping == Mapping::Strict {
@@ -539,7 +552,7 @@ impl Buffer {
         range: Range,
         direction: DataDirection,
     ) -> Result<SgTable> {
-        if self.direction == Direction::ToDevice && direction != DataDirection::ToDevice {
+        if !self.is_written_by_devices() && direction != DataDirection::ToDevice {
             return Err(EACCES);
         }
         let storage = self.state.lock().storage.clone();
@@ -699,22 +712,36 @@ impl Mapped for Buffer {
     }
 }
 
-/// A read or write in flight.
-struct Io<'a> {
-    buffer: &'a Buffer,
+/// A read or write in flight, of a program or of who acts for it. The owner stays meanwhile.
+pub(crate) struct Io<B: Deref<Target = Buffer>> {
+    buffer: B,
     storage: Arc<Storage>,
 }
 
-impl<'a> Io<'a> {
-    fn begin(buffer: &'a Buffer) -> Result<Self> {
+impl<B: Deref<Target = Buffer>> Io<B> {
+    /// Waits for a SYNC that is running.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if a device owns the buffer, [`ERESTARTSYS`] if a signal came.
+    pub(crate) fn begin(buffer: B) -> Result<Self> {
         // A read or write that waited and did nothing may be started again.
         let state = buffer
             .lock_when(|state| state.access.begin_io())
             .map_err(|error| if error == EINTR { ERESTARTSYS } else { error })?;
-        Ok(Self {
-            buffer,
-            storage: state.storage.clone(),
-        })
+        let storage = state.storage.clone();
+        drop(state);
+        Ok(Self { buffer, storage })
+    }
+
+    /// The buffer.
+    pub(crate) fn buffer(&self) -> &B {
+        &self.buffer
+    }
+
+    /// Its memory.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// The same for who must not wait.
@@ -722,17 +749,16 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`EBUSY`] if a device owns the buffer, or a SYNC is running.
-    fn begin_at_once(buffer: &'a Buffer) -> Result<Self> {
+    fn begin_at_once(buffer: B) -> Result<Self> {
         let mut state = buffer.state.lock();
         state.access.begin_io().map_err(|_| EBUSY)?;
-        Ok(Self {
-            buffer,
-            storage: state.storage.clone(),
-        })
+        let storage = state.storage.clone();
+        drop(state);
+        Ok(Self { buffer, storage })
     }
 }
 
-impl Drop for Io<'_> {
+impl<B: Deref<Target = Buffer>> Drop for Io<B> {
     fn drop(&mut self) {
         self.buffer.state.lock().access.end_io();
         self.buffer.idle.notify_all();

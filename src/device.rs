@@ -9,6 +9,10 @@ use crate::{
         Snapshot, //
     },
     cache::Policy,
+    copy::{
+        Copy,
+        Engine, //
+    },
     dmabuf::Exported,
     kind::{
         Failure,
@@ -24,6 +28,7 @@ use crate::{
     },
     sys::{
         cpu,
+        dma_engine::Progress,
         node::{
             self,
             NodeOperations, //
@@ -38,7 +43,8 @@ use kernel::{
             flags,
             FileDescriptorReservation, //
         },
-        File, //
+        File,
+        LocalFile, //
     },
     ioctl::{
         _IOC_DIR,
@@ -58,6 +64,7 @@ use kernel::{
         aref::ARef,
         Arc, //
     },
+    time::msecs_to_jiffies,
     uaccess::{
         UserPtr,
         UserSlice,
@@ -73,12 +80,16 @@ pub(crate) struct Opened {
     pub(crate) buffer: Arc<Buffer>,
     /// Where private buffers come from.
     pub(crate) private: Arc<Private>,
+    /// Who copies.
+    pub(crate) engine: Arc<Engine>,
 }
 
 /// An open file on a buffer.
 pub(crate) struct Handle {
     buffer: Arc<Buffer>,
     private: Arc<Private>,
+    engine: Arc<Engine>,
+    readable: bool,
     writable: bool,
 }
 
@@ -87,11 +98,17 @@ impl NodeOperations for Handle {
 
     fn open(opened: &Opened, file: &File) -> Result<KBox<Self>> {
         let mode = file.flags() & flags::O_ACCMODE;
-        let Opened { buffer, private } = opened.clone();
+        let Opened {
+            buffer,
+            private,
+            engine,
+        } = opened.clone();
         let handle = KBox::new(
             Self {
                 buffer,
                 private,
+                engine,
+                readable: mode != flags::O_WRONLY,
                 writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
             },
             GFP_KERNEL,
@@ -182,6 +199,9 @@ impl Handle {
         } else if is(uapi::SHMBUF_IOC_EXPORT) {
             let request = read_struct(user.reader(), EXPORT_V1)?;
             install(|| self.export(&request))
+        } else if is(uapi::SHMBUF_IOC_COPY) {
+            self.copy(&read_struct(user.reader(), COPY_V1)?)?;
+            Ok(0)
         } else {
             Err(ENOTTY)
         }
@@ -218,6 +238,9 @@ impl Handle {
         );
         if let Some(name) = self.buffer.name() {
             put_string(&mut info.name, name.to_bytes());
+        }
+        if let Some(name) = self.engine.name() {
+            put_string(&mut info.engine, name.to_bytes());
         }
         if let Some((address, device)) = storage.dma() {
             put_string(&mut info.dma_device, device.name());
@@ -268,6 +291,8 @@ impl Handle {
         let handle = Self {
             buffer: buffer.clone(),
             private: self.private.clone(),
+            engine: self.engine.clone(),
+            readable: true,
             writable: true,
         };
         let file = node::anonymous_file(c"[shmbuf]", KBox::new(handle, GFP_KERNEL)?)?;
@@ -284,6 +309,34 @@ impl Handle {
         range.check_pages()?;
         let read_only = request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0;
         exported.into_dma_buf(range, self.writable && !read_only)
+    }
+}
+
+impl Handle {
+    fn copy(&self, request: &uapi::shmbuf_copy) -> Result {
+        const DEFAULT_MS: u32 = 10_000;
+        const MOST_MS: u32 = 60_000;
+
+        let patience = match request.timeout_ms {
+            0 => DEFAULT_MS,
+            milliseconds @ 1..=MOST_MS => milliseconds,
+            _ => return Err(EINVAL),
+        };
+        if request.flags != 0 || request.reserved != 0 {
+            return Err(EINVAL);
+        }
+        if !self.writable {
+            return Err(EBADF);
+        }
+        let number = u32::try_from(request.src_fd).map_err(|_| EBADF)?;
+        let file = LocalFile::fget(number).map_err(|_| EBADF)?;
+        let source = node::handle::<Self>(&file).filter(|handle| handle.readable);
+        let source = source.ok_or(EBADF)?.buffer.clone();
+        let from = Range::new(request.src_offset, request.length, source.size())?;
+        let to = Range::new(request.dst_offset, request.length, self.buffer.size())?;
+        let copy = Copy::new((source, from), (self.buffer.clone(), to))?;
+        pin_init::stack_pin_init!(let progress = Progress::new());
+        copy.run(&self.engine, &progress, msecs_to_jiffies(patience))
     }
 }
 
@@ -348,6 +401,7 @@ const SET_CACHE_V1: usize = 8;
 const SYNC_V1: usize = 24;
 const ALLOC_V1: usize = 40;
 const EXPORT_V1: usize = 24;
+const COPY_V1: usize = 40;
 
 /// Whether the CPU writes, and the phase.
 fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {

@@ -8,6 +8,7 @@ use crate::{
         Origin, //
     },
     cache::Machine,
+    copy::Engine,
     debugfs,
     device::Opened,
     kind::{
@@ -43,6 +44,7 @@ pub(crate) struct Driver {
     machine: Machine,
     names: Arc<Names>,
     private: Arc<Private>,
+    engine: Arc<Engine>,
     // Its files go before it.
     _private_folder: Pin<KBox<Scope<Arc<Private>>>>,
     folder: Dir,
@@ -64,6 +66,7 @@ impl Driver {
             Self {
                 machine,
                 names: Names::new()?,
+                engine: Engine::new()?,
                 _private_folder: KBox::pin_init(
                     debugfs::private_folder(&folder, private.clone()),
                     GFP_KERNEL,
@@ -107,6 +110,7 @@ impl Driver {
         let opened = Opened {
             buffer,
             private: self.private.clone(),
+            engine: self.engine.clone(),
         };
         let named = Named::new(&self.folder, &node, taken, opened)?;
         pr_info!(

@@ -123,6 +123,24 @@ impl Range {
         }
     }
 
+    /// The multiples of `step` that lie inside, if any.
+    pub(crate) fn enclosed(self, step: usize) -> Option<Self> {
+        let start = self.start.next_multiple_of(step);
+        let end = self.end / step * step;
+        // INVARIANT: Not empty, and inside this range.
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// What comes before `part`, which is inside, if anything.
+    pub(crate) fn before(self, part: Self) -> Option<Self> {
+        self.first(part.start - self.start)
+    }
+
+    /// What comes behind `part`, which is inside, if anything.
+    pub(crate) fn behind(self, part: Self) -> Option<Self> {
+        self.after(part.end - self.start)
+    }
+
     /// The same bytes, counted from the start of `outer`, which contains them.
     pub(crate) fn relative_to(self, outer: Self) -> Self {
         assert!(outer.start <= self.start && self.end <= outer.end);

@@ -5,7 +5,7 @@
 //!
 //! `params` understands the module's parameters, `spec` what a buffer shall be,
 //! `device` the calls of a program; `buffer` is a memory object and its contract;
-//! `kind` where its memory comes from; `named` (by `configfs` and `devicetree`),
+//! `kind` where its memory comes from; `copy` is what a DMA engine does with two; `named` (by `configfs` and `devicetree`),
 //! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range`
 //! are the rules, without kernel types; `sys` is the only `unsafe`.
 
@@ -15,6 +15,7 @@
 mod buffer;
 mod cache;
 mod configfs;
+mod copy;
 mod debugfs;
 mod device;
 mod devicetree;

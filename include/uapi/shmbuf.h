@@ -155,6 +155,7 @@ enum shmbuf_owner {
  * @access_width: kind region: bytes of each access to the device; else 1
  * @name: of the node is /dev/shmbuf-NAME; empty for /dev/shmbuf and for private
  *	buffers; NUL-terminated
+ * @engine: the DMA engine that COPY uses, NUL-terminated; empty if none
  */
 struct shmbuf_info {
 	__u32 flags;
@@ -175,6 +176,7 @@ struct shmbuf_info {
 	__u32 exports;
 	__u32 access_width;
 	char name[32];
+	char engine[32];
 };
 
 /**
@@ -263,6 +265,26 @@ struct shmbuf_export {
 	__u32 reserved;
 };
 
+/**
+ * struct shmbuf_copy - copy between buffers, by a DMA engine
+ * @src_offset: bytes, in the buffer of @src_fd
+ * @dst_offset: bytes, in the buffer of the call
+ * @length: bytes, not zero
+ * @src_fd: a handle of any buffer, open for reading
+ * @timeout_ms: how long the engine may take, at most 60000; zero for 10000
+ * @flags: zero
+ * @reserved: zero
+ */
+struct shmbuf_copy {
+	__u64 src_offset;
+	__u64 dst_offset;
+	__u64 length;
+	__s32 src_fd;
+	__u32 timeout_ms;
+	__u32 flags;
+	__u32 reserved;
+};
+
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
@@ -336,6 +358,30 @@ struct shmbuf_export {
  *	ENOMEM, EMFILE, ENFILE, EFAULT	as ALLOC
  */
 #define SHMBUF_IOC_EXPORT	_IOW(SHMBUF_IOC_MAGIC, 0x04, struct shmbuf_export)
+
+/*
+ * Copy a range of another buffer, or of the same, to this one, by a DMA engine.
+ * Caches are maintained for both, as read(2) and write(2) do it; the bytes of the
+ * cache lines at the ends of the range that belong to neighbours are the CPU's. No
+ * thread may access the two ranges meanwhile. If it fails, some of the range may
+ * have been written, and nothing else; the engine has stopped. The handle must be
+ * open for writing.
+ *	EINVAL		a field that is not understood; length is zero; the
+ *			ranges are of one buffer, and overlap
+ *	ERANGE		a range reaches past the end of its buffer, or wraps
+ *	EBADF		the handle is not open for writing; src_fd is no
+ *			handle of a buffer, or not open for reading
+ *	EBUSY		a device owns one of the buffers
+ *	EACCES		devices may only read this buffer (its direction)
+ *	EOPNOTSUPP	there is no DMA engine that copies; devices do not
+ *			reach one of the buffers: kind pool, kind region, memory
+ *			reserved with no-map
+ *	EIO		the engine cannot address the memory, or failed
+ *	ETIMEDOUT	it took longer than allowed
+ *	EINTR		interrupted
+ *	ENOMEM, EFAULT	as ALLOC
+ */
+#define SHMBUF_IOC_COPY		_IOW(SHMBUF_IOC_MAGIC, 0x05, struct shmbuf_copy)
 
 /* Any other ioctl: ENOTTY. */
 

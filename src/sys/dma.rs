@@ -397,6 +397,23 @@ impl DeviceMapping {
         self.direction
     }
 
+    /// Address and length of each physically contiguous part of `range` that is mapped.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn segments(&self, range: Range) -> Result<KVVec<(bindings::dma_addr_t, usize)>> {
+        let mut segments = KVVec::new();
+        let mut result = Ok(());
+        self.each_entry(range, |dma, len| {
+            if result.is_ok() {
+                result = segments.push((dma, len), GFP_KERNEL);
+            }
+        });
+        result?;
+        Ok(segments)
+    }
+
     /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
     /// virtual addresses remain on VIVT caches.
     pub(crate) fn sync_for_cpu(&self, range: Range) {
@@ -450,7 +467,7 @@ impl DeviceMapping {
 
     /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
     /// mapped.
-    fn each_entry(&self, range: Range, f: impl Fn(bindings::dma_addr_t, usize)) {
+    fn each_entry(&self, range: Range, mut f: impl FnMut(bindings::dma_addr_t, usize)) {
         let mut at = self.range.start();
         // SAFETY: By the type invariants.
         for entry in unsafe { SGTable::from_raw(self.table.get()) }.iter() {

@@ -14,6 +14,7 @@
 
 use kernel::{
     bindings::{
+        completion,
         device,
         dma_addr_t,
         file,

@@ -5,9 +5,11 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cacheflush.h>
+#include <linux/completion.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dmaengine.h>
 #include <linux/dmapool.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -568,6 +570,62 @@ void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma)
 void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
 {
 	dma_pool_free(pool, cpu, dma);
+}
+
+struct dma_chan *shmbuf_dma_request_channel(void)
+{
+	dma_cap_mask_t mask;
+
+	dma_cap_zero(mask);
+	dma_cap_set(DMA_MEMCPY, mask);
+	return dma_request_chan_by_mask(&mask);
+}
+
+void shmbuf_dma_release_channel(struct dma_chan *channel)
+{
+	dma_release_channel(channel);
+}
+
+struct device *shmbuf_dma_channel_device(struct dma_chan *channel)
+{
+	return dmaengine_get_dma_device(channel);
+}
+
+struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
+							dma_addr_t from, size_t size)
+{
+	if (!is_dma_copy_aligned(channel->device, from, to, size))
+		return NULL;
+	return dmaengine_prep_dma_memcpy(channel, to, from, size,
+					 DMA_PREP_INTERRUPT | DMA_CTRL_ACK);
+}
+
+int shmbuf_dma_submit(struct dma_async_tx_descriptor *descriptor,
+		      dma_async_tx_callback_result ended, void *data)
+{
+	descriptor->callback_result = ended;
+	descriptor->callback_param = data;
+	return dmaengine_submit(descriptor);
+}
+
+void shmbuf_dma_issue_pending(struct dma_chan *channel)
+{
+	dma_async_issue_pending(channel);
+}
+
+void shmbuf_dma_terminate_sync(struct dma_chan *channel)
+{
+	dmaengine_terminate_sync(channel);
+}
+
+bool shmbuf_dma_failed(const struct dmaengine_result *result)
+{
+	return result && result->result != DMA_TRANS_NOERROR;
+}
+
+void shmbuf_reinit_completion(struct completion *completion)
+{
+	reinit_completion(completion);
 }
 
 /* flush_cache_range() is not exported where VIPT caches are supported too. */

@@ -16,8 +16,12 @@ typedef unsigned long dma_addr_t;
 #include <linux/types.h>
 #endif
 
+struct completion;
 struct device;
+struct dma_async_tx_descriptor;
+struct dma_chan;
 struct dma_pool;
+struct dmaengine_result;
 struct file;
 struct file_operations;
 struct inode;
@@ -124,6 +128,20 @@ struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t 
 void shmbuf_dma_pool_destroy(struct dma_pool *pool);
 void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
 void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
+
+/* DMA engines. */
+struct dma_chan *shmbuf_dma_request_channel(void);
+void shmbuf_dma_release_channel(struct dma_chan *channel);
+struct device *shmbuf_dma_channel_device(struct dma_chan *channel);
+struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
+							dma_addr_t from, size_t size);
+int shmbuf_dma_submit(struct dma_async_tx_descriptor *descriptor,
+		      void (*ended)(void *data, const struct dmaengine_result *result),
+		      void *data);
+void shmbuf_dma_issue_pending(struct dma_chan *channel);
+void shmbuf_dma_terminate_sync(struct dma_chan *channel);
+bool shmbuf_dma_failed(const struct dmaengine_result *result);
+void shmbuf_reinit_completion(struct completion *completion);
 
 /* Caches and barriers. */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,

@@ -9,6 +9,7 @@ pub(crate) mod cpu;
 pub(crate) mod decimal;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
+pub(crate) mod dma_engine;
 mod ffi;
 pub(crate) mod global;
 pub(crate) mod io_region;

@@ -13,7 +13,8 @@ use kernel::{
     },
     fs::{
         File,
-        Kiocb, //
+        Kiocb,
+        LocalFile, //
     },
     iov::{
         IovIterDest,
@@ -135,6 +136,18 @@ pub(crate) fn anonymous_file<T: NodeOperations>(
     }
 }
 
+/// The handle of `file`, if it is a file with these operations.
+pub(crate) fn handle<T: NodeOperations>(file: &LocalFile) -> Option<&T> {
+    // SAFETY: The file is open, so its operations and private data stay.
+    let (operations, private) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
+    if !core::ptr::eq(operations, Adapter::<T>::table()) {
+        return None;
+    }
+    // SAFETY: With these operations the private data is of this type, and borrowed until `release`.
+    let adapter = unsafe { <KBox<Adapter<T>> as ForeignOwnable>::borrow(private) };
+    Some(&adapter.0)
+}
+
 /// The private data of an open file. Nobody but this file can make one.
 struct Adapter<T>(KBox<T>);
 
@@ -148,6 +161,8 @@ impl<T: NodeOperations> Adapter<T> {
         }
     };
 
+    // One address, by which files are known.
+    #[inline(never)]
     fn table() -> &'static bindings::file_operations {
         &Self::TABLE
     }

@@ -47,6 +47,11 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The address of the first byte.
     pub(crate) fn address(&self) -> usize {
         self.ptr.as_ptr() as usize

@@ -25,6 +25,14 @@ pub(crate) enum View<'a> {
 }
 
 impl View<'_> {
+    /// How many bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Memory(span) => span.len(),
+            Self::Io(_, range) => range.len(),
+        }
+    }
+
     /// See [`Span::flush`]; a device has no lines.
     pub(crate) fn flush(&self) {
         if let Self::Memory(span) = self {
@@ -96,6 +104,44 @@ impl Transfer for IovIterSource<'_> {
     fn fault_in(&mut self, len: usize) -> usize {
         // SAFETY: The iterator is valid.
         len - unsafe { bindings::fault_in_iov_iter_readable(self.as_raw(), len) }
+    }
+}
+
+/// Bytes of the kernel, one after the other.
+pub(crate) struct Bounce<'a> {
+    bytes: Access<'a>,
+    done: usize,
+}
+
+impl<'a> Bounce<'a> {
+    /// They are written.
+    pub(crate) fn to(bytes: &'a mut [u8]) -> Self {
+        Self {
+            bytes: Access::Read(bytes),
+            done: 0,
+        }
+    }
+
+    /// They are read.
+    pub(crate) fn from(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes: Access::Write(bytes),
+            done: 0,
+        }
+    }
+}
+
+impl Transfer for Bounce<'_> {
+    fn copy(&mut self, view: View<'_>) -> usize {
+        let len = view.len();
+        self.bytes
+            .copy(Range::between(self.done, self.done + len), view);
+        self.done += len;
+        len
+    }
+
+    fn fault_in(&mut self, len: usize) -> usize {
+        len
     }
 }
 

@@ -26,6 +26,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(set_cache, abi::SHMBUF_IOC_SET_CACHE, abi::shmbuf_set_cache);
     nix::ioctl_write_ptr_bad!(sync, abi::SHMBUF_IOC_SYNC, abi::shmbuf_sync);
     nix::ioctl_write_ptr_bad!(alloc, abi::SHMBUF_IOC_ALLOC, abi::shmbuf_alloc);
+    nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
     nix::ioctl_write_ptr_bad!(export, abi::SHMBUF_IOC_EXPORT, abi::shmbuf_export);
 }
 
@@ -133,6 +134,34 @@ impl Buffer {
             .map_err(Error::sys(Operation::Export))?;
         // SAFETY: the call has made it, for us alone.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Copies a range of another buffer, or of this one, to an offset of this
+    /// one, by a DMA engine. Nobody may access either range meanwhile. If it
+    /// fails, a part of the range may have been written.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP without a DMA engine that copies ([`Info::engine`]), or if
+    /// devices do not reach one of the buffers; EBUSY if a device owns one;
+    /// EINVAL for an empty range and for ranges that overlap; ERANGE past the
+    /// end; EBADF if this handle is not open for writing or the other not for
+    /// reading; EACCES if devices may not write to this buffer; EIO and
+    /// ETIMEDOUT if the engine fails, EINTR by a signal.
+    pub fn copy_from(&self, offset: u64, source: &Self, range: impl RangeBounds<u64>) -> Result<()> {
+        let (src_offset, length) = source.bounds(&range);
+        let raw = abi::shmbuf_copy {
+            src_offset,
+            dst_offset: offset,
+            length,
+            src_fd: source.file.as_raw_fd(),
+            timeout_ms: 0,
+            flags: 0,
+            reserved: 0,
+        };
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        unsafe { ioctl::copy(self.file.as_raw_fd(), &raw) }.map_err(Error::sys(Operation::Copy))?;
+        Ok(())
     }
 
     fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {

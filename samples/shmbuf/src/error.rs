@@ -28,6 +28,8 @@ pub enum Operation {
     Alloc,
     /// SHMBUF_IOC_EXPORT
     Export,
+    /// SHMBUF_IOC_COPY
+    Copy,
     /// DMA_BUF_IOCTL_SYNC
     DmaBufSync,
     /// pread(2)
@@ -49,6 +51,7 @@ impl fmt::Display for Operation {
             Self::Sync => "SYNC",
             Self::Alloc => "ALLOC",
             Self::Export => "EXPORT",
+            Self::Copy => "COPY",
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
@@ -125,10 +128,10 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::ENFILE) => {
             "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
         }
-        (Info | SetCache | Sync | Alloc | Export, Errno::ENOTTY) => {
+        (Info | SetCache | Sync | Alloc | Export | Copy, Errno::ENOTTY) => {
             "not a shmbuf buffer, or a driver older than this call"
         }
-        (Info | SetCache | Sync | Alloc | Export, Errno::E2BIG) => {
+        (Info | SetCache | Sync | Alloc | Export | Copy, Errno::E2BIG) => {
             "the driver is older than this program and does not know what it asks for"
         }
         (SetCache, Errno::EBUSY) => {
@@ -174,11 +177,24 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (Export, Errno::EINVAL) => {
             "offset and length must be multiples of the page size, and the length not zero"
         }
-        (Sync | Export, Errno::ERANGE) => "the range reaches past the end of the buffer",
+        (Sync | Export | Copy, Errno::ERANGE) => "the range reaches past the end of the buffer",
         (Export, Errno::EOPNOTSUPP) => {
             "this memory has no pages of its own (kind pool or region, or reserved with no-map), \
              and a dma-buf is made of pages: use another kind"
         }
+        (Copy, Errno::EOPNOTSUPP) => {
+            "this machine has no DMA engine that copies, or its driver is not loaded (see the \
+             engine in INFO); or devices do not reach one of the buffers (kind pool or region, \
+             memory reserved with no-map)"
+        }
+        (Copy, Errno::EBUSY) => "a device owns one of the buffers: begin CPU access (SYNC) first",
+        (Copy, Errno::EINVAL) => "the range is empty, or the two overlap",
+        (Copy, Errno::EBADF) => {
+            "the handle must be open for writing, and the source a shmbuf handle open for reading"
+        }
+        (Copy, Errno::EACCES) => "devices may only read this buffer (its direction is to-device)",
+        (Copy, Errno::EIO) => "the engine failed, or cannot address one of the buffers",
+        (Copy, Errno::ETIMEDOUT) => "the engine took too long, and was stopped",
         (DmaBufSync, Errno::ENOTTY) => "not a dma-buf",
         (Read | Write, Errno::EBUSY) => "a device owns the buffer: begin CPU access (SYNC) first",
         (Read | Write, Errno::EBADF) => "the handle was not opened for that",

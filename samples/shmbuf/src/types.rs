@@ -242,6 +242,9 @@ pub struct Info {
     /// NAME of its node /dev/shmbuf-NAME; /dev/shmbuf and private buffers have
     /// none.
     pub name: Option<String>,
+    /// The DMA engine that [`Buffer::copy_from`](crate::Buffer::copy_from)
+    /// uses, if there is one.
+    pub engine: Option<String>,
 }
 
 impl TryFrom<&abi::shmbuf_info> for Info {
@@ -269,6 +272,7 @@ impl TryFrom<&abi::shmbuf_info> for Info {
             exports: raw.exports,
             access_width: raw.access_width,
             name: Some(text(&raw.name)).filter(|name| !name.is_empty()),
+            engine: Some(text(&raw.engine)).filter(|name| !name.is_empty()),
         })
     }
 }

@@ -53,6 +53,7 @@ fn as_text(info: &Info) -> String {
         exports,
         access_width,
         name,
+        engine,
     } = info;
     let mut lines = Vec::new();
     let mut line = |what: &str, value: String| lines.push(format!("{:<13} {value}\n", what));
@@ -78,6 +79,9 @@ fn as_text(info: &Info) -> String {
     if let Some(dma) = dma_addr {
         line("dma:", format!("{:#x} for {}", dma.address, dma.device));
     }
+    if let Some(engine) = engine {
+        line("engine:", engine.clone());
+    }
     lines.concat()
 }
 
@@ -102,6 +106,7 @@ fn as_json(info: &Info) -> Value {
         "phys_addr": info.phys_addr,
         "dma_addr": dma_addr.map(|dma| dma.address),
         "dma_device": dma_addr.map(|dma| &dma.device),
+        "engine": info.engine,
     })
 }
 
@@ -132,6 +137,7 @@ pub(crate) mod tests {
             exports: 1,
             access_width: 1,
             name: Some("frame".into()),
+            engine: Some("dma-controller".into()),
         }
     }
 
@@ -154,6 +160,7 @@ exports:      1
 aliased:      no
 physical:     0x60000000
 dma:          0xfff0000000001000 for shmbuf
+engine:       dma-controller
 ";
         assert_eq!(as_text(&example()), expected);
     }
@@ -164,16 +171,17 @@ dma:          0xfff0000000001000 for shmbuf
             phys_addr: None,
             dma_addr: None,
             name: None,
+            engine: None,
             ..example()
         };
         let value = as_json(&info);
-        for key in ["name", "phys_addr", "dma_addr", "dma_device"] {
+        for key in ["name", "phys_addr", "dma_addr", "dma_device", "engine"] {
             assert_eq!(value.get(key), Some(&Value::Null), "{key}");
         }
         let value = as_json(&example());
         assert_eq!(value["dma_addr"], 0xfff0_0000_0000_1000_u64);
         assert_eq!(value["policies"], json!(["writeback"]));
         // As many as the structure has, where the DMA address has two parts.
-        assert_eq!(value.as_object().unwrap().len(), 17);
+        assert_eq!(value.as_object().unwrap().len(), 18);
     }
 }

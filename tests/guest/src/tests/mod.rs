@@ -4,6 +4,7 @@
 mod alloc;
 mod bad_input;
 mod configfs;
+mod copy;
 mod data;
 mod devicetree;
 mod export;
@@ -170,6 +171,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         leaks::CLAIMS,
         modprobe::CLAIMS,
         rights::CLAIMS,
+        copy::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,
     ]

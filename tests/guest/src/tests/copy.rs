@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! COPY: a DMA engine copies between buffers.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use shmbuf::{abi, Access, Alloc, Buffer, Direction, Kind, MappingKind, Phase};
+use shmbuf_pattern::Pattern;
+
+use super::{
+    alloc::{every, make, map, SIZE},
+    claim,
+    data::{fresh, load_all, read_all, store_all, write_all},
+    Claim, Scope,
+};
+use crate::{
+    machine::Machine,
+    module::Config,
+    runner::Env,
+    sys::{page, refused},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Once, "copy_between_all_buffers", all_pairs).unless(without_engine),
+    claim(Scope::Once, "copy_any_size_at_any_alignment", alignments).unless(without_engine),
+    claim(Scope::Once, "copy_within_a_buffer", within).unless(without_engine),
+    claim(Scope::Once, "copy_of_4_mib", large).unless(without_engine),
+    claim(Scope::Once, "copy_needs_the_cpu_to_own_both", owned).unless(without_engine),
+    claim(Scope::Once, "copy_refuses_bad_arguments", bad_arguments).unless(without_engine),
+    claim(Scope::Once, "copy_without_an_engine_is_refused", no_engine).unless(|machine, config| {
+        let there = without_engine(machine, config).is_none();
+        there.then_some("there is a DMA engine")
+    }),
+];
+
+fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
+    let channels = std::fs::read_dir("/sys/class/dma");
+    let none = channels.map_or(true, |mut channels| channels.next().is_none());
+    none.then_some("no DMA engine")
+}
+
+/// Buffers of each kind and policy that devices reach.
+fn reached(env: &Env) -> Vec<Alloc> {
+    let mut list = every(&env.machine);
+    list.retain(|alloc| alloc.mapping == MappingKind::Pfnmap && alloc.kind != Kind::Pool);
+    list
+}
+
+/// Bytes and what should be in them, to be compared after a copy.
+struct Expected(Vec<u8>);
+
+impl Expected {
+    /// A buffer that is filled with a pattern, by the lines of its mapping.
+    fn of(buffer: &Buffer, pattern: Pattern) -> Self {
+        store_all(&map(buffer), 0, pattern);
+        Self(pattern.bytes(0, buffer.size() as usize))
+    }
+
+    fn copied(&mut self, to: usize, source: &[u8]) {
+        self.0[to..to + source.len()].copy_from_slice(source);
+    }
+
+    #[track_caller]
+    fn assert(&self, buffer: &Buffer, what: &str) {
+        for (by, got) in [("the mapping", load_all(&map(buffer))), ("read(2)", read_all(buffer))] {
+            if let Some(at) = (0..got.len()).find(|&at| got[at] != self.0[at]) {
+                panic!(
+                    "{what}: byte {at} by {by} is {:#x}, not {:#x}",
+                    got[at], self.0[at]
+                );
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check(what: &str, from: &Buffer, at: usize, to: &Buffer, offset: usize, length: usize) {
+    let source = Expected::of(from, fresh());
+    let mut target = Expected::of(to, fresh());
+    let range = at as u64..(at + length) as u64;
+    to.copy_from(offset as u64, from, range)
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    target.copied(offset, &source.0[at..at + length]);
+    let what = format!("{what}, {length} bytes from {at} to {offset}");
+    target.assert(to, &what);
+    source.assert(from, &what);
+}
+
+fn all_pairs(env: &Env) {
+    let info = env.open().info().expect("INFO");
+    assert!(info.engine.is_some(), "no engine in INFO");
+    let list = reached(env);
+    for from in &list {
+        for to in &list {
+            let (source, target) = (make(env, from), make(env, to));
+            let what = format!("{from:?} to {to:?}");
+            check(&what, &source, 0, &target, 0, SIZE as usize);
+            check(&what, &source, 3, &target, 5, 2 * page() + 100);
+        }
+    }
+}
+
+fn alignments(env: &Env) {
+    let kinds = [Kind::Streaming, Kind::Scatter, Kind::Coherent];
+    for kind in kinds {
+        let [source, target] = [0, 1].map(|_| make(env, &Alloc::new(3 * page() as u64, kind)));
+        for length in [1, 2, 3, 4, 31, 32, 33, 63, 64, 65, 127, 129, page() - 1, page() + 1] {
+            for _ in 0..4 {
+                let [at, offset] = [0, 1].map(|_| fastrand::usize(..=3 * page() - length));
+                let what = format!("{kind}");
+                check(&what, &source, at, &target, offset, length);
+            }
+        }
+    }
+}
+
+fn within(env: &Env) {
+    for alloc in reached(env) {
+        let buffer = make(env, &alloc);
+        let pattern = fresh();
+        let mut expected = Expected::of(&buffer, pattern);
+        let bytes = pattern.bytes(100, 5000);
+        buffer.copy_from(20_001, &buffer, 100..5100).expect("COPY");
+        expected.copied(20_001, &bytes);
+        // Neighbours, in one line.
+        let bytes = expected.0[..7].to_vec();
+        buffer.copy_from(7, &buffer, 0..7).expect("COPY");
+        expected.copied(7, &bytes);
+        expected.assert(&buffer, &format!("{alloc:?}"));
+        for (to, range) in [(0, 0..1), (99, 0..100), (0, 99..200), (SIZE - 1, 0..SIZE - 1)] {
+            if to + (range.end - range.start) <= SIZE {
+                let result = buffer.copy_from(to, &buffer, range.clone());
+                assert_eq!(
+                    result.map_err(|error| error.errno()),
+                    Err(Some(Errno::EINVAL)),
+                    "{range:?} to {to}"
+                );
+            }
+        }
+    }
+}
+
+fn large(env: &Env) {
+    for kind in [Kind::Streaming, Kind::Scatter] {
+        let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(4 << 20, kind)));
+        check("4 MiB", &from, 1, &to, 2, (4 << 20) - 2);
+    }
+}
+
+fn owned(env: &Env) {
+    for kind in [Kind::Streaming, Kind::Scatter] {
+        let [one, other] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, kind)));
+        let pattern = fresh();
+        write_all(&one, pattern);
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            one.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+            refused(to.copy_from(0, from, 0..100), Errno::EBUSY);
+            one.sync(.., Access::ReadWrite, Phase::Begin).expect("SYNC");
+        }
+        other.copy_from(0, &one, ..).expect("COPY");
+        assert_eq!(read_all(&other), pattern.bytes(0, SIZE as usize));
+        let alloc = Alloc {
+            direction: Direction::ToDevice,
+            ..Alloc::new(SIZE, kind)
+        };
+        let read_by_devices = make(env, &alloc);
+        refused(read_by_devices.copy_from(0, &one, ..), Errno::EACCES);
+        other.copy_from(0, &read_by_devices, ..).expect("COPY");
+    }
+}
+
+nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
+
+#[track_caller]
+fn raw(to: &Buffer, change: impl Fn(&mut abi::shmbuf_copy), from: i32, expected: Errno) {
+    let mut request = abi::shmbuf_copy {
+        src_fd: from,
+        length: 100,
+        ..Default::default()
+    };
+    change(&mut request);
+    // SAFETY: the call reads one such structure.
+    let result = unsafe { copy(to.as_fd().as_raw_fd(), &request) };
+    refused(result, expected);
+}
+
+fn bad_arguments(env: &Env) {
+    let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
+    let fd = from.as_fd().as_raw_fd();
+    raw(&to, |it| it.flags = 1, fd, Errno::EINVAL);
+    raw(&to, |it| it.reserved = 1, fd, Errno::EINVAL);
+    raw(&to, |it| it.timeout_ms = 60_001, fd, Errno::EINVAL);
+    raw(&to, |it| it.length = 0, fd, Errno::EINVAL);
+    for far in [SIZE - 99, SIZE, u64::MAX, u64::MAX - 99] {
+        raw(&to, |it| it.src_offset = far, fd, Errno::ERANGE);
+        raw(&to, |it| it.dst_offset = far, fd, Errno::ERANGE);
+    }
+    raw(&to, |it| it.length = SIZE + 1, fd, Errno::ERANGE);
+    raw(&to, |it| it.length = u64::MAX, fd, Errno::ERANGE);
+    raw(&to, |_| {}, -1, Errno::EBADF);
+    raw(&to, |_| {}, 1_000_000, Errno::EBADF);
+    let null = std::fs::File::open("/dev/null").expect("/dev/null");
+    raw(&to, |_| {}, null.as_raw_fd(), Errno::EBADF);
+    let read_only = Buffer::open_read_only(crate::module::DEVICE).expect("open");
+    raw(&read_only, |_| {}, fd, Errno::EBADF);
+    let pool = make(env, &Alloc::new(64, Kind::Pool));
+    refused(to.copy_from(0, &pool, 0..64), Errno::EOPNOTSUPP);
+    refused(pool.copy_from(0, &to, 0..64), Errno::EOPNOTSUPP);
+}
+
+fn no_engine(env: &Env) {
+    assert_eq!(env.open().info().expect("INFO").engine, None);
+    let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
+    refused(to.copy_from(0, &from, ..), Errno::EOPNOTSUPP);
+    refused(to.copy_from(0, &from, 0..1), Errno::EOPNOTSUPP);
+}
