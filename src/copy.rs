@@ -251,6 +251,9 @@ impl Copy {
             patience = channel.copy(from, to, len, progress, patience)?;
             Ok(())
         });
+        if self.from.is_maintained() {
+            from.sync_for_cpu(source);
+        }
         if self.to.is_maintained() {
             to.sync_for_cpu(whole);
         }

@@ -253,7 +253,7 @@ impl Dma {
     }
 
     /// The mapping around `span` that fits best: in its direction, then in who
-    /// owns it.
+    /// owns it, then in having no other direction besides.
     fn find(&self, span: Span, direction: Direction, owned: bool) -> Option<(u64, u32)> {
         self.overlapping(span)
             .filter(|(_, mapped)| mapped.span.contains(span))
@@ -262,7 +262,8 @@ impl Dma {
                     .owned
                     .iter()
                     .any(|(part, _)| !part.common(span).is_empty());
-                (mapped.fits(direction).is_err(), device != owned)
+                let other = mapped.direction != direction;
+                (mapped.fits(direction).is_err(), device != owned, other)
             })
             .map(|(&key, _)| key)
     }
