@@ -29,12 +29,14 @@ use crate::{
 use core::cmp::min;
 use kernel::{
     bindings,
+    device::Device,
     dma::DataDirection,
-    new_condvar, new_mutex,
+    new_condvar, new_mutex, new_poll_condvar,
     page::PAGE_SIZE,
     prelude::*,
-    str::CString,
     sync::{
+        aref::ARef,
+        poll::PollCondVar,
         Arc,
         CondVar,
         Mutex, //
@@ -50,6 +52,9 @@ pub(crate) struct Engine {
     /// Woken when the channel is put back.
     #[pin]
     free: CondVar,
+    /// Woken when a copy in the background ends, whosever it is.
+    #[pin]
+    ended: PollCondVar,
 }
 
 /// Where the channel is.
@@ -57,7 +62,8 @@ enum Slot {
     /// Nobody has asked for it yet, or there was none.
     Unknown,
     Free(Channel),
-    InUse,
+    /// The device's.
+    InUse(ARef<Device>),
 }
 
 impl Engine {
@@ -67,50 +73,68 @@ impl Engine {
             pin_init!(Self {
                 channel <- new_mutex!(Slot::Unknown, "shmbuf::engine"),
                 free <- new_condvar!("shmbuf::engine"),
+                ended <- new_poll_condvar!("shmbuf::ended"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// The name of its device, if there is one. From then on the channel is ours. Waits for copies
-    /// of others; may sleep.
-    pub(crate) fn name(&self) -> Option<CString> {
-        self.with(|channel| CString::try_from_fmt(fmt!("{}", channel.device().name())))
-            .ok()?
-            .ok()
+    /// Who waits for the end of copies in the background.
+    pub(crate) fn ended(&self) -> &PollCondVar {
+        &self.ended
+    }
+
+    /// Its device, if there is one. From then on the channel is ours. May sleep.
+    pub(crate) fn device(&self) -> Option<ARef<Device>> {
+        let mut slot = self.channel.lock();
+        if let Slot::Unknown = *slot {
+            *slot = Slot::Free(Channel::request()?);
+        }
+        match &*slot {
+            Slot::Unknown => None,
+            Slot::Free(channel) => Some(channel.device().into()),
+            Slot::InUse(device) => Some(device.clone()),
+        }
     }
 
     /// Calls `f` with the channel, while nobody else has it. Waits for copies of others.
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if no engine copies memory; [`EINTR`] if a signal came.
-    fn with<R>(&self, f: impl FnOnce(&mut Channel) -> R) -> Result<R> {
-        let mut channel = self.take()?;
+    /// [`EOPNOTSUPP`] if no engine copies memory, [`ECANCELED`] after [`Self::cancel`], [`EINTR`]
+    /// if a signal came.
+    fn with<R>(&self, progress: &Progress, f: impl FnOnce(&mut Channel) -> R) -> Result<R> {
+        let device = self.device().ok_or(EOPNOTSUPP)?;
+        let mut channel = self.take(progress, device)?;
         let result = f(&mut channel);
         *self.channel.lock() = Slot::Free(channel);
         self.free.notify_one();
         Ok(result)
     }
 
-    fn take(&self) -> Result<Channel> {
+    fn take(&self, progress: &Progress, device: ARef<Device>) -> Result<Channel> {
         let mut slot = self.channel.lock();
-        loop {
-            match core::mem::replace(&mut *slot, Slot::InUse) {
+        while !progress.is_cancelled() {
+            match core::mem::replace(&mut *slot, Slot::InUse(device.clone())) {
                 Slot::Free(channel) => return Ok(channel),
-                Slot::Unknown => {
-                    return Channel::request().ok_or_else(|| {
-                        *slot = Slot::Unknown;
-                        EOPNOTSUPP
-                    })
-                }
-                Slot::InUse => {
+                // Once it is ours it stays.
+                Slot::Unknown => return Err(EOPNOTSUPP),
+                Slot::InUse(_) => {
                     if self.free.wait_interruptible(&mut slot) {
                         return Err(EINTR);
                     }
                 }
             }
         }
+        Err(ECANCELED)
+    }
+
+    /// See [`Progress::cancel`]; who waits for the channel goes too. May sleep.
+    pub(crate) fn cancel(&self, progress: &Progress) {
+        progress.cancel();
+        // Who found it not cancelled is waiting when the lock is free.
+        drop(self.channel.lock());
+        self.free.notify_all();
     }
 }
 
@@ -153,54 +177,68 @@ impl Side {
 pub(crate) struct Copy {
     from: Side,
     to: Side,
+    /// What of the second range the engine copies. It gets whole lines: of the others, some bytes
+    /// are somebody else's.
+    whole: Option<Range>,
 }
 
 impl Copy {
-    /// From a range of a buffer to one of another, or of the same, of the same length.
+    /// From a range of a buffer to one of another, or of the same, of the same length. Copies what
+    /// the engine does not, and brings to memory what the calling process wrote. May sleep.
     ///
     /// # Errors
     ///
+    /// - [`EOPNOTSUPP`] if no engine copies memory, or devices do not reach one of the buffers;
     /// - [`EINVAL`] if the ranges overlap;
     /// - [`EACCES`] if devices only read the second buffer;
     /// - [`EBUSY`] if a device owns one of them;
-    /// - [`EOPNOTSUPP`] if devices do not reach one of them;
-    /// - [`EINTR`] if a signal came while waiting for a SYNC.
-    pub(crate) fn new(from: (Arc<Buffer>, Range), to: (Arc<Buffer>, Range)) -> Result<Self> {
+    /// - [`EINTR`] if a signal came while waiting for a SYNC;
+    /// - those of [`Buffer::transfer`].
+    pub(crate) fn begin(
+        engine: &Engine,
+        from: (Arc<Buffer>, Range),
+        to: (Arc<Buffer>, Range),
+    ) -> Result<Self> {
+        engine.device().ok_or(EOPNOTSUPP)?;
         if Arc::ptr_eq(&from.0, &to.0) && from.1.intersect(to.1).is_some() {
             return Err(EINVAL);
         }
         if !to.0.is_written_by_devices() {
             return Err(EACCES);
         }
-        Ok(Self {
-            from: Side::new(from.0, from.1)?,
-            to: Side::new(to.0, to.1)?,
-        })
+        let (from, to) = (Side::new(from.0, from.1)?, Side::new(to.0, to.1)?);
+        let whole = match to.is_maintained() {
+            true => to.range.enclosed(cpu::cache_line()),
+            false => Some(to.range),
+        };
+        let this = Self { from, to, whole };
+        for side in [&this.from, &this.to] {
+            side.buffer().flush_mappings(side.io.storage().policy(), side.range);
+        }
+        this.edges().into_iter().flatten().try_for_each(|edge| this.by_cpu(edge))?;
+        Ok(this)
     }
 
-    /// Does it, in at most `patience` of the engine. May sleep.
+    /// Does the rest, in at most `patience` of the engine. Any process. May sleep.
     ///
     /// # Errors
     ///
-    /// Those of [`Engine::with`], [`Channel::copy`] and [`Buffer::transfer`]; [`ENOMEM`].
+    /// Those of [`Engine::with`] and [`Channel::copy`]; [`ENOMEM`].
     pub(crate) fn run(&self, engine: &Engine, progress: &Progress, patience: Jiffies) -> Result {
-        // The engine gets whole lines: of the others, some bytes are somebody else's.
-        let whole = match self.to.is_maintained() {
-            true => self.to.range.enclosed(cpu::cache_line()),
-            false => Some(self.to.range),
-        };
-        let Some(whole) = whole else {
-            engine.with(|_| ())?;
-            return self.by_cpu(self.to.range);
-        };
-        for side in [&self.from, &self.to] {
-            side.buffer().flush_mappings(side.io.storage().policy(), side.range);
+        match self.whole {
+            Some(whole) => engine.with(progress, |channel| {
+                self.by_engine(channel, whole, progress, patience)
+            })?,
+            None => Ok(()),
         }
-        engine.with(|channel| self.by_engine(channel, whole, progress, patience))??;
-        [self.to.range.before(whole), self.to.range.behind(whole)]
-            .into_iter()
-            .flatten()
-            .try_for_each(|edge| self.by_cpu(edge))
+    }
+
+    /// What the engine does not copy.
+    fn edges(&self) -> [Option<Range>; 2] {
+        match self.whole {
+            Some(whole) => [self.to.range.before(whole), self.to.range.behind(whole)],
+            None => [Some(self.to.range), None],
+        }
     }
 
     /// Where the bytes of `range` of the second buffer come from.

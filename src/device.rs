@@ -3,6 +3,10 @@
 //! The file operations of a handle: parse, call, return.
 
 use crate::{
+    background::{
+        Background,
+        Job, //
+    },
     buffer::{
         Buffer,
         Phase,
@@ -29,6 +33,7 @@ use crate::{
     sys::{
         cpu,
         dma_engine::Progress,
+        eventfd::EventFd,
         node::{
             self,
             NodeOperations, //
@@ -62,9 +67,13 @@ use kernel::{
     seq_print,
     sync::{
         aref::ARef,
+        poll::PollCondVar,
         Arc, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
     uaccess::{
         UserPtr,
         UserSlice,
@@ -88,9 +97,16 @@ pub(crate) struct Opened {
 pub(crate) struct Handle {
     buffer: Arc<Buffer>,
     private: Arc<Private>,
+    background: Arc<Background>,
     engine: Arc<Engine>,
     readable: bool,
     writable: bool,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.background.stop();
+    }
 }
 
 impl NodeOperations for Handle {
@@ -107,6 +123,7 @@ impl NodeOperations for Handle {
             Self {
                 buffer,
                 private,
+                background: Background::new(engine.clone())?,
                 engine,
                 readable: mode != flags::O_WRONLY,
                 writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
@@ -135,6 +152,10 @@ impl NodeOperations for Handle {
 
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
         self.note(self.dispatch(cmd, arg))
+    }
+
+    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool {
+        self.background.poll(register)
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {
@@ -202,6 +223,9 @@ impl Handle {
         } else if is(uapi::SHMBUF_IOC_COPY) {
             self.copy(&read_struct(user.reader(), COPY_V1)?)?;
             Ok(0)
+        } else if is(uapi::SHMBUF_IOC_COPY_RESULT) {
+            self.background.take_result()?;
+            Ok(0)
         } else {
             Err(ENOTTY)
         }
@@ -239,8 +263,8 @@ impl Handle {
         if let Some(name) = self.buffer.name() {
             put_string(&mut info.name, name.to_bytes());
         }
-        if let Some(name) = self.engine.name() {
-            put_string(&mut info.engine, name.to_bytes());
+        if let Some(device) = self.engine.device() {
+            put_string(&mut info.engine, device.name().to_bytes());
         }
         if let Some((address, device)) = storage.dma() {
             put_string(&mut info.dma_device, device.name());
@@ -291,6 +315,7 @@ impl Handle {
         let handle = Self {
             buffer: buffer.clone(),
             private: self.private.clone(),
+            background: Background::new(self.engine.clone())?,
             engine: self.engine.clone(),
             readable: true,
             writable: true,
@@ -314,17 +339,7 @@ impl Handle {
 
 impl Handle {
     fn copy(&self, request: &uapi::shmbuf_copy) -> Result {
-        const DEFAULT_MS: u32 = 10_000;
-        const MOST_MS: u32 = 60_000;
-
-        let patience = match request.timeout_ms {
-            0 => DEFAULT_MS,
-            milliseconds @ 1..=MOST_MS => milliseconds,
-            _ => return Err(EINVAL),
-        };
-        if request.flags != 0 || request.reserved != 0 {
-            return Err(EINVAL);
-        }
+        let (patience, goes_on) = parse_copy(request)?;
         if !self.writable {
             return Err(EBADF);
         }
@@ -334,9 +349,23 @@ impl Handle {
         let source = source.ok_or(EBADF)?.buffer.clone();
         let from = Range::new(request.src_offset, request.length, source.size())?;
         let to = Range::new(request.dst_offset, request.length, self.buffer.size())?;
-        let copy = Copy::new((source, from), (self.buffer.clone(), to))?;
-        pin_init::stack_pin_init!(let progress = Progress::new());
-        copy.run(&self.engine, &progress, msecs_to_jiffies(patience))
+        let begin = || Copy::begin(&self.engine, (source, from), (self.buffer.clone(), to));
+        match goes_on {
+            GoesOn::No => {
+                pin_init::stack_pin_init!(let progress = Progress::new());
+                begin()?.run(&self.engine, &progress, patience)
+            }
+            GoesOn::Yes { eventfd } => {
+                let counter = eventfd.map(EventFd::get).transpose()?;
+                self.background.start(|| {
+                    Ok(Job {
+                        copy: begin()?,
+                        patience,
+                        counter,
+                    })
+                })
+            }
+        }
     }
 }
 
@@ -420,6 +449,36 @@ fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
         Phase::Start
     };
     Ok((writes, phase))
+}
+
+/// Whether a copy goes on when the call has returned.
+enum GoesOn {
+    No,
+    Yes {
+        eventfd: Option<i32>,
+    },
+}
+
+/// How long the engine may take, and what else the copy is like.
+fn parse_copy(request: &uapi::shmbuf_copy) -> Result<(Jiffies, GoesOn)> {
+    const DEFAULT_MS: u32 = 10_000;
+    const MOST_MS: u32 = 60_000;
+    const TOLD: u32 = uapi::SHMBUF_COPY_ASYNC | uapi::SHMBUF_COPY_EVENTFD;
+
+    let patience = match request.timeout_ms {
+        0 => DEFAULT_MS,
+        milliseconds @ 1..=MOST_MS => milliseconds,
+        _ => return Err(EINVAL),
+    };
+    let goes_on = match (request.flags, request.eventfd) {
+        (0, 0) => GoesOn::No,
+        (uapi::SHMBUF_COPY_ASYNC, 0) => GoesOn::Yes { eventfd: None },
+        (TOLD, eventfd) => GoesOn::Yes {
+            eventfd: Some(eventfd),
+        },
+        _ => return Err(EINVAL),
+    };
+    Ok((msecs_to_jiffies(patience), goes_on))
 }
 
 /// Reads a structure that may be of another version, as copy_struct_from_user() does.

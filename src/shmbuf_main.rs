@@ -12,6 +12,7 @@
 // Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
 #![allow(clippy::useless_conversion)]
 
+mod background;
 mod buffer;
 mod cache;
 mod configfs;

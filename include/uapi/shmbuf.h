@@ -265,6 +265,13 @@ struct shmbuf_export {
 	__u32 reserved;
 };
 
+/* Flags of COPY */
+
+/** @SHMBUF_COPY_ASYNC: return when the copy has begun */
+#define SHMBUF_COPY_ASYNC	(1 << 0)
+/** @SHMBUF_COPY_EVENTFD: add one to an eventfd when it has ended; with ASYNC */
+#define SHMBUF_COPY_EVENTFD	(1 << 1)
+
 /**
  * struct shmbuf_copy - copy between buffers, by a DMA engine
  * @src_offset: bytes, in the buffer of @src_fd
@@ -272,8 +279,8 @@ struct shmbuf_export {
  * @length: bytes, not zero
  * @src_fd: a handle of any buffer, open for reading
  * @timeout_ms: how long the engine may take, at most 60000; zero for 10000
- * @flags: zero
- * @reserved: zero
+ * @flags: SHMBUF_COPY_*
+ * @eventfd: with SHMBUF_COPY_EVENTFD, else zero
  */
 struct shmbuf_copy {
 	__u64 src_offset;
@@ -282,7 +289,7 @@ struct shmbuf_copy {
 	__s32 src_fd;
 	__u32 timeout_ms;
 	__u32 flags;
-	__u32 reserved;
+	__s32 eventfd;
 };
 
 #define SHMBUF_IOC_MAGIC	0xBC
@@ -366,8 +373,14 @@ struct shmbuf_copy {
  * thread may access the two ranges meanwhile. If it fails, some of the range may
  * have been written, and nothing else; the engine has stopped. The handle must be
  * open for writing.
+ *
+ * With SHMBUF_COPY_ASYNC the call returns when the copy has begun. Until it has
+ * ended, SYNC and SET_CACHE of both buffers wait, and poll(2) says of this handle
+ * that it is neither readable nor writable (at all other times it is both). Then
+ * COPY_RESULT says how it ended, once. A handle has one such copy. When its last
+ * descriptor is closed, the copy is cancelled.
  *	EINVAL		a field that is not understood; length is zero; the
- *			ranges are of one buffer, and overlap
+ *			ranges are of one buffer, and overlap; not an eventfd
  *	ERANGE		a range reaches past the end of its buffer, or wraps
  *	EBADF		the handle is not open for writing; src_fd is no
  *			handle of a buffer, or not open for reading
@@ -376,12 +389,22 @@ struct shmbuf_copy {
  *	EOPNOTSUPP	there is no DMA engine that copies; devices do not
  *			reach one of the buffers: kind pool, kind region, memory
  *			reserved with no-map
+ *	EINPROGRESS	ASYNC: such a copy of this handle has not ended, or its
+ *			result was not taken
  *	EIO		the engine cannot address the memory, or failed
  *	ETIMEDOUT	it took longer than allowed
  *	EINTR		interrupted
  *	ENOMEM, EFAULT	as ALLOC
  */
 #define SHMBUF_IOC_COPY		_IOW(SHMBUF_IOC_MAGIC, 0x05, struct shmbuf_copy)
+
+/*
+ * Take the result of the copy that SHMBUF_COPY_ASYNC began by this handle: zero,
+ * or what COPY would have said. Does not wait.
+ *	EAGAIN		it has not ended
+ *	ENODATA		there is none, or its result was taken
+ */
+#define SHMBUF_IOC_COPY_RESULT	_IO(SHMBUF_IOC_MAGIC, 0x06)
 
 /* Any other ioctl: ENOTTY. */
 

@@ -142,6 +142,11 @@ impl Progress {
         })
     }
 
+    /// Whether [`Self::cancel`] was called.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
     /// Ends the transfer that runs, and lets none begin. Any context.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
@@ -173,7 +178,7 @@ impl Progress {
     }
 
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {
-        if self.cancelled.load(Relaxed) {
+        if self.is_cancelled() {
             return Err(ECANCELED);
         }
         // SAFETY: The completion is initialized.
@@ -185,7 +190,7 @@ impl Progress {
             Ok(left.max(0) as Jiffies)
         } else if stage == Stage::Failed as u32 {
             Err(EIO)
-        } else if self.cancelled.load(Relaxed) {
+        } else if self.is_cancelled() {
             Err(ECANCELED)
         } else if left < 0 {
             Err(EINTR)

@@ -11,6 +11,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
 #include <linux/dmapool.h>
+#include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
@@ -621,6 +622,21 @@ void shmbuf_dma_terminate_sync(struct dma_chan *channel)
 bool shmbuf_dma_failed(const struct dmaengine_result *result)
 {
 	return result && result->result != DMA_TRANS_NOERROR;
+}
+
+struct eventfd_ctx *shmbuf_eventfd_get(int fd)
+{
+	return eventfd_ctx_fdget(fd);
+}
+
+void shmbuf_eventfd_signal(struct eventfd_ctx *counter)
+{
+	eventfd_signal(counter);
+}
+
+void shmbuf_eventfd_put(struct eventfd_ctx *counter)
+{
+	eventfd_ctx_put(counter);
 }
 
 void shmbuf_reinit_completion(struct completion *completion)

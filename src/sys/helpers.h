@@ -22,6 +22,7 @@ struct dma_async_tx_descriptor;
 struct dma_chan;
 struct dma_pool;
 struct dmaengine_result;
+struct eventfd_ctx;
 struct file;
 struct file_operations;
 struct inode;
@@ -142,6 +143,11 @@ void shmbuf_dma_issue_pending(struct dma_chan *channel);
 void shmbuf_dma_terminate_sync(struct dma_chan *channel);
 bool shmbuf_dma_failed(const struct dmaengine_result *result);
 void shmbuf_reinit_completion(struct completion *completion);
+
+/* Counters of eventfd(2). */
+struct eventfd_ctx *shmbuf_eventfd_get(int fd);
+void shmbuf_eventfd_signal(struct eventfd_ctx *counter);
+void shmbuf_eventfd_put(struct eventfd_ctx *counter);
 
 /* Caches and barriers. */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,

@@ -29,7 +29,13 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     str::CString,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        poll::{
+            PollCondVar,
+            PollTable, //
+        }, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -53,6 +59,9 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     fn mmap(&self, vma: &VmaNew) -> Result;
     /// ioctl(2).
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    /// poll(2): registers the waiter with `register`, and then looks whether reading and writing
+    /// would go on at once. May sleep.
+    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool;
     /// /proc/PID/fdinfo.
     fn show_fdinfo(&self, m: &SeqFile);
 }
@@ -156,6 +165,7 @@ impl<T: NodeOperations> Adapter<T> {
         let misc = MiscDeviceOptions { name: c"" }.into_raw::<Self>();
         bindings::file_operations {
             llseek: Some(Self::llseek),
+            poll: Some(Self::poll),
             // SAFETY: The kernel crate's table is a constant.
             ..unsafe { core::ptr::read(misc.fops) }
         }
@@ -175,6 +185,25 @@ impl<T: NodeOperations> Adapter<T> {
         let this = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The file is valid.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, this.0.size() as i64) }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file with these operations, and `table` null or valid.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The private data was set by `open` and is borrowed until `release`.
+        let this = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        // SAFETY: By this function's contract.
+        let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
+        match this.0.poll(|waiters| table.register_wait(file, waiters)) {
+            true => {
+                bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM
+            }
+            false => 0,
+        }
     }
 }
 

@@ -163,6 +163,9 @@ kernel_config() {
 		"$top/tests/boards/$1/kernel.config"
 }
 
+# Whether the kernel takes the DMA engine of tests/engine.
+has_engine() { grep -qx 'CONFIG_DMADEVICES=y' "$top/tests/boards/$1/kernel.config"; }
+
 # A board is a folder with a kernel configuration here.
 boards() { (cd "$top/tests/boards" && for f in */kernel.config; do echo "${f%/*}"; done); }
 check_board() {

@@ -27,6 +27,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(sync, abi::SHMBUF_IOC_SYNC, abi::shmbuf_sync);
     nix::ioctl_write_ptr_bad!(alloc, abi::SHMBUF_IOC_ALLOC, abi::shmbuf_alloc);
     nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
+    nix::ioctl_none_bad!(copy_result, abi::SHMBUF_IOC_COPY_RESULT);
     nix::ioctl_write_ptr_bad!(export, abi::SHMBUF_IOC_EXPORT, abi::shmbuf_export);
 }
 
@@ -149,15 +150,62 @@ impl Buffer {
     /// reading; EACCES if devices may not write to this buffer; EIO and
     /// ETIMEDOUT if the engine fails, EINTR by a signal.
     pub fn copy_from(&self, offset: u64, source: &Self, range: impl RangeBounds<u64>) -> Result<()> {
-        let (src_offset, length) = source.bounds(&range);
+        self.copy(offset, source, &range, 0, None)
+    }
+
+    /// Begins such a copy, and returns. poll(2) finds this handle readable again
+    /// when it has ended, and `eventfd`, if one is given, is added one; then
+    /// [`Self::copy_result`] says how. It is cancelled when the handle is closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::copy_from`] that are known at once; EINPROGRESS if this
+    /// handle has such a copy whose result was not taken; EBADF and EINVAL if
+    /// `eventfd` is none.
+    pub fn begin_copy_from(
+        &self,
+        offset: u64,
+        source: &Self,
+        range: impl RangeBounds<u64>,
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        self.copy(offset, source, &range, abi::SHMBUF_COPY_ASYNC, eventfd)
+    }
+
+    /// How the copy ended that [`Self::begin_copy_from`] began.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN if it has not ended, ENODATA if there is none; those of
+    /// [`Self::copy_from`].
+    pub fn copy_result(&self) -> Result<()> {
+        // SAFETY: the call has no argument.
+        unsafe { ioctl::copy_result(self.file.as_raw_fd()) }
+            .map_err(Error::sys(Operation::CopyResult))?;
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        offset: u64,
+        source: &Self,
+        range: &impl RangeBounds<u64>,
+        flags: u32,
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let (src_offset, length) = source.bounds(range);
+        let (told, eventfd) = match eventfd {
+            Some(eventfd) => (abi::SHMBUF_COPY_EVENTFD, eventfd.as_raw_fd()),
+            None => (0, 0),
+        };
         let raw = abi::shmbuf_copy {
             src_offset,
             dst_offset: offset,
             length,
             src_fd: source.file.as_raw_fd(),
             timeout_ms: 0,
-            flags: 0,
-            reserved: 0,
+            flags: flags | told,
+            eventfd,
         };
         // SAFETY: the call reads one such structure and keeps no pointer.
         unsafe { ioctl::copy(self.file.as_raw_fd(), &raw) }.map_err(Error::sys(Operation::Copy))?;

@@ -30,6 +30,8 @@ pub enum Operation {
     Export,
     /// SHMBUF_IOC_COPY
     Copy,
+    /// SHMBUF_IOC_COPY_RESULT
+    CopyResult,
     /// DMA_BUF_IOCTL_SYNC
     DmaBufSync,
     /// pread(2)
@@ -52,6 +54,7 @@ impl fmt::Display for Operation {
             Self::Alloc => "ALLOC",
             Self::Export => "EXPORT",
             Self::Copy => "COPY",
+            Self::CopyResult => "COPY_RESULT",
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
@@ -128,7 +131,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::ENFILE) => {
             "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
         }
-        (Info | SetCache | Sync | Alloc | Export | Copy, Errno::ENOTTY) => {
+        (Info | SetCache | Sync | Alloc | Export | Copy | CopyResult, Errno::ENOTTY) => {
             "not a shmbuf buffer, or a driver older than this call"
         }
         (Info | SetCache | Sync | Alloc | Export | Copy, Errno::E2BIG) => {
@@ -188,13 +191,23 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
              memory reserved with no-map)"
         }
         (Copy, Errno::EBUSY) => "a device owns one of the buffers: begin CPU access (SYNC) first",
-        (Copy, Errno::EINVAL) => "the range is empty, or the two overlap",
+        (Copy, Errno::EINVAL) => {
+            "the range is empty, or the two overlap, or the eventfd is something else"
+        }
         (Copy, Errno::EBADF) => {
-            "the handle must be open for writing, and the source a shmbuf handle open for reading"
+            "the handle must be open for writing, and the source a shmbuf handle open for \
+             reading; an eventfd must be open"
         }
         (Copy, Errno::EACCES) => "devices may only read this buffer (its direction is to-device)",
-        (Copy, Errno::EIO) => "the engine failed, or cannot address one of the buffers",
-        (Copy, Errno::ETIMEDOUT) => "the engine took too long, and was stopped",
+        (Copy, Errno::EINPROGRESS) => {
+            "another copy of this handle goes on, or its result was not taken (COPY_RESULT)"
+        }
+        (Copy | CopyResult, Errno::EIO) => {
+            "the engine failed, or cannot address one of the buffers"
+        }
+        (Copy | CopyResult, Errno::ETIMEDOUT) => "the engine took too long, and was stopped",
+        (CopyResult, Errno::EAGAIN) => "the copy goes on: wait for its end with poll(2)",
+        (CopyResult, Errno::ENODATA) => "this handle began no copy, or its result was taken",
         (DmaBufSync, Errno::ENOTTY) => "not a dma-buf",
         (Read | Write, Errno::EBUSY) => "a device owns the buffer: begin CPU access (SYNC) first",
         (Read | Write, Errno::EBADF) => "the handle was not opened for that",

@@ -33,7 +33,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     }),
 ];
 
-fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
+pub(super) fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
     let channels = std::fs::read_dir("/sys/class/dma");
     let none = channels.map_or(true, |mut channels| channels.next().is_none());
     none.then_some("no DMA engine")
@@ -171,38 +171,43 @@ fn owned(env: &Env) {
 
 nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
 
-#[track_caller]
-fn raw(to: &Buffer, change: impl Fn(&mut abi::shmbuf_copy), from: i32, expected: Errno) {
+/// COPY of the first hundred bytes, changed.
+pub(super) fn raw_copy(
+    to: &Buffer,
+    from: &Buffer,
+    change: impl Fn(&mut abi::shmbuf_copy),
+) -> Result<i32, Errno> {
     let mut request = abi::shmbuf_copy {
-        src_fd: from,
+        src_fd: from.as_fd().as_raw_fd(),
         length: 100,
         ..Default::default()
     };
     change(&mut request);
     // SAFETY: the call reads one such structure.
-    let result = unsafe { copy(to.as_fd().as_raw_fd(), &request) };
-    refused(result, expected);
+    unsafe { copy(to.as_fd().as_raw_fd(), &request) }
 }
 
 fn bad_arguments(env: &Env) {
     let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
-    let fd = from.as_fd().as_raw_fd();
-    raw(&to, |it| it.flags = 1, fd, Errno::EINVAL);
-    raw(&to, |it| it.reserved = 1, fd, Errno::EINVAL);
-    raw(&to, |it| it.timeout_ms = 60_001, fd, Errno::EINVAL);
-    raw(&to, |it| it.length = 0, fd, Errno::EINVAL);
-    for far in [SIZE - 99, SIZE, u64::MAX, u64::MAX - 99] {
-        raw(&to, |it| it.src_offset = far, fd, Errno::ERANGE);
-        raw(&to, |it| it.dst_offset = far, fd, Errno::ERANGE);
+    #[track_caller]
+    fn raw(to: &Buffer, from: &Buffer, change: impl Fn(&mut abi::shmbuf_copy), errno: Errno) {
+        refused(raw_copy(to, from, change), errno);
     }
-    raw(&to, |it| it.length = SIZE + 1, fd, Errno::ERANGE);
-    raw(&to, |it| it.length = u64::MAX, fd, Errno::ERANGE);
-    raw(&to, |_| {}, -1, Errno::EBADF);
-    raw(&to, |_| {}, 1_000_000, Errno::EBADF);
+    raw(&to, &from, |it| it.flags = 4, Errno::EINVAL);
+    raw(&to, &from, |it| it.timeout_ms = 60_001, Errno::EINVAL);
+    raw(&to, &from, |it| it.length = 0, Errno::EINVAL);
+    for far in [SIZE - 99, SIZE, u64::MAX, u64::MAX - 99] {
+        raw(&to, &from, |it| it.src_offset = far, Errno::ERANGE);
+        raw(&to, &from, |it| it.dst_offset = far, Errno::ERANGE);
+    }
+    raw(&to, &from, |it| it.length = SIZE + 1, Errno::ERANGE);
+    raw(&to, &from, |it| it.length = u64::MAX, Errno::ERANGE);
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
-    raw(&to, |_| {}, null.as_raw_fd(), Errno::EBADF);
+    for other in [-1, 1_000_000, null.as_raw_fd()] {
+        raw(&to, &from, |it| it.src_fd = other, Errno::EBADF);
+    }
     let read_only = Buffer::open_read_only(crate::module::DEVICE).expect("open");
-    raw(&read_only, |_| {}, fd, Errno::EBADF);
+    raw(&read_only, &from, |_| {}, Errno::EBADF);
     let pool = make(env, &Alloc::new(64, Kind::Pool));
     refused(to.copy_from(0, &pool, 0..64), Errno::EOPNOTSUPP);
     refused(pool.copy_from(0, &to, 0..64), Errno::EOPNOTSUPP);

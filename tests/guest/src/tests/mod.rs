@@ -2,6 +2,7 @@
 //! The tests, by subject, and which of them run for which buffer.
 
 mod alloc;
+mod background;
 mod bad_input;
 mod configfs;
 mod copy;
@@ -172,6 +173,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         modprobe::CLAIMS,
         rights::CLAIMS,
         copy::CLAIMS,
+        background::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,
     ]

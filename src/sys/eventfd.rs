@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters that programs wait for (eventfd(2)).
+
+use super::ffi;
+use core::ptr::NonNull;
+use kernel::{
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+/// A reference to the counter of an eventfd.
+///
+/// # Invariants
+///
+/// The pointer is valid, and the reference is ours.
+pub(crate) struct EventFd(NonNull<ffi::eventfd_ctx>);
+
+// SAFETY: A counter belongs to no thread.
+unsafe impl Send for EventFd {}
+
+impl EventFd {
+    /// That of a descriptor of the calling process.
+    ///
+    /// # Errors
+    ///
+    /// [`EBADF`] if there is no such descriptor, [`EINVAL`] if it is of another file.
+    pub(crate) fn get(descriptor: i32) -> Result<Self> {
+        // SAFETY: The function takes any number.
+        let counter = from_err_ptr(unsafe { ffi::shmbuf_eventfd_get(descriptor) })?;
+        // INVARIANT: The function returned a reference.
+        NonNull::new(counter).map(Self).ok_or(EBADF)
+    }
+
+    /// Adds one, and wakes who waits. Any context.
+    pub(crate) fn signal(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_eventfd_signal(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for EventFd {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_eventfd_put(self.0.as_ptr()) };
+    }
+}

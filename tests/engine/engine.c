@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A DMA engine that copies by the CPU: for boards without one, and for what the
+ * quick and faultless engines of an emulator do not show. It takes as long as it
+ * is told to, and fails if it is told to. One transfer at a time.
+ *
+ * The CPU is not a device to its own caches: this is for machines without.
+ */
+#include <linux/bottom_half.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-mapping.h>
+#include <linux/dmaengine.h>
+#include <linux/highmem.h>
+#include <linux/module.h>
+#include <linux/platform_device.h>
+#include <linux/workqueue.h>
+
+static unsigned int delay_ms;
+module_param(delay_ms, uint, 0644);
+MODULE_PARM_DESC(delay_ms, "How long a transfer takes, at least");
+
+static bool fail;
+module_param(fail, bool, 0644);
+MODULE_PARM_DESC(fail, "Transfers end with an error, and copy nothing");
+
+static struct platform_device *pdev;
+static struct dma_device engine;
+static struct dma_chan channel;
+
+/* The transfer. Its cookie is positive from its submission on. */
+static struct dma_async_tx_descriptor tx;
+static phys_addr_t from, to;
+static size_t left;
+
+static void copy(void)
+{
+	while (left) {
+		size_t len = min3(left, PAGE_SIZE - offset_in_page(from),
+				  PAGE_SIZE - offset_in_page(to));
+		char *source = kmap_local_pfn(PHYS_PFN(from));
+		char *target = kmap_local_pfn(PHYS_PFN(to));
+
+		memcpy(target + offset_in_page(to), source + offset_in_page(from), len);
+		kunmap_local(target);
+		kunmap_local(source);
+		from += len;
+		to += len;
+		left -= len;
+	}
+}
+
+static void finish(struct work_struct *work)
+{
+	struct dmaengine_result result = {
+		.result = fail ? DMA_TRANS_WRITE_FAILED : DMA_TRANS_NOERROR,
+	};
+
+	if (!fail)
+		copy();
+	channel.completed_cookie = tx.cookie;
+	/* As a tasklet would. */
+	local_bh_disable();
+	tx.callback_result(tx.callback_param, &result);
+	local_bh_enable();
+}
+
+static DECLARE_DELAYED_WORK(work, finish);
+
+static dma_cookie_t submit(struct dma_async_tx_descriptor *descriptor)
+{
+	channel.cookie = channel.cookie == INT_MAX ? DMA_MIN_COOKIE : channel.cookie + 1;
+	return descriptor->cookie = channel.cookie;
+}
+
+static struct dma_async_tx_descriptor *prepare(struct dma_chan *chan, dma_addr_t dst,
+					       dma_addr_t src, size_t len, unsigned long flags)
+{
+	if (delayed_work_pending(&work))
+		return NULL;
+	from = dma_to_phys(engine.dev, src);
+	to = dma_to_phys(engine.dev, dst);
+	left = len;
+	dma_async_tx_descriptor_init(&tx, chan);
+	tx.tx_submit = submit;
+	return &tx;
+}
+
+static void issue_pending(struct dma_chan *chan)
+{
+	schedule_delayed_work(&work, msecs_to_jiffies(delay_ms));
+}
+
+static enum dma_status tx_status(struct dma_chan *chan, dma_cookie_t cookie,
+				 struct dma_tx_state *state)
+{
+	return dma_async_is_complete(cookie, chan->completed_cookie, chan->cookie);
+}
+
+static int terminate_all(struct dma_chan *chan)
+{
+	cancel_delayed_work(&work);
+	return 0;
+}
+
+static void synchronize(struct dma_chan *chan)
+{
+	cancel_delayed_work_sync(&work);
+}
+
+static void free_chan_resources(struct dma_chan *chan)
+{
+}
+
+static int probe(struct platform_device *device)
+{
+	int ret = dma_coerce_mask_and_coherent(&device->dev, DMA_BIT_MASK(32));
+
+	if (ret)
+		return ret;
+	engine.dev = &device->dev;
+	dma_cap_set(DMA_MEMCPY, engine.cap_mask);
+	engine.device_prep_dma_memcpy = prepare;
+	engine.device_issue_pending = issue_pending;
+	engine.device_tx_status = tx_status;
+	engine.device_terminate_all = terminate_all;
+	engine.device_synchronize = synchronize;
+	engine.device_free_chan_resources = free_chan_resources;
+	INIT_LIST_HEAD(&engine.channels);
+	channel.device = &engine;
+	channel.cookie = DMA_MIN_COOKIE;
+	list_add_tail(&channel.device_node, &engine.channels);
+	return dma_async_device_register(&engine);
+}
+
+static void remove(struct platform_device *device)
+{
+	dma_async_device_unregister(&engine);
+}
+
+static struct platform_driver driver = {
+	.driver = { .name = "test-engine" },
+	.remove = remove,
+};
+
+static int __init engine_init(void)
+{
+	pdev = platform_create_bundle(&driver, probe, NULL, 0, NULL, 0);
+	return PTR_ERR_OR_ZERO(pdev);
+}
+module_init(engine_init);
+
+static void __exit engine_exit(void)
+{
+	platform_device_unregister(pdev);
+	platform_driver_unregister(&driver);
+}
+module_exit(engine_exit);
+
+MODULE_DESCRIPTION("A DMA engine that is slow or fails");
+MODULE_LICENSE("GPL");

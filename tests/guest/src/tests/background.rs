@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! COPY that goes on when the call has returned, and copies that take long, fail
+//! or are ended.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    os::fd::AsFd,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
+    poll::{poll, PollFd, PollFlags, PollTimeout},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+use shmbuf::{abi, Access, Alloc, Buffer, Kind, Phase};
+
+use super::{
+    alloc::{make, SIZE},
+    claim,
+    copy::{raw_copy, without_engine},
+    data::{fresh, read_all, write_all},
+    Claim, Scope,
+};
+use crate::{
+    ktap::diagnose,
+    machine::Machine,
+    module::Config,
+    process::{Child, Turn},
+    procfs::private_used,
+    runner::Env,
+    sys::refused,
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Once, "copy_in_the_background", background).unless(without_engine),
+    claim(Scope::Once, "copy_tells_an_eventfd", eventfd).unless(without_engine),
+    claim(
+        Scope::Once,
+        "copy_in_the_background_refuses_bad_arguments",
+        bad_arguments,
+    )
+    .unless(without_engine),
+    slow("copy_by_this_engine", as_by_others).seconds(300),
+    slow("copy_goes_on_after_the_call", goes_on),
+    slow("copy_has_its_turn", turns),
+    slow("copy_times_out", times_out),
+    slow("copy_says_that_the_engine_failed", engine_fails),
+    slow("copy_is_interrupted", interrupted),
+    slow("copy_is_cancelled_by_close", cancelled),
+    slow("copy_is_cancelled_by_death", killed),
+    slow("race_of_copy_and_close", close_race).seconds(180),
+    slow("race_of_copies_with_one_handle", begin_race),
+];
+
+/// With the engine of tests/engine, where it is the only one.
+const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
+    claim(Scope::Own, name, body).unless(without_slow_engine)
+}
+
+const MODULE: &str = "/lib/modules/engine.ko";
+
+fn without_slow_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
+    if !Path::new(MODULE).exists() {
+        return Some("no engine.ko");
+    }
+    let own = without_engine(machine, config).is_none();
+    own.then_some("the board has an engine of its own")
+}
+
+/// How long a transfer takes that nobody waits for.
+const FOREVER: &str = "600000";
+/// How long what should be soon may take, on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+fn set(parameter: &str, value: &str) {
+    let path = format!("/sys/module/engine/parameters/{parameter}");
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// Calls `body` with the modules.
+fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
+    // Of a test that failed.
+    let _ = delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK);
+    let file = File::open(MODULE).expect(MODULE);
+    let parameters = CString::new(format!("delay_ms={delay_ms}")).expect("no NUL");
+    finit_module(file, &parameters, ModuleInitFlags::empty()).expect("insmod engine.ko");
+    env.module.must_load(&env.config.parameters());
+    body();
+    env.module.must_unload();
+    delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK).expect("rmmod engine");
+}
+
+/// Two buffers, and what is in the first.
+struct Two {
+    from: Buffer,
+    to: Buffer,
+    bytes: Vec<u8>,
+}
+
+impl Two {
+    fn new(env: &Env) -> Self {
+        let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
+        let pattern = fresh();
+        write_all(&from, pattern);
+        let bytes = pattern.bytes(0, SIZE as usize);
+        Self { from, to, bytes }
+    }
+
+    #[track_caller]
+    fn begin(&self) {
+        self.to.begin_copy_from(0, &self.from, .., None).expect("COPY");
+    }
+
+    /// With more patience than who looks.
+    #[track_caller]
+    fn begin_patiently(&self) {
+        let begun = raw_copy(&self.to, &self.from, |it| {
+            (it.flags, it.length) = (abi::SHMBUF_COPY_ASYNC, SIZE);
+            it.timeout_ms = 60_000;
+        });
+        assert_eq!(begun, Ok(0));
+    }
+
+    #[track_caller]
+    fn assert_copied(&self) {
+        assert!(read_all(&self.to) == self.bytes, "another content");
+    }
+
+    #[track_caller]
+    fn assert_untouched(&self) {
+        assert!(read_all(&self.to).iter().all(|&byte| byte == 0), "content");
+    }
+}
+
+/// Whether poll(2) says within that time that the file is ready.
+fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
+    let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+    let mut list = [PollFd::new(file.as_fd(), events)];
+    let timeout = PollTimeout::try_from(patience).expect("a timeout");
+    let count = poll(&mut list, timeout).expect("poll");
+    let found = list[0].revents().expect("known flags");
+    assert!(found == if count == 1 { events } else { PollFlags::empty() });
+    count == 1
+}
+
+fn background(env: &Env) {
+    let two = Two::new(env);
+    assert!(is_ready(&two.to, Duration::ZERO), "a file like others");
+    refused(two.to.copy_result(), Errno::ENODATA);
+    for _ in 0..3 {
+        two.begin();
+        assert!(is_ready(&two.to, SOON));
+        // An end is not lost: the result waits to be taken.
+        refused(
+            two.to.begin_copy_from(0, &two.from, .., None),
+            Errno::EINPROGRESS,
+        );
+        two.to.copy_result().expect("COPY_RESULT");
+        refused(two.to.copy_result(), Errno::ENODATA);
+        two.assert_copied();
+        write_all(&two.to, fresh());
+    }
+    // Only bytes that the CPU copies, those of one line.
+    two.to.begin_copy_from(1, &two.from, 5..8, None).expect("COPY");
+    assert!(is_ready(&two.to, SOON));
+    two.to.copy_result().expect("COPY_RESULT");
+    assert_eq!(read_all(&two.to)[1..4], two.bytes[5..8]);
+}
+
+fn eventfd(env: &Env) {
+    let two = Two::new(env);
+    let counter = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).expect("eventfd");
+    for _ in 0..3 {
+        two.to
+            .begin_copy_from(0, &two.from, .., Some(counter.as_fd()))
+            .expect("COPY");
+        assert_eq!(counter.read(), Ok(1));
+        two.to.copy_result().expect("COPY_RESULT");
+    }
+    two.assert_copied();
+}
+
+fn bad_arguments(env: &Env) {
+    let two = Two::new(env);
+    let null = File::open("/dev/null").expect("/dev/null");
+    let start = |eventfd| two.to.begin_copy_from(0, &two.from, .., Some(eventfd));
+    refused(start(null.as_fd()), Errno::EINVAL);
+    refused(start(two.to.as_fd()), Errno::EINVAL);
+    let counted = abi::SHMBUF_COPY_ASYNC | abi::SHMBUF_COPY_EVENTFD;
+    let raw = |flags, eventfd| {
+        raw_copy(&two.to, &two.from, |it| (it.flags, it.eventfd) = (flags, eventfd))
+    };
+    refused(raw(counted, -1), Errno::EBADF);
+    refused(raw(counted, 1_000_000), Errno::EBADF);
+    refused(raw(abi::SHMBUF_COPY_EVENTFD, 0), Errno::EINVAL);
+    refused(raw(abi::SHMBUF_COPY_ASYNC, 1), Errno::EINVAL);
+    refused(raw(0, 1), Errno::EINVAL);
+    refused(raw(abi::SHMBUF_COPY_ASYNC | 4, 0), Errno::EINVAL);
+    // What is refused has begun nothing, and what is known is said at once.
+    let later = |range: std::ops::Range<u64>| two.to.begin_copy_from(0, &two.from, range, None);
+    refused(later(0..SIZE + 1), Errno::ERANGE);
+    refused(later(0..0), Errno::EINVAL);
+    two.from.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+    refused(later(0..SIZE), Errno::EBUSY);
+    two.from.sync(.., Access::ReadWrite, Phase::Begin).expect("SYNC");
+    assert!(is_ready(&two.to, Duration::ZERO));
+    refused(two.to.copy_result(), Errno::ENODATA);
+    two.assert_untouched();
+}
+
+fn as_by_others(env: &Env) {
+    with_slow_engine(env, "0", || {
+        for claim in super::copy::CLAIMS.iter().chain(CLAIMS) {
+            if claim.scope == Scope::Once && claim.name != "copy_without_an_engine_is_refused" {
+                diagnose(claim.name);
+                (claim.body)(env);
+            }
+        }
+    });
+}
+
+fn goes_on(env: &Env) {
+    with_slow_engine(env, "3000", || {
+        let two = Two::new(env);
+        let begin = Instant::now();
+        two.begin();
+        assert!(!is_ready(&two.to, Duration::ZERO));
+        refused(two.to.copy_result(), Errno::EAGAIN);
+        refused(
+            two.to.begin_copy_from(0, &two.from, .., None),
+            Errno::EINPROGRESS,
+        );
+        // INFO does not wait for it, and knows the engine.
+        let info = two.to.info().expect("INFO");
+        assert_eq!(info.engine.as_deref(), Some("test-engine"));
+        refused(two.to.copy_result(), Errno::EAGAIN);
+        // Neither buffer goes to a device until it has ended.
+        for buffer in [&two.from, &two.to] {
+            buffer.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+            assert!(begin.elapsed() >= Duration::from_secs(3), "SYNC did not wait");
+            buffer.sync(.., Access::ReadWrite, Phase::Begin).expect("SYNC");
+        }
+        assert!(is_ready(&two.to, SOON));
+        two.to.copy_result().expect("COPY_RESULT");
+        two.assert_copied();
+    });
+}
+
+fn turns(env: &Env) {
+    with_slow_engine(env, "300", || {
+        let several = [(); 4].map(|()| Two::new(env));
+        for two in &several {
+            two.begin();
+        }
+        // And who waits for his own.
+        let here = Two::new(env);
+        here.to.copy_from(0, &here.from, ..).expect("COPY");
+        here.assert_copied();
+        for two in &several {
+            assert!(is_ready(&two.to, SOON));
+            two.to.copy_result().expect("COPY_RESULT");
+            two.assert_copied();
+        }
+    });
+}
+
+fn times_out(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let two = Two::new(env);
+        let quick = |flags| {
+            raw_copy(&two.to, &two.from, |it| {
+                (it.timeout_ms, it.flags, it.length) = (100, flags, SIZE)
+            })
+        };
+        refused(quick(0), Errno::ETIMEDOUT);
+        assert_eq!(quick(abi::SHMBUF_COPY_ASYNC), Ok(0));
+        assert!(is_ready(&two.to, SOON));
+        refused(two.to.copy_result(), Errno::ETIMEDOUT);
+        two.assert_untouched();
+        // The engine was stopped, and is as good as before.
+        set("delay_ms", "0");
+        two.to.copy_from(0, &two.from, ..).expect("COPY");
+        two.assert_copied();
+    });
+}
+
+fn engine_fails(env: &Env) {
+    with_slow_engine(env, "0", || {
+        let two = Two::new(env);
+        set("fail", "1");
+        refused(two.to.copy_from(0, &two.from, ..), Errno::EIO);
+        two.begin();
+        assert!(is_ready(&two.to, SOON));
+        refused(two.to.copy_result(), Errno::EIO);
+        two.assert_untouched();
+        set("fail", "0");
+        two.to.copy_from(0, &two.from, ..).expect("COPY");
+        two.assert_copied();
+    });
+}
+
+fn interrupted(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let two = Two::new(env);
+        let begun = Turn::new();
+        // Death is a signal too; another one would need a handler.
+        let child = Child::run(|| {
+            begun.give();
+            let _ = raw_copy(&two.to, &two.from, |it| it.timeout_ms = 60_000);
+        });
+        begun.take();
+        thread::sleep(Duration::from_millis(500));
+        let begin = Instant::now();
+        child.kill();
+        assert!(begin.elapsed() < SOON);
+        two.assert_untouched();
+        // The engine is free, and so are the buffers.
+        set("delay_ms", "0");
+        two.to.copy_from(0, &two.from, ..).expect("COPY");
+        two.assert_copied();
+    });
+}
+
+fn cancelled(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let before = private_used();
+        let (first, second) = (Two::new(env), Two::new(env));
+        first.begin_patiently();
+        // This one waits for the engine.
+        second.begin_patiently();
+        thread::sleep(Duration::from_millis(200));
+        let begin = Instant::now();
+        let Two { from, to, .. } = second;
+        drop(to);
+        assert!(begin.elapsed() < SOON);
+        // What was copied from is the CPU's again, and the first goes on.
+        from.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+        drop(from);
+        assert!(!is_ready(&first.to, Duration::ZERO));
+        // The source's handle may go before the copy has ended.
+        drop(first.from);
+        assert!(!is_ready(&first.to, Duration::ZERO));
+        drop(first.to);
+        assert!(begin.elapsed() < SOON);
+        assert_eq!(private_used(), before);
+    });
+}
+
+fn killed(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let before = private_used();
+        let begun = Turn::new();
+        let child = Child::run(|| {
+            let (first, second) = (Two::new(env), Two::new(env));
+            first.begin_patiently();
+            second.begin_patiently();
+            begun.give();
+            thread::sleep(SOON * 2);
+        });
+        begun.take();
+        let begin = Instant::now();
+        child.kill();
+        assert!(begin.elapsed() < SOON);
+        assert_eq!(private_used(), before);
+    });
+}
+
+/// Handles close at the moment when their copy ends.
+fn close_race(env: &Env) {
+    with_slow_engine(env, "2", || {
+        let before = private_used();
+        let (mut ended, mut closed) = (0, 0);
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) || ended == 0 || closed == 0 {
+            let two = Two::new(env);
+            two.begin();
+            thread::sleep(Duration::from_micros(fastrand::u64(..30_000)));
+            match two.to.copy_result() {
+                Ok(()) => ended += 1,
+                Err(error) => {
+                    assert_eq!(error.errno(), Some(Errno::EAGAIN));
+                    closed += 1;
+                }
+            }
+        }
+        assert_eq!(private_used(), before);
+        let two = Two::new(env);
+        two.to.copy_from(0, &two.from, ..).expect("COPY");
+        two.assert_copied();
+    });
+}
+
+/// Two threads with one handle: each copy that began ends once.
+fn begin_race(env: &Env) {
+    with_slow_engine(env, "0", || {
+        let two = Two::new(env);
+        let end = Instant::now() + Duration::from_secs(3);
+        let [one, other] = thread::scope(|scope| {
+            [(); 2]
+                .map(|()| scope.spawn(|| begin_and_end(&two, end)))
+                .map(|thread| thread.join().expect("a thread"))
+        });
+        let (began, mut ended) = (one.0 + other.0, one.1 + other.1);
+        if is_ready(&two.to, SOON) && two.to.copy_result().is_ok() {
+            ended += 1;
+        }
+        assert!(began > 0);
+        assert_eq!(began, ended);
+        two.assert_copied();
+    });
+}
+
+/// How many copies this thread began, and of how many it took the result.
+fn begin_and_end(two: &Two, end: Instant) -> (u32, u32) {
+    let (mut began, mut ended) = (0, 0);
+    while Instant::now() < end {
+        match two.to.begin_copy_from(0, &two.from, .., None) {
+            Ok(()) => began += 1,
+            Err(error) => assert_eq!(error.errno(), Some(Errno::EINPROGRESS)),
+        }
+        match two.to.copy_result() {
+            Ok(()) => ended += 1,
+            Err(error) => {
+                let may_be = [Errno::EAGAIN, Errno::ENODATA];
+                assert!(error.errno().is_some_and(|errno| may_be.contains(&errno)));
+            }
+        }
+    }
+    (began, ended)
+}
