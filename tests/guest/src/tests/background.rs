@@ -311,7 +311,9 @@ fn interrupted(env: &Env) {
         // Death is a signal too; another one would need a handler.
         let child = Child::run(|| {
             begun.give();
-            let _ = raw_copy(&two.to, &two.from, |it| it.timeout_ms = 60_000);
+            let _ = raw_copy(&two.to, &two.from, |it| {
+                (it.timeout_ms, it.length) = (60_000, SIZE)
+            });
         });
         begun.take();
         thread::sleep(Duration::from_millis(500));
