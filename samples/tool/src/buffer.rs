@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    ops::Deref,
     os::{
         fd::{BorrowedFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
@@ -21,10 +22,28 @@ pub const DEFAULT: &str = "/dev/shmbuf";
 pub struct BufferArgument {
     /// A NAME for /dev/shmbuf-NAME, a path, or /dev/fd/N for what was inherited
     #[arg(value_name = "BUFFER", default_value = DEFAULT)]
-    buffer: OsString,
+    buffer: BufferName,
 }
 
-impl BufferArgument {
+impl Deref for BufferArgument {
+    type Target = BufferName;
+
+    fn deref(&self) -> &BufferName {
+        &self.buffer
+    }
+}
+
+/// What a buffer is called.
+#[derive(Clone)]
+pub struct BufferName(OsString);
+
+impl From<OsString> for BufferName {
+    fn from(name: OsString) -> Self {
+        Self(name)
+    }
+}
+
+impl BufferName {
     /// Opens it for reading and writing.
     pub fn open(&self) -> Result<Buffer> {
         self.with(|path| Buffer::open(path))
@@ -47,11 +66,11 @@ impl BufferArgument {
 
     /// Where it is.
     pub fn path(&self) -> PathBuf {
-        if self.buffer.as_bytes().contains(&b'/') {
-            PathBuf::from(&self.buffer)
+        if self.0.as_bytes().contains(&b'/') {
+            PathBuf::from(&self.0)
         } else {
             let mut path = OsString::from("/dev/shmbuf-");
-            path.push(&self.buffer);
+            path.push(&self.0);
             path.into()
         }
     }
@@ -81,10 +100,7 @@ mod tests {
 
     #[test]
     fn names_and_paths_are_told_apart() {
-        let path = |buffer: &str| {
-            let buffer = buffer.into();
-            BufferArgument { buffer }.path()
-        };
+        let path = |name: &str| BufferName(name.into()).path();
         assert_eq!(path("frame"), Path::new("/dev/shmbuf-frame"));
         assert_eq!(path("./frame"), Path::new("./frame"));
         assert_eq!(path(DEFAULT), Path::new("/dev/shmbuf"));
@@ -106,10 +122,8 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_is_not_open_is_refused() {
-        let argument = BufferArgument {
-            buffer: "/dev/fd/1000000".into(),
-        };
-        let text = format!("{:#}", argument.open().unwrap_err());
+        let name = BufferName("/dev/fd/1000000".into());
+        let text = format!("{:#}", name.open().unwrap_err());
         assert!(
             text.starts_with("/dev/fd/1000000: Bad file descriptor"),
             "{text}"
@@ -120,10 +134,8 @@ mod tests {
     #[test]
     fn a_descriptor_of_something_else_is_refused() {
         let null = File::open("/dev/null").unwrap();
-        let argument = BufferArgument {
-            buffer: format!("/dev/fd/{}", null.as_raw_fd()).into(),
-        };
-        let text = format!("{:#}", argument.open().unwrap_err());
+        let name = BufferName(format!("/dev/fd/{}", null.as_raw_fd()).into());
+        let text = format!("{:#}", name.open().unwrap_err());
         assert!(text.contains("not a shmbuf buffer"), "{text}");
     }
 }

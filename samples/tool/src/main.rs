@@ -5,6 +5,7 @@ mod alloc;
 mod arguments;
 mod buffer;
 mod completions;
+mod copy;
 mod export;
 mod file;
 mod info;
@@ -50,6 +51,7 @@ enum Command {
     Sync(sync::Options),
     Read(read::Options),
     Write(write::Options),
+    Copy(copy::Options),
     Alloc(alloc::Options),
     Verify(verify::Options),
     Export(export::Options),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Sync(options) => options.run(),
         Command::Read(options) => options.run(),
         Command::Write(options) => options.run(),
+        Command::Copy(options) => options.run(),
         Command::Alloc(options) => options.run(),
         Command::Verify(options) => options.run(),
         Command::Export(options) => options.run(),

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shmbuf copy`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{arguments::RangeArguments, buffer::BufferName, size};
+
+/// Copy from a buffer to another, or within one, by a DMA engine
+///
+/// "shmbuf info" says which engine that is.
+#[derive(Args)]
+pub struct Options {
+    /// The buffer to copy from
+    #[arg(value_name = "SOURCE")]
+    source: BufferName,
+    /// The buffer to copy to
+    #[arg(value_name = "TARGET")]
+    target: BufferName,
+    #[command(flatten)]
+    range: RangeArguments,
+    /// Where to begin in TARGET
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size::parse)]
+    to: u64,
+}
+
+impl Options {
+    pub fn run(self) -> Result<ExitCode> {
+        let source = self.source.open_read_only()?;
+        let range = self.range.within(source.size())?;
+        self.target.open()?.copy_from(self.to, &source, range)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
