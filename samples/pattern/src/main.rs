@@ -2,6 +2,9 @@
 //! Writes a pattern through a mapping and verifies it with read(2), then the
 //! other way round with write(2). pattern.c is the same in C.
 //!
+//! With `--engine` a DMA engine copies patterns from and to the buffer as well:
+//! it really is read and written by a device. pattern.c has no such option.
+//!
 //! Without `--set-cache` and `--sync` it is the classic program, which makes
 //! no ioctl: open, mmap, store, read.
 //!
@@ -10,8 +13,8 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use shmbuf::{Access, Buffer, Info, Mapping, Phase, Policy, Protection};
-use shmbuf_pattern::{mix, transfer, Finding, Pattern, Side};
+use shmbuf::{Access, Alloc, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
+use shmbuf_pattern::{mix, transfer, Pattern, Side};
 
 /// Writes a pattern through one side of a buffer and verifies it through the
 /// other: a mapping, and read(2) and write(2).
@@ -27,6 +30,9 @@ struct Options {
     /// Use INFO, and SYNC if the buffer is one that devices own by turns
     #[arg(long)]
     sync: bool,
+    /// Have the machine's DMA engine copy to and from the buffer too
+    #[arg(long, requires = "sync")]
+    engine: bool,
     /// Random seed, to reproduce a run
     #[arg(long, value_name = "N")]
     seed: Option<u32>,
@@ -85,6 +91,10 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     let second = Pattern::new(mix(seed, 1));
     let to_mapping = transfer(&buffer, kernel, inside, second, by_turns)?;
     println!("{to_mapping}");
+    let engine = match info.as_ref().filter(|_| options.engine) {
+        Some(info) => Some(through_engine(&buffer, &mapping, info, mix(seed, 2))?),
+        None => None,
+    };
     if by_turns {
         // Leave it to the CPU, as it was.
         buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
@@ -96,15 +106,42 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     };
     println!(
         "result: kind={kind} policy={policy} type=\"{memory_type}\" bytes={size} \
-         mapping-to-read={} write-to-mapping={}",
-        verdict(&to_read),
-        verdict(&to_mapping),
+         mapping-to-read={} write-to-mapping={}{}",
+        verdict(to_read.is_ok()),
+        verdict(to_mapping.is_ok()),
+        engine.map_or(String::new(), |ok| format!(" engine={}", verdict(ok))),
     );
-    Ok(to_read.is_ok() && to_mapping.is_ok())
+    Ok(to_read.is_ok() && to_mapping.is_ok() && engine != Some(false))
 }
 
-fn verdict(finding: &Finding) -> &'static str {
-    if finding.is_ok() {
+/// The same by the DMA engine. Whether all arrived.
+fn through_engine(
+    buffer: &Buffer,
+    mapping: &Mapping,
+    info: &Info,
+    seed: u32,
+) -> shmbuf::Result<bool> {
+    let aside = buffer.alloc(&Alloc::new(info.size, Kind::Scatter))?;
+    let aside_mapping = aside.map(0, info.size as usize, Protection::ReadWrite)?;
+    let inside = Side::Mapping(mapping);
+    let engine = Side::Engine {
+        buffer,
+        aside: &aside,
+        mapping: &aside_mapping,
+    };
+    let by_turns = info.kind.has_owner();
+    let mut arrived = true;
+    for (number, (from, to)) in [(inside, engine), (engine, inside)].into_iter().enumerate() {
+        let pattern = Pattern::new(mix(seed, number as u32));
+        let finding = transfer(buffer, from, to, pattern, by_turns)?;
+        println!("{finding}");
+        arrived &= finding.is_ok();
+    }
+    Ok(arrived)
+}
+
+fn verdict(ok: bool) -> &'static str {
+    if ok {
         "ok"
     } else {
         "failed"

@@ -14,6 +14,16 @@ pub enum Side<'a> {
     Mapping(&'a Mapping),
     /// read(2) and write(2), in pieces of odd lengths.
     Kernel(&'a Buffer),
+    /// Copies by a DMA engine, to and from another buffer of the same size, and
+    /// loads and stores in a mapping of that.
+    Engine {
+        /// The buffer.
+        buffer: &'a Buffer,
+        /// The other.
+        aside: &'a Buffer,
+        /// All of the other.
+        mapping: &'a Mapping,
+    },
 }
 
 impl Side<'_> {
@@ -32,6 +42,14 @@ impl Side<'_> {
                     }
                 }
             }
+            Self::Engine {
+                buffer,
+                aside,
+                mapping,
+            } => {
+                aside.copy_from(0, buffer, ..)?;
+                mapping.read(0, &mut bytes);
+            }
         }
         Ok(bytes)
     }
@@ -48,6 +66,14 @@ impl Side<'_> {
                     buffer.write_at(&pattern.bytes(offset, length), offset as u64)?;
                 }
             }
+            Self::Engine {
+                buffer,
+                aside,
+                mapping,
+            } => {
+                Side::Mapping(mapping).store(size, pattern)?;
+                buffer.copy_from(0, aside, ..)?;
+            }
         }
         Ok(())
     }
@@ -62,7 +88,8 @@ impl Side<'_> {
 ///
 /// # Errors
 ///
-/// Those of [`Buffer::sync`], [`Buffer::read_at`] and [`Buffer::write_at`].
+/// Those of [`Buffer::sync`], [`Buffer::read_at`], [`Buffer::write_at`] and
+/// [`Buffer::copy_from`].
 pub fn transfer(
     buffer: &Buffer,
     from: Side<'_>,
@@ -94,10 +121,12 @@ pub fn transfer(
     let from = match from {
         Side::Mapping(_) => "mapping",
         Side::Kernel(_) => "write(2)",
+        Side::Engine { .. } => "engine",
     };
     let to = match to {
         Side::Mapping(_) => "mapping",
         Side::Kernel(_) => "read(2)",
+        Side::Engine { .. } => "engine",
     };
     Ok(Finding {
         way: format!("{from} to {to}:"),

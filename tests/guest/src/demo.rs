@@ -61,6 +61,7 @@ struct Row {
     bytes: String,
     to_read: String,
     to_mapping: String,
+    engine: String,
     passed: bool,
     /// What else there is to say.
     remark: String,
@@ -166,9 +167,11 @@ fn one(case: &Case, size: u64, module: &Module) -> Result<(Row, String)> {
     };
     loaded.with_context(|| format!("insmod shmbuf.ko {}", config.parameters()))?;
 
+    let engine = Buffer::open(DEVICE)?.info()?.engine;
     let arguments: &[&str] = match (case.classic, case.kind) {
         (true, _) => &[],
         (false, Kind::Pages) => &["--set-cache", case.policy.name()],
+        (false, _) if engine.is_some() && program == RUST => &["--sync", "--engine"],
         (false, _) => &["--sync"],
     };
     let Output { status, stdout, .. } = Command::new(path(program))
@@ -220,6 +223,7 @@ impl Row {
             bytes: "-".into(),
             to_read: "-".into(),
             to_mapping: "-".into(),
+            engine: "-".into(),
             passed: false,
             remark,
         }
@@ -266,6 +270,7 @@ impl Row {
                 value("write-to-mapping") != "ok",
                 "wrong data in the mapping",
             ),
+            (value("engine") == "failed", "wrong data by the engine"),
             (code != Some(0), "the program failed"),
             (case.expect == Expect::Refused, "it should be refused here"),
             (
@@ -282,17 +287,19 @@ impl Row {
             bytes: value("bytes").into(),
             to_read: value("mapping-to-read").into(),
             to_mapping: value("write-to-mapping").into(),
+            engine: value("engine").into(),
             passed: remarks.is_empty(),
             remark: remarks.join(", "),
         }
     }
 }
 
-fn columns(words: [&str; 9]) {
-    let [kind, policy, memory_type, bytes, to_read, to_mapping, program, result, remark] = words;
+fn columns(words: [&str; 10]) {
+    let [kind, policy, memory_type, bytes, to_read, to_mapping, engine, program, result, remark] =
+        words;
     let line = format!(
         "{kind:<10} {policy:<13} {memory_type:<33} {bytes:>8}  {to_read:<16}  {to_mapping:<17}  \
-         {program:<10} {result:<6} {remark}"
+         {engine:<10}  {program:<7} {result:<6} {remark}"
     );
     println!("{}", line.trim_end());
     let _ = std::io::stdout().flush();
@@ -306,6 +313,7 @@ fn header() {
         "bytes",
         "mapping->read(2)",
         "write(2)->mapping",
+        "DMA engine",
         "program",
         "result",
         "",
@@ -324,6 +332,7 @@ fn print(case: &Case, row: &Row) {
         &row.bytes,
         &row.to_read,
         &row.to_mapping,
+        &row.engine,
         match case.program {
             Some(C) => "C",
             Some(_) => "Rust",
