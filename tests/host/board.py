@@ -163,6 +163,12 @@ class QemuBoard(Board):
     def symbols(self) -> Path:
         return Path(self.env.config.get_image_path("symbols"))
 
+    def screen(self, form: str = "ppm") -> bytes:
+        """What the display shows, as a file: ppm or png."""
+        file = self.scratch / "screen"
+        self.qemu.monitor_command("screendump", {"filename": str(file), "format": form})
+        return file.read_bytes()
+
     def kernel_log(self) -> str:
         # The kernel prints in its own time: wait for a line of ours.
         if self.ready and not self.dead:

@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
-"""demo.py BOARD: boot the board and run the pattern sample in every combination."""
+"""demo.py BOARD: boot the board, run the pattern sample in every combination, show a picture."""
 
 import re
 import sys
 
 import klog
+import picture
 from board import BoardError, QemuBoard
+from tools import build_folder
+
+
+def save_picture(board: QemuBoard):
+    """What the display shows from two buffers, for people to look at."""
+    board.check(f"insmod {board.module}")
+    with picture.shown(board) as drawn:
+        if board.screen() != drawn:
+            raise BoardError("the screen shows something else than was drawn")
+        file = build_folder() / board.name / "display.png"
+        file.write_bytes(board.screen("png"))
+    board.check("rmmod shmbuf")
+    print(f"picture: {file}: the screen, pixel by pixel what was drawn", flush=True)
 
 
 def main(name: str) -> int:
@@ -18,6 +32,8 @@ def main(name: str) -> int:
                 # The count is printed when the kernel log was looked at.
                 if not count:
                     print(line, flush=True)
+            if name in picture.BOARDS and count:
+                save_picture(board)
             log = board.kernel_log()
     except BoardError as error:
         print(f"{error}\n0 passed, 1 failed")
