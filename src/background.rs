@@ -136,7 +136,11 @@ impl WorkItem for Background {
         let State::Queued(job) = core::mem::replace(&mut *this.state.lock(), State::Running) else {
             return;
         };
-        let Job { copy, patience, counter } = job;
+        let Job {
+            copy,
+            patience,
+            counter,
+        } = job;
         let result = copy.run(&this.engine, &this.progress, patience);
         // The buffers are free when it is said.
         drop(copy);

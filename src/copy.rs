@@ -31,7 +31,9 @@ use kernel::{
     bindings,
     device::Device,
     dma::DataDirection,
-    new_condvar, new_mutex, new_poll_condvar,
+    new_condvar,
+    new_mutex,
+    new_poll_condvar,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -167,7 +169,12 @@ impl Side {
         self.io.storage().policy().is_cached() && !snoops
     }
 
-    fn map(&self, channel: &Channel, direction: DataDirection, range: Range) -> Result<DeviceMapping> {
+    fn map(
+        &self,
+        channel: &Channel,
+        direction: DataDirection,
+        range: Range,
+    ) -> Result<DeviceMapping> {
         let pages = range.enclosing(PAGE_SIZE, self.buffer().size());
         DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)
     }
@@ -213,9 +220,13 @@ impl Copy {
         };
         let this = Self { from, to, whole };
         for side in [&this.from, &this.to] {
-            side.buffer().flush_mappings(side.io.storage().policy(), side.range);
+            side.buffer()
+                .flush_mappings(side.io.storage().policy(), side.range);
         }
-        this.edges().into_iter().flatten().try_for_each(|edge| this.by_cpu(edge))?;
+        this.edges()
+            .into_iter()
+            .flatten()
+            .try_for_each(|edge| this.by_cpu(edge))?;
         Ok(this)
     }
 
@@ -253,7 +264,9 @@ impl Copy {
             let mut bytes = [0; CHUNK];
             let bytes = &mut bytes[..piece.len()];
             let source = self.source(piece);
-            self.from.buffer().transfer(source, &mut Bounce::to(bytes))?;
+            self.from
+                .buffer()
+                .transfer(source, &mut Bounce::to(bytes))?;
             self.to.buffer().transfer(piece, &mut Bounce::from(bytes))?;
         }
         Ok(())
@@ -269,7 +282,9 @@ impl Copy {
         let source = self.source(whole);
         // The DMA API's debugging cannot tell mappings of one page for one device apart.
         let (from, to) = if Arc::ptr_eq(self.from.buffer(), self.to.buffer()) {
-            let both = self.to.map(channel, DataDirection::Bidirectional, whole.hull(source))?;
+            let both = self
+                .to
+                .map(channel, DataDirection::Bidirectional, whole.hull(source))?;
             let both = Arc::new(both, GFP_KERNEL)?;
             (both.clone(), both)
         } else {

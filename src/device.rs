@@ -454,9 +454,7 @@ fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
 /// Whether a copy goes on when the call has returned.
 enum GoesOn {
     No,
-    Yes {
-        eventfd: Option<i32>,
-    },
+    Yes { eventfd: Option<i32> },
 }
 
 /// How long the engine may take, and what else the copy is like.

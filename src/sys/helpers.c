@@ -593,7 +593,7 @@ struct device *shmbuf_dma_channel_device(struct dma_chan *channel)
 }
 
 struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
-							dma_addr_t from, size_t size)
+						       dma_addr_t from, size_t size)
 {
 	if (!is_dma_copy_aligned(channel->device, from, to, size))
 		return NULL;

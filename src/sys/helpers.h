@@ -135,7 +135,7 @@ struct dma_chan *shmbuf_dma_request_channel(void);
 void shmbuf_dma_release_channel(struct dma_chan *channel);
 struct device *shmbuf_dma_channel_device(struct dma_chan *channel);
 struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
-							dma_addr_t from, size_t size);
+						       dma_addr_t from, size_t size);
 int shmbuf_dma_submit(struct dma_async_tx_descriptor *descriptor,
 		      void (*ended)(void *data, const struct dmaengine_result *result),
 		      void *data);

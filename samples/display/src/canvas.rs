@@ -75,7 +75,10 @@ mod tests {
         let points = [(0, 1), (2, 0), (0, 2), (-1, 0), (1, -1)];
         let white = points.map(|(x, y)| Pixel(Point::new(x, y), Rgb888::WHITE));
         canvas.draw_iter(white).unwrap();
-        let lit: Vec<_> = canvas.pixels().map(|color| color == Rgb888::WHITE).collect();
+        let lit: Vec<_> = canvas
+            .pixels()
+            .map(|color| color == Rgb888::WHITE)
+            .collect();
         assert_eq!(lit, [false, false, true, false]);
         let mut file = Vec::new();
         canvas.write_ppm(&mut file).unwrap();

@@ -103,7 +103,9 @@ impl Card {
         for plane in self.plane_handles()? {
             there.extend_from_slice(self.get_plane(plane)?.formats());
         }
-        let format = FORMATS.into_iter().find(|format| there.contains(&(*format as u32)));
+        let format = FORMATS
+            .into_iter()
+            .find(|format| there.contains(&(*format as u32)));
         format.context("the display has no format of 32 bits that this program draws")
     }
 
@@ -112,7 +114,10 @@ impl Card {
         loop {
             let mut list = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut list, PollTimeout::try_from(PATIENCE)?)?;
-            ensure!(ready > 0, "no flip came: does the display have its interrupt?");
+            ensure!(
+                ready > 0,
+                "no flip came: does the display have its interrupt?"
+            );
             for event in self.receive_events()? {
                 if let Event::PageFlip(_) = event {
                     return Ok(());
@@ -231,7 +236,13 @@ impl<'a> Frame<'a> {
             ..
         } = *self.screen;
         self.card
-            .set_crtc(crtc, Some(self.framebuffer), (0, 0), &[connector], Some(mode))
+            .set_crtc(
+                crtc,
+                Some(self.framebuffer),
+                (0, 0),
+                &[connector],
+                Some(mode),
+            )
             .context("the mode cannot be set: is another program the display's master?")
     }
 
@@ -239,7 +250,12 @@ impl<'a> Frame<'a> {
     /// for that.
     pub fn flip(&self) -> Result<()> {
         self.card
-            .page_flip(self.screen.crtc, self.framebuffer, PageFlipFlags::EVENT, None)
+            .page_flip(
+                self.screen.crtc,
+                self.framebuffer,
+                PageFlipFlags::EVENT,
+                None,
+            )
             .context("the display does not flip")?;
         self.card.wait_for_flip()
     }

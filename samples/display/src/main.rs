@@ -78,7 +78,11 @@ fn run(options: &Options) -> Result<()> {
         }
     };
     let (width, height) = screen.size();
-    println!("mode:    {width}x{height}, {} Hz, {}", screen.rate(), screen.format());
+    println!(
+        "mode:    {width}x{height}, {} Hz, {}",
+        screen.rate(),
+        screen.format()
+    );
 
     let device = Buffer::open(&options.device)?;
     let sides = [
@@ -86,10 +90,16 @@ fn run(options: &Options) -> Result<()> {
         Side::new(&device, &card, &screen, options)?,
     ];
     let info = &sides[0].info;
-    println!("buffers: two, kind {}, {}, {}", info.kind, info.policy, info.memory_type);
+    println!(
+        "buffers: two, kind {}, {}, {}",
+        info.kind, info.policy, info.memory_type
+    );
 
     let lines = [
-        format!("shmbuf: {width} x {height}, kind {}, {}", info.kind, info.policy),
+        format!(
+            "shmbuf: {width} x {height}, kind {}, {}",
+            info.kind, info.policy
+        ),
         info.memory_type.clone(),
     ];
     let mut canvas = Canvas::new(width, height);
@@ -107,7 +117,11 @@ fn run(options: &Options) -> Result<()> {
         let file = File::create(path).with_context(|| path.display().to_string())?;
         canvas.write_ppm(&mut BufWriter::new(file))?;
     }
-    println!("shown:   {} frames, {} flips", options.frames, options.frames - 1);
+    println!(
+        "shown:   {} frames, {} flips",
+        options.frames,
+        options.frames - 1
+    );
     if options.hold {
         std::io::stdin().read_to_end(&mut Vec::new())?;
     }
@@ -123,12 +137,7 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(
-        device: &Buffer,
-        card: &'a Card,
-        screen: &'a Screen,
-        options: &Options,
-    ) -> Result<Self> {
+    fn new(device: &Buffer, card: &'a Card, screen: &'a Screen, options: &Options) -> Result<Self> {
         ensure!(
             matches!(options.kind, Kind::Coherent | Kind::Streaming),
             "a display wants contiguous memory that devices reach: kind coherent or streaming"
@@ -136,7 +145,10 @@ impl<'a> Side<'a> {
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
         let buffer = device.alloc(&Alloc {
             policy: options.cache,
-            ..Alloc::new(screen.frame_size().next_multiple_of(page as u64), options.kind)
+            ..Alloc::new(
+                screen.frame_size().next_multiple_of(page as u64),
+                options.kind,
+            )
         })?;
         let mapping = buffer.map(0, buffer.size() as usize, Protection::ReadWrite)?;
         let dma_buf = buffer.export(.., Protection::ReadWrite)?;

@@ -57,7 +57,9 @@ fn try_draw(canvas: &mut Canvas, lines: &[String], frame: u32) -> Result<(), Inf
     let circle = Circle::with_center(point(width / 2, bars / 2), bars - 20);
     circle.into_styled(thin).draw(canvas)?;
     let corner = point(width - 1, bars - 1);
-    Line::new(Point::zero(), corner).into_styled(thin).draw(canvas)?;
+    Line::new(Point::zero(), corner)
+        .into_styled(thin)
+        .draw(canvas)?;
     Line::new(Point::new(corner.x, 0), Point::new(0, corner.y))
         .into_styled(thin)
         .draw(canvas)?;
@@ -79,7 +81,10 @@ fn try_draw(canvas: &mut Canvas, lines: &[String], frame: u32) -> Result<(), Inf
     let way = width - box_size - 2;
     let step = frame * 8 % (2 * way);
     let left = 1 + step.min(2 * way - step);
-    let area = Rectangle::new(point(left, height - box_size - 8), Size::new_equal(box_size));
+    let area = Rectangle::new(
+        point(left, height - box_size - 8),
+        Size::new_equal(box_size),
+    );
     let color = Rgb888::new(255, (frame * 5 % 256) as u8, 0);
     canvas.fill_solid(&area, color)
 }
@@ -102,7 +107,10 @@ mod tests {
     fn each_frame_differs_from_its_neighbour() {
         // Those too where the box turns round.
         for frame in (0..3).chain(35..38).chain(72..76) {
-            assert!(card((320, 200), frame) != card((320, 200), frame + 1), "{frame}");
+            assert!(
+                card((320, 200), frame) != card((320, 200), frame + 1),
+                "{frame}"
+            );
         }
         assert!(card((320, 200), 7) == card((320, 200), 7));
     }

@@ -149,7 +149,12 @@ impl Buffer {
     /// end; EBADF if this handle is not open for writing or the other not for
     /// reading; EACCES if devices may not write to this buffer; EIO and
     /// ETIMEDOUT if the engine fails, EINTR by a signal.
-    pub fn copy_from(&self, offset: u64, source: &Self, range: impl RangeBounds<u64>) -> Result<()> {
+    pub fn copy_from(
+        &self,
+        offset: u64,
+        source: &Self,
+        range: impl RangeBounds<u64>,
+    ) -> Result<()> {
         self.copy(offset, source, &range, 0, None)
     }
 

@@ -113,7 +113,9 @@ impl Two {
 
     #[track_caller]
     fn begin(&self) {
-        self.to.begin_copy_from(0, &self.from, .., None).expect("COPY");
+        self.to
+            .begin_copy_from(0, &self.from, .., None)
+            .expect("COPY");
     }
 
     /// With more patience than who looks.
@@ -144,7 +146,14 @@ fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
     let timeout = PollTimeout::try_from(patience).expect("a timeout");
     let count = poll(&mut list, timeout).expect("poll");
     let found = list[0].revents().expect("known flags");
-    assert!(found == if count == 1 { events } else { PollFlags::empty() });
+    assert!(
+        found
+            == if count == 1 {
+                events
+            } else {
+                PollFlags::empty()
+            }
+    );
     count == 1
 }
 
@@ -166,7 +175,9 @@ fn background(env: &Env) {
         write_all(&two.to, fresh());
     }
     // Only bytes that the CPU copies, those of one line.
-    two.to.begin_copy_from(1, &two.from, 5..8, None).expect("COPY");
+    two.to
+        .begin_copy_from(1, &two.from, 5..8, None)
+        .expect("COPY");
     assert!(is_ready(&two.to, SOON));
     two.to.copy_result().expect("COPY_RESULT");
     assert_eq!(read_all(&two.to)[1..4], two.bytes[5..8]);
@@ -193,7 +204,9 @@ fn bad_arguments(env: &Env) {
     refused(start(two.to.as_fd()), Errno::EINVAL);
     let counted = abi::SHMBUF_COPY_ASYNC | abi::SHMBUF_COPY_EVENTFD;
     let raw = |flags, eventfd| {
-        raw_copy(&two.to, &two.from, |it| (it.flags, it.eventfd) = (flags, eventfd))
+        raw_copy(&two.to, &two.from, |it| {
+            (it.flags, it.eventfd) = (flags, eventfd)
+        })
     };
     refused(raw(counted, -1), Errno::EBADF);
     refused(raw(counted, 1_000_000), Errno::EBADF);
@@ -205,9 +218,13 @@ fn bad_arguments(env: &Env) {
     let later = |range: std::ops::Range<u64>| two.to.begin_copy_from(0, &two.from, range, None);
     refused(later(0..SIZE + 1), Errno::ERANGE);
     refused(later(0..0), Errno::EINVAL);
-    two.from.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+    two.from
+        .sync(.., Access::ReadWrite, Phase::End)
+        .expect("SYNC");
     refused(later(0..SIZE), Errno::EBUSY);
-    two.from.sync(.., Access::ReadWrite, Phase::Begin).expect("SYNC");
+    two.from
+        .sync(.., Access::ReadWrite, Phase::Begin)
+        .expect("SYNC");
     assert!(is_ready(&two.to, Duration::ZERO));
     refused(two.to.copy_result(), Errno::ENODATA);
     two.assert_untouched();
@@ -241,9 +258,16 @@ fn goes_on(env: &Env) {
         refused(two.to.copy_result(), Errno::EAGAIN);
         // Neither buffer goes to a device until it has ended.
         for buffer in [&two.from, &two.to] {
-            buffer.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
-            assert!(begin.elapsed() >= Duration::from_secs(3), "SYNC did not wait");
-            buffer.sync(.., Access::ReadWrite, Phase::Begin).expect("SYNC");
+            buffer
+                .sync(.., Access::ReadWrite, Phase::End)
+                .expect("SYNC");
+            assert!(
+                begin.elapsed() >= Duration::from_secs(3),
+                "SYNC did not wait"
+            );
+            buffer
+                .sync(.., Access::ReadWrite, Phase::Begin)
+                .expect("SYNC");
         }
         assert!(is_ready(&two.to, SOON));
         two.to.copy_result().expect("COPY_RESULT");

@@ -39,8 +39,12 @@ pub(super) const CLAIMS: &[Claim] = &[
 /// But for that of the tests, which one that failed may have left.
 pub(super) fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
     let channels = fs::read_dir("/sys/class/dma").into_iter().flatten();
-    let devices = channels.filter_map(|channel| fs::read_link(channel.ok()?.path().join("device")).ok());
-    let none = devices.filter(|device| !device.ends_with("test-engine")).count() == 0;
+    let devices =
+        channels.filter_map(|channel| fs::read_link(channel.ok()?.path().join("device")).ok());
+    let none = devices
+        .filter(|device| !device.ends_with("test-engine"))
+        .count()
+        == 0;
     none.then_some("no DMA engine")
 }
 
@@ -67,7 +71,10 @@ impl Expected {
 
     #[track_caller]
     fn assert(&self, buffer: &Buffer, what: &str) {
-        for (by, got) in [("the mapping", load_all(&map(buffer))), ("read(2)", read_all(buffer))] {
+        for (by, got) in [
+            ("the mapping", load_all(&map(buffer))),
+            ("read(2)", read_all(buffer)),
+        ] {
             if let Some(at) = (0..got.len()).find(|&at| got[at] != self.0[at]) {
                 panic!(
                     "{what}: byte {at} by {by} is {:#x}, not {:#x}",
@@ -109,7 +116,22 @@ fn alignments(env: &Env) {
     let kinds = [Kind::Streaming, Kind::Scatter, Kind::Coherent];
     for kind in kinds {
         let [source, target] = [0, 1].map(|_| make(env, &Alloc::new(3 * page() as u64, kind)));
-        for length in [1, 2, 3, 4, 31, 32, 33, 63, 64, 65, 127, 129, page() - 1, page() + 1] {
+        for length in [
+            1,
+            2,
+            3,
+            4,
+            31,
+            32,
+            33,
+            63,
+            64,
+            65,
+            127,
+            129,
+            page() - 1,
+            page() + 1,
+        ] {
             for _ in 0..4 {
                 let [at, offset] = [0, 1].map(|_| fastrand::usize(..=3 * page() - length));
                 let what = format!("{kind}");
@@ -132,7 +154,12 @@ fn within(env: &Env) {
         buffer.copy_from(7, &buffer, 0..7).expect("COPY");
         expected.copied(7, &bytes);
         expected.assert(&buffer, &format!("{alloc:?}"));
-        for (to, range) in [(0, 0..1), (99, 0..100), (0, 99..200), (SIZE - 1, 0..SIZE - 1)] {
+        for (to, range) in [
+            (0, 0..1),
+            (99, 0..100),
+            (0, 99..200),
+            (SIZE - 1, 0..SIZE - 1),
+        ] {
             if to + (range.end - range.start) <= SIZE {
                 let result = buffer.copy_from(to, &buffer, range.clone());
                 assert_eq!(
