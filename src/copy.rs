@@ -227,6 +227,8 @@ impl Copy {
             .into_iter()
             .flatten()
             .try_for_each(|edge| this.by_cpu(edge))?;
+        // Another CPU may start the engine.
+        cpu::drain_write_buffer();
         Ok(this)
     }
 

@@ -29,6 +29,15 @@ static int fd;
 static volatile uint32_t *map;
 static size_t words;
 
+static void *map_all(int file)
+{
+	void *start = mmap(NULL, words * 4, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+	if (start == MAP_FAILED)
+		err(1, "mmap");
+	return start;
+}
+
 static void sync_buffer(uint32_t flags)
 {
 	struct shmbuf_sync sync = { .length = words * 4, .flags = flags | SHMBUF_SYNC_RW };
@@ -37,16 +46,16 @@ static void sync_buffer(uint32_t flags)
 		err(1, "SYNC");
 }
 
-static void store(uint32_t seed)
+static void store(volatile uint32_t *to, uint32_t seed)
 {
 	for (size_t i = 0; i < words; i++)
-		map[i] = seed + i;
+		to[i] = seed + i;
 }
 
-static void load(uint32_t seed)
+static void load(const volatile uint32_t *from, uint32_t seed)
 {
 	for (size_t i = 0; i < words; i++) {
-		if (map[i] != seed + i)
+		if (from[i] != seed + i)
 			errx(1, "mapping: word %zu is wrong", i);
 	}
 }
@@ -70,6 +79,41 @@ static void device(void (*touches)(unsigned long address, unsigned long bytes))
 		errx(1, "%s has %zu bytes", name, all);
 }
 
+static void copy_all(int to, int from)
+{
+	struct shmbuf_copy copy = { .src_fd = from, .length = words * 4 };
+
+	if (ioctl(to, SHMBUF_IOC_COPY, &copy))
+		err(1, "COPY");
+}
+
+/* The machine's engine, to and from a buffer of single pages. */
+static void engine(void)
+{
+	struct shmbuf_alloc alloc = {
+		.size = words * 4,
+		.kind = SHMBUF_KIND_SCATTER,
+		.policy = SHMBUF_POLICY_DEFAULT,
+	};
+	int other = ioctl(fd, SHMBUF_IOC_ALLOC, &alloc);
+	volatile uint32_t *aside;
+
+	if (other < 0)
+		err(1, "ALLOC");
+	aside = map_all(other);
+	for (uint32_t seed = 100; seed < 100 + ROUNDS; seed++) {
+		store(map, seed);
+		/* Lines that the engine's bytes must not meet. */
+		store(aside, 0);
+		copy_all(other, fd);
+		load(aside, seed);
+		store(aside, seed + 1);
+		store(map, 0);
+		copy_all(fd, other);
+		load(map, seed + 1);
+	}
+}
+
 int main(void)
 {
 	struct shmbuf_info info = { 0 };
@@ -82,16 +126,16 @@ int main(void)
 		err(1, "INFO");
 	words = info.size / 4;
 	copy = malloc(info.size);
-	map = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (!copy || map == MAP_FAILED)
-		err(1, "mmap");
+	if (!copy)
+		err(1, "malloc");
+	map = map_all(fd);
 
 	/* The classic program. */
 	for (size_t i = 0; i < words; i++) {
 		if (map[i])
 			errx(1, "mapping: word %zu is not zero", i);
 	}
-	store(1);
+	store(map, 1);
 	if (pread(fd, copy, info.size, 0) != (ssize_t)info.size)
 		err(1, "pread");
 	for (size_t i = 0; i < words; i++) {
@@ -101,16 +145,19 @@ int main(void)
 	}
 	if (pwrite(fd, copy, info.size, 0) != (ssize_t)info.size)
 		err(1, "pwrite");
-	load(2);
+	load(map, 2);
 
 	/* With a device. */
 	for (uint32_t seed = 3; seed < 3 + ROUNDS; seed++) {
-		store(seed);
+		store(map, seed);
 		sync_buffer(SHMBUF_SYNC_END);
 		device(coherence_device_reads);
 		device(coherence_device_writes);
 		sync_buffer(SHMBUF_SYNC_START);
-		load(seed);
+		load(map, seed);
 	}
+
+	if (info.engine[0])
+		engine();
 	return 0;
 }
