@@ -6,8 +6,9 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 
-# Where this checkout's own output goes; the rest of the cache is shared.
-build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
+# Where this checkout's own output goes; the rest of the cache is shared. With
+# SHMBUF_LEAN=1 all is for kernels without what looks for faults, which measure.
+build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)${SHMBUF_LEAN:+-lean}
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() {
@@ -159,8 +160,10 @@ kernel_arch() {
 }
 # What a board's kernel shall have, over allnoconfig.
 kernel_config() {
-	cat "$top/tests/boards/common.config" "$top/tests/boards/$(kernel_arch "$1").config" \
-		"$top/tests/boards/$1/kernel.config"
+	local kernel_debug=("$top/tests/boards/debug.config")
+	[ -z "${SHMBUF_LEAN:-}" ] || kernel_debug=()
+	cat "$top/tests/boards/common.config" "${kernel_debug[@]}" \
+		"$top/tests/boards/$(kernel_arch "$1").config" "$top/tests/boards/$1/kernel.config"
 }
 
 # Whether the kernel takes the DMA engine of tests/engine.
