@@ -10,6 +10,7 @@ use crate::{
     kind::KernelView,
     range::Range,
     sys::{
+        cpu,
         dma::SgTable,
         dma_buf::{
             self,
@@ -95,7 +96,15 @@ impl Exporter for Export {
         if !self.writable && direction != DataDirection::ToDevice {
             return Err(EACCES);
         }
-        self.buffer().map_device(device, self.range, direction)
+        let mapped = self.buffer().map_device(device, self.range, direction);
+        if matches!(mapped, Err(EIO)) && cpu::log_allowed() {
+            pr_notice!(
+                "{}: its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \
+                 use a named buffer with its DMA mask (dma_mask_bits)\n",
+                device.name()
+            );
+        }
+        mapped
     }
 
     fn unmap(&self, table: SgTable) {

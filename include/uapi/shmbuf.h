@@ -345,6 +345,8 @@ struct shmbuf_copy {
  *	EDQUOT		the module's limit of private memory would be exceeded
  *			(/sys/module/shmbuf/parameters/limit)
  *	ENOMEM		there is no memory that fits: see the kernel log
+ *	EIO		kinds streaming and scatter: the kernel copies for all
+ *			devices (swiotlb=force), and not that many bytes at once
  *	EMFILE		the process has no free file descriptor
  *	ENFILE		the system has none
  *	EFAULT		bad pointer

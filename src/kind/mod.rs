@@ -167,6 +167,11 @@ pub(crate) enum Failure {
     Pages(AllocFailure),
     /// DMA memory is not free: [`ENOMEM`].
     Dma(usize),
+    /// Pages are free, but none inside the DMA mask: [`ENOMEM`].
+    Reach(usize),
+    /// What the kernel copies for the device (swiotlb) is not contiguous, or there is no room:
+    /// [`EIO`].
+    Bounce(usize),
     /// Another buffer has the name: [`EEXIST`].
     Name,
     /// No node names a region: [`EOPNOTSUPP`].
@@ -212,10 +217,10 @@ impl From<Failure> for Error {
             Failure::Refused(..) | Failure::MappingRefused(..) | Failure::NoRegion => EOPNOTSUPP,
             Failure::Name => EEXIST,
             Failure::RegionInUse => EBUSY,
-            Failure::Mask => EIO,
+            Failure::Mask | Failure::Bounce(_) => EIO,
             Failure::NoReservedMemory => ENODEV,
             Failure::Limit { .. } => EDQUOT,
-            Failure::Pages(_) | Failure::Dma(_) => ENOMEM,
+            Failure::Pages(_) | Failure::Dma(_) | Failure::Reach(_) => ENOMEM,
             Failure::Other(error) => error,
         }
     }
@@ -243,6 +248,14 @@ impl fmt::Display for Failure {
             Self::Dma(size) => f.write_fmt(fmt!(
                 "no {size} bytes of coherent DMA memory are free; ask for less, or enlarge CMA \
                  (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)"
+            )),
+            Self::Reach(size) => f.write_fmt(fmt!(
+                "no {size} bytes of memory inside the DMA mask are free; ask for less, or give the \
+                 mask more bits"
+            )),
+            Self::Bounce(size) => f.write_fmt(fmt!(
+                "the kernel copies for this device (swiotlb), and not {size} bytes at once; ask \
+                 for less, use kind=coherent, or boot without swiotlb=force"
             )),
             Self::Name => f.write_str("another buffer has that name; remove it first"),
             Self::NoRegion => f.write_str(

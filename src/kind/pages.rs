@@ -23,6 +23,7 @@ use crate::{
         self, cpu,
         dma::DmaDevice,
         pages::{
+            AllocFailure,
             References,
             Request,
             Zone, //
@@ -90,51 +91,83 @@ impl Pages {
             charge: allocator.charge,
             references,
         };
-        let this = match spec.kind {
+        let pages = match spec.kind {
             Kind::Scatter => {
-                let pages = sys::pages::Pages::scattered(request)?;
-                let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
-                Self::over(&allocator.device, pages, spec.policy)?
+                let alloc = sys::pages::Pages::scattered;
+                Self::within_reach(&allocator.device, request, &[Zone::Any], alloc)?
             }
-            _ => Self::contiguous(allocator, request, spec.policy)?,
+            Kind::Streaming => {
+                // The linear map needs no vmalloc space.
+                let zones = &[Zone::Linear, Zone::Any];
+                let alloc = sys::pages::Pages::contiguous;
+                Self::within_reach(&allocator.device, request, zones, alloc)?
+            }
+            _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
+        let this = Self::over(pages, spec.policy)?;
         this.each_window(|this, range| this.window(range).map(|window| window.span(range).zero()))?;
         this.settle()?;
         Ok(this)
     }
 
-    /// Contiguous memory where `policy` can be had, with whatever contents, and no cache line of it
-    /// anywhere.
+    /// Contiguous memory where `policy` can be had, with whatever contents.
     fn contiguous(
-        allocator: &Allocator,
+        machine: &Machine,
         request: Request,
         policy: Policy,
-    ) -> Result<Self, Failure> {
-        // In the order in which they are tried.
-        let zones: &[Zone] = match allocator.machine.needs_highmem(policy) {
-            true if allocator.machine.accept_alias => &[Zone::Highmem, Zone::Linear],
+    ) -> Result<Arc<sys::pages::Pages>, Failure> {
+        let zones: &[Zone] = match machine.needs_highmem(policy) {
+            true if machine.accept_alias => &[Zone::Highmem, Zone::Linear],
             true => &[Zone::Highmem],
-            // The linear map needs no vmalloc space.
+            // As for kind streaming.
             false => &[Zone::Linear, Zone::Any],
         };
-        let mut first = None;
+        Self::allocate(request, zones, sys::pages::Pages::contiguous, |_| true)
+    }
+
+    /// Memory that `device` reaches, in `zones`, or lower if that is beyond its DMA mask.
+    fn within_reach(
+        device: &DmaDevice,
+        request: Request,
+        zones: &[Zone],
+        alloc: impl Fn(Request) -> Result<sys::pages::Pages, AllocFailure> + Copy,
+    ) -> Result<Arc<sys::pages::Pages>, Failure> {
+        let reached = |pages: &_| device.reaches(pages);
+        match Self::allocate(request, zones, alloc, reached) {
+            Err(Failure::Reach(_)) => {
+                Self::allocate(request, &[Zone::Dma32, Zone::Dma], alloc, reached)
+            }
+            result => result,
+        }
+    }
+
+    /// What `alloc` gives in the first of `zones` that has some that is `reached`.
+    fn allocate(
+        request: Request,
+        zones: &[Zone],
+        alloc: impl Fn(Request) -> Result<sys::pages::Pages, AllocFailure>,
+        reached: impl Fn(&sys::pages::Pages) -> bool,
+    ) -> Result<Arc<sys::pages::Pages>, Failure> {
+        let mut failure = None;
         for &zone in zones {
-            match sys::pages::Pages::contiguous(Request { zone, ..request }) {
-                Ok(pages) => {
-                    let pages = Arc::new(pages, GFP_KERNEL).map_err(Error::from)?;
-                    return Ok(Self::over(&allocator.device, pages, policy)?);
+            match alloc(Request { zone, ..request }) {
+                Ok(pages) if reached(&pages) => {
+                    return Ok(Arc::new(pages, GFP_KERNEL).map_err(Error::from)?);
                 }
-                Err(failure) => first = first.or(Some(failure)),
+                Ok(pages) => failure = Some(Failure::Reach(pages.size())),
+                Err(other) => {
+                    failure.get_or_insert(other.into());
+                }
             }
         }
-        Err(first.map_or(Failure::Other(ENOMEM), Failure::from))
+        Err(failure.unwrap_or(Failure::Other(ENOMEM)))
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
     /// returns no cache line that an earlier one left.
-    fn over(device: &DmaDevice, pages: Arc<sys::pages::Pages>, policy: Policy) -> Result<Self> {
+    fn over(pages: Arc<sys::pages::Pages>, policy: Policy) -> Result<Self> {
         vmap::flush_removed();
-        device.flush_pages(&pages)?;
+        pages.flush();
         let view = if policy == Policy::Writeback && pages.linear().is_some() {
             View::Linear
         } else {
@@ -172,7 +205,7 @@ impl Pages {
         if let View::Windows(windows) = &self.view {
             *windows.last.lock() = None;
         }
-        Ok(Self::over(&allocator.device, self.pages.clone(), policy)?)
+        Ok(Self::over(self.pages.clone(), policy)?)
     }
 
     /// A copy in memory that suits `policy`.
@@ -183,7 +216,8 @@ impl Pages {
             charge: allocator.charge,
             references: References::Ours,
         };
-        let new = Self::contiguous(allocator, request, policy)?;
+        let pages = Self::contiguous(&allocator.machine, request, policy)?;
+        let new = Self::over(pages, policy)?;
         self.each_window(|old, range| {
             let from = old.window(range)?;
             let to = new.window(range)?;

@@ -46,7 +46,15 @@ impl Streaming {
             Backing::Pages(pages.pages().clone()),
             Range::whole(spec.size),
             spec.direction.dma(),
-        )?;
+        )
+        .map_err(|error| match error {
+            // It reaches the pages.
+            EIO => Failure::Bounce(spec.size),
+            error => Failure::Other(error),
+        })?;
+        if spec.kind == Kind::Streaming && !mapping.is_contiguous() {
+            return Err(Failure::Bounce(spec.size));
+        }
         Ok(Self {
             kind: spec.kind,
             mapping,

@@ -117,21 +117,15 @@ impl DmaDevice {
         unsafe { ffi::shmbuf_cma_remapped(self.raw()) }
     }
 
-    /// Cleans and invalidates every cache line of `pages`, down to memory, whatever address it was
-    /// filled by. Nobody may use them meanwhile.
-    ///
-    /// This is what giving them to a device that reads and writes, and taking them back, does on
-    /// caches that do not snoop (arch/arm/mm/dma-mapping.c), and it works for highmem too.
-    pub(crate) fn flush_pages(&self, pages: &Arc<Pages>) -> Result {
-        let mapping = DeviceMapping::new(
-            self.device(),
-            Backing::Pages(pages.clone()),
-            Range::whole(pages.size()),
-            DataDirection::Bidirectional,
-        )?;
-        mapping.sync_all_for_device();
-        mapping.sync_all_for_cpu();
-        Ok(())
+    /// Whether all of `pages` is inside the DMA mask, so that no copy is needed for the device.
+    pub(crate) fn reaches(&self, pages: &Pages) -> bool {
+        Range::whole(pages.size())
+            .pieces(pages.contiguity())
+            .all(|piece| {
+                let (phys, size) = (pages.phys(piece.start()), piece.len());
+                // SAFETY: The device is valid and has a mask, by the type invariants.
+                unsafe { ffi::shmbuf_dma_reaches(self.raw(), phys, size) }
+            })
     }
 }
 
@@ -339,8 +333,13 @@ impl DeviceMapping {
         direction: DataDirection,
     ) -> Result<Self> {
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
-        for page in range.pieces(PAGE_SIZE) {
-            pages.push(memory.page(page.start()), GFP_KERNEL)?;
+        for piece in range.pieces(PAGE_SIZE) {
+            let page = memory.page(piece.start());
+            // SAFETY: Device and page are valid.
+            if !unsafe { ffi::shmbuf_dma_maps(raw(device), page) } {
+                return Err(EIO);
+            }
+            pages.push(page, GFP_KERNEL)?;
         }
         let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
@@ -390,6 +389,19 @@ impl DeviceMapping {
         // SAFETY: By the type invariants.
         let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
         entries.next().map_or(0, |entry| entry.dma_address())
+    }
+
+    /// Whether the device sees it as one piece.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        let mut next = self.dma();
+        // SAFETY: By the type invariants.
+        unsafe { SGTable::from_raw(self.table.get()) }
+            .iter()
+            .all(|entry| {
+                let begins_here = entry.dma_address() == next;
+                next = entry.dma_address() + bindings::dma_addr_t::from(entry.dma_len());
+                begins_here
+            })
     }
 
     /// What the device does with it.

@@ -17,6 +17,7 @@
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
+#include <linux/iommu-dma.h>
 #include <linux/ioport.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
@@ -294,20 +295,27 @@ unsigned long shmbuf_total_pages(void)
 	return totalram_pages();
 }
 
-static gfp_t gfp(bool highmem)
+static gfp_t gfp(enum shmbuf_zone zone)
 {
-	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | (highmem ? __GFP_HIGHMEM : 0);
+	static const gfp_t zones[] = {
+		[SHMBUF_ZONE_ANY] = __GFP_HIGHMEM,
+		[SHMBUF_ZONE_LINEAR] = 0,
+		[SHMBUF_ZONE_DMA32] = __GFP_DMA32,
+		[SHMBUF_ZONE_DMA] = __GFP_DMA,
+	};
+
+	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | zones[zone];
 }
 
-struct page *shmbuf_alloc_pages(unsigned int order, bool highmem, bool account)
+struct page *shmbuf_alloc_pages(unsigned int order, enum shmbuf_zone zone, bool account)
 {
-	return alloc_pages(gfp(highmem) | (account ? __GFP_ACCOUNT : 0), order);
+	return alloc_pages(gfp(zone) | (account ? __GFP_ACCOUNT : 0), order);
 }
 
-struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem)
+struct page *shmbuf_alloc_contig_pages(unsigned long count, enum shmbuf_zone zone)
 {
 #ifdef CONFIG_CONTIG_ALLOC
-	return alloc_contig_pages(count, gfp(highmem), numa_node_id(), NULL);
+	return alloc_contig_pages(count, gfp(zone), numa_node_id(), NULL);
 #else
 	return NULL;
 #endif
@@ -518,6 +526,24 @@ phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
 	return dma_to_phys(dev, addr);
 }
 
+/* What dma_capable() asks, of memory that is not encrypted. */
+bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size)
+{
+	return phys_to_dma(dev, phys) + size - 1 <=
+	       min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+}
+
+/*
+ * Whether a page can be mapped: it is translated, reached, or copied. The DMA API
+ * warns of one that cannot.
+ */
+bool shmbuf_dma_maps(struct device *dev, struct page *page)
+{
+	return get_dma_ops(dev) || use_dma_iommu(dev) ||
+	       shmbuf_dma_reaches(dev, page_to_phys(page), PAGE_SIZE) ||
+	       dma_max_mapping_size(dev) != SIZE_MAX;
+}
+
 /* The DMA API wants no alignment where devices snoop. */
 unsigned int shmbuf_dma_cache_alignment(void)
 {
@@ -695,6 +721,18 @@ void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
 		asm volatile("dc civac, %0" : : "r" (at) : "memory");
 	dsb(sy);
 #endif
+}
+
+/*
+ * Not by the DMA API, which may work on a copy: where the kernel bounces
+ * (swiotlb=force), and for a device that does not reach the page.
+ */
+void shmbuf_flush_page(struct page *page)
+{
+	void *address = kmap_local_page(page);
+
+	shmbuf_flush_kernel_range(address, page_to_phys(page), PAGE_SIZE);
+	kunmap_local(address);
 }
 
 void shmbuf_drain_write_buffer(void)

@@ -76,10 +76,17 @@ void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
 void shmbuf_vunmap(void *address);
 void shmbuf_vm_unmap_aliases(void);
 
-/* Pages. */
+/* Pages: the lowest zone that does not do any more, or any. */
+enum shmbuf_zone {
+	SHMBUF_ZONE_ANY,
+	SHMBUF_ZONE_LINEAR,
+	SHMBUF_ZONE_DMA32,
+	SHMBUF_ZONE_DMA,
+};
+
 unsigned long shmbuf_total_pages(void);
-struct page *shmbuf_alloc_pages(unsigned int order, bool highmem, bool account);
-struct page *shmbuf_alloc_contig_pages(unsigned long count, bool highmem);
+struct page *shmbuf_alloc_pages(unsigned int order, enum shmbuf_zone zone, bool account);
+struct page *shmbuf_alloc_contig_pages(unsigned long count, enum shmbuf_zone zone);
 unsigned int shmbuf_get_order(unsigned long size);
 struct page *shmbuf_nth_page(struct page *first, unsigned long n);
 unsigned long shmbuf_page_to_pfn(struct page *page);
@@ -87,6 +94,7 @@ phys_addr_t shmbuf_page_to_phys(struct page *page);
 struct page *shmbuf_phys_to_page(phys_addr_t address);
 bool shmbuf_page_is_highmem(struct page *page);
 void *shmbuf_page_address(struct page *page);
+void shmbuf_flush_page(struct page *page);
 void shmbuf_page_set_reserved(struct page *page);
 void shmbuf_page_clear_reserved(struct page *page);
 
@@ -115,6 +123,8 @@ void shmbuf_dma_init_mask(struct device *dev);
 void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
 		       unsigned long attrs);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
+bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size);
+bool shmbuf_dma_maps(struct device *dev, struct page *page);
 unsigned int shmbuf_dma_cache_alignment(void);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);

@@ -26,6 +26,22 @@ pub(crate) enum Zone {
     Highmem,
     /// Anywhere.
     Any,
+    /// In the linear map, at addresses of at most 32 bits.
+    Dma32,
+    /// In the linear map, where the machine's most limited devices reach.
+    Dma,
+}
+
+impl Zone {
+    fn to_ffi(self) -> ffi::shmbuf_zone {
+        match self {
+            Self::Linear => ffi::SHMBUF_ZONE_LINEAR,
+            // The allocator knows no such limit; who asks looks.
+            Self::Highmem | Self::Any => ffi::SHMBUF_ZONE_ANY,
+            Self::Dma32 => ffi::SHMBUF_ZONE_DMA32,
+            Self::Dma => ffi::SHMBUF_ZONE_DMA,
+        }
+    }
 }
 
 /// Whose use of memory it is.
@@ -75,6 +91,7 @@ impl fmt::Display for AllocFailure {
         }
         let place = match zone {
             Zone::Linear | Zone::Any => "memory",
+            Zone::Dma32 | Zone::Dma => "memory that the device reaches (its DMA mask)",
             Zone::Highmem => "highmem (memory without a cacheable kernel mapping)",
         };
         f.write_fmt(fmt!(
@@ -128,7 +145,6 @@ impl Pages {
             references,
         } = request;
         let count = size >> PAGE_SHIFT;
-        let highmem = zone != Zone::Linear;
         let failure = AllocFailure {
             size,
             zone,
@@ -139,7 +155,7 @@ impl Pages {
         let order = unsafe { ffi::shmbuf_get_order(size) };
         let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
         let first = if is_chargeable {
-            Self::from_buddy(count, order, highmem, charge)
+            Self::from_buddy(count, order, zone, charge)
         } else {
             None
         };
@@ -148,7 +164,7 @@ impl Pages {
             Charge::Caller if is_chargeable => None,
             _ => {
                 // SAFETY: The function has no requirements.
-                NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, highmem) })
+                NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.to_ffi()) })
             }
         });
         let Some(first) = first else {
@@ -166,12 +182,12 @@ impl Pages {
     fn from_buddy(
         count: usize,
         order: u32,
-        highmem: bool,
+        zone: Zone,
         charge: Charge,
     ) -> Option<NonNull<bindings::page>> {
         // SAFETY: The order is one that the allocator has.
         let first = NonNull::new(unsafe {
-            ffi::shmbuf_alloc_pages(order, highmem, charge == Charge::Caller)
+            ffi::shmbuf_alloc_pages(order, zone.to_ffi(), charge == Charge::Caller)
         })?;
         // SAFETY: We own the block of this order, which is not compound.
         unsafe { bindings::split_page(first.as_ptr(), order) };
@@ -191,7 +207,7 @@ impl Pages {
             zone: request.zone,
             contiguous: false,
         };
-        let highmem = request.zone != Zone::Linear;
+        let zone = request.zone.to_ffi();
         // Do not take all there is from everybody, to find out that it is too little.
         // SAFETY: The function has no requirements.
         if count > unsafe { ffi::shmbuf_total_pages() } {
@@ -207,7 +223,7 @@ impl Pages {
         for _ in 0..count {
             // SAFETY: The function has no requirements.
             let page =
-                unsafe { ffi::shmbuf_alloc_pages(0, highmem, request.charge == Charge::Caller) };
+                unsafe { ffi::shmbuf_alloc_pages(0, zone, request.charge == Charge::Caller) };
             let page = NonNull::new(page).ok_or_else(failure)?;
             list.push(page, GFP_KERNEL).map_err(|_| failure())?;
             pages.count += 1;
@@ -279,6 +295,15 @@ impl Pages {
         // SAFETY: By the type invariants.
         let page = unsafe { ffi::shmbuf_page_to_phys(self.page(offset)) };
         page + (offset % PAGE_SIZE) as bindings::phys_addr_t
+    }
+
+    /// Cleans and invalidates every cache line of the pages, down to memory and in the outer cache
+    /// too. Lines under other addresses than the linear ones remain on VIVT caches. Any context.
+    pub(crate) fn flush(&self) {
+        for n in 0..self.count {
+            // SAFETY: By the type invariants.
+            unsafe { ffi::shmbuf_flush_page(self.nth(n)) };
+        }
     }
 
     /// Whether the kernel has no linear mapping of contiguous pages.
