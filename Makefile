@@ -23,7 +23,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
 # Quick things first, boards side by side. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py audit.py coherence.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py edu.py audit.py display.py coherence.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -35,7 +35,7 @@ test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence ch
 .PHONY: test-all
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
-	@$(PARALLEL) --all-boards $(TESTS) tests/host/test_compat.py
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,compat.py swiotlb.py)
 
 .PHONY: coherence
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD

@@ -229,6 +229,8 @@ X86_64 = Machine(
 MACHINES = {
     "vexpress-a9": CORTEX_A9,
     "xilinx-zynq-a9": CORTEX_A9,
+    # Nor does a Cortex-A15 implement write-through (TRM 6.4).
+    "virt-a15": CORTEX_A9,
     "versatilepb": ARM926,
     "virt-arm64": CORTEX_A53,
     "q35-x86_64": X86_64,

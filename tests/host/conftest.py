@@ -19,7 +19,9 @@ def pytest_generate_tests(metafunc):
     """Tests that want a board run on each that was asked for, and that they are made for."""
     option = metafunc.config.getoption
     asked = option("board") or (boards.names() if option("all_boards") else boards.names_32bit())
-    names = [name for name in getattr(metafunc.module, "BOARDS", asked) if name in asked]
+    spared = set() if option("board") or option("all_boards") else boards.SPARED
+    usual = [name for name in asked if name not in spared]
+    names = [name for name in getattr(metafunc.module, "BOARDS", usual) if name in asked]
     if "board_name" in metafunc.fixturenames:
         metafunc.parametrize("board_name", names)
     if "machine" in metafunc.fixturenames:
@@ -50,7 +52,9 @@ def machine(request):
     else:
         memory = getattr(request.module, "MEMORY", None)
         dtb = getattr(request.module, "DTB", None)
-        made = boards.QemuBoard(request.param, memory=memory, dtb=dtb)
+        boot_args = getattr(request.module, "BOOT_ARGS", "")
+        qemu_args = getattr(request.module, "QEMU_ARGS", {}).get(request.param, "")
+        made = boards.QemuBoard(request.param, memory, dtb, boot_args, qemu_args)
     with made as it:
         yield it
         if not it.log_checked:

@@ -50,7 +50,7 @@ def _emulated(request):
         pytest.skip("only an emulated board's caches are modelled")
 
 
-@pytest.fixture(scope="module", params=boards.names_32bit())
+@pytest.fixture(scope="module", params=coherence.MACHINES)
 def board(request):
     asked = request.config.getoption("board")
     if asked and request.param not in asked:

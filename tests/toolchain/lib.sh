@@ -169,6 +169,9 @@ kernel_config() {
 # Whether the kernel takes the DMA engine of tests/engine.
 has_engine() { grep -qx 'CONFIG_DMADEVICES=y' "$top/tests/boards/$1/kernel.config"; }
 
+# Whether the board has the PCI device of samples/edu.
+has_edu() { grep -q -- '-device edu' "$top/tests/boards/$1/labgrid.yaml"; }
+
 # A board is a folder with a kernel configuration here.
 boards() { (cd "$top/tests/boards" && for f in */kernel.config; do echo "${f%/*}"; done); }
 check_board() {

@@ -100,15 +100,16 @@ impl Folder {
         fs::write(self.attribute(attribute), value)
     }
 
+    /// Sets an attribute.
     #[track_caller]
-    fn set(&self, attribute: &str, value: &str) {
+    pub(super) fn set(&self, attribute: &str, value: &str) {
         self.try_set(attribute, value)
             .unwrap_or_else(|error| panic!("{value:?} to {attribute}: {error}"));
     }
 
     /// Sets all attributes that ALLOC has too.
     #[track_caller]
-    fn describe(&self, alloc: &Alloc) {
+    pub(super) fn describe(&self, alloc: &Alloc) {
         self.set("size", &alloc.size.to_string());
         self.set("kind", alloc.kind.name());
         self.set("cache", alloc.policy.map_or("default", Policy::name));

@@ -8,6 +8,7 @@ mod configfs;
 mod copy;
 mod data;
 mod devicetree;
+mod edu;
 mod export;
 mod failures;
 mod info;
@@ -174,6 +175,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         rights::CLAIMS,
         copy::CLAIMS,
         background::CLAIMS,
+        edu::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,
     ]

@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Dma-bufs in a PCI device with a DMA mask: QEMU's edu, by the sample driver.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
+};
+use shmbuf::{
+    Access, Alloc, Buffer, Direction, Kind, MappingKind, Owner, Phase, Policy, Protection,
+};
+use shmbuf_edu::{abi, Direction as Way, Edu, MEMORY};
+use shmbuf_pattern::Pattern;
+
+use super::{
+    alloc::{every, make, map},
+    claim,
+    configfs::Folder,
+    data::{fresh, load_all},
+    named::open,
+    Claim, Scope,
+};
+use crate::{
+    kmsg::Log,
+    machine::{mount_configfs, Machine},
+    module::Config,
+    runner::Env,
+    sys::{page, refused},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    with_device("edu_copies_every_buffer", every_buffer).seconds(300),
+    with_device("edu_copies_any_range", any_range).seconds(300),
+    with_device("edu_is_within_its_mask", within_mask),
+    with_device("edu_keeps_to_the_direction", directions),
+    with_device("edu_owns_what_it_has_mapped", owned),
+    with_device("edu_refuses_bad_arguments", bad_arguments),
+    with_device("edu_goes_while_it_has_a_buffer", goes),
+    with_device("race_of_edu_and_unbind", unbind_race),
+    claim(Scope::Own, "edu_gets_memory_inside_its_mask", inside)
+        .unless(without_memory_on_both_sides)
+        .seconds(300),
+    claim(Scope::Own, "edu_without_memory_for_it", beyond).unless(without_memory_beyond_alone),
+    claim(Scope::Own, "edu_sees_a_forgotten_sync", forgotten).unless(without_bounces),
+];
+
+/// With the mask that the machine's device has.
+const fn with_device(name: &'static str, body: fn(&Env)) -> Claim {
+    claim(Scope::Own, name, body).unless(without_device)
+}
+
+const MODULE: &str = "/lib/modules/edu.ko";
+const NODE: &str = "/dev/edu";
+/// Two halves, of more than the device holds.
+const SIZE: u64 = 16 << 10;
+/// The bits of QEMU's device, unless it is told otherwise.
+const BITS: u32 = 28;
+
+/// Where the PCI device is.
+fn device() -> Option<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten();
+    let mut devices = devices.filter_map(|entry| Some(entry.ok()?.path()));
+    devices.find(|path| {
+        let is = |file, id| fs::read_to_string(path.join(file)).is_ok_and(|t| t.trim() == id);
+        is("vendor", "0x1234") && is("device", "0x11e8")
+    })
+}
+
+fn without_device(_: &Machine, _: &Config) -> Option<&'static str> {
+    if !Path::new(MODULE).exists() {
+        return Some("no edu.ko");
+    }
+    device().is_none().then_some("no PCI device edu")
+}
+
+/// The first and the last address of memory.
+fn memory() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/iomem").expect("/proc/iomem");
+    let mut ranges = text.lines().filter_map(|line| {
+        let range = line.strip_suffix(" : System RAM")?;
+        let (first, last) = range.split_once('-')?;
+        let parse = |text| u64::from_str_radix(text, 16).ok();
+        Some((parse(first)?, parse(last)?))
+    });
+    let first = ranges.next().expect("memory");
+    // x86 has some below 1 MiB that says nothing.
+    (first.0, ranges.last().unwrap_or(first).1)
+}
+
+fn has_iommu() -> bool {
+    device().is_some_and(|path| path.join("iommu_group").exists())
+}
+
+fn bounces() -> bool {
+    let line = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
+    line.split_whitespace().any(|word| word == "swiotlb=force")
+}
+
+fn without_bounces(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_device(machine, config)
+        .or_else(|| (!bounces()).then_some("the kernel does not copy for devices"))
+}
+
+fn without_memory_on_both_sides(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_device(machine, config).or_else(|| {
+        let (first, last) = memory();
+        let both = first >> BITS == 0 && last >> BITS != 0;
+        (!both || has_iommu() || bounces() || !mount_configfs())
+            .then_some("not with memory inside and outside of 28 bits, and nothing in between")
+    })
+}
+
+fn without_memory_beyond_alone(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_device(machine, config).or_else(|| {
+        let is_beyond = memory().0 >> BITS != 0 && !has_iommu();
+        (!is_beyond).then_some("there is memory that 28 bits reach")
+    })
+}
+
+/// The driver of the device, which goes when dropped.
+struct Driver {
+    bits: u32,
+}
+
+impl Driver {
+    fn load(bits: u32) -> Self {
+        let file = File::open(MODULE).expect(MODULE);
+        let parameters = CString::new(format!("dma_bits={bits}")).expect("no NUL");
+        finit_module(file, &parameters, ModuleInitFlags::empty()).expect("insmod edu.ko");
+        Self { bits }
+    }
+
+    /// With as many bits as reach all memory, or an IOMMU.
+    fn fitting() -> Self {
+        let all = memory().1 >> BITS == 0 || has_iommu();
+        Self::load(if all { BITS } else { 32 })
+    }
+
+    fn bind(&self, to: bool) {
+        let device = device().expect("edu");
+        let address = device.file_name().expect("a name");
+        let file = if to { "bind" } else { "unbind" };
+        let path = Path::new("/sys/bus/pci/drivers/edu").join(file);
+        fs::write(&path, address.as_encoded_bytes())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let result = delete_module(c"edu", DeleteModuleFlags::O_NONBLOCK);
+        assert!(
+            result.is_ok() || thread::panicking(),
+            "rmmod edu: {result:?}"
+        );
+    }
+}
+
+/// Calls `body` with both modules.
+fn with(env: &Env, driver: impl FnOnce() -> Driver, body: impl FnOnce(&Driver)) {
+    env.module.must_load(&env.config.parameters());
+    let driver = driver();
+    body(&driver);
+    drop(driver);
+    env.module.must_unload();
+}
+
+#[track_caller]
+fn edu() -> Edu {
+    Edu::open(NODE).expect(NODE)
+}
+
+#[track_caller]
+fn export(buffer: &Buffer) -> OwnedFd {
+    buffer
+        .export(.., Protection::ReadWrite)
+        .unwrap_or_else(|error| panic!("EXPORT: {error}"))
+}
+
+/// Buffers that are exported, a half of which holds a pattern.
+fn exported(env: &Env) -> Vec<Alloc> {
+    let mut list = every(&env.machine);
+    list.retain(|alloc| alloc.kind != Kind::Pool);
+    for alloc in &mut list {
+        alloc.size = SIZE;
+    }
+    list
+}
+
+/// Has the device copy the first half to the second, and looks. Returns where it found them.
+#[track_caller]
+fn assert_copies(edu: &Edu, buffer: &Buffer, what: &str) -> (u64, u64) {
+    let (pattern, half) = (fresh(), buffer.size() / 2);
+    let mapping = map(buffer);
+    buffer
+        .with_cpu_access(.., Access::ReadWrite, || {
+            mapping.write(0, &pattern.bytes(0, half as usize));
+            mapping.write(half as usize, &vec![0; half as usize]);
+        })
+        .expect("SYNC");
+    let found = edu
+        .copy(0, half, half)
+        .unwrap_or_else(|errno| panic!("{what}: {errno}"));
+    buffer
+        .with_cpu_access(.., Access::Read, || {
+            let mut got = vec![0; half as usize];
+            for (at, which) in [(0, "the source"), (half, "the copy")] {
+                mapping.read(at as usize, &mut got);
+                assert_is(&got, &pattern.bytes(0, half as usize), what, which);
+            }
+        })
+        .expect("SYNC");
+    found
+}
+
+#[track_caller]
+fn assert_is(got: &[u8], expected: &[u8], what: &str, which: &str) {
+    if let Some(at) = (0..got.len()).find(|&at| got[at] != expected[at]) {
+        panic!(
+            "{what}: byte {at} of {which} is {:#x}, not {:#x}",
+            got[at], expected[at]
+        );
+    }
+}
+
+fn every_buffer(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        for alloc in exported(env) {
+            let what = format!("{alloc:?}");
+            let buffer = make(env, &alloc);
+            edu.attach(export(&buffer), Way::Bidirectional)
+                .unwrap_or_else(|errno| panic!("{what}: {errno}"));
+            // Mapping did the first SYNC; the second time it is up to us.
+            for _ in 0..2 {
+                assert_copies(&edu, &buffer, &what);
+            }
+        }
+    });
+}
+
+/// Odd offsets and lengths, across pages of kind scatter; the bytes around stay.
+fn any_range(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        for kind in [Kind::Coherent, Kind::Streaming, Kind::Scatter] {
+            let buffer = make(env, &Alloc::new(SIZE, kind));
+            edu.attach(export(&buffer), Way::Bidirectional)
+                .expect("ATTACH");
+            let mapping = map(&buffer);
+            let mut expected = fresh().bytes(0, SIZE as usize);
+            buffer
+                .with_cpu_access(.., Access::Write, || mapping.write(0, &expected))
+                .expect("SYNC");
+            for length in [1, 3, 31, 33, page() as u32 - 1, MEMORY] {
+                let [from, to] = [0, 1].map(|_| fastrand::u64(..=SIZE - u64::from(length)));
+                edu.transfer(Way::ToDevice, from, length).expect("there");
+                edu.transfer(Way::FromDevice, to, length).expect("back");
+                let range = from as usize..from as usize + length as usize;
+                expected.copy_within(range, to as usize);
+                let got = buffer
+                    .with_cpu_access(.., Access::Read, || load_all(&mapping))
+                    .expect("SYNC");
+                let what = format!("{kind}, {length} bytes from {from} to {to}");
+                assert_is(&got, &expected, &what, "the buffer");
+            }
+        }
+    });
+}
+
+fn within_mask(env: &Env) {
+    with(env, Driver::fitting, |driver| {
+        let edu = edu();
+        for alloc in exported(env) {
+            let buffer = make(env, &alloc);
+            edu.attach(export(&buffer), Way::Bidirectional)
+                .expect("ATTACH");
+            let (read, written) = assert_copies(&edu, &buffer, &format!("{alloc:?}"));
+            let end = written + SIZE / 2 - 1;
+            assert!((read | end) >> driver.bits == 0, "{read:#x}, {end:#x}");
+            let physical = buffer.info().expect("INFO").phys_addr;
+            if has_iommu() || bounces() && alloc.kind != Kind::Coherent {
+                assert_ne!(Some(read), physical, "{alloc:?}");
+            } else {
+                assert_eq!(Some(read), physical, "{alloc:?}");
+            }
+        }
+    });
+}
+
+fn directions(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        let there = |length| edu.transfer(Way::ToDevice, 0, length);
+        let back = |offset| edu.transfer(Way::FromDevice, offset, MEMORY);
+
+        let buffer = make(env, &Alloc::new(SIZE, Kind::Streaming));
+        let read_only = buffer.export(.., Protection::Read).expect("EXPORT");
+        for way in [Way::Bidirectional, Way::FromDevice] {
+            refused(edu.attach(&read_only, way), Errno::EACCES);
+            refused(there(1), Errno::ENODATA);
+        }
+        let pattern = fresh();
+        let mapping = map(&buffer);
+        let write = || mapping.write(0, &pattern.bytes(0, MEMORY as usize));
+        buffer
+            .with_cpu_access(.., Access::Write, write)
+            .expect("SYNC");
+        edu.attach(&read_only, Way::ToDevice).expect("ATTACH");
+        there(MEMORY).expect("there");
+        refused(back(0), Errno::EACCES);
+
+        // The device's memory outlasts the attachment.
+        for kind in [Kind::Coherent, Kind::Streaming, Kind::Scatter] {
+            let buffer = make(env, &Alloc::new(SIZE, kind));
+            edu.attach(export(&buffer), Way::FromDevice)
+                .expect("ATTACH");
+            refused(there(1), Errno::EACCES);
+            back(4096).expect("back");
+            let mapping = map(&buffer);
+            let got = buffer
+                .with_cpu_access(.., Access::Read, || load_all(&mapping))
+                .expect("SYNC");
+            let mut expected = vec![0; SIZE as usize];
+            expected[4096..8192].copy_from_slice(&pattern.bytes(0, MEMORY as usize));
+            assert_is(&got, &expected, kind.name(), "the buffer");
+        }
+
+        // Devices do not write to this one.
+        let alloc = Alloc {
+            direction: Direction::ToDevice,
+            ..Alloc::new(SIZE, Kind::Streaming)
+        };
+        let buffer = make(env, &alloc);
+        refused(edu.attach(export(&buffer), Way::FromDevice), Errno::EACCES);
+        edu.attach(export(&buffer), Way::ToDevice).expect("ATTACH");
+        there(MEMORY).expect("there");
+    });
+}
+
+fn owned(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        for alloc in exported(env) {
+            let buffer = make(env, &alloc);
+            let owner = || buffer.info().expect("INFO").owner;
+            edu.attach(export(&buffer), Way::Bidirectional)
+                .expect("ATTACH");
+            let handed = match buffer.info().expect("INFO").policy {
+                Policy::WriteBack | Policy::WriteThrough => Owner::Device,
+                Policy::WriteCombine | Policy::NonCached => Owner::Cpu,
+            };
+            assert_eq!(owner(), handed, "{alloc:?}");
+            if alloc.mapping == MappingKind::Strict {
+                refused(buffer.read_at(&mut [0; 1], 0), Errno::EBUSY);
+            }
+            buffer
+                .sync(.., Access::ReadWrite, Phase::Begin)
+                .expect("SYNC");
+            assert_eq!(owner(), Owner::Cpu, "{alloc:?}");
+            buffer
+                .sync(.., Access::ReadWrite, Phase::End)
+                .expect("SYNC");
+        }
+    });
+}
+
+fn bad_arguments(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        let busy = Edu::open(NODE).expect_err("a second open");
+        let errno = busy
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
+        assert_eq!(errno, Some(Errno::EBUSY as i32), "{busy:#}");
+
+        let attach = |fd, direction| edu.attach_raw(&abi::edu_attach { fd, direction });
+        let file = File::open("/proc/self/stat").expect("a file");
+        let buffer = make(env, &Alloc::new(SIZE, Kind::Coherent));
+        refused(attach(-1, 0), Errno::EBADF);
+        refused(attach(1000, 0), Errno::EBADF);
+        refused(edu.attach(&file, Way::ToDevice), Errno::EINVAL);
+        refused(edu.attach(buffer.as_fd(), Way::ToDevice), Errno::EINVAL);
+        refused(attach(0, 3), Errno::EINVAL);
+        refused(edu.transfer(Way::ToDevice, 0, 1), Errno::ENODATA);
+
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        let good = || abi::edu_transfer {
+            length: 16,
+            direction: abi::EDU_DIRECTION_TO_DEVICE,
+            ..Default::default()
+        };
+        let assert_refused = |errno, change: &dyn Fn(&mut abi::edu_transfer)| {
+            let mut raw = good();
+            change(&mut raw);
+            refused(edu.transfer_raw(&mut raw), errno);
+        };
+        assert_refused(Errno::EINVAL, &|it| it.direction = 0);
+        assert_refused(Errno::EINVAL, &|it| it.direction = 3);
+        assert_refused(Errno::EINVAL, &|it| it.length = 0);
+        assert_refused(Errno::EINVAL, &|it| it.reserved = 1);
+        assert_refused(Errno::ERANGE, &|it| it.length = MEMORY + 1);
+        assert_refused(Errno::ERANGE, &|it| it.length = u32::MAX);
+        assert_refused(Errno::ERANGE, &|it| it.device_offset = MEMORY - 15);
+        assert_refused(Errno::ERANGE, &|it| it.device_offset = u32::MAX);
+        assert_refused(Errno::ERANGE, &|it| it.offset = SIZE - 15);
+        assert_refused(Errno::ERANGE, &|it| it.offset = SIZE);
+        assert_refused(Errno::ERANGE, &|it| it.offset = u64::MAX);
+        edu.transfer_raw(&mut good()).expect("a good one");
+    });
+}
+
+/// The driver is unbound from the device while it has a buffer mapped.
+fn goes(env: &Env) {
+    with(env, Driver::fitting, |driver| {
+        let edu_before = edu();
+        let buffer = make(env, &Alloc::new(SIZE, Kind::Streaming));
+        edu_before
+            .attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        refused(
+            delete_module(c"edu", DeleteModuleFlags::O_NONBLOCK),
+            Errno::EWOULDBLOCK,
+        );
+        driver.bind(false);
+        assert!(!Path::new(NODE).exists());
+        refused(edu_before.transfer(Way::ToDevice, 0, 1), Errno::ENODEV);
+        refused(
+            edu_before.attach(export(&buffer), Way::ToDevice),
+            Errno::ENODEV,
+        );
+        // It has let go of the buffer.
+        assert_eq!(buffer.info().expect("INFO").exports, 0);
+        driver.bind(true);
+        let edu = edu();
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        // The old one has nothing to do with the new one.
+        drop(edu_before);
+        assert_copies(&edu, &buffer, "after it was bound anew");
+    });
+}
+
+/// One thread copies and syncs, another unbinds and binds.
+fn unbind_race(env: &Env) {
+    const ROUNDS: u32 = 10;
+
+    with(env, Driver::fitting, |driver| {
+        let over = AtomicBool::new(false);
+        let copied = thread::scope(|scope| {
+            let copying = scope.spawn(|| {
+                let mut copied = 0;
+                while !over.load(Relaxed) {
+                    let Ok(edu) = Edu::open(NODE) else { continue };
+                    let buffer = make(env, &Alloc::new(SIZE, Kind::Scatter));
+                    match edu.attach(export(&buffer), Way::Bidirectional) {
+                        Err(Errno::ENODEV) => continue,
+                        other => other.expect("ATTACH"),
+                    }
+                    while !over.load(Relaxed) {
+                        match edu.transfer(Way::ToDevice, 0, 100) {
+                            Err(Errno::ENODEV) => break,
+                            other => other.expect("TRANSFER"),
+                        };
+                        buffer
+                            .with_cpu_access(.., Access::ReadWrite, || ())
+                            .expect("SYNC");
+                        copied += 1;
+                    }
+                }
+                copied
+            });
+            for _ in 0..ROUNDS {
+                thread::sleep(Duration::from_millis(fastrand::u64(..400)));
+                driver.bind(false);
+                driver.bind(true);
+            }
+            over.store(true, Relaxed);
+            copying.join().expect("the other thread")
+        });
+        assert!(copied > 0, "nothing was copied");
+    });
+}
+
+/// Memory on both sides of the mask, and nothing that translates or copies: what is outside is
+/// refused, and a buffer with the mask is inside.
+fn inside(env: &Env) {
+    with(
+        env,
+        || Driver::load(BITS),
+        |driver| {
+            let edu = edu();
+            let mut log = Log::from_now();
+
+            // The allocator gives high memory first, at least after a while.
+            let mut held = Vec::new();
+            let far = loop {
+                let buffer = make(env, &Alloc::new(1 << 20, Kind::Pages));
+                let physical = buffer.info().expect("INFO").phys_addr.expect("root");
+                if physical >> BITS != 0 {
+                    break buffer;
+                }
+                held.push(buffer);
+            };
+            refused(edu.attach(export(&far), Way::ToDevice), Errno::EIO);
+            let reason = "its DMA does not reach all of a dma-buf";
+            let lines = log.lines();
+            assert!(
+                lines.iter().any(|line| line.text.contains(reason)),
+                "{lines:?}"
+            );
+            drop((held, far));
+
+            let folder = Folder::new("near");
+            for kind in [Kind::Coherent, Kind::Streaming, Kind::Scatter] {
+                for bits in [24, BITS] {
+                    folder.describe(&Alloc::new(SIZE, kind));
+                    folder.set("dma_mask_bits", &bits.to_string());
+                    folder.enable();
+                    let buffer = open("near");
+                    edu.attach(export(&buffer), Way::Bidirectional)
+                        .unwrap_or_else(|errno| panic!("{kind}, {bits} bits: {errno}"));
+                    let (read, written) = assert_copies(&edu, &buffer, kind.name());
+                    assert!((read | written) >> bits.min(driver.bits) == 0);
+                    // The device lets go.
+                    refused(
+                        edu.attach(File::open("/").expect("/"), Way::ToDevice),
+                        Errno::EINVAL,
+                    );
+                    drop(buffer);
+                    folder.disable();
+                }
+            }
+        },
+    );
+}
+
+/// All memory is beyond the mask, and nothing translates or copies.
+fn beyond(env: &Env) {
+    let mut log = Log::from_now();
+    with(
+        env,
+        || Driver::load(BITS),
+        |_| {
+            assert!(!Path::new(NODE).exists());
+            let lines = log.lines();
+            let reason = "there is no memory at such addresses";
+            assert!(
+                lines.iter().any(|line| line.text.contains(reason)),
+                "{lines:?}"
+            );
+        },
+    );
+}
+
+/// Where the kernel copies for the device, a SYNC that is left out shows as old data.
+fn forgotten(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        for kind in [Kind::Pages, Kind::Streaming, Kind::Scatter] {
+            let buffer = make(env, &Alloc::new(SIZE, kind));
+            edu.attach(export(&buffer), Way::Bidirectional)
+                .expect("ATTACH");
+            let what = kind.name();
+            assert_copies(&edu, &buffer, what);
+
+            let mapping = map(&buffer);
+            let half = SIZE / 2;
+            let (old, new) = (fresh(), fresh());
+            let write = |pattern: Pattern| mapping.write(0, &pattern.bytes(0, half as usize));
+            let copied = || {
+                let mut got = vec![0; half as usize];
+                mapping.read(half as usize, &mut got);
+                got
+            };
+            let start = |access| buffer.sync(.., access, Phase::Begin).expect("SYNC");
+            let end = |access| buffer.sync(.., access, Phase::End).expect("SYNC");
+
+            start(Access::ReadWrite);
+            write(old);
+            end(Access::ReadWrite);
+            edu.copy(0, half, half).expect("copy");
+            start(Access::ReadWrite);
+            assert_is(&copied(), &old.bytes(0, half as usize), what, "the copy");
+
+            // END is left out.
+            write(new);
+            edu.copy(0, half, half).expect("copy");
+            start(Access::Read);
+            assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
+
+            // START is left out.
+            start(Access::ReadWrite);
+            write(new);
+            end(Access::ReadWrite);
+            edu.copy(0, half, half).expect("copy");
+            assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
+            start(Access::Read);
+            assert_is(&copied(), &new.bytes(0, half as usize), what, "the copy");
+            end(Access::Read);
+        }
+    });
+}
