@@ -58,7 +58,7 @@ UDEV_RULE = TOP / "samples/udev/60-shmbuf.rules"
 
 
 def rust_files() -> list[Path]:
-    return tracked("src/*.rs")
+    return tracked("src/*.rs", "samples/edu/driver/*.rs")
 
 
 def test_spdx():
@@ -124,7 +124,8 @@ def test_checkpatch():
     # User space has types and strings of its own, and QEMU's plugins no header.
     for_users = "PREFER_KERNEL_TYPES,VOLATILE,EMBEDDED_FUNCTION_NAME,AVOID_EXTERNS"
     programs = tracked("samples/*.[ch]", "tests/boards/*.c", "tests/coherence/*.[ch]")
-    programs = [f for f in programs if f.parent.name != "seeded" or f.name == "run.c"]
+    modules = ("samples/edu/*", "tests/coherence/seeded/*")
+    programs = [f for f in programs if f.name == "run.c" or f not in tracked(*modules)]
     for more, some in (
         ("", [f for f in files if f not in programs]),
         (f",{for_users}", programs),
@@ -160,6 +161,12 @@ def test_cargo_doc(workspace):
 def test_clippy_module(board_name):
     build = [TOP / "tests/toolchain/build-module", board_name, "--as", "clippy"]
     must([*build, "CLIPPY=1", "W=e", "modules"])
+
+
+@pytest.mark.parametrize("board", ["versatilepb", "virt-a15"])
+def test_clippy_edu(board):
+    build = [TOP / "tests/toolchain/build-module", board, "--as", "clippy-edu"]
+    must([*build, "--from", TOP / "samples/edu/driver", "CLIPPY=1", "W=e", "modules"])
 
 
 def complaints(source: Path) -> str:
