@@ -265,12 +265,10 @@ struct shmbuf_export {
 	__u32 reserved;
 };
 
-/* Flags of COPY */
-
-/** @SHMBUF_COPY_ASYNC: return when the copy has begun */
-#define SHMBUF_COPY_ASYNC	(1 << 0)
-/** @SHMBUF_COPY_EVENTFD: add one to an eventfd when it has ended; with ASYNC */
-#define SHMBUF_COPY_EVENTFD	(1 << 1)
+/* shmbuf_copy.flags: return when the copy has begun. */
+#define SHMBUF_COPY_ASYNC	0x1U
+/* shmbuf_copy.flags: add one to an eventfd when it has ended; with ASYNC. */
+#define SHMBUF_COPY_EVENTFD	0x2U
 
 /**
  * struct shmbuf_copy - copy between buffers, by a DMA engine
