@@ -11,7 +11,7 @@ from tools import TOP, build_folder, must, shell_names, tracked
 
 #: Files that cannot have a line of ours on top: a licence, what cargo writes,
 #: and patches, which begin as git makes them.
-NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch)$")
+NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png)$")
 
 HEADER = TOP / "include/uapi/shmbuf.h"
 #: Cargo workspaces: programs for the boards, and the coherence checker.
