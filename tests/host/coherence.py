@@ -105,6 +105,8 @@ class CheckedBoard(boards.QemuBoard):
             (f"-plugin {folder.parent}/../wfe.so", ""),
         ):
             self.qemu.extra_args = self.qemu.extra_args.replace(str(ours), str(checked))
+        shell = self.target.get_driver("ShellDriver", activate=False)
+        shell.login_timeout = self.patience
         # The model wants one order of all events.
         self.qemu.extra_args += " -accel tcg,thread=single"
         if checker:
