@@ -76,7 +76,7 @@ void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
 void shmbuf_vunmap(void *address);
 void shmbuf_vm_unmap_aliases(void);
 
-/* Pages: the lowest zone that does not do any more, or any. */
+/* Pages: the highest zone that they may lie in. */
 enum shmbuf_zone {
 	SHMBUF_ZONE_ANY,
 	SHMBUF_ZONE_LINEAR,
