@@ -23,7 +23,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
 # Quick things first, boards side by side. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py edu.py audit.py display.py coherence.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py coherence.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 

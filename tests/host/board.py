@@ -54,9 +54,9 @@ def names_32bit() -> list[str]:
     return [board for board in names() if not is_64bit(board)]
 
 
-#: Boards that only some tests are for, unless asked for: that one has the kernel
-#: of vexpress-a9 and a core of its sort, and is there for its PCI device.
-SPARED = {"virt-a15"}
+#: Boards that only some tests are for, unless asked for: they have the kernel of
+#: vexpress-a9 and its core or one of its sort, and are there for a device.
+SPARED = {"virt-a15", "xilinx-zynq-a9"}
 
 
 def names_64bit() -> list[str]:
