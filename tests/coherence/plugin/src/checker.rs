@@ -205,6 +205,7 @@ impl Checker {
             lines,
             bytes,
             forgotten: self.model.forgotten(),
+            cache: self.emulated.geometry.lines(),
             checked: self.check,
         };
         self.reporter.finish(cost);
@@ -228,6 +229,7 @@ impl Checker {
     }
 
     fn maintain(&mut self, what: Maintenance, site: Site) {
+        self.reporter.maintained(what);
         self.model.maintain(what, site, &mut self.reporter);
     }
 

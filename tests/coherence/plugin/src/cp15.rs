@@ -171,6 +171,11 @@ impl Geometry {
         }
     }
 
+    /// All lines.
+    pub fn lines(self) -> u32 {
+        self.sets * self.ways
+    }
+
     /// Which line a set/way operation is for; `None`: not of the first level.
     fn line(self, value: u32) -> Option<usize> {
         let way = value >> (32 - self.ways.trailing_zeros());
@@ -190,7 +195,7 @@ pub struct Sweep {
 impl Sweep {
     /// Not begun.
     pub fn new(geometry: Geometry, operation: api::Operation) -> Self {
-        let lines = (geometry.sets * geometry.ways) as usize;
+        let lines = geometry.lines() as usize;
         Self {
             geometry,
             operation,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use coherence_model::api::{Finding, Hazard, Party, Shown, Sink, Site};
+use coherence_model::api::{Finding, Hazard, Lines, Maintenance, Party, Shown, Sink, Site};
 use serde_json::{json, Value};
 
 use crate::sites::{Owner, Sites};
@@ -134,6 +134,15 @@ struct Report {
     count: u64,
 }
 
+/// Cache maintenance while a label was set.
+#[derive(Debug, Clone, Copy, Default)]
+struct Maintained {
+    /// Operations on one line, of the inner data cache or of the outer.
+    lines: u64,
+    /// On all of the inner data cache.
+    all: u64,
+}
+
 /// Collects findings.
 pub struct Reporter {
     path: PathBuf,
@@ -143,6 +152,8 @@ pub struct Reporter {
     /// The task that runs.
     pub task: String,
     labels: Vec<String>,
+    /// By label.
+    maintained: Vec<Maintained>,
     label: usize,
     reports: Vec<Report>,
     fast: HashMap<Fast, usize>,
@@ -160,6 +171,8 @@ pub struct Cost {
     pub bytes: u64,
     /// How often the model took something as right for want of room.
     pub forgotten: u64,
+    /// Lines of the inner data cache.
+    pub cache: u32,
     /// Translations compared with QEMU's, and how many differed.
     pub checked: Option<(u64, u64)>,
 }
@@ -179,6 +192,7 @@ impl Reporter {
             sites: Sites::default(),
             task: String::new(),
             labels: vec![String::new()],
+            maintained: vec![Maintained::default()],
             label: 0,
             reports: Vec::new(),
             fast: HashMap::new(),
@@ -191,8 +205,21 @@ impl Reporter {
         let found = self.labels.iter().position(|l| *l == label);
         self.label = found.unwrap_or_else(|| {
             self.labels.push(label);
+            self.maintained.push(Maintained::default());
             self.labels.len() - 1
         });
+    }
+
+    /// The CPU maintains caches.
+    pub fn maintained(&mut self, what: Maintenance) {
+        let count = &mut self.maintained[self.label];
+        match what {
+            Maintenance::Data(_, Lines::Address { .. }) | Maintenance::Outer(..) => {
+                count.lines += 1;
+            }
+            Maintenance::Data(_, Lines::All) => count.all += 1,
+            _ => {}
+        }
     }
 
     fn add(&mut self, finding: Finding) {
@@ -292,6 +319,15 @@ impl Reporter {
                 .filter(|r| r.finding.shown == shown)
                 .count()
         };
+        let maintained: serde_json::Map<_, _> = self
+            .labels
+            .iter()
+            .zip(&self.maintained)
+            .map(|(label, count)| {
+                let count = json!({ "lines": count.lines, "all": count.all });
+                (label.clone(), count)
+            })
+            .collect();
         json!({ "totals": {
             "reports": self.reports.len(),
             "this-core": of(Shown::ThisCore),
@@ -300,6 +336,8 @@ impl Reporter {
             "lines": cost.lines,
             "bytes": cost.bytes,
             "forgotten": cost.forgotten,
+            "cache-lines": cost.cache,
+            "maintained": maintained,
             "translations-checked": cost.checked.map(|(all, _)| all),
             "translations-different": cost.checked.map(|(_, different)| different),
         } })
@@ -375,6 +413,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coherence_model::api::Operation;
 
     const MAP: &str = "c0008000 T reader\nc0009000 T writer\nc000a000 T _etext\n";
     const COST: Cost = Cost {
@@ -382,6 +421,7 @@ mod tests {
         lines: 2,
         bytes: 24,
         forgotten: 3,
+        cache: 512,
         checked: Some((5, 1)),
     };
 
@@ -462,6 +502,29 @@ mod tests {
 coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
 coherence: 3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 of 5 translations differ from QEMU's\n"
+        );
+    }
+
+    #[test]
+    fn maintenance_is_counted_by_label() {
+        let line = Lines::Address { va: 0, pa: None };
+        let mut reporter = reporter();
+        reporter.maintained(Maintenance::Data(Operation::Clean, line));
+        reporter.set_label("a test".into());
+        for what in [
+            Maintenance::Data(Operation::Invalidate, line),
+            Maintenance::Outer(Operation::Invalidate, 0),
+            Maintenance::Data(Operation::CleanInvalidate, Lines::All),
+            Maintenance::Instruction(Lines::All),
+            Maintenance::Drain,
+        ] {
+            reporter.maintained(what);
+        }
+        let totals = &reporter.totals_json(COST)["totals"];
+        assert_eq!(totals["cache-lines"], 512);
+        assert_eq!(
+            totals["maintained"],
+            json!({ "": { "lines": 1, "all": 0 }, "a test": { "lines": 2, "all": 1 } })
         );
     }
 
