@@ -124,7 +124,7 @@ def test_checkpatch():
     # User space has types and strings of its own, and QEMU's plugins no header.
     for_users = "PREFER_KERNEL_TYPES,VOLATILE,EMBEDDED_FUNCTION_NAME,AVOID_EXTERNS"
     programs = tracked("samples/*.[ch]", "tests/boards/*.c", "tests/coherence/*.[ch]")
-    modules = ("samples/edu/*", "tests/coherence/seeded/*")
+    modules = ("samples/classic/*", "samples/edu/*", "tests/coherence/seeded/*")
     programs = [f for f in programs if f.name == "run.c" or f not in tracked(*modules)]
     for more, some in (
         ("", [f for f in files if f not in programs]),
