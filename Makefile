@@ -7,6 +7,8 @@ BOARD ?= vexpress-a9
 T := tests/toolchain
 SHELL := bash
 BOARDS = $(sort $(patsubst tests/boards/%/kernel.config,%,$(wildcard tests/boards/*/kernel.config)))
+# BOARD, if the caller has said one, else the argument.
+board_or = $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(1))
 BOARDS_32BIT = $(shell . $(T)/lib.sh && for b in $(BOARDS); do [ $$(kernel_arch $$b) != arm ] || echo $$b; done)
 
 # The first target that is not special is what plain "make" does.
@@ -23,7 +25,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
 # Quick things first, boards side by side. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py coherence.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py classic.py coherence.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -39,8 +41,15 @@ test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only,
 
 .PHONY: coherence
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
-	@$(T)/setup $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(BOARDS_32BIT))
-	@$(PARALLEL) tests/host/test_coherence.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))
+	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
+	@$(PARALLEL) tests/host/test_coherence.py $(addprefix --board ,$(call board_or))
+
+.PHONY: classic
+classic: ON = $(call board_or,versatilepb vexpress-a9)
+classic: ## the classic driver and shmbuf under the coherence checker, side by side; on ARM926 and Cortex-A9, or BOARD
+	@$(T)/setup $(ON)
+	@for board in $(ON); do $(T)/build-coherence $$board || exit; done
+	@$(T)/in-tree python tests/host/classic.py $(ON)
 
 # CMD runs on the board; without it the module is only loaded.
 .PHONY: coherence-run

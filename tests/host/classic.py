@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0
+"""classic.py BOARD...: the classic driver and shmbuf under the coherence checker, side by side.
+
+The same program, the pattern sample, runs on each variant of the classic driver and on shmbuf.
+What it sees is right each time, since the emulator has no caches; the checker says what caches
+would have done.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import klog
+from board import BoardError
+from coherence import CheckedBoard, Finding
+
+#: The boards, one of each core, and the core.
+CORES = {"versatilepb": "ARM926EJ-S", "vexpress-a9": "Cortex-A9"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A driver, how it is loaded, and how the pattern sample uses it."""
+
+    #: the module, and what is special about it
+    name: str
+    parameters: str
+    options: str = ""
+
+    @property
+    def module(self) -> str:
+        return self.name.split()[0]
+
+
+def classic(variant: str) -> Case:
+    return Case(f"classic {variant}", f"variant={variant}")
+
+
+FLUSHED = classic("cached-flush")
+SHMBUF = Case("shmbuf pages", "size=64K")
+STREAMING = Case("shmbuf streaming", "size=64K kind=streaming", "--sync")
+
+#: In the order of the table, which is that of Documentation/classic-bug.md.
+CASES = [
+    classic("cached"),
+    classic("cached-by-fault"),
+    classic("noncached"),
+    classic("noncached-flush"),
+    FLUSHED,
+    classic("noncached-both"),
+    classic("coherent"),
+    SHMBUF,
+    Case("shmbuf pages, noncached", "size=64K cache=noncached"),
+    STREAMING,
+    Case("shmbuf coherent", "size=64K kind=coherent"),
+]
+
+#: What the maintenance is counted of, by heading in the table.
+COSTS = {"flush of all, read(2)": FLUSHED, "shmbuf, read(2)": SHMBUF, "shmbuf, SYNC": STREAMING}
+#: Bytes of a record, and how often tests/coherence/record.c reads it.
+RECORD_BYTES = [64, 4096]
+TIMES = 16
+
+
+@dataclass
+class Run:
+    """All of it on one board."""
+
+    #: whether the program saw the right data
+    right: dict[Case, bool] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    totals: dict = field(default_factory=dict)
+    #: the kernel's complaints
+    reports: list[klog.Report] = field(default_factory=list)
+
+    def of(self, case: Case) -> list[Finding]:
+        labels = [case.name, *(record_label(case, size) for size in RECORD_BYTES)]
+        return [finding for finding in self.findings if finding.label in labels]
+
+    def verdict(self, case: Case) -> str:
+        """How many findings of which hazard; in brackets those that another core would show."""
+        found = Counter((finding.shown, finding.hazard) for finding in self.of(case))
+        here, elsewhere = (
+            ", ".join(f"{n} {hazard}" for (by, hazard), n in sorted(found.items()) if by == shown)
+            for shown in ("this-core", "some-core")
+        )
+        return " ".join(filter(None, [here, elsewhere and f"({elsewhere})"])) or "nothing"
+
+    def lines(self, case: Case, size: int) -> int:
+        """Cache lines that are gone through to read a record."""
+        count = self.totals["maintained"][record_label(case, size)]
+        return (count["lines"] + count["all"] * self.totals["cache-lines"]) // TIMES
+
+
+def record_label(case: Case, size: int) -> str:
+    return f"{case.name}, a record of {size}"
+
+
+def run(name: str, progress: Callable[[str], None] = lambda _: None) -> Run:
+    """Boots the board and runs all cases."""
+    result = Run()
+    with CheckedBoard(name) as board:
+        for case in CASES:
+            progress(f"{name}: {case.name}")
+            board.label(case.name)
+            board.check(f"insmod /lib/modules/{case.module}.ko {case.parameters}")
+            device = f"/dev/{case.module}"
+            # The second time the kernel touches no page for the first time.
+            outs = [board.run(f"shmbuf-pattern --device {device} {case.options}") for _ in "12"]
+            result.right[case] = not any(out.status for out in outs)
+            if case in COSTS.values():
+                sync = "sync" if case.options else ""
+                for size in RECORD_BYTES:
+                    label = record_label(case, size)
+                    board.check(f"record '{label}' {device} {size} {sync}")
+                board.label(case.name)
+            board.check(f"rmmod {case.module}")
+        board.label("")
+        result.reports = board.reports()
+        result.findings, result.totals = board.finish()
+    return result
+
+
+def table(rows: list[list[str]]) -> str:
+    """Of Markdown; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in padded)
+
+
+def verdicts(runs: dict[str, Run]) -> str:
+    rows = [["driver", "the program saw", *(CORES[name] for name in runs)]]
+    for case in CASES:
+        right = all(it.right[case] for it in runs.values())
+        saw = "right data" if right else "WRONG DATA"
+        rows.append([case.name, saw, *(it.verdict(case) for it in runs.values())])
+    return table(rows)
+
+
+def costs(runs: dict[str, Run]) -> str:
+    rows = [["core", "bytes", *COSTS]]
+    rows += [
+        [CORES[name], str(size), *(str(it.lines(case, size)) for case in COSTS.values())]
+        for name, it in runs.items()
+        for size in RECORD_BYTES
+    ]
+    return table(rows)
+
+
+def main(names: list[str]) -> int:
+    runs = {}
+    try:
+        for name in names:
+            print(f"==> booting {name} under the coherence checker (usually 1 min)", flush=True)
+            runs[name] = run(name, lambda text: print(f"==> {text}", flush=True))
+    except BoardError as error:
+        print(error)
+        return 1
+    for it in runs.values():
+        for report in it.reports:
+            print(f"\n{report}")
+    print(f"\nWhat the program saw, and what the checker found:\n\n{verdicts(runs)}")
+    print("\nIn brackets: not on this core, but on another of its architecture.")
+    print(f"\nCache lines gone through to read a record:\n\n{costs(runs)}")
+    wrong = any(it.reports or not all(it.right.values()) for it in runs.values())
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
