@@ -2,7 +2,7 @@
 /*
  * Hints to the coherence checker, from a kernel module or a program, in ARM or
  * Thumb code: what a device does that the checker cannot watch, and which test
- * begins.
+ * begins. Where the plugin counts instead of checking, what to count.
  *
  * A hint is the instruction "mov r9, r9" with a number that marks it in r0.
  * Without the checker it does nothing, on any ARM core. No compiler emits it.
@@ -15,6 +15,8 @@ enum coherence_hint {
 	COHERENCE_DEVICE_READS = 0xcac4e001,
 	COHERENCE_DEVICE_WRITES = 0xcac4e002,
 	COHERENCE_LABEL = 0xcac4e003,
+	COHERENCE_COUNT_BEGIN = 0xcac4e004,
+	COHERENCE_COUNT_END = 0xcac4e005,
 };
 
 static inline void coherence_hint(enum coherence_hint hint, unsigned long first,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import board as boards
+from labgrid.driver import QEMUDriver
 from tools import TOP, build_folder, shell_names
 
 
@@ -84,6 +85,20 @@ def programs_folder(board: str) -> Path:
     return build_folder() / "programs" / arch
 
 
+def prepare(qemu: QEMUDriver, folder: Path):
+    """Make QEMU's arguments those of a machine that the plugin can follow, from a folder.
+
+    With the first CPU only: QEMU 11.1 tells a plugin the wrong one when two share a thread.
+    """
+    qemu.boot_args += " norandmaps maxcpus=1"
+    for ours, followed in (
+        (folder.parent / "initramfs.cpio.gz", folder / "initramfs.cpio.gz"),
+        # It is for several CPUs, and would leave our plugin's callbacks out.
+        (f"-plugin {folder.parent}/../wfe.so", ""),
+    ):
+        qemu.extra_args = qemu.extra_args.replace(str(ours), str(followed))
+
+
 class CheckedBoard(boards.QemuBoard):
     """An emulated board whose caches are modelled.
 
@@ -97,14 +112,7 @@ class CheckedBoard(boards.QemuBoard):
         super().__init__(board)
         folder = build_folder() / board / folder
         self.report = self.scratch / "report.json"
-        # One CPU: QEMU 11.1 tells a plugin the wrong one when two share a thread.
-        self.qemu.boot_args += " norandmaps maxcpus=1"
-        for ours, checked in (
-            (folder.parent / "initramfs.cpio.gz", folder / "initramfs.cpio.gz"),
-            # It is for several CPUs, and would leave the checker's callbacks out.
-            (f"-plugin {folder.parent}/../wfe.so", ""),
-        ):
-            self.qemu.extra_args = self.qemu.extra_args.replace(str(ours), str(checked))
+        prepare(self.qemu, folder)
         shell = self.target.get_driver("ShellDriver", activate=False)
         shell.login_timeout = self.patience
         # The model wants one order of all events.

@@ -5,7 +5,9 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `core=arm926`, `core=cortex-a9` | which core to model |
-//! | `report=FILE` | where the reports go, one JSON object a line |
+//! | `report=FILE` | check; where the reports go, one JSON object a line |
+//! | `count=FILE` | or count; where the counts go, one JSON object a line. Wants `core` and the outer cache's controller alone |
+//! | `profile=on` | with each count, the instructions by address |
 //! | `symbols=FILE` | the kernel's System.map: functions to hook, names in reports |
 //! | `module=FILE` | a module's .ko, for names; may repeat |
 //! | `program=FILE` | a program's ELF file, for names; may repeat |
@@ -34,13 +36,26 @@ pub struct Emulated {
     pub geometry: Geometry,
 }
 
+/// What the plugin is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To check what caches may do.
+    Check,
+    /// To count what the guest does.
+    Count,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Arguments {
+    /// `report` or `count`
+    pub purpose: Purpose,
     /// `core`
     pub emulated: Emulated,
-    /// `report`
+    /// The file of `report` or `count`
     pub report: PathBuf,
+    /// `profile`
+    pub profile: bool,
     /// `symbols`
     pub symbols: Option<PathBuf>,
     /// `module`
@@ -58,14 +73,16 @@ pub struct Arguments {
 impl Arguments {
     /// Takes `name=value` strings. Errors: a sentence for the user.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut core, mut report, mut symbols) = (None, None, None);
+        let (mut core, mut report, mut symbols, mut profile) = (None, None, None, false);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             match name {
                 "core" => core = Some(value.to_owned()),
-                "report" => report = Some(PathBuf::from(value)),
+                "report" => report = Some((Purpose::Check, PathBuf::from(value))),
+                "count" => report = Some((Purpose::Count, PathBuf::from(value))),
+                "profile" => profile = value == "on",
                 "symbols" => symbols = Some(PathBuf::from(value)),
                 "module" => modules.push(PathBuf::from(value)),
                 "program" => programs.push(PathBuf::from(value)),
@@ -95,10 +112,13 @@ impl Arguments {
             },
             _ => return Err("say which core: core=arm926 or core=cortex-a9.".into()),
         };
-        let report = report.ok_or("say where the reports go: report=FILE.")?;
+        let (purpose, report) =
+            report.ok_or("say where the reports go: report=FILE or count=FILE.")?;
         Ok(Self {
+            purpose,
             emulated,
             report,
+            profile,
             symbols,
             modules,
             programs,
@@ -149,6 +169,15 @@ mod tests {
         assert_eq!(found.devices.devices, [(Kind::Pl110, 1), (Kind::Pl110, 2)]);
         assert_eq!(found.layout.unwrap().task_comm, 16);
         assert!(found.check);
+    }
+
+    #[test]
+    fn counting() {
+        let found = parse("core=arm926,count=c,profile=on").unwrap();
+        assert_eq!((found.purpose, found.profile), (Purpose::Count, true));
+        assert_eq!(found.report, PathBuf::from("c"));
+        let found = parse("core=arm926,report=r").unwrap();
+        assert_eq!((found.purpose, found.profile), (Purpose::Check, false));
     }
 
     #[test]

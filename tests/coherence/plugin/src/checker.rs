@@ -17,15 +17,11 @@ use coherence_model::Model;
 use crate::arguments::{Arguments, Emulated};
 use crate::cp15::Sweep;
 use crate::devices::{self, Devices};
-use crate::kernel::{self, Kernel, Module};
+use crate::kernel::{Kernel, Module};
 use crate::mmu::{self, Architecture, Control, Tlb};
-use crate::qemu::{self, Memory, Registers, Sizes};
+use crate::qemu::{Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
-
-/// CPSR's mode field, and user mode.
-const MODE: u32 = 0x1f;
-const USER: u32 = 0x10;
 
 /// The vCPU.
 struct Cpu {
@@ -54,49 +50,6 @@ pub struct Checker {
     next_scan_out: u64,
     /// Translations compared with QEMU's, and how many differed.
     check: Option<(u64, u64)>,
-}
-
-/// What hooks see of a vCPU.
-struct View<'a> {
-    registers: &'a mut Registers,
-    memory: &'a mut Memory,
-    architecture: Architecture,
-    control: Control,
-}
-
-impl<'a> View<'a> {
-    fn new(
-        registers: &'a mut Registers,
-        memory: &'a mut Memory,
-        emulated: Emulated,
-        cpu: &Cpu,
-    ) -> Self {
-        Self {
-            registers,
-            memory,
-            architecture: emulated.architecture,
-            control: cpu.control,
-        }
-    }
-}
-
-impl kernel::Cpu for View<'_> {
-    fn register(&mut self, number: usize) -> u32 {
-        self.registers.read(number)
-    }
-    fn sp(&mut self) -> u32 {
-        self.registers.read(qemu::SP)
-    }
-    fn lr(&mut self) -> u32 {
-        self.registers.read(qemu::LR)
-    }
-    fn word(&mut self, va: u32) -> Option<u32> {
-        let memory = &mut *self.memory;
-        let found = mmu::walk(self.architecture, &self.control, va, |pa| {
-            read_word(memory, pa)
-        })?;
-        read_word(memory, found.physical(va))
-    }
 }
 
 /// Takes findings, and looks into the guest's tables for the
@@ -135,18 +88,10 @@ impl Sink for Observer<'_> {
             return None;
         }
         let found = mmu::walk(self.architecture, self.control, va, |pa| {
-            read_word(self.memory, pa)
+            self.memory.word(pa)
         });
         Some(found.is_some_and(|found| found.physical(va) == pa && found.memory == memory))
     }
-}
-
-fn read_word(memory: &mut Memory, pa: u32) -> Option<u32> {
-    memory
-        .read(pa, 4)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_le_bytes)
 }
 
 impl Checker {
@@ -192,13 +137,7 @@ impl Checker {
         })
     }
 
-    /// A vCPU is about to run for the first time.
-    pub fn vcpu_started(&mut self) {
-        self.registers.get_or_insert_with(Registers::find);
-    }
-
-    /// At the end.
-    pub fn exit(&mut self) {
+    fn finish(&mut self) {
         let (lines, bytes) = self.model.cost();
         let cost = Cost {
             accesses: self.accesses,
@@ -209,6 +148,43 @@ impl Checker {
             checked: self.check,
         };
         self.reporter.finish(cost);
+    }
+}
+
+impl Watcher for Checker {
+    fn global() -> &'static Global<Self> {
+        static CHECKER: Global<Checker> = Global::new();
+        &CHECKER
+    }
+
+    fn vcpu_started(&mut self) {
+        self.registers.get_or_insert_with(Registers::find);
+    }
+
+    fn translate(&mut self, block: &Block<Self>) {
+        self.watch_block(block);
+    }
+
+    #[inline(always)]
+    fn load(&mut self, va: u32, transaction: Transaction, site: Site) {
+        self.take_load(va, transaction, site);
+    }
+
+    #[inline(always)]
+    fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
+        self.take_store(va, transaction, site);
+    }
+
+    fn system_instruction(&mut self, site: Site, word: u32) {
+        self.do_system_instruction(site, word);
+    }
+
+    fn hint(&mut self, site: Site) {
+        self.take_hint(site);
+    }
+
+    fn exit(&mut self) {
+        self.finish();
     }
 }
 
@@ -242,7 +218,7 @@ impl Checker {
         let mut events = Vec::new();
         let memory = &mut self.memory;
         self.devices
-            .store(pa, value, |pa| read_word(memory, pa), &mut |event| {
+            .store(pa, value, |pa| memory.word(pa), &mut |event| {
                 events.push(event)
             });
         for event in events {

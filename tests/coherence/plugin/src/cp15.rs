@@ -5,7 +5,8 @@
 
 use coherence_model::api;
 
-use crate::mmu::{Architecture, Control};
+use crate::instruction::{condition_holds, privileged};
+use crate::mmu::{Architecture, Control, Tlb, PAGE};
 
 /// Which lines or translations, by the value of the source register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,17 @@ pub enum Entries {
     All,
 }
 
+impl Entries {
+    /// Drops them from a TLB; `value` is the source register's.
+    pub fn drop_from(self, tlb: &mut Tlb, value: u32) {
+        match self {
+            Self::Address | Self::AddressAndAsid => tlb.drop_page(value & !(PAGE - 1)),
+            Self::Asid => tlb.drop_asid(value as u8),
+            Self::All => tlb.drop_all(),
+        }
+    }
+}
+
 /// A register that [`Control`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Register {
@@ -51,8 +63,8 @@ pub enum Register {
 }
 
 impl Register {
-    /// Writes it.
-    pub fn write(self, control: &mut Control, value: u32) {
+    /// Writes it. Whether the TLB had to go.
+    pub fn write(self, control: &mut Control, tlb: &mut Tlb, value: u32) -> bool {
         *match self {
             Self::Sctlr => &mut control.sctlr,
             Self::Ttbr0 => &mut control.ttbr0,
@@ -62,6 +74,17 @@ impl Register {
             Self::Nmrr => &mut control.nmrr,
             Self::Contextidr => &mut control.contextidr,
         } = value;
+        match self {
+            Self::Contextidr => tlb.set_asid(value as u8),
+            // These do not change what the TLB holds.
+            Self::Ttbr0 | Self::Ttbr1 | Self::Ttbcr => {}
+            // Translations made with the other values are of no use.
+            _ => {
+                tlb.drop_all();
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -149,6 +172,14 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
         (V7, 8, 3 | 5..=7, 2) => Tlb(Entries::Asid),
         _ => return None,
     })
+}
+
+/// What a system instruction does with this CPSR: nothing if its condition does
+/// not hold, or the mode may not.
+pub fn effect(architecture: Architecture, word: u32, cpsr: u32) -> Option<Operation> {
+    let operation = decode(architecture, word)?;
+    let allowed = privileged(cpsr) || operation.unprivileged(architecture);
+    (allowed && condition_holds(word >> 28, cpsr)).then_some(operation)
 }
 
 /// "bne" back to the instruction before it: the end of the loop over
@@ -326,7 +357,10 @@ mod tests {
             let Some(Operation::Write(register)) = mcr(V7, crn, crm, opc2) else {
                 panic!("c{crn}, c{crm}, {opc2} writes a register");
             };
-            register.write(&mut control, i as u32 + 1);
+            let dropped = register.write(&mut control, &mut Tlb::new(), i as u32 + 1);
+            let stays = [Register::Ttbr0, Register::Ttbr1, Register::Ttbcr];
+            let kept = stays.contains(&register) || register == Register::Contextidr;
+            assert_eq!(dropped, !kept, "{register:?}");
         }
         let Control {
             sctlr,
@@ -346,6 +380,21 @@ mod tests {
         assert_eq!(mcr(V7, 1, 0, 1), None);
         assert_eq!(decode(V7, word(false, 1, 0, 0) | (1 << 21)), None);
         assert_eq!(source(word(false, 1, 0, 0)), 1);
+    }
+
+    #[test]
+    fn effects() {
+        const SUPERVISOR: u32 = 0x13;
+        const USER: u32 = 0x10;
+        const ZERO: u32 = 1 << 30;
+        let clean = word(false, 7, 10, 1);
+        let done = Some(Operation::Data(Clean, By::Address));
+        assert_eq!(effect(V7, clean, SUPERVISOR), done);
+        assert_eq!(effect(V7, clean, USER), None);
+        // The same with "ne".
+        let unless_zero = clean & 0x0fff_ffff | 0x1000_0000;
+        assert_eq!(effect(V7, unless_zero, SUPERVISOR), done);
+        assert_eq!(effect(V7, unless_zero, SUPERVISOR | ZERO), None);
     }
 
     #[test]

@@ -2,6 +2,15 @@
 //! Finds the instructions that matter beside loads and stores, in ARM and Thumb
 //! code (DDI 0406C, A5 and A6).
 
+/// CPSR's mode field, and user mode.
+const MODE: u32 = 0x1f;
+const USER: u32 = 0x10;
+
+/// Whether a CPSR is that of the kernel.
+pub fn privileged(cpsr: u32) -> bool {
+    cpsr & MODE != USER
+}
+
 /// Condition "always".
 const ALWAYS: u32 = 0b1110;
 

@@ -4,7 +4,7 @@
 //!
 //! QEMU must run all vCPUs in one thread (`-accel tcg,thread=single`). Then its
 //! callbacks never run at the same time or within each other, and one
-//! [`Checker`] can have them all.
+//! [`Watcher`] can have them all.
 //!
 //! But then QEMU 11.1 does not say which vCPU runs: a callback from translated
 //! code has the number of the vCPU for which the block was translated first.
@@ -20,8 +20,9 @@ use std::thread::ThreadId;
 
 use coherence_model::api::Site;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Purpose};
 use crate::checker::Checker;
+use crate::counter::Counter;
 
 /// The version that the declarations in this file are of.
 const API_VERSION: c_int = 7;
@@ -168,25 +169,51 @@ fn site_of(userdata: *mut c_void) -> Site {
     Site(from_userdata(userdata) as u32)
 }
 
+/// What QEMU's callbacks are made for.
+pub trait Watcher: Sized + 'static {
+    /// Where it is while QEMU runs.
+    fn global() -> &'static Global<Self>;
+    /// A vCPU is about to run for the first time.
+    fn vcpu_started(&mut self);
+    /// QEMU translates a block: this chooses what is watched of it.
+    fn translate(&mut self, block: &Block<Self>);
+    /// A load was made.
+    fn load(&mut self, va: u32, transaction: Transaction, site: Site);
+    /// A store was made.
+    fn store(&mut self, va: u32, transaction: Transaction, site: Site);
+    /// A system instruction is about to run, if its condition holds and the
+    /// mode may.
+    fn system_instruction(&mut self, site: Site, word: u32);
+    /// A hint is about to run, if r0 says that it is one.
+    fn hint(&mut self, site: Site);
+    /// QEMU ends.
+    fn exit(&mut self);
+}
+
 /// Where the plugin's only state is.
-struct Global(UnsafeCell<Option<(Checker, Option<ThreadId>)>>);
+pub struct Global<W>(UnsafeCell<Option<(W, Option<ThreadId>)>>);
+
+impl<W> Global<W> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(None))
+    }
+}
 
 // SAFETY: It is written while QEMU starts, in its main thread, then used in the
 // one thread of all vCPUs (`vcpu_started` makes sure that there is only one), and
 // last in the main thread at exit, when QEMU has stopped the vCPUs.
-unsafe impl Sync for Global {}
+unsafe impl<W> Sync for Global<W> {}
 
-static CHECKER: Global = Global(UnsafeCell::new(None));
-
-/// Gives the checker to one callback.
+/// Gives the watcher to one callback.
 #[inline(always)]
-fn with_checker<R>(callback: impl FnOnce(&mut Checker) -> R) -> R {
+fn with<W: Watcher, R>(callback: impl FnOnce(&mut W) -> R) -> R {
     // SAFETY: Callbacks do not run at the same time (see Global) or within each
     // other: QEMU calls none of them from the functions that are used here.
-    let state = unsafe { &mut *CHECKER.0.get() };
+    let state = unsafe { &mut *W::global().0.get() };
     match state {
-        Some((checker, _)) => callback(checker),
-        None => unreachable!("QEMU has callbacks only after the checker was made"),
+        Some((watcher, _)) => callback(watcher),
+        None => unreachable!("QEMU has callbacks only after the watcher was made"),
     }
 }
 
@@ -243,37 +270,44 @@ fn check_target(target: &str, system: bool) -> Result<(), String> {
 }
 
 fn install(id: u64, arguments: impl Iterator<Item = String>) -> Result<(), String> {
-    let checker = Checker::new(Arguments::parse(arguments)?)?;
-    // SAFETY: No callback is registered yet.
-    unsafe { *CHECKER.0.get() = Some((checker, None)) };
-    // SAFETY: The id is ours, and the functions have the types that API 7 wants.
-    unsafe {
-        qemu_plugin_register_vcpu_init_cb(id, vcpu_started, as_userdata(0));
-        qemu_plugin_register_vcpu_tb_trans_cb(id, translated, as_userdata(0));
-        qemu_plugin_register_atexit_cb(id, exiting, as_userdata(0));
+    let arguments = Arguments::parse(arguments)?;
+    match arguments.purpose {
+        Purpose::Check => watch(id, Checker::new(arguments)?),
+        Purpose::Count => watch(id, Counter::new(&arguments)?),
     }
     Ok(())
 }
 
-extern "C" fn vcpu_started(_vcpu: c_uint, _: *mut c_void) {
+fn watch<W: Watcher>(id: u64, watcher: W) {
+    // SAFETY: No callback is registered yet.
+    unsafe { *W::global().0.get() = Some((watcher, None)) };
+    // SAFETY: The id is ours, and the functions have the types that API 7 wants.
+    unsafe {
+        qemu_plugin_register_vcpu_init_cb(id, vcpu_started::<W>, as_userdata(0));
+        qemu_plugin_register_vcpu_tb_trans_cb(id, translated::<W>, as_userdata(0));
+        qemu_plugin_register_atexit_cb(id, exiting::<W>, as_userdata(0));
+    }
+}
+
+extern "C" fn vcpu_started<W: Watcher>(_vcpu: c_uint, _: *mut c_void) {
     let this = std::thread::current().id();
     // SAFETY: vCPUs start one after the other. Where each has a thread of its own,
     // the second ends here before any other callback of its can run.
-    let Some((checker, thread)) = (unsafe { &mut *CHECKER.0.get() }) else {
+    let Some((watcher, thread)) = (unsafe { &mut *W::global().0.get() }) else {
         return;
     };
     if *thread.get_or_insert(this) == this {
-        checker.vcpu_started();
+        watcher.vcpu_started();
     } else {
-        or_give_up(Err(
+        or_give_up::<W>(Err(
             "run QEMU with all vCPUs in one thread: -accel tcg,thread=single",
         ));
     }
 }
 
-extern "C" fn translated(tb: *mut OpaqueBlock, _: *mut c_void) {
-    with_checker(|checker| {
-        checker.translate(&Block {
+extern "C" fn translated<W: Watcher>(tb: *mut OpaqueBlock, _: *mut c_void) {
+    with(|watcher: &mut W| {
+        watcher.translate(&Block {
             tb,
             lifetime: PhantomData,
         })
@@ -283,73 +317,81 @@ extern "C" fn translated(tb: *mut OpaqueBlock, _: *mut c_void) {
 /// The only vCPU that counts.
 const FIRST: c_uint = 0;
 
-/// Gives the checker to a callback of the first vCPU.
+/// Gives the watcher to a callback of the first vCPU.
 #[inline(always)]
-fn on_first(vcpu: c_uint, callback: impl FnOnce(&mut Checker)) {
+fn on_first<W: Watcher>(vcpu: c_uint, callback: impl FnOnce(&mut W)) {
     if vcpu == FIRST {
-        with_checker(callback);
+        with(callback);
     }
 }
 
-extern "C" fn loaded(vcpu: c_uint, info: u32, va: u64, site: *mut c_void) {
-    on_first(vcpu, |checker| {
-        checker.load(va as u32, Transaction(info), site_of(site))
+extern "C" fn loaded<W: Watcher>(vcpu: c_uint, info: u32, va: u64, site: *mut c_void) {
+    on_first(vcpu, |watcher: &mut W| {
+        watcher.load(va as u32, Transaction(info), site_of(site))
     });
 }
 
-extern "C" fn stored(vcpu: c_uint, info: u32, va: u64, site: *mut c_void) {
-    on_first(vcpu, |checker| {
-        checker.store(va as u32, Transaction(info), site_of(site))
+extern "C" fn stored<W: Watcher>(vcpu: c_uint, info: u32, va: u64, site: *mut c_void) {
+    on_first(vcpu, |watcher: &mut W| {
+        watcher.store(va as u32, Transaction(info), site_of(site))
     });
 }
 
-extern "C" fn system_instruction(vcpu: c_uint, site_and_word: *mut c_void) {
+extern "C" fn system_instruction<W: Watcher>(vcpu: c_uint, site_and_word: *mut c_void) {
     let word = (from_userdata(site_and_word) >> 32) as u32;
-    on_first(vcpu, |checker| {
-        checker.system_instruction(site_of(site_and_word), word)
+    on_first(vcpu, |watcher: &mut W| {
+        watcher.system_instruction(site_of(site_and_word), word)
     });
 }
 
-extern "C" fn hint(vcpu: c_uint, site: *mut c_void) {
-    on_first(vcpu, |checker| checker.hint(site_of(site)));
+extern "C" fn hint<W: Watcher>(vcpu: c_uint, site: *mut c_void) {
+    on_first(vcpu, |watcher: &mut W| watcher.hint(site_of(site)));
 }
 
 extern "C" fn function_entered(_: c_uint, site: *mut c_void) {
-    or_give_up(with_checker(|checker| {
+    or_give_up::<Checker>(with(|checker: &mut Checker| {
         checker.function_entered(site_of(site))
     }));
 }
 
 extern "C" fn function_left(_: c_uint, site: *mut c_void) {
-    or_give_up(with_checker(|checker| checker.function_left(site_of(site))));
+    or_give_up::<Checker>(with(|checker: &mut Checker| {
+        checker.function_left(site_of(site))
+    }));
+}
+
+extern "C" fn executed(vcpu: c_uint, site: *mut c_void) {
+    on_first(vcpu, |counter: &mut Counter| {
+        counter.executed(site_of(site))
+    });
 }
 
 /// Ends QEMU, without a report, if there is a reason to.
-fn or_give_up(result: Result<(), &str>) {
+fn or_give_up<W: Watcher>(result: Result<(), &str>) {
     if let Err(reason) = result {
         eprintln!("coherence: {reason}.");
-        // SAFETY: No callback uses the checker now (see with_checker).
-        unsafe { *CHECKER.0.get() = None };
+        // SAFETY: No callback uses the watcher now (see with).
+        unsafe { *W::global().0.get() = None };
         std::process::exit(1);
     }
 }
 
-extern "C" fn exiting(_: *mut c_void) {
-    // SAFETY: As in with_checker. There is none after or_give_up.
-    if let Some((checker, _)) = unsafe { &mut *CHECKER.0.get() } {
-        checker.exit();
+extern "C" fn exiting<W: Watcher>(_: *mut c_void) {
+    // SAFETY: As in with. There is none after or_give_up.
+    if let Some((watcher, _)) = unsafe { &mut *W::global().0.get() } {
+        watcher.exit();
     }
 }
 
 /// A translation block, while QEMU translates it.
-pub struct Block<'a> {
+pub struct Block<'a, W> {
     tb: *mut OpaqueBlock,
-    lifetime: PhantomData<&'a OpaqueBlock>,
+    lifetime: PhantomData<(&'a OpaqueBlock, W)>,
 }
 
-impl Block<'_> {
+impl<W> Block<'_, W> {
     /// Its instructions, in their order.
-    pub fn instructions(&self) -> impl Iterator<Item = Instruction<'_>> {
+    pub fn instructions(&self) -> impl Iterator<Item = Instruction<'_, W>> {
         // SAFETY: The block lives during the callback that made self.
         let count = unsafe { qemu_plugin_tb_n_insns(self.tb) };
         (0..count).map(|i| Instruction {
@@ -361,12 +403,12 @@ impl Block<'_> {
 }
 
 /// An instruction, while QEMU translates it.
-pub struct Instruction<'a> {
+pub struct Instruction<'a, W> {
     insn: *mut OpaqueInstruction,
-    lifetime: PhantomData<&'a OpaqueInstruction>,
+    lifetime: PhantomData<(&'a OpaqueInstruction, W)>,
 }
 
-impl Instruction<'_> {
+impl<W: Watcher> Instruction<'_, W> {
     /// Virtual address.
     pub fn address(&self) -> u32 {
         // SAFETY: The instruction lives as long as its block.
@@ -382,9 +424,12 @@ impl Instruction<'_> {
         (bytes, len)
     }
 
-    /// Calls [`Checker::load`] and [`Checker::store`] after each access to memory.
+    /// Calls [`Watcher::load`] and [`Watcher::store`] after each access to memory.
     pub fn watch_memory(&self, site: Site) {
-        for (callback, accesses) in [(loaded as MemoryCallback, LOADS), (stored, STORES)] {
+        for (callback, accesses) in [
+            (loaded::<W> as MemoryCallback, LOADS),
+            (stored::<W>, STORES),
+        ] {
             // SAFETY: As above.
             unsafe {
                 qemu_plugin_register_vcpu_mem_cb(
@@ -398,40 +443,50 @@ impl Instruction<'_> {
         }
     }
 
-    /// Calls [`Checker::system_instruction`] before each time it runs, also when
+    /// Calls [`Watcher::system_instruction`] before each time it runs, also when
     /// its condition will not hold.
     pub fn watch_system(&self, site: Site, word: u32) {
         self.watch_execution(
-            system_instruction,
+            system_instruction::<W>,
+            READ_REGISTERS,
             (u64::from(word) << 32) | u64::from(site.0),
         );
     }
 
-    /// Calls [`Checker::hint`] before each time it runs.
+    /// Calls [`Watcher::hint`] before each time it runs.
     pub fn watch_hint(&self, site: Site) {
-        self.watch_execution(hint, site.0.into());
+        self.watch_execution(hint::<W>, READ_REGISTERS, site.0.into());
     }
 
-    /// Calls [`Checker::function_entered`] before each time it runs.
-    pub fn watch_function(&self, site: Site) {
-        self.watch_execution(function_entered, site.0.into());
-    }
-
-    /// Calls [`Checker::function_left`] before each time it runs.
-    pub fn watch_return(&self, site: Site) {
-        self.watch_execution(function_left, site.0.into());
-    }
-
-    fn watch_execution(&self, callback: VcpuCallback, number: u64) {
+    fn watch_execution(&self, callback: VcpuCallback, registers: c_int, number: u64) {
         // SAFETY: As above.
         unsafe {
             qemu_plugin_register_vcpu_insn_exec_cb(
                 self.insn,
                 callback,
-                READ_REGISTERS,
+                registers,
                 as_userdata(number),
             );
         }
+    }
+}
+
+impl Instruction<'_, Checker> {
+    /// Calls [`Checker::function_entered`] before each time it runs.
+    pub fn watch_function(&self, site: Site) {
+        self.watch_execution(function_entered, READ_REGISTERS, site.0.into());
+    }
+
+    /// Calls [`Checker::function_left`] before each time it runs.
+    pub fn watch_return(&self, site: Site) {
+        self.watch_execution(function_left, READ_REGISTERS, site.0.into());
+    }
+}
+
+impl Instruction<'_, Counter> {
+    /// Calls [`Counter::executed`] before each time it runs.
+    pub fn watch_any(&self, site: Site) {
+        self.watch_execution(executed, NO_REGISTERS, site.0.into());
     }
 }
 
@@ -545,6 +600,12 @@ impl Memory {
         // SAFETY: The buffer is valid and grows as needed.
         let result = unsafe { qemu_plugin_read_memory_hwaddr(pa.into(), self.0 .0, len) };
         (result == OPERATION_OK).then(|| self.0.bytes())
+    }
+
+    /// Reads a word, if it is memory.
+    pub fn word(&mut self, pa: u32) -> Option<u32> {
+        self.read(pa, 4)?;
+        self.0.word()
     }
 
     /// Makes QEMU translate the instruction at this address again when it runs

@@ -8,9 +8,8 @@ use crate::mmu::{Entry, Target, PAGE};
 use crate::qemu::Transaction;
 
 impl Checker {
-    /// A load was made.
     #[inline(always)]
-    pub fn load(&mut self, va: u32, transaction: Transaction, site: Site) {
+    pub(super) fn take_load(&mut self, va: u32, transaction: Transaction, site: Site) {
         self.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {
@@ -20,9 +19,8 @@ impl Checker {
         }
     }
 
-    /// A store was made.
     #[inline(always)]
-    pub fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
+    pub(super) fn take_store(&mut self, va: u32, transaction: Transaction, site: Site) {
         self.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {

@@ -4,9 +4,9 @@
 
 use coherence_model::api::{self, Caches, Site};
 
-use super::{Checker, MODE, USER};
+use super::Checker;
 use crate::cp15;
-use crate::instruction::{Decoder, Kind};
+use crate::instruction::{privileged, Decoder, Kind};
 use crate::mmu::PAGE;
 use crate::qemu::{self, Block};
 use crate::sites::Owner;
@@ -16,12 +16,12 @@ impl Checker {
     /// at this address, or changed since. It also does so when its own buffer
     /// was full; then the fetch says nothing new. A block is not translated
     /// again when its page merely is mapped elsewhere meanwhile and back.
-    pub fn translate(&mut self, block: &Block) {
+    pub(super) fn watch_block(&mut self, block: &Block<Self>) {
         let Some(registers) = &mut self.registers else {
             return;
         };
         let cpsr = registers.read(qemu::CPSR);
-        let privileged = cpsr & MODE != USER;
+        let privileged = privileged(cpsr);
         let mut decoder = Decoder::new(cpsr);
         let mut owner = None;
         let mut piece: Option<(u32, u32, Site)> = None;

@@ -3,8 +3,9 @@
 
 use coherence_model::api::Site;
 
-use super::{Checker, View};
+use super::Checker;
 use crate::kernel::{self, Kernel};
+use crate::view::View;
 
 impl Checker {
     /// A hooked function begins. Errors: the checker cannot go on.
@@ -28,7 +29,8 @@ impl Checker {
             return Ok(());
         };
         let mut events = Vec::new();
-        let cpu = &mut View::new(registers, &mut self.memory, self.emulated, &self.cpu);
+        let architecture = self.emulated.architecture;
+        let cpu = &mut View::new(registers, &mut self.memory, architecture, self.cpu.control);
         let (pc, _) = self.reporter.sites.get(site);
         hook(kernel, pc, cpu, &mut events);
         let caller = kernel.caller(cpu).unwrap_or(pc);
@@ -63,7 +65,8 @@ impl Checker {
         let (Some(kernel), Some(registers)) = (&self.kernel, &mut self.registers) else {
             return;
         };
-        let cpu = &mut View::new(registers, &mut self.memory, self.emulated, &self.cpu);
+        let architecture = self.emulated.architecture;
+        let cpu = &mut View::new(registers, &mut self.memory, architecture, self.cpu.control);
         let name = self.cpu.task.and_then(|task| kernel.task_name(task, cpu));
         self.reporter.task = name.unwrap_or_default();
     }

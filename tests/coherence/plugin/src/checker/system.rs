@@ -3,11 +3,11 @@
 
 use coherence_model::api::{self, Device, Lines, Maintenance, Mapping, Range, Site};
 
-use super::{read_word, Checker, View, MODE, USER};
+use super::Checker;
 use crate::cp15::{self, By, Operation};
-use crate::instruction::condition_holds;
 use crate::kernel::Cpu as _;
 use crate::qemu;
+use crate::view::View;
 
 /// Accesses between two looks at what displays read.
 const SCAN_OUT_PERIOD: u64 = 1 << 22;
@@ -26,18 +26,11 @@ impl Checker {
             .map_or(0, |registers| registers.read(number))
     }
 
-    /// A system instruction is about to run, if its condition holds and the
-    /// mode may.
-    pub fn system_instruction(&mut self, site: Site, word: u32) {
-        let architecture = self.emulated.architecture;
-        let Some(operation) = cp15::decode(architecture, word) else {
+    pub(super) fn do_system_instruction(&mut self, site: Site, word: u32) {
+        let cpsr = self.register(qemu::CPSR);
+        let Some(operation) = cp15::effect(self.emulated.architecture, word, cpsr) else {
             return;
         };
-        let cpsr = self.register(qemu::CPSR);
-        let allowed = cpsr & MODE != USER || operation.unprivileged(architecture);
-        if !allowed || !condition_holds(word >> 28, cpsr) {
-            return;
-        }
         let value = match operation {
             Operation::Drain | Operation::TestAndClean(_) => 0,
             _ => self.register(cp15::source(word)),
@@ -76,7 +69,7 @@ impl Checker {
                 let (pc, _) = self.reporter.sites.get(site);
                 let next = self
                     .entry(pc)
-                    .and_then(|entry| read_word(&mut self.memory, entry.physical(pc) + 4));
+                    .and_then(|entry| self.memory.word(entry.physical(pc) + 4));
                 if next == Some(cp15::LOOP_BACK) {
                     self.maintain(Maintenance::Data(what, Lines::All), site);
                 }
@@ -102,26 +95,17 @@ impl Checker {
     fn write_register(&mut self, register: cp15::Register, value: u32) {
         let cpu = &mut self.cpu;
         let translated = cpu.control.translates();
-        register.write(&mut cpu.control, value);
-        match register {
-            cp15::Register::Contextidr => cpu.tlb.set_asid(value as u8),
-            // These do not change what the TLB holds.
-            cp15::Register::Ttbr0 | cp15::Register::Ttbr1 | cp15::Register::Ttbcr => {}
-            // Translations made with the other values are of no use.
-            _ => {
-                cpu.tlb.drop_all();
-                self.live_sections.clear();
-                if cpu.control.translates() != translated {
-                    // The flat translation is in no TLB.
-                    self.mapping(Mapping::GoneAll);
-                }
-                self.linear_map_live();
+        if register.write(&mut cpu.control, &mut cpu.tlb, value) {
+            self.live_sections.clear();
+            if cpu.control.translates() != translated {
+                // The flat translation is in no TLB.
+                self.mapping(Mapping::GoneAll);
             }
+            self.linear_map_live();
         }
     }
 
-    /// A hint is about to run, if r0 says that it is one.
-    pub fn hint(&mut self, site: Site) {
+    pub(super) fn take_hint(&mut self, site: Site) {
         let [what, first, second] = [0, 1, 2].map(|number| self.register(number));
         let range = Range {
             pa: first,
@@ -135,8 +119,9 @@ impl Checker {
                 let Some(registers) = &mut self.registers else {
                     return;
                 };
-                let cpu = &self.cpu;
-                let mut cpu = View::new(registers, &mut self.memory, self.emulated, cpu);
+                let architecture = self.emulated.architecture;
+                let control = self.cpu.control;
+                let mut cpu = View::new(registers, &mut self.memory, architecture, control);
                 self.reporter.set_label(cpu.string(first, most));
             }
             _ => {}

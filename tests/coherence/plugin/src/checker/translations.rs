@@ -3,7 +3,7 @@
 
 use coherence_model::api::Mapping;
 
-use super::{read_word, Checker};
+use super::Checker;
 use crate::cp15::Entries;
 use crate::mmu::{self, Entry, Target, PAGE};
 
@@ -11,9 +11,7 @@ impl Checker {
     /// Walks the guest's tables as they are now.
     pub(super) fn walk(&mut self, va: u32) -> Option<mmu::Translation> {
         let (architecture, control) = (self.emulated.architecture, &self.cpu.control);
-        mmu::walk(architecture, control, va, |pa| {
-            read_word(&mut self.memory, pa)
-        })
+        mmu::walk(architecture, control, va, |pa| self.memory.word(pa))
     }
 
     /// Puts a page into the TLB, and tells the model that it came into use.
@@ -63,16 +61,13 @@ impl Checker {
     /// TLB maintenance. `value` is the source register's.
     pub(super) fn drop_translations(&mut self, entries: Entries, value: u32) {
         let (va, asid) = (value & !(PAGE - 1), value as u8);
+        entries.drop_from(&mut self.cpu.tlb, value);
         match entries {
             Entries::Address | Entries::AddressAndAsid => {
-                self.cpu.tlb.drop_page(va);
                 self.live_sections.remove(&(va / mmu::SECTION));
             }
-            Entries::Asid => self.cpu.tlb.drop_asid(asid),
-            Entries::All => {
-                self.cpu.tlb.drop_all();
-                self.live_sections.clear();
-            }
+            Entries::Asid => {}
+            Entries::All => self.live_sections.clear(),
         }
         self.mapping(match entries {
             Entries::Address => Mapping::Gone { va, asid: None },
@@ -89,7 +84,7 @@ impl Checker {
             Entries::Asid => {}
             _ if self.emulated.core.speculates => {
                 let control = self.cpu.control;
-                let section = mmu::section_at(&control, va, |pa| read_word(&mut self.memory, pa));
+                let section = mmu::section_at(&control, va, |pa| self.memory.word(pa));
                 if let Some(section) = section {
                     self.translation_live(&section);
                 }
@@ -104,7 +99,7 @@ impl Checker {
             return;
         }
         let control = self.cpu.control;
-        for section in mmu::cached_sections(&control, |pa| read_word(&mut self.memory, pa)) {
+        for section in mmu::cached_sections(&control, |pa| self.memory.word(pa)) {
             self.translation_live(&section);
         }
     }

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counts what the guest does between two marks: instructions, maintenance of
+//! caches, accesses to memory that is not cached, exceptions. The marks are
+//! hints, see hint.h.
+//!
+//! Nothing here depends on time, on the host or on a model: the same
+//! instructions give the same counts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{LineWriter, Write as _};
+
+use coherence_model::api::{Maintenance, MemoryType, Site};
+use serde_json::{json, Map, Value};
+
+use crate::arguments::{Arguments, Emulated};
+use crate::cp15::{self, By, Operation};
+use crate::devices::{Addresses, Devices, Event};
+use crate::instruction::{privileged, Decoder, Kind};
+use crate::kernel::Cpu as _;
+use crate::mmu::{self, Control, Target, Tlb};
+use crate::qemu::{self, Block, Global, Memory, Registers, Transaction, Watcher};
+use crate::view::View;
+
+/// Hints, see hint.h.
+const HINT_BEGIN: u32 = 0xcac4_e004;
+const HINT_END: u32 = 0xcac4_e005;
+/// Bytes of the longest name.
+const NAME_BYTES: u32 = 255;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Count {
+    /// Instructions of programs.
+    User,
+    /// Instructions of the kernel.
+    Kernel,
+    /// Supervisor calls.
+    Calls,
+    /// Aborts of loads, stores and fetches: a page was not there.
+    Faults,
+    /// Interrupts.
+    Interrupts,
+    /// Undefined instructions.
+    Undefined,
+    /// Lines of the data cache that were maintained by address.
+    Lines,
+    /// Operations on the data cache by set and way.
+    SetWay,
+    /// Operations on all of the data cache.
+    Whole,
+    /// Maintenance of the instruction cache, of a line or of all.
+    Fetch,
+    /// Lines of the outer cache.
+    OuterLines,
+    /// Operations on all of the outer cache.
+    OuterWhole,
+    /// Drains of the write buffer, and synchronization barriers.
+    Drains,
+    /// Drains of the outer cache's buffers.
+    OuterDrains,
+    /// Maintenance of the TLB.
+    Tlb,
+    /// Accesses to memory that is not cached but buffered.
+    Buffered,
+    /// Accesses to memory that is neither.
+    Ordered,
+    /// Accesses to registers of devices.
+    Registers,
+}
+
+/// All of them, by name, in their order.
+const NAMES: [(Count, &str); 18] = [
+    (Count::User, "user"),
+    (Count::Kernel, "kernel"),
+    (Count::Calls, "calls"),
+    (Count::Faults, "faults"),
+    (Count::Interrupts, "interrupts"),
+    (Count::Undefined, "undefined"),
+    (Count::Lines, "lines"),
+    (Count::SetWay, "set-way"),
+    (Count::Whole, "whole"),
+    (Count::Fetch, "fetch"),
+    (Count::OuterLines, "outer-lines"),
+    (Count::OuterWhole, "outer-whole"),
+    (Count::Drains, "drains"),
+    (Count::OuterDrains, "outer-drains"),
+    (Count::Tlb, "tlb"),
+    (Count::Buffered, "buffered"),
+    (Count::Ordered, "ordered"),
+    (Count::Registers, "registers"),
+];
+
+/// How often each of them was.
+type Counts = [u64; NAMES.len()];
+
+/// What an exception is, by its vector's address. Linux has the vectors high.
+fn exception(pc: u32) -> Option<Count> {
+    Some(match pc {
+        0xffff_0004 => Count::Undefined,
+        0xffff_0008 => Count::Calls,
+        0xffff_000c | 0xffff_0010 => Count::Faults,
+        0xffff_0018 | 0xffff_001c => Count::Interrupts,
+        _ => return None,
+    })
+}
+
+/// What an operation of the system control coprocessor counts as, if anything.
+fn maintenance(operation: Operation) -> Option<Count> {
+    Some(match operation {
+        Operation::Data(_, By::Address) => Count::Lines,
+        Operation::Data(_, By::SetWay) => Count::SetWay,
+        // Of the loop over test and clean QEMU runs one round.
+        Operation::Data(_, By::Whole) | Operation::InvalidateBoth | Operation::TestAndClean(_) => {
+            Count::Whole
+        }
+        Operation::Instruction(_) => Count::Fetch,
+        Operation::Tlb(_) => Count::Tlb,
+        Operation::Drain => Count::Drains,
+        Operation::Write(_) => return None,
+    })
+}
+
+/// What an operation of the outer cache's controller counts as, if anything.
+fn outer(event: Event) -> Option<Count> {
+    Some(match event {
+        Event::Maintenance(Maintenance::Outer(..)) => Count::OuterLines,
+        Event::Maintenance(Maintenance::OuterAll(_)) => Count::OuterWhole,
+        Event::Maintenance(Maintenance::OuterSync) => Count::OuterDrains,
+        _ => return None,
+    })
+}
+
+/// An access to memory, by the type of its page, if it is not cached.
+fn uncached(memory: MemoryType) -> Option<Count> {
+    match memory {
+        MemoryType::WriteBack | MemoryType::WriteThrough => None,
+        MemoryType::WriteCombine => Some(Count::Buffered),
+        _ => Some(Count::Ordered),
+    }
+}
+
+/// Between two marks.
+struct Interval {
+    name: String,
+    /// The counts at its begin.
+    before: Counts,
+    /// Instructions by address, with `profile=on`.
+    profile: BTreeMap<u32, u64>,
+}
+
+/// The plugin, when it counts.
+pub struct Counter {
+    emulated: Emulated,
+    control: Control,
+    tlb: Tlb,
+    memory: Memory,
+    registers: Option<Registers>,
+    outer: Devices,
+    counts: Counts,
+    interval: Option<Interval>,
+    profile: bool,
+    report: LineWriter<File>,
+}
+
+impl Counter {
+    /// Errors: a sentence for the user.
+    pub fn new(arguments: &Arguments) -> Result<Self, String> {
+        let path = &arguments.report;
+        let report = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self {
+            emulated: arguments.emulated,
+            control: Control::default(),
+            tlb: Tlb::new(),
+            memory: Memory::new(),
+            registers: None,
+            outer: Devices::new(&Addresses {
+                pl310: arguments.devices.pl310,
+                devices: Vec::new(),
+            }),
+            counts: [0; NAMES.len()],
+            interval: None,
+            profile: arguments.profile,
+            report: LineWriter::new(report),
+        })
+    }
+
+    #[inline(always)]
+    fn count(&mut self, what: Count) {
+        self.counts[what as usize] += 1;
+    }
+
+    /// An instruction is about to run. Its site is its address, with
+    /// [`KERNEL`] in it.
+    #[inline(always)]
+    pub fn executed(&mut self, site: Site) {
+        let kernel = site.0 & KERNEL != 0;
+        self.count(if kernel { Count::Kernel } else { Count::User });
+        if site.0 >= VECTORS || self.profile {
+            self.look_at(site.0 & !KERNEL);
+        }
+    }
+
+    #[cold]
+    fn look_at(&mut self, pc: u32) {
+        if let Some(what) = exception(pc) {
+            self.count(what);
+        }
+        if let (true, Some(interval)) = (self.profile, &mut self.interval) {
+            *interval.profile.entry(pc).or_default() += 1;
+        }
+    }
+
+    /// The type of the memory that an access went to, and what is there.
+    #[inline(always)]
+    fn target(&mut self, va: u32, transaction: Transaction) -> Option<(MemoryType, Target, u32)> {
+        let entry = match self.tlb.find(va) {
+            Some(entry) => *entry,
+            None => self.fill(va, transaction)?,
+        };
+        Some((entry.memory, entry.target, entry.physical(va)))
+    }
+
+    #[cold]
+    fn fill(&mut self, va: u32, transaction: Transaction) -> Option<mmu::Entry> {
+        let memory = &mut self.memory;
+        let translation = mmu::walk(self.emulated.architecture, &self.control, va, |pa| {
+            memory.word(pa)
+        })?;
+        let target = if transaction.target(va)?.device {
+            Target::Device
+        } else {
+            Target::Memory
+        };
+        Some(self.tlb.insert(va, &translation, target))
+    }
+
+    fn end(&mut self) {
+        let Some(interval) = self.interval.take() else {
+            return;
+        };
+        let mut line = Map::new();
+        line.insert("name".into(), interval.name.into());
+        for (what, name) in NAMES {
+            let count = self.counts[what as usize] - interval.before[what as usize];
+            line.insert(name.into(), count.into());
+        }
+        if self.profile {
+            let profile = interval.profile.into_iter();
+            let profile = profile.map(|(pc, count)| (format!("{pc:#x}"), json!(count)));
+            line.insert("profile".into(), profile.collect());
+        }
+        writeln!(self.report, "{}", Value::from(line)).expect("the report can be written");
+    }
+}
+
+/// In a site: the instruction is the kernel's. No address is odd.
+const KERNEL: u32 = 1;
+/// The page of the vectors.
+const VECTORS: u32 = 0xffff_0000;
+
+impl Watcher for Counter {
+    fn global() -> &'static Global<Self> {
+        static COUNTER: Global<Counter> = Global::new();
+        &COUNTER
+    }
+
+    fn vcpu_started(&mut self) {
+        self.registers.get_or_insert_with(Registers::find);
+    }
+
+    fn translate(&mut self, block: &Block<Self>) {
+        let Some(registers) = &mut self.registers else {
+            return;
+        };
+        let cpsr = registers.read(qemu::CPSR);
+        let kernel = if privileged(cpsr) { KERNEL } else { 0 };
+        let mut decoder = Decoder::new(cpsr);
+        for instruction in block.instructions() {
+            let site = Site(instruction.address() | kernel);
+            let (bytes, len) = instruction.bytes();
+            match decoder.decode(bytes, len) {
+                // The marks are not counted themselves.
+                Kind::Hint => {
+                    instruction.watch_hint(site);
+                    continue;
+                }
+                Kind::System(word) => {
+                    if cp15::decode(self.emulated.architecture, word).is_some() {
+                        instruction.watch_system(site, word);
+                    }
+                }
+                Kind::Other => {}
+            }
+            instruction.watch_any(site);
+            instruction.watch_memory(site);
+        }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, va: u32, transaction: Transaction, _: Site) {
+        match self.target(va, transaction) {
+            Some((_, Target::Device, _)) => self.count(Count::Registers),
+            Some((memory, ..)) => {
+                if let Some(what) = uncached(memory) {
+                    self.count(what);
+                }
+            }
+            None => {}
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
+        self.load(va, transaction, site);
+        if let Some((_, Target::Device, pa)) = self.target(va, transaction) {
+            let counts = &mut self.counts;
+            let value = transaction.value();
+            self.outer.store(pa, value, |_| None, &mut |event| {
+                if let Some(what) = outer(event) {
+                    counts[what as usize] += 1;
+                }
+            });
+        }
+    }
+
+    fn system_instruction(&mut self, _: Site, word: u32) {
+        let Some(registers) = &mut self.registers else {
+            return;
+        };
+        let cpsr = registers.read(qemu::CPSR);
+        let Some(operation) = cp15::effect(self.emulated.architecture, word, cpsr) else {
+            return;
+        };
+        let value = match operation {
+            Operation::Write(_) | Operation::Tlb(_) => registers.read(cp15::source(word)),
+            _ => 0,
+        };
+        match operation {
+            Operation::Write(register) => {
+                register.write(&mut self.control, &mut self.tlb, value);
+            }
+            Operation::Tlb(entries) => entries.drop_from(&mut self.tlb, value),
+            _ => {}
+        }
+        if let Some(what) = maintenance(operation) {
+            self.count(what);
+        }
+    }
+
+    fn hint(&mut self, _: Site) {
+        let Some(registers) = &mut self.registers else {
+            return;
+        };
+        let [what, first, second] = [0, 1, 2].map(|number| registers.read(number));
+        match what {
+            HINT_BEGIN => {
+                let (architecture, control) = (self.emulated.architecture, self.control);
+                let mut cpu = View::new(registers, &mut self.memory, architecture, control);
+                self.interval = Some(Interval {
+                    name: cpu.string(first, second.min(NAME_BYTES)),
+                    before: self.counts,
+                    profile: BTreeMap::new(),
+                });
+            }
+            HINT_END => self.end(),
+            _ => {}
+        }
+    }
+
+    fn exit(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mmu::Architecture::{V5, V7};
+
+    #[test]
+    fn names_are_in_order() {
+        for (i, (what, name)) in NAMES.into_iter().enumerate() {
+            assert_eq!(what as usize, i, "{name}");
+        }
+    }
+
+    #[test]
+    fn exceptions() {
+        assert_eq!(exception(0xffff_0008), Some(Count::Calls));
+        assert_eq!(exception(0xffff_000c), Some(Count::Faults));
+        assert_eq!(exception(0xffff_0010), Some(Count::Faults));
+        assert_eq!(exception(0xffff_0018), Some(Count::Interrupts));
+        // Reset, and a helper for programs in the same page.
+        assert_eq!(exception(0xffff_0000), None);
+        assert_eq!(exception(0xffff_0fc0), None);
+    }
+
+    #[test]
+    fn operations() {
+        let count = |architecture, word| cp15::decode(architecture, word).and_then(maintenance);
+        // mcr p15, 0, r1, c7, c10, 1
+        assert_eq!(count(V7, 0xee07_1f3a), Some(Count::Lines));
+        // mcr p15, 0, r1, c7, c14, 2
+        assert_eq!(count(V7, 0xee07_1f5e), Some(Count::SetWay));
+        // mrc p15, 0, r15, c7, c14, 3
+        assert_eq!(count(V5, 0xee17_ff7e), Some(Count::Whole));
+        // mcr p15, 0, r1, c7, c10, 4
+        assert_eq!(count(V5, 0xee07_1f9a), Some(Count::Drains));
+        // mcr p15, 0, r1, c7, c5, 1
+        assert_eq!(count(V5, 0xee07_1f35), Some(Count::Fetch));
+        // mcr p15, 0, r1, c8, c7, 0
+        assert_eq!(count(V5, 0xee08_1f17), Some(Count::Tlb));
+        // mcr p15, 0, r1, c1, c0, 0: the control register
+        assert_eq!(count(V7, 0xee01_1f10), None);
+    }
+
+    #[test]
+    fn memory_types() {
+        assert_eq!(uncached(MemoryType::WriteBack), None);
+        assert_eq!(uncached(MemoryType::WriteThrough), None);
+        assert_eq!(uncached(MemoryType::WriteCombine), Some(Count::Buffered));
+        assert_eq!(uncached(MemoryType::StronglyOrdered), Some(Count::Ordered));
+        assert_eq!(uncached(MemoryType::Device), Some(Count::Ordered));
+    }
+
+    #[test]
+    fn outer_cache() {
+        let mut devices = Devices::new(&Addresses {
+            pl310: Some(0x1e00_a000),
+            devices: Vec::new(),
+        });
+        let mut found = Vec::new();
+        for (offset, value) in [(0x100, 1), (0x7b0, 0x6000_0000), (0x730, 0), (0x7fc, 0xff)] {
+            devices.store(0x1e00_a000 + offset, value, |_| None, &mut |event| {
+                found.extend(outer(event));
+            });
+        }
+        assert_eq!(
+            found,
+            [Count::OuterLines, Count::OuterDrains, Count::OuterWhole]
+        );
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The vCPU as it is during a callback: registers, and memory at its addresses.
+
+use crate::kernel;
+use crate::mmu::{self, Architecture, Control};
+use crate::qemu::{self, Memory, Registers};
+
+/// What one sees of it.
+pub struct View<'a> {
+    registers: &'a mut Registers,
+    memory: &'a mut Memory,
+    architecture: Architecture,
+    control: Control,
+}
+
+impl<'a> View<'a> {
+    /// With the control registers as they are now.
+    pub fn new(
+        registers: &'a mut Registers,
+        memory: &'a mut Memory,
+        architecture: Architecture,
+        control: Control,
+    ) -> Self {
+        Self {
+            registers,
+            memory,
+            architecture,
+            control,
+        }
+    }
+}
+
+impl kernel::Cpu for View<'_> {
+    fn register(&mut self, number: usize) -> u32 {
+        self.registers.read(number)
+    }
+    fn sp(&mut self) -> u32 {
+        self.registers.read(qemu::SP)
+    }
+    fn lr(&mut self) -> u32 {
+        self.registers.read(qemu::LR)
+    }
+    fn word(&mut self, va: u32) -> Option<u32> {
+        let memory = &mut *self.memory;
+        let found = mmu::walk(self.architecture, &self.control, va, |pa| memory.word(pa))?;
+        memory.word(found.physical(va))
+    }
+}
