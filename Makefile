@@ -59,6 +59,23 @@ coherence-run: ## watch another module on BOARD: MODULE=module.ko|folder [CMD="i
 	@$(T)/build-coherence-run $(BOARD) "$(MODULE)" $(PROGRAMS)
 	@$(T)/in-tree python tests/host/coherence_run.py $(BOARD) "$(CMD)"
 
+# PROFILE=word: the functions that spend it, of the calls and buffers that are named so.
+.PHONY: bench
+bench: ## count instructions, cache operations and so on of each call, on BOARD [PROFILE=word]
+	@$(T)/build-bench $(BOARD)
+	@$(T)/in-tree python tests/host/bench.py $(BOARD) $(if $(PROFILE),--profile "$(PROFILE)")
+
+.PHONY: bench-check
+bench-check: ## two runs count the same, and what must be; on all 32-bit boards, or BOARD
+	@$(PYTEST) tests/host/test_bench.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))
+
+.PHONY: bench-documentation
+bench-documentation: ## write the tables and plots of Documentation/benchmarks.md
+	@for board in versatilepb xilinx-zynq-a9; do \
+		$(T)/build-bench $$board && \
+		$(T)/in-tree python tests/host/bench.py $$board --document || exit 1; \
+	done
+
 .PHONY: shell
 shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)
 	@$(T)/setup $(BOARD)

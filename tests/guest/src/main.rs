@@ -2,10 +2,13 @@
 //! The tests of shmbuf that run on a board, as root: one static program that
 //! loads and unloads the module itself and prints KTAP.
 
+mod bench;
 mod cgroup;
 mod demo;
+mod drivers;
 mod expect;
 mod failures;
+mod heap;
 mod hold;
 mod kmsg;
 mod ktap;
@@ -67,6 +70,8 @@ enum Command {
     Stress(stress::Options),
     /// Map a loaded buffer, say where, and stay, for a look from outside
     Hold(hold::Options),
+    /// Do each call between two marks, for a plugin of the emulator that counts
+    Bench,
 }
 
 fn main() -> ExitCode {
@@ -113,5 +118,6 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Stress(options) => stress::run(&options),
         Command::Hold(options) => hold::run(&options),
+        Command::Bench => bench::run(),
     }
 }

@@ -6,12 +6,7 @@
 mod card;
 mod video;
 
-use std::{
-    fs::{self, File},
-    ops::Range,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    path::Path,
-};
+use std::{fs, ops::Range, os::fd::OwnedFd};
 
 use drm::control::Device as _;
 use nix::{
@@ -37,6 +32,7 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
+    heap::Heap,
     ktap::diagnose,
     machine::{number, Machine},
     module::Config,
@@ -44,24 +40,6 @@ use crate::{
     runner::Env,
     sys::{self, faults, page, refused, resized, Region},
 };
-
-#[allow(
-    dead_code,
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    non_upper_case_globals
-)]
-#[allow(clippy::all, clippy::undocumented_unsafe_blocks)]
-mod drivers {
-    include!(concat!(env!("OUT_DIR"), "/drivers.rs"));
-}
-
-nix::ioctl_readwrite_bad!(
-    heap_alloc,
-    drivers::DMA_HEAP_IOCTL_ALLOC,
-    drivers::dma_heap_allocation_data
-);
 
 pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Each, "dma_buf_has_the_same_bytes", same_bytes),
@@ -90,7 +68,7 @@ pub(super) const CLAIMS: &[Claim] = &[
 
 const VGEM: &str = "vgem";
 const DISPLAY: &str = "pl111";
-const HEAP: &str = "/dev/dma_heap/system";
+const HEAP: &str = "system";
 /// What rmmod gives while somebody uses the module.
 const IN_USE: Errno = Errno::EWOULDBLOCK;
 
@@ -112,7 +90,7 @@ fn without_vim2m(_: &Machine, _: &Config) -> Option<&'static str> {
 }
 
 fn without_others(machine: &Machine, config: &Config) -> Option<&'static str> {
-    let heap = Path::new(HEAP).exists();
+    let heap = Heap::path(HEAP).exists();
     without_vgem(machine, config).or((!heap).then_some("no dma-buf heap"))
 }
 
@@ -525,16 +503,8 @@ fn pool(env: &Env) {
 /// A dma-buf of the system's heap, of one page.
 #[track_caller]
 fn heap_page() -> OwnedFd {
-    let heap = File::open(HEAP).expect("open");
-    let mut request = drivers::dma_heap_allocation_data {
-        len: page() as u64,
-        fd_flags: (libc::O_RDWR | libc::O_CLOEXEC) as u32,
-        ..Default::default()
-    };
-    // SAFETY: the call reads and writes one such structure.
-    unsafe { heap_alloc(heap.as_raw_fd(), &mut request) }.expect("DMA_HEAP_IOCTL_ALLOC");
-    // SAFETY: the call has made it, for us alone.
-    unsafe { OwnedFd::from_raw_fd(request.fd as i32) }
+    let heap = Heap::open(HEAP).expect("open");
+    heap.alloc(page() as u64).expect("DMA_HEAP_IOCTL_ALLOC")
 }
 
 fn others(env: &Env) {

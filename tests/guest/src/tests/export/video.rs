@@ -10,10 +10,10 @@ use std::{
 use nix::errno::Errno;
 use shmbuf::DmaBuf;
 
-use super::drivers;
+use crate::drivers;
 
 mod ioctl {
-    use super::super::drivers::*;
+    use crate::drivers::*;
     use std::ffi::c_int;
 
     nix::ioctl_read_bad!(querycap, VIDIOC_QUERYCAP, v4l2_capability);

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The benchmarks count what they say, and the same each time."""
+
+import subprocess
+
+import bench
+import board as boards
+import plot
+import pytest
+from bench import Case
+from tools import TOP
+
+MIB = 1 << 20
+LINE = 32
+
+#: Memory that is not cached, and the other.
+UNCACHED = [
+    "pages.writecombine",
+    "pages.noncached",
+    "coherent.writecombine",
+    "coherent.noncached",
+]
+CACHED = ["pages.writeback", "streaming.writeback", "scatter.writeback", "heap.system", "plain"]
+
+
+@pytest.fixture(scope="module", params=boards.names_32bit())
+def measured(request):
+    """Two runs: the rounds of both."""
+    asked = request.config.getoption("board")
+    if request.param not in bench.MACHINES or (asked and request.param not in asked):
+        pytest.skip("another board was asked for")
+    with bench.lean():
+        subprocess.run([TOP / "tests/toolchain/build-bench", request.param], check=True)
+        first, _ = bench.run(request.param)
+        second, _ = bench.run(request.param)
+    return request.param, first, second
+
+
+@pytest.fixture(scope="module")
+def counts(measured):
+    """The costs by call and source."""
+    return {(case.call, case.source): c for case, c in bench.costs(measured[1]).items()}
+
+
+def different(first: list[dict], second: list[dict]) -> list[str]:
+    """The rounds that are not the same, one line each."""
+    if len(first) != len(second):
+        return [f"{len(first)} rounds, then {len(second)}"]
+    return [
+        f"{one['name']}: {name} was {one[name]}, then {other[name]}"
+        for one, other in zip(first, second, strict=True)
+        for name in one
+        if one[name] != other[name]
+    ]
+
+
+def test_two_runs_are_the_same(measured):
+    _, first, second = measured
+    assert different(first, second) == []
+
+
+def test_each_call_is_one_system_call(counts):
+    for (call, source), count in counts.items():
+        expected = 0 if call.startswith(("load ", "store ")) else 1
+        assert count["calls"] == expected, f"{call}, {source}"
+
+
+def test_mapped_accesses_are_counted(counts):
+    """Each word of memory that is not cached is one access, and of no other."""
+    seen = 0
+    for (call, source), count in counts.items():
+        if not call.startswith(("load ", "store ")):
+            continue
+        words = {"4 KiB": 1024, "4 MiB": MIB}[call.split(" ", 1)[1]]
+        found = count["buffered"] + count["ordered"]
+        if source in UNCACHED:
+            assert found == words, f"{call}, {source}"
+            seen += 1
+        elif source in CACHED:
+            assert found == 0, f"{call}, {source}"
+            assert count["user"] >= 2 * words, f"{call}, {source}"
+    assert seen >= 8
+
+
+def test_types(counts):
+    """Buffered and strongly-ordered memory are told apart."""
+    combined = counts["load 4 KiB", "pages.writecombine"]
+    ordered = counts["load 4 KiB", "pages.noncached"]
+    assert (combined["buffered"], combined["ordered"]) == (1024, 0)
+    assert (ordered["buffered"], ordered["ordered"]) == (0, 1024)
+
+
+def test_sync_maintains_its_range(counts, measured):
+    """Of 1 MiB each line once at least, of a line hardly more than one, of both caches."""
+    outer = "pl310" in " ".join(bench.MACHINES[measured[0]])
+    names = ["lines", "outer-lines"] if outer else ["lines"]
+    for name in names:
+        for kind in ("streaming", "scatter"):
+            source = f"{kind}.writeback"
+            line = counts["SYNC of a line to device", source][name]
+            page = counts["SYNC of 4 KiB to device", source][name]
+            whole = counts["SYNC of 1 MiB to device", source][name]
+            assert 1 <= line <= 4, f"{name}, {source}"
+            assert 4096 // LINE <= page <= 2 * 4096 // LINE, f"{name}, {source}"
+            assert MIB // LINE <= whole <= 2 * MIB // LINE, f"{name}, {source}"
+
+
+def test_heaps_sync_the_whole(counts):
+    for source in ("heap.system", "heap.cma"):
+        for part in ("a line", "4 KiB"):
+            lines = counts[f"SYNC of {part} to device", source]["lines"]
+            assert lines >= MIB // LINE, f"{part}, {source}"
+
+
+def test_uncached_memory_needs_no_maintenance(counts):
+    for (call, source), count in counts.items():
+        if source in UNCACHED and call.startswith("SYNC"):
+            assert count["lines"] == 0, f"{call}, {source}"
+            assert count["drains"] >= 1, f"{call}, {source}"
+
+
+def test_faults(counts):
+    """Memory that is mapped at once takes none; strict mappings are filled by one."""
+    for bytes_ in ("4 KiB", "4 MiB"):
+        call = f"mmap and touch {bytes_}"
+        assert counts[call, "pages.writeback"]["faults"] == 0
+        assert counts[call, "streaming.writeback.strict"]["faults"] == 1
+    # One for each page, and on ARMv5 one more to note that it was written.
+    assert counts["mmap and touch 4 MiB", "heap.cma"]["faults"] in (1024, 2048)
+
+
+def test_page_is_what_the_command_writes(measured):
+    board, first, _ = measured
+    page = bench.PAGE.read_text()
+    if f"<!-- {board} -->" not in page:
+        pytest.skip("it is not in the documentation")
+    best = bench.costs(first)
+    assert bench.tables(best) in page, "run make bench-documentation"
+    plotted = bench.PAGE.with_name(f"benchmarks-{board}.svg").read_text()
+    assert plotted == bench.picture(board, best), "run make bench-documentation"
+
+
+# Of the tool itself, without a board.
+
+
+def test_the_cheapest_round_counts():
+    rounds = [
+        {"name": "read\tplain", "user": 4, "kernel": kernel, "faults": faults}
+        for kernel, faults in ((30, 0), (20, 1), (25, 0))
+    ]
+    assert bench.costs(rounds) == {Case("read", "plain"): rounds[1]}
+
+
+def test_differences_are_told():
+    one = [{"name": "a", "user": 1}, {"name": "b", "user": 2}]
+    other = [{"name": "a", "user": 1}, {"name": "b", "user": 3}]
+    assert different(one, one) == []
+    assert different(one, other) == ["b: user was 2, then 3"]
+    assert different(one, other[:1]) == ["2 rounds, then 1"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0"),
+        (9999, "9999"),
+        (10_000, "10.0 k"),
+        (123_456, "123 k"),
+        (1_234_567, "1.23 M"),
+        (12_345_678, "12.3 M"),
+        (123_456_789, "123 M"),
+    ],
+)
+def test_numbers(number, words):
+    assert bench.short(number) == words
+
+
+def test_plot_says_all():
+    points = {"open": {"a": 100, "b": 1000}, "close & more": {"a": 5}}
+    svg = plot.dots("title", points)
+    assert svg == plot.dots("title", points)
+    for words in ("<title>a: 100</title>", "<title>b: 1000</title>", "close &amp; more"):
+        assert words in svg
