@@ -398,13 +398,14 @@ impl Buffer {
                     return Ok(done);
                 };
                 let count = CurrentMappings::with(|mappings| {
+                    let mappings = mappings.of(self, self.size);
                     storage.with_view(piece, |view| {
                         user::without_faults(|| {
-                            mappings.flush(self, piece, self.size);
+                            mappings.flush(piece);
                             let count = iter.copy(view);
                             view.flush();
                             // The program's side of the copy may be a mapping of these bytes.
-                            mappings.flush(self, piece, self.size);
+                            mappings.flush(piece);
                             count
                         })
                     })
@@ -520,7 +521,7 @@ impl Buffer {
     /// that is not what the kernel's view has. May sleep, and takes the mmap lock.
     pub(crate) fn flush_mappings(&self, policy: Policy, range: Range) {
         if self.has_aliases(policy) {
-            CurrentMappings::with(|mappings| mappings.flush(self, range, self.size));
+            CurrentMappings::with(|mappings| mappings.of(self, self.size).flush(range));
         }
     }
 
@@ -675,6 +676,10 @@ impl Mapped for Buffer {
 
     fn mapping_closed(&self) {
         self.state.lock().mappings -= 1;
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.state.lock().mappings > 0
     }
 
     fn fault(&self, vma: &Faulting) -> Result {

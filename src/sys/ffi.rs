@@ -20,10 +20,12 @@ use kernel::{
         file,
         file_operations,
         inode,
+        mm_struct,
         page,
         phys_addr_t,
         sg_table,
-        vm_area_struct, //
+        vm_area_struct,
+        vma_iterator, //
     },
     ffi, //
 };

@@ -670,12 +670,25 @@ void shmbuf_reinit_completion(struct completion *completion)
 	reinit_completion(completion);
 }
 
-/* flush_cache_range() is not exported where VIPT caches are supported too. */
+void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm)
+{
+	vma_iter_init(iter, mm, 0);
+}
+
+struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter)
+{
+	return vma_next(iter);
+}
+
+/*
+ * As flush_cache_range() of the running process, but no more than the lines:
+ * that flushes whole pages. It goes in steps of a line from the start on.
+ */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
 			     unsigned long end)
 {
 #if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
-	flush_cache_range(vma, start, end);
+	__cpuc_flush_user_range(round_down(start, L1_CACHE_BYTES), end, vma->vm_flags);
 #endif
 }
 

@@ -26,9 +26,11 @@ struct eventfd_ctx;
 struct file;
 struct file_operations;
 struct inode;
+struct mm_struct;
 struct page;
 struct sg_table;
 struct vm_area_struct;
+struct vma_iterator;
 
 /* What shmbuf_memory_type() finds in a pgprot; the names are the kernel's. */
 enum shmbuf_mt {
@@ -158,6 +160,10 @@ void shmbuf_reinit_completion(struct completion *completion);
 struct eventfd_ctx *shmbuf_eventfd_get(int fd);
 void shmbuf_eventfd_signal(struct eventfd_ctx *counter);
 void shmbuf_eventfd_put(struct eventfd_ctx *counter);
+
+/* The VMAs of a process. */
+void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm);
+struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter);
 
 /* Caches and barriers. */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,

@@ -40,25 +40,51 @@ impl CurrentMappings<'_> {
         }
     }
 
-    /// Cleans and invalidates the lines by which this process reached `range` of `object`. Costs
-    /// as much as the range, and a look at each VMA of the process. On caches without aliases it
-    /// does nothing.
-    pub(crate) fn flush<T: Mapped>(&self, object: &T, range: Range, size: usize) {
-        let Some((mm, _)) = self.0 else {
-            // A kernel thread runs in the address space of whoever ran before it.
-            flush_all();
-            return;
-        };
-        // SAFETY: The mmap lock is held.
-        for found in unsafe { mappings(mm, object, size) } {
-            if let Some(part) = found.range.intersect(range) {
-                let start = found.start + (part.start() - found.range.start());
-                // SAFETY: The VMA is valid while the lock is held, and the addresses are inside.
-                unsafe { ffi::shmbuf_flush_user_range(found.vma, start, start + part.len()) };
-            }
+    /// Those of `object`, of `size` bytes. No more come to be while the mmap lock is held. May
+    /// sleep.
+    pub(crate) fn of<'a, T: Mapped>(&'a self, object: &'a T, size: usize) -> MappingsOf<'a, T> {
+        match self.0 {
+            None => MappingsOf::Others,
+            Some((mm, _)) if object.is_mapped() => MappingsOf::Some(mm, object, size),
+            Some(_) => MappingsOf::None,
         }
-        // flush_cache_range() of ARM926 and its like leaves the lines in the write buffer.
-        cpu::drain_write_buffer();
+    }
+}
+
+/// What is mapped of an object where the running process runs, while the mmap lock is held.
+pub(crate) enum MappingsOf<'a, T> {
+    /// Nothing.
+    None,
+    /// Perhaps something.
+    Some(&'a Mm, &'a T, usize),
+    /// Perhaps something of another process: a kernel thread runs in the address space of whoever
+    /// ran before it.
+    Others,
+}
+
+impl<T: Mapped> MappingsOf<'_, T> {
+    /// Cleans and invalidates the lines by which `range` of the object was reached. Costs as much
+    /// as the range, and a look at each VMA of the process. On caches without aliases it does
+    /// nothing. Any context.
+    pub(crate) fn flush(&self, range: Range) {
+        match *self {
+            Self::None => {}
+            Self::Some(mm, object, size) => {
+                // SAFETY: The mmap lock is held.
+                for found in unsafe { mappings(mm, object, size) } {
+                    if let Some(part) = found.range.intersect(range) {
+                        let start = found.start + (part.start() - found.range.start());
+                        let end = start + part.len();
+                        // SAFETY: The VMA is valid while the lock is held, and the addresses are
+                        // inside.
+                        unsafe { ffi::shmbuf_flush_user_range(found.vma, start, end) };
+                    }
+                }
+                // The flush of ARM926 and its like leaves the lines in the write buffer.
+                cpu::drain_write_buffer();
+            }
+            Self::Others => flush_all(),
+        }
     }
 }
 
@@ -95,10 +121,12 @@ unsafe fn mappings<'a, T: Mapped>(
     object: &'a T,
     size: usize,
 ) -> impl Iterator<Item = Found<'a>> {
-    let mut at = 0;
+    let mut iter = bindings::vma_iterator::default();
+    // SAFETY: The address space is valid, and the iterator is ours.
+    unsafe { ffi::shmbuf_vma_iter_init(&mut iter, mm.as_raw()) };
     core::iter::from_fn(move || loop {
-        // SAFETY: The lock is held.
-        let vma = unsafe { bindings::find_vma(mm.as_raw(), at) };
+        // SAFETY: The lock is held, and the iterator was initialized.
+        let vma = unsafe { ffi::shmbuf_vma_next(&mut iter) };
         if vma.is_null() {
             return None;
         }
@@ -107,7 +135,6 @@ unsafe fn mappings<'a, T: Mapped>(
             let ends = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
             (ends.vm_start, ends.vm_end, (*vma).vm_pgoff)
         };
-        at = end;
         // SAFETY: As above.
         if unsafe { vma::maps(vma, object) } {
             let range = Range::new((pgoff as u64) << PAGE_SHIFT, (end - start) as u64, size);

@@ -39,6 +39,8 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     fn mapping_opened(&self);
     /// A VMA of this object is gone. Called with the mmap lock held for writing.
     fn mapping_closed(&self);
+    /// Whether there are VMAs of this object, in any process. Called with an mmap lock held.
+    fn is_mapped(&self) -> bool;
     /// A page of a VMA of [`prepare_faults`] was touched and is not there: fill all of it, by
     /// [`Faulting::insert`]. Called with the mmap lock or the VMA's own held for reading.
     ///
