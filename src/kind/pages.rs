@@ -78,6 +78,15 @@ struct Windows {
     last: Mutex<Option<Arc<Vmap>>>,
 }
 
+/// What is in pages that get a view.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    /// A buffer's, written by any view.
+    Kept,
+    /// Anything. All of it is written over, and settled, before anybody looks.
+    Void,
+}
+
 impl Pages {
     /// See [`super::Storage::new`].
     pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
@@ -104,7 +113,7 @@ impl Pages {
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
-        let this = Self::over(pages, spec.policy)?;
+        let this = Self::over(pages, spec.policy, Contents::Void)?;
         this.each_window(|this, range| this.window(range).map(|window| window.span(range).zero()))?;
         this.settle()?;
         Ok(this)
@@ -164,11 +173,16 @@ impl Pages {
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
-    /// returns no cache line that an earlier one left.
-    fn over(pages: Arc<sys::pages::Pages>, policy: Policy) -> Result<Self> {
+    /// returns no cache line that an earlier one left, but those that void contents are written
+    /// over in.
+    fn over(pages: Arc<sys::pages::Pages>, policy: Policy, contents: Contents) -> Result<Self> {
         vmap::flush_removed();
-        pages.flush();
-        let view = if policy == Policy::Writeback && pages.linear().is_some() {
+        let is_linear = policy == Policy::Writeback && pages.linear().is_some();
+        // Who had the pages before left lines of the linear map alone, of the same type.
+        if !is_linear || contents == Contents::Kept {
+            pages.flush();
+        }
+        let view = if is_linear {
             View::Linear
         } else {
             View::Windows(Arc::pin_init(
@@ -205,7 +219,7 @@ impl Pages {
         if let View::Windows(windows) = &self.view {
             *windows.last.lock() = None;
         }
-        Ok(Self::over(self.pages.clone(), policy)?)
+        Ok(Self::over(self.pages.clone(), policy, Contents::Kept)?)
     }
 
     /// A copy in memory that suits `policy`.
@@ -217,7 +231,7 @@ impl Pages {
             references: References::Ours,
         };
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
-        let new = Self::over(pages, policy)?;
+        let new = Self::over(pages, policy, Contents::Void)?;
         self.each_window(|old, range| {
             let from = old.window(range)?;
             let to = new.window(range)?;
