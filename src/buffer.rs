@@ -398,7 +398,7 @@ impl Buffer {
                     return Ok(done);
                 };
                 let count = CurrentMappings::with(|mappings| {
-                    let mappings = mappings.of(self, self.size);
+                    let mappings = mappings.of(self, piece, self.size);
                     storage.with_view(piece, |view| {
                         user::without_faults(|| {
                             mappings.flush(piece);
@@ -521,7 +521,9 @@ impl Buffer {
     /// that is not what the kernel's view has. May sleep, and takes the mmap lock.
     pub(crate) fn flush_mappings(&self, policy: Policy, range: Range) {
         if self.has_aliases(policy) {
-            CurrentMappings::with(|mappings| mappings.of(self, self.size).flush(range));
+            CurrentMappings::with(|mappings| {
+                mappings.of(self, range, self.size).flush(range);
+            });
         }
     }
 

@@ -40,51 +40,61 @@ impl CurrentMappings<'_> {
         }
     }
 
-    /// Those of `object`, of `size` bytes. No more come to be while the mmap lock is held. May
-    /// sleep.
-    pub(crate) fn of<'a, T: Mapped>(&'a self, object: &'a T, size: usize) -> MappingsOf<'a, T> {
-        match self.0 {
-            None => MappingsOf::Others,
-            Some((mm, _)) if object.is_mapped() => MappingsOf::Some(mm, object, size),
-            Some(_) => MappingsOf::None,
+    /// Those of `range` of `object`, of `size` bytes. No more come to be while the mmap lock is
+    /// held. May sleep.
+    pub(crate) fn of<'a, T: Mapped>(
+        &'a self,
+        object: &'a T,
+        range: Range,
+        size: usize,
+    ) -> MappingsOf<'a, T> {
+        let Some((mm, _)) = self.0 else {
+            return MappingsOf::Others;
+        };
+        if !object.is_mapped() {
+            return MappingsOf::None;
+        }
+        // SAFETY: The mmap lock is held.
+        let mut all = unsafe { mappings(mm, object, size) };
+        match all.find(|found| found.range.intersect(range).is_some()) {
+            None => MappingsOf::None,
+            // A process maps a byte once, see `maps_already`.
+            Some(found) if found.range.intersect(range) == Some(range) => MappingsOf::One(found),
+            Some(_) => MappingsOf::Several(mm, object, size),
         }
     }
 }
 
-/// What is mapped of an object where the running process runs, while the mmap lock is held.
+/// What is mapped of a range of an object where the running process runs, while the mmap lock is
+/// held.
 pub(crate) enum MappingsOf<'a, T> {
     /// Nothing.
     None,
-    /// Perhaps something.
-    Some(&'a Mm, &'a T, usize),
-    /// Perhaps something of another process: a kernel thread runs in the address space of whoever
+    /// All of it, by one mapping.
+    One(Found<'a>),
+    /// Parts of it.
+    Several(&'a Mm, &'a T, usize),
+    /// Perhaps something, of another process: a kernel thread runs in the address space of whoever
     /// ran before it.
     Others,
 }
 
 impl<T: Mapped> MappingsOf<'_, T> {
-    /// Cleans and invalidates the lines by which `range` of the object was reached. Costs as much
-    /// as the range, and a look at each VMA of the process. On caches without aliases it does
-    /// nothing. Any context.
+    /// Cleans and invalidates the lines by which `range` of the object was reached, which is inside
+    /// of what these are the mappings of. Costs as much as the range, and for several a look at
+    /// each VMA of the process. On caches without aliases it does nothing. Any context.
     pub(crate) fn flush(&self, range: Range) {
-        match *self {
-            Self::None => {}
-            Self::Some(mm, object, size) => {
+        match self {
+            Self::None => return,
+            Self::One(found) => found.flush(range),
+            Self::Several(mm, object, size) => {
                 // SAFETY: The mmap lock is held.
-                for found in unsafe { mappings(mm, object, size) } {
-                    if let Some(part) = found.range.intersect(range) {
-                        let start = found.start + (part.start() - found.range.start());
-                        let end = start + part.len();
-                        // SAFETY: The VMA is valid while the lock is held, and the addresses are
-                        // inside.
-                        unsafe { ffi::shmbuf_flush_user_range(found.vma, start, end) };
-                    }
-                }
-                // The flush of ARM926 and its like leaves the lines in the write buffer.
-                cpu::drain_write_buffer();
+                unsafe { mappings(mm, *object, *size) }.for_each(|found| found.flush(range));
             }
-            Self::Others => flush_all(),
+            Self::Others => return flush_all(),
         }
+        // The flush of ARM926 and its like leaves the lines in the write buffer.
+        cpu::drain_write_buffer();
     }
 }
 
@@ -103,12 +113,27 @@ pub(crate) fn maps_already<T: Mapped>(vma: &VmaNew, object: &T, range: Range, si
     others.any(|other| other.range.intersect(range).is_some())
 }
 
-/// A VMA that maps an object.
-struct Found<'a> {
+/// A VMA that maps a range of an object.
+///
+/// # Invariants
+///
+/// The VMA begins at `start` and is valid for `'a`.
+pub(crate) struct Found<'a> {
     vma: *mut bindings::vm_area_struct,
     start: usize,
     range: Range,
     _locked: PhantomData<&'a Mm>,
+}
+
+impl Found<'_> {
+    /// Cleans and invalidates the lines by which it reaches `range` of the object.
+    fn flush(&self, range: Range) {
+        if let Some(part) = self.range.intersect(range) {
+            let start = self.start + (part.start() - self.range.start());
+            // SAFETY: By the type invariants, and the addresses are inside.
+            unsafe { ffi::shmbuf_flush_user_range(self.vma, start, start + part.len()) };
+        }
+    }
 }
 
 /// The VMAs of `mm` that map `object`, of `size` bytes.
@@ -139,6 +164,7 @@ unsafe fn mappings<'a, T: Mapped>(
         if unsafe { vma::maps(vma, object) } {
             let range = Range::new((pgoff as u64) << PAGE_SHIFT, (end - start) as u64, size);
             if let Ok(range) = range {
+                // INVARIANT: It stays as it is while the lock is held.
                 return Some(Found {
                     vma,
                     start,
