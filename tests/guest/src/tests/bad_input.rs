@@ -206,6 +206,8 @@ fn unknown(env: &Env) {
             abi::SHMBUF_IOC_SYNC,
             abi::SHMBUF_IOC_ALLOC,
             abi::SHMBUF_IOC_EXPORT,
+            abi::SHMBUF_IOC_COPY,
+            abi::SHMBUF_IOC_COPY_RESULT,
         ];
         for ioctl in ours {
             for number in ours.len() as u32..=NUMBER {
