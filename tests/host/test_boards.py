@@ -42,7 +42,7 @@ TOOL = {
     "echo some words | shmbuf write; shmbuf read --length 10": "some words",
     # By an engine, or the sentence about its absence.
     "(echo 0123 | shmbuf write; shmbuf copy /dev/shmbuf /dev/shmbuf --length 4 --to 4K"
-    " && shmbuf read --offset 4K --length 4; echo) 2>&1": "0123|.*no DMA engine.*",
+    " && shmbuf read --offset 4K --length 4 && echo) 2>&1": "0123|.*no DMA engine.*",
     "shmbuf export -- sh -c 'shmbuf info | grep ^exports'": "exports: +1",
     "shmbuf sync begin && shmbuf sync end && echo ended": "ended",
     "shmbuf list | grep '/dev/shmbuf '": ".* pages .*",
