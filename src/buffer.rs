@@ -545,9 +545,12 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// - [`EOPNOTSUPP`] if the memory has no pages of its own;
+    /// - [`EOPNOTSUPP`] if the memory has no pages of its own, or the kernel would copy for the
+    ///   device, and there is no SYNC for memory of this policy;
     /// - [`EACCES`] if the device would write, and devices only read the buffer;
     /// - [`EIO`] if the device cannot address the memory;
+    /// - [`EBUSY`] if the kernel copies for this device or for one that has the buffer: copies of
+    ///   several devices would not be the same;
     /// - [`ENOMEM`].
     pub(crate) fn map_device(
         &self,
@@ -561,9 +564,16 @@ impl Buffer {
         let storage = self.state.lock().storage.clone();
         let backing = storage.backing().ok_or(EOPNOTSUPP)?;
         let mapping = DeviceMapping::new(device, backing, range, direction)?;
+        if mapping.bounces() && !storage.policy().is_cached() {
+            return Err(EOPNOTSUPP);
+        }
         let table = mapping.table();
 
         let mut devices = self.devices.lock();
+        let bounces = mapping.bounces() || devices.iter().any(DeviceMapping::bounces);
+        if bounces && !devices.is_empty() {
+            return Err(EBUSY);
+        }
         devices.reserve(1, GFP_KERNEL)?;
         if storage.policy().is_cached() {
             if direction == DataDirection::FromDevice {

@@ -97,12 +97,19 @@ impl Exporter for Export {
             return Err(EACCES);
         }
         let mapped = self.buffer().map_device(device, self.range, direction);
-        if matches!(mapped, Err(EIO)) && cpu::log_allowed() {
-            pr_notice!(
-                "{}: its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \
-                 use a named buffer with its DMA mask (dma_mask_bits)\n",
-                device.name()
-            );
+        let reason = match mapped {
+            Err(EIO) => {
+                "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \
+                 use a named buffer with its DMA mask (dma_mask_bits)"
+            }
+            Err(EOPNOTSUPP) => {
+                "the kernel would copy for it (swiotlb), and memory that is not cached \
+                 has no SYNC that does; use kind=pages"
+            }
+            _ => return mapped,
+        };
+        if cpu::log_allowed() {
+            pr_notice!("{}: {reason}\n", device.name());
         }
         mapped
     }

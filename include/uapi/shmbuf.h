@@ -339,12 +339,11 @@ struct shmbuf_copy {
  *	EFBIG		more bytes than this machine can address
  *	EBADF		the handle is not open for writing
  *	EOPNOTSUPP	this kind or this machine cannot give that policy or
- *			that mapping: see the kernel log for the reason
+ *			that mapping, or that kind: see the kernel log for the
+ *			reason
  *	EDQUOT		the module's limit of private memory would be exceeded
  *			(/sys/module/shmbuf/parameters/limit)
  *	ENOMEM		there is no memory that fits: see the kernel log
- *	EIO		kinds streaming and scatter: the kernel copies for all
- *			devices (swiotlb=force), and not that many bytes at once
  *	EMFILE		the process has no free file descriptor
  *	ENFILE		the system has none
  *	EFAULT		bad pointer

@@ -169,9 +169,8 @@ pub(crate) enum Failure {
     Dma(usize),
     /// Pages are free, but none inside the DMA mask: [`ENOMEM`].
     Reach(usize),
-    /// What the kernel copies for the device (swiotlb) is not contiguous, or there is no room:
-    /// [`EIO`].
-    Bounce(usize),
+    /// The kernel copies for the device (swiotlb): [`EOPNOTSUPP`].
+    Bounced,
     /// Another buffer has the name: [`EEXIST`].
     Name,
     /// No node names a region: [`EOPNOTSUPP`].
@@ -214,10 +213,13 @@ impl From<Failure> for Error {
         match failure {
             Failure::Invalid(_) => EINVAL,
             Failure::TooBig(_) => EFBIG,
-            Failure::Refused(..) | Failure::MappingRefused(..) | Failure::NoRegion => EOPNOTSUPP,
+            Failure::Refused(..)
+            | Failure::MappingRefused(..)
+            | Failure::NoRegion
+            | Failure::Bounced => EOPNOTSUPP,
             Failure::Name => EEXIST,
             Failure::RegionInUse => EBUSY,
-            Failure::Mask | Failure::Bounce(_) => EIO,
+            Failure::Mask => EIO,
             Failure::NoReservedMemory => ENODEV,
             Failure::Limit { .. } => EDQUOT,
             Failure::Pages(_) | Failure::Dma(_) | Failure::Reach(_) => ENOMEM,
@@ -253,10 +255,10 @@ impl fmt::Display for Failure {
                 "no {size} bytes of memory inside the DMA mask are free; ask for less, or give the \
                  mask more bits"
             )),
-            Self::Bounce(size) => f.write_fmt(fmt!(
-                "the kernel copies for this device (swiotlb), and not {size} bytes at once; ask \
-                 for less, use kind=coherent, or boot without swiotlb=force"
-            )),
+            Self::Bounced => f.write_str(
+                "the kernel copies for all devices (swiotlb=force), so this kind has no DMA address \
+                 of its own; use kind=coherent, or kind=pages by EXPORT",
+            ),
             Self::Name => f.write_str("another buffer has that name; remove it first"),
             Self::NoRegion => f.write_str(
                 "kind region is for device-tree nodes with reg or memory-region: see \

@@ -48,12 +48,13 @@ impl Streaming {
             spec.direction.dma(),
         )
         .map_err(|error| match error {
-            // It reaches the pages.
-            EIO => Failure::Bounce(spec.size),
+            // It reaches the pages, so there was no room for a copy.
+            EIO => Failure::Bounced,
             error => Failure::Other(error),
         })?;
-        if spec.kind == Kind::Streaming && !mapping.is_contiguous() {
-            return Err(Failure::Bounce(spec.size));
+        if mapping.bounces() {
+            // START would put the copy over what an importer's device has written.
+            return Err(Failure::Bounced);
         }
         Ok(Self {
             kind: spec.kind,

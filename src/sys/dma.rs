@@ -391,17 +391,10 @@ impl DeviceMapping {
         entries.next().map_or(0, |entry| entry.dma_address())
     }
 
-    /// Whether the device sees it as one piece.
-    pub(crate) fn is_contiguous(&self) -> bool {
-        let mut next = self.dma();
+    /// Whether the device has a copy, which each sync makes anew (swiotlb).
+    pub(crate) fn bounces(&self) -> bool {
         // SAFETY: By the type invariants.
-        unsafe { SGTable::from_raw(self.table.get()) }
-            .iter()
-            .all(|entry| {
-                let begins_here = entry.dma_address() == next;
-                next = entry.dma_address() + bindings::dma_addr_t::from(entry.dma_len());
-                begins_here
-            })
+        unsafe { ffi::shmbuf_dma_bounces(raw(&self.device), self.table.get()) }
     }
 
     /// What the device does with it.

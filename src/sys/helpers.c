@@ -544,6 +544,21 @@ bool shmbuf_dma_maps(struct device *dev, struct page *page)
 	       dma_max_mapping_size(dev) != SIZE_MAX;
 }
 
+/* Whether some of what is mapped is a copy. An IOMMU marks it, else the address tells. */
+bool shmbuf_dma_bounces(struct device *dev, struct sg_table *table)
+{
+	const bool direct = !get_dma_ops(dev) && !use_dma_iommu(dev);
+	struct scatterlist *sg;
+	int i;
+
+	for_each_sgtable_dma_sg(table, sg, i) {
+		if (sg_dma_is_swiotlb(sg) ||
+		    (direct && sg_dma_address(sg) != phys_to_dma(dev, sg_phys(sg))))
+			return true;
+	}
+	return false;
+}
+
 /* The DMA API wants no alignment where devices snoop. */
 unsigned int shmbuf_dma_cache_alignment(void)
 {

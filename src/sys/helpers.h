@@ -127,6 +127,7 @@ void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
 bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size);
 bool shmbuf_dma_maps(struct device *dev, struct page *page);
+bool shmbuf_dma_bounces(struct device *dev, struct sg_table *table);
 unsigned int shmbuf_dma_cache_alignment(void);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);

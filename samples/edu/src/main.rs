@@ -32,10 +32,10 @@ struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Forget {
-    /// After the program has written, before the device reads
-    End,
-    /// After the device has written, before the program reads
-    Start,
+    /// Around what the program writes, for the device to read
+    Write,
+    /// Before the program reads what the device has written
+    Read,
 }
 
 fn main() -> ExitCode {
@@ -76,16 +76,16 @@ fn run(options: &Options) -> Result<bool> {
         mapping.write(length, &other.bytes(0, length));
     })?;
 
-    buffer.sync(.., Access::Write, Phase::Begin)?;
-    mapping.write(0, &new.bytes(0, length));
-    if options.forget != Some(Forget::End) {
-        buffer.sync(.., Access::Write, Phase::End)?;
+    let write = || mapping.write(0, &new.bytes(0, length));
+    match options.forget {
+        Some(Forget::Write) => write(),
+        _ => buffer.with_cpu_access(.., Access::Write, write)?,
     }
 
     let (read, written) = edu.copy(0, half, half).context("the device")?;
     println!("device: reads from {read:#x} on, writes from {written:#x} on");
 
-    if options.forget != Some(Forget::Start) {
+    if options.forget != Some(Forget::Read) {
         buffer.sync(.., Access::Read, Phase::Begin)?;
     }
     let mut got = vec![0; length];

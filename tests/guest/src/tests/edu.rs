@@ -51,6 +51,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         .seconds(300),
     claim(Scope::Own, "edu_without_memory_for_it", beyond).unless(without_memory_beyond_alone),
     claim(Scope::Own, "edu_sees_a_forgotten_sync", forgotten).unless(without_bounces),
+    claim(Scope::Own, "edu_gets_no_copy_without_sync", unsynced).unless(without_bounces),
 ];
 
 /// With the mask that the machine's device has.
@@ -96,13 +97,27 @@ fn memory() -> (u64, u64) {
     (first.0, ranges.last().unwrap_or(first).1)
 }
 
+/// Whether one translates.
 fn has_iommu() -> bool {
-    device().is_some_and(|path| path.join("iommu_group").exists())
+    let domain = device().map(|path| fs::read_to_string(path.join("iommu_group/type")));
+    matches!(domain, Some(Ok(text)) if text.trim() != "identity")
 }
 
 fn bounces() -> bool {
     let line = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
     line.split_whitespace().any(|word| word == "swiotlb=force")
+}
+
+/// The kinds that a device takes; where the kernel copies, only the one that has a SYNC and no
+/// address for a device of ours.
+fn kinds() -> &'static [Kind] {
+    const KINDS: [Kind; 4] = [Kind::Pages, Kind::Coherent, Kind::Streaming, Kind::Scatter];
+    &KINDS[..if bounces() { 1 } else { 4 }]
+}
+
+/// The cached one that is the most of one.
+fn cached() -> Kind {
+    kinds()[kinds().len() - 1]
 }
 
 fn without_bounces(machine: &Machine, config: &Config) -> Option<&'static str> {
@@ -189,7 +204,7 @@ fn export(buffer: &Buffer) -> OwnedFd {
 /// Buffers that are exported, a half of which holds a pattern.
 fn exported(env: &Env) -> Vec<Alloc> {
     let mut list = every(&env.machine);
-    list.retain(|alloc| alloc.kind != Kind::Pool);
+    list.retain(|alloc| kinds().contains(&alloc.kind));
     for alloc in &mut list {
         alloc.size = SIZE;
     }
@@ -252,7 +267,7 @@ fn every_buffer(env: &Env) {
 fn any_range(env: &Env) {
     with(env, Driver::fitting, |_| {
         let edu = edu();
-        for kind in [Kind::Coherent, Kind::Streaming, Kind::Scatter] {
+        for &kind in kinds() {
             let buffer = make(env, &Alloc::new(SIZE, kind));
             edu.attach(export(&buffer), Way::Bidirectional)
                 .expect("ATTACH");
@@ -288,7 +303,7 @@ fn within_mask(env: &Env) {
             let end = written + SIZE / 2 - 1;
             assert!((read | end) >> driver.bits == 0, "{read:#x}, {end:#x}");
             let physical = buffer.info().expect("INFO").phys_addr;
-            if has_iommu() || bounces() && alloc.kind != Kind::Coherent {
+            if has_iommu() || bounces() {
                 assert_ne!(Some(read), physical, "{alloc:?}");
             } else {
                 assert_eq!(Some(read), physical, "{alloc:?}");
@@ -303,7 +318,7 @@ fn directions(env: &Env) {
         let there = |length| edu.transfer(Way::ToDevice, 0, length);
         let back = |offset| edu.transfer(Way::FromDevice, offset, MEMORY);
 
-        let buffer = make(env, &Alloc::new(SIZE, Kind::Streaming));
+        let buffer = make(env, &Alloc::new(SIZE, cached()));
         let read_only = buffer.export(.., Protection::Read).expect("EXPORT");
         for way in [Way::Bidirectional, Way::FromDevice] {
             refused(edu.attach(&read_only, way), Errno::EACCES);
@@ -320,7 +335,7 @@ fn directions(env: &Env) {
         refused(back(0), Errno::EACCES);
 
         // The device's memory outlasts the attachment.
-        for kind in [Kind::Coherent, Kind::Streaming, Kind::Scatter] {
+        for &kind in kinds() {
             let buffer = make(env, &Alloc::new(SIZE, kind));
             edu.attach(export(&buffer), Way::FromDevice)
                 .expect("ATTACH");
@@ -335,6 +350,9 @@ fn directions(env: &Env) {
             assert_is(&got, &expected, kind.name(), "the buffer");
         }
 
+        if bounces() {
+            return;
+        }
         // Devices do not write to this one.
         let alloc = Alloc {
             direction: Direction::ToDevice,
@@ -385,7 +403,7 @@ fn bad_arguments(env: &Env) {
 
         let attach = |fd, direction| edu.attach_raw(&abi::edu_attach { fd, direction });
         let file = File::open("/proc/self/stat").expect("a file");
-        let buffer = make(env, &Alloc::new(SIZE, Kind::Coherent));
+        let buffer = make(env, &Alloc::new(SIZE, cached()));
         refused(attach(-1, 0), Errno::EBADF);
         refused(attach(1000, 0), Errno::EBADF);
         refused(edu.attach(&file, Way::ToDevice), Errno::EINVAL);
@@ -424,7 +442,7 @@ fn bad_arguments(env: &Env) {
 fn goes(env: &Env) {
     with(env, Driver::fitting, |driver| {
         let edu_before = edu();
-        let buffer = make(env, &Alloc::new(SIZE, Kind::Streaming));
+        let buffer = make(env, &Alloc::new(SIZE, cached()));
         edu_before
             .attach(export(&buffer), Way::Bidirectional)
             .expect("ATTACH");
@@ -462,7 +480,7 @@ fn unbind_race(env: &Env) {
                 let mut copied = 0;
                 while !over.load(Relaxed) {
                     let Ok(edu) = Edu::open(NODE) else { continue };
-                    let buffer = make(env, &Alloc::new(SIZE, Kind::Scatter));
+                    let buffer = make(env, &Alloc::new(SIZE, cached()));
                     match edu.attach(export(&buffer), Way::Bidirectional) {
                         Err(Errno::ENODEV) => continue,
                         other => other.expect("ATTACH"),
@@ -567,47 +585,66 @@ fn beyond(env: &Env) {
 fn forgotten(env: &Env) {
     with(env, Driver::fitting, |_| {
         let edu = edu();
-        for kind in [Kind::Pages, Kind::Streaming, Kind::Scatter] {
-            let buffer = make(env, &Alloc::new(SIZE, kind));
-            edu.attach(export(&buffer), Way::Bidirectional)
-                .expect("ATTACH");
-            let what = kind.name();
-            assert_copies(&edu, &buffer, what);
+        let buffer = make(env, &Alloc::new(SIZE, Kind::Pages));
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        let what = "kind pages";
+        assert_copies(&edu, &buffer, what);
 
-            let mapping = map(&buffer);
-            let half = SIZE / 2;
-            let (old, new) = (fresh(), fresh());
-            let write = |pattern: Pattern| mapping.write(0, &pattern.bytes(0, half as usize));
-            let copied = || {
-                let mut got = vec![0; half as usize];
-                mapping.read(half as usize, &mut got);
-                got
-            };
-            let start = |access| buffer.sync(.., access, Phase::Begin).expect("SYNC");
-            let end = |access| buffer.sync(.., access, Phase::End).expect("SYNC");
+        let mapping = map(&buffer);
+        let half = SIZE / 2;
+        let (old, new) = (fresh(), fresh());
+        let write = |pattern: Pattern| mapping.write(0, &pattern.bytes(0, half as usize));
+        let copied = || {
+            let mut got = vec![0; half as usize];
+            mapping.read(half as usize, &mut got);
+            got
+        };
+        let start = |access| buffer.sync(.., access, Phase::Begin).expect("SYNC");
+        let end = |access| buffer.sync(.., access, Phase::End).expect("SYNC");
 
-            start(Access::ReadWrite);
-            write(old);
-            end(Access::ReadWrite);
-            edu.copy(0, half, half).expect("copy");
-            start(Access::ReadWrite);
-            assert_is(&copied(), &old.bytes(0, half as usize), what, "the copy");
+        start(Access::ReadWrite);
+        write(old);
+        end(Access::ReadWrite);
+        edu.copy(0, half, half).expect("copy");
+        start(Access::ReadWrite);
+        assert_is(&copied(), &old.bytes(0, half as usize), what, "the copy");
 
-            // END is left out.
-            write(new);
-            edu.copy(0, half, half).expect("copy");
-            start(Access::Read);
-            assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
+        // END is left out.
+        write(new);
+        edu.copy(0, half, half).expect("copy");
+        start(Access::Read);
+        assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
 
-            // START is left out.
-            start(Access::ReadWrite);
-            write(new);
-            end(Access::ReadWrite);
-            edu.copy(0, half, half).expect("copy");
-            assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
-            start(Access::Read);
-            assert_is(&copied(), &new.bytes(0, half as usize), what, "the copy");
-            end(Access::Read);
+        // START is left out.
+        start(Access::ReadWrite);
+        write(new);
+        end(Access::ReadWrite);
+        edu.copy(0, half, half).expect("copy");
+        assert_is(&copied(), &old.bytes(0, half as usize), what, "what is old");
+        start(Access::Read);
+        assert_is(&copied(), &new.bytes(0, half as usize), what, "the copy");
+        end(Access::Read);
+    });
+}
+
+/// Where the kernel would copy for the device, and no SYNC does it, the device does not get it.
+fn unsynced(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let mut log = Log::from_now();
+        let buffer = make(env, &Alloc::new(SIZE, Kind::Coherent));
+        refused(
+            edu().attach(export(&buffer), Way::ToDevice),
+            Errno::EOPNOTSUPP,
+        );
+        let reason = "the kernel would copy for it (swiotlb)";
+        let lines = log.lines();
+        assert!(
+            lines.iter().any(|line| line.text.contains(reason)),
+            "{lines:?}"
+        );
+        for kind in [Kind::Streaming, Kind::Scatter] {
+            refused(env.open().alloc(&Alloc::new(SIZE, kind)), Errno::EOPNOTSUPP);
         }
     });
 }
