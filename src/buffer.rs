@@ -25,6 +25,7 @@ use crate::{
         Allocator,
         Failure,
         KernelView,
+        Kind,
         Storage, //
     },
     named::Name,
@@ -546,7 +547,7 @@ impl Buffer {
     /// # Errors
     ///
     /// - [`EOPNOTSUPP`] if the memory has no pages of its own, or the kernel would copy for the
-    ///   device, and there is no SYNC for memory of this policy;
+    ///   device, and nobody has to SYNC such memory;
     /// - [`EACCES`] if the device would write, and devices only read the buffer;
     /// - [`EIO`] if the device cannot address the memory;
     /// - [`EBUSY`] if the kernel copies for this device or for one that has the buffer: copies of
@@ -564,7 +565,8 @@ impl Buffer {
         let storage = self.state.lock().storage.clone();
         let backing = storage.backing().ok_or(EOPNOTSUPP)?;
         let mapping = DeviceMapping::new(device, backing, range, direction)?;
-        if mapping.bounces() && !storage.policy().is_cached() {
+        let has_sync = storage.policy().is_cached() && storage.kind() != Kind::Coherent;
+        if mapping.bounces() && !has_sync {
             return Err(EOPNOTSUPP);
         }
         let table = mapping.table();

@@ -103,8 +103,8 @@ impl Exporter for Export {
                  use a named buffer with its DMA mask (dma_mask_bits)"
             }
             Err(EOPNOTSUPP) => {
-                "the kernel would copy for it (swiotlb), and memory that is not cached \
-                 has no SYNC that does; use kind=pages"
+                "the kernel would copy for it (swiotlb), at each SYNC, which this \
+                 memory does not need; use kind=pages, write-back"
             }
             _ => return mapped,
         };
