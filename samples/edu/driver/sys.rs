@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate lacks for this driver. All that is unsafe is here.
+//! What the kernel crate lacks for this driver. What is unsafe is here, but for the lock of
+//! `edu_main.rs`, which has to be initialized there.
 
 use core::{
     mem,
