@@ -48,6 +48,7 @@ def test_failure_stops_the_step(tmp_path):
     ("cause", "sentence"),
     [
         ("Temporary failure resolving 'host'", "check the network"),
+        ("E: Failed to fetch http://host/name.deb  404  Not Found", "does not have a package"),
         ("NewConnectionError: refused", "check the network"),
         ("write error: No space left on device", "ran out of disk space"),
     ],

@@ -39,7 +39,9 @@ step() {
 	status=$?
 	set -e
 	if [ $status != 0 ]; then
-		if grep -qiE 'Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Connection (refused|timed out)|Network is unreachable|NewConnectionError|NameResolutionError' "$log"; then
+		if grep -qE '^E: Failed to fetch .* 404 ' "$log"; then
+			die "\"$what\": the package server does not have a package that its own lists name. It may be in the middle of an update: run the same command again later, it resumes, or name another server with DEBIAN_MIRROR=... after \"make distclean\" (log: $log)."
+		elif grep -qiE 'Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Connection (refused|timed out)|Network is unreachable|NewConnectionError|NameResolutionError' "$log"; then
 			die "\"$what\" could not reach its package server: check the network and run the same command again, it resumes (log: $log)."
 		elif grep -qiE 'No space left on device|not have enough free space' "$log"; then
 			die "\"$what\" ran out of disk space in $cache: make room (about 10 GB in all) and run the same command again (log: $log)."
