@@ -17,6 +17,7 @@ enum coherence_hint {
 	COHERENCE_LABEL = 0xcac4e003,
 	COHERENCE_COUNT_BEGIN = 0xcac4e004,
 	COHERENCE_COUNT_END = 0xcac4e005,
+	COHERENCE_AS_DEVICE = 0xcac4e006,
 };
 
 static inline void coherence_hint(enum coherence_hint hint, unsigned long first,
@@ -39,6 +40,16 @@ static inline void coherence_device_reads(unsigned long address, unsigned long b
 static inline void coherence_device_writes(unsigned long address, unsigned long bytes)
 {
 	coherence_hint(COHERENCE_DEVICE_WRITES, address, bytes);
+}
+
+/*
+ * The CPU plays a device: loads and stores of these pages by these addresses are
+ * the device's from now on, and those of pages given before are no more. Nobody
+ * else may use the addresses meanwhile. No bytes: it plays none.
+ */
+static inline void coherence_as_device(const volatile void *address, unsigned long bytes)
+{
+	coherence_hint(COHERENCE_AS_DEVICE, (unsigned long)address, bytes);
 }
 
 /*

@@ -10,6 +10,7 @@
 #include <linux/compiler.h>
 #include <linux/dma-mapping.h>
 #include <linux/io.h>
+#include <linux/irqflags.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
 #include <asm/outercache.h>
@@ -127,6 +128,31 @@ static inline bool lines_hold(const void *from, size_t bytes, u32 value)
 		if (READ_ONCE(*(const u32 *)(from + i)) != value)
 			return false;
 	return true;
+}
+
+/* What a device does to each line, by the CPU. Nobody else uses the page meanwhile. */
+static inline void play_reading(const void *from, size_t bytes)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	coherence_as_device(from, bytes);
+	load_lines(from, bytes);
+	coherence_as_device(NULL, 0);
+	local_irq_restore(flags);
+}
+
+static inline void play_writing(void *to, size_t bytes, u32 value)
+{
+	unsigned long flags;
+	size_t i;
+
+	local_irq_save(flags);
+	coherence_as_device(to, bytes);
+	for (i = 0; i < bytes; i += LINE)
+		WRITE_ONCE(*(u32 *)(to + i), value);
+	coherence_as_device(NULL, 0);
+	local_irq_restore(flags);
 }
 
 /*

@@ -56,6 +56,21 @@ static int map_bidirectional(struct run *r)
 	return mapped(r, DMA_BIDIRECTIONAL);
 }
 
+/* A device that the CPU plays. */
+static int played(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	play_reading(r->kernel, PAGE_SIZE);
+	play_writing(r->kernel, PAGE_SIZE, 43);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	return verify(lines_hold(r->kernel, PAGE_SIZE, 43));
+}
+
 /*
  * A ring in one mapping: the CPU has one buffer at a time, and gives it back
  * before it takes the next, while the device goes on with the others.
@@ -433,6 +448,7 @@ const struct coherence_case coherence_right[] = {
 	{ "separate-lines", separate_lines },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },
+	{ "played-mapped", played },
 	{ "picture", picture },
 	{ "highmem", highmem },
 	{ "vmap-flushed", vmap_flushed },

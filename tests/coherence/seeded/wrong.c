@@ -301,6 +301,24 @@ static int engine_destination_not_invalidated(struct run *r)
 }
 
 /*
+ * And with the CPU that plays a device.
+ */
+static int played_source_not_cleaned(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	play_reading(r->kernel, LINE);
+	return 0;
+}
+
+static int played_destination_not_invalidated(struct run *r)
+{
+	load_lines(r->kernel, LINE);
+	play_writing(r->kernel, LINE, 42);
+	load_lines(r->kernel, LINE);
+	return 0;
+}
+
+/*
  * A picture drawn to cached memory, and shown. On both cores.
  * Right: memory of dma_alloc_wc(), which is what a display driver gives.
  */
@@ -609,6 +627,10 @@ const struct coherence_case coherence_faults[] = {
 	{ "engine-source-not-cleaned", engine_source_not_cleaned,
 	  EVERY_CORE(.this_core = STALE_READ) },
 	{ "engine-destination-not-invalidated", engine_destination_not_invalidated,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "played-source-not-cleaned", played_source_not_cleaned,
+	  EVERY_CORE(.this_core = STALE_READ) },
+	{ "played-destination-not-invalidated", played_destination_not_invalidated,
 	  EVERY_CORE(.this_core = STALE_READ) },
 	{ "picture-not-cleaned", picture_not_cleaned,
 	  EVERY_CORE(.this_core = STALE_READ) },

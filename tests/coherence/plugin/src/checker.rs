@@ -8,6 +8,7 @@ mod system;
 mod translations;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use coherence_model::api::{
     self, Caches, Device, Finding, Maintenance, Mapping, MemoryType, Sink, Site,
@@ -46,6 +47,8 @@ pub struct Checker {
     kernel: Option<Kernel>,
     modules: Vec<Module>,
     devices: Devices,
+    /// Numbers of the pages by which the CPU plays a device.
+    played: Range<u32>,
     accesses: u64,
     next_scan_out: u64,
     /// Translations compared with QEMU's, and how many differed.
@@ -131,6 +134,7 @@ impl Checker {
             kernel,
             modules: Vec::new(),
             devices: Devices::new(&arguments.devices),
+            played: 0..0,
             accesses: 0,
             next_scan_out: 0,
             check: arguments.check.then_some((0, 0)),

@@ -318,6 +318,8 @@ pub enum Target {
     Memory,
     /// A device's registers.
     Device,
+    /// Memory, where the CPU plays a device.
+    Played,
 }
 
 /// A page in the TLB.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores.
 
-use coherence_model::api::{Access, Caches, Site};
+use coherence_model::api::{Access, Caches, Device, Range, Site};
 
 use super::{Checker, Observer};
 use crate::mmu::{Entry, Target, PAGE};
@@ -82,9 +82,35 @@ impl Checker {
             match (entry.target, store) {
                 (Target::Memory, false) => self.model_load(&access),
                 (Target::Memory, true) => self.model_store(&access),
+                (Target::Played, store) => self.played_access(&access, store),
                 (_, true) => self.device_store(access.pa, transaction.value(), site),
                 (_, false) => {}
             }
+        }
+    }
+
+    fn played_access(&mut self, access: &Access, store: bool) {
+        let range = Range {
+            pa: access.pa,
+            len: access.len,
+        };
+        let what = if store {
+            Device::Writes(range)
+        } else {
+            Device::Reads(range)
+        };
+        self.device(what, Some(access.site));
+    }
+
+    /// Accesses to these pages are a device's from now on, and to no others.
+    pub(super) fn play_device(&mut self, va: u32, bytes: u32) {
+        let pages = match bytes {
+            0 => 0..0,
+            _ => va / PAGE..va.saturating_add(bytes).div_ceil(PAGE),
+        };
+        let before = std::mem::replace(&mut self.played, pages.clone());
+        for page in before.chain(pages) {
+            self.cpu.tlb.drop_page(page * PAGE);
         }
     }
 
@@ -101,11 +127,13 @@ impl Checker {
             *all += 1;
             *different += u64::from(translation.physical(va) != qemus.pa);
         }
-        let target = if qemus.device {
-            Target::Device
+        if qemus.device {
+            Some(self.fill(va, &translation, Target::Device))
+        } else if self.played.contains(&(va / PAGE)) {
+            // No mapping of the CPU's, to the model.
+            Some(self.cpu.tlb.insert(va, &translation, Target::Played))
         } else {
-            Target::Memory
-        };
-        Some(self.fill(va, &translation, target))
+            Some(self.fill(va, &translation, Target::Memory))
+        }
     }
 }

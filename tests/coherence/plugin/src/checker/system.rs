@@ -16,6 +16,7 @@ const SCAN_OUT_PERIOD: u64 = 1 << 22;
 const HINT_READS: u32 = 0xcac4_e001;
 const HINT_WRITES: u32 = 0xcac4_e002;
 const HINT_LABEL: u32 = 0xcac4_e003;
+const HINT_AS_DEVICE: u32 = 0xcac4_e006;
 /// Bytes of the longest label.
 const LABEL_BYTES: u32 = 255;
 
@@ -114,6 +115,7 @@ impl Checker {
         match what {
             HINT_READS => self.device(Device::Reads(range), Some(site)),
             HINT_WRITES => self.device(Device::Writes(range), Some(site)),
+            HINT_AS_DEVICE => self.play_device(first, second),
             HINT_LABEL => {
                 let most = second.min(LABEL_BYTES);
                 let Some(registers) = &mut self.registers else {
