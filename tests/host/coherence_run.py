@@ -5,15 +5,15 @@ import sys
 
 from board import BoardError
 from coherence import CheckedBoard
+from tools import build_folder
 
 
 def main(name: str, command: str) -> int:
+    modules = sorted((build_folder() / name / "coherence-run/modules").glob("*.ko"))
     print(f"==> booting {name} under the coherence checker (usually 1 min)", flush=True)
     try:
         with CheckedBoard(name, "coherence-run") as board:
-            modules = board.check("ls /lib/modules/*.ko")
-            mine = [path for path in modules if path != board.module]
-            for line in board.stream(command or f"insmod {mine[0]}"):
+            for line in board.stream(command or f"insmod /lib/modules/{modules[0].name}"):
                 print(line, flush=True)
             status = board.status
             findings, totals = board.finish()
