@@ -26,6 +26,7 @@ use super::{
     claim,
     configfs::Folder,
     data::{fresh, load_all},
+    export::video::Camera,
     named::open,
     Claim, Scope,
 };
@@ -52,6 +53,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "edu_without_memory_for_it", beyond).unless(without_memory_beyond_alone),
     claim(Scope::Own, "edu_sees_a_forgotten_sync", forgotten).unless(without_bounces),
     claim(Scope::Own, "edu_gets_no_copy_without_sync", unsynced).unless(without_bounces),
+    claim(Scope::Own, "edu_gets_no_second_copy", second).unless(without_two_that_bounce),
 ];
 
 /// With the mask that the machine's device has.
@@ -123,6 +125,11 @@ fn cached() -> Kind {
 fn without_bounces(machine: &Machine, config: &Config) -> Option<&'static str> {
     without_device(machine, config)
         .or_else(|| (!bounces()).then_some("the kernel does not copy for devices"))
+}
+
+fn without_two_that_bounce(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_bounces(machine, config)
+        .or_else(|| Camera::open().is_none().then_some("no second importer"))
 }
 
 fn without_memory_on_both_sides(machine: &Machine, config: &Config) -> Option<&'static str> {
@@ -646,5 +653,19 @@ fn unsynced(env: &Env) {
         for kind in [Kind::Streaming, Kind::Scatter] {
             refused(env.open().alloc(&Alloc::new(SIZE, kind)), Errno::EOPNOTSUPP);
         }
+    });
+}
+
+/// Where the kernel copies for devices, two would each have a copy of their own.
+fn second(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        let buffer = make(env, &Alloc::new(Camera::BYTES, Kind::Pages));
+        let camera = Camera::open().expect("vivid");
+        camera.import(export(&buffer)).expect("QBUF");
+        refused(edu.attach(export(&buffer), Way::ToDevice), Errno::EBUSY);
+        drop(camera);
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
     });
 }

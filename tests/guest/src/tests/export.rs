@@ -4,7 +4,7 @@
 //! copies between the kernel's mappings of them.
 
 mod card;
-mod video;
+pub(super) mod video;
 
 use std::{fs, ops::Range, os::fd::OwnedFd};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! vim2m, a video device without hardware: the kernel copies frames from one
-//! dma-buf to another, by kernel mappings that their exporters make.
+//! Video devices without hardware: vim2m, where the kernel copies frames from
+//! one dma-buf to another, by kernel mappings that their exporters make; and
+//! vivid, which maps them for its DMA.
 
 use std::{
     fs::{self, File},
@@ -45,21 +46,11 @@ pub(super) struct Video(File);
 impl Video {
     /// Opens it, if it is there.
     pub(super) fn open() -> Option<Self> {
-        fs::read_dir("/dev").ok()?.flatten().find_map(|entry| {
-            if !entry.file_name().to_string_lossy().starts_with("video") {
-                return None;
-            }
-            let file = File::options().read(true).write(true).open(entry.path());
-            let video = Self(file.ok()?);
-            let mut capability = drivers::v4l2_capability::default();
-            // SAFETY: the call writes one such structure.
-            unsafe { ioctl::querycap(video.fd(), &mut capability) }.ok()?;
-            capability.driver.starts_with(b"vim2m\0").then_some(video)
-        })
+        first(b"vim2m\0", drivers::V4L2_CAP_VIDEO_M2M).map(Self)
     }
 
     fn fd(&self) -> i32 {
-        self.0.as_fd().as_raw_fd()
+        self.0.as_raw_fd()
     }
 
     fn set_up(&self) -> Result<(), Errno> {
@@ -70,28 +61,13 @@ impl Video {
         // SAFETY: the call reads and writes one such structure.
         unsafe { ioctl::s_ctrl(self.fd(), &mut control) }?;
         for type_ in [IN, OUT] {
-            let mut format = drivers::v4l2_format {
+            let size = expect(
+                self.fd(),
                 type_,
-                ..Default::default()
-            };
-            format.fmt.pix = drivers::v4l2_pix_format {
-                width: WIDTH as u32,
-                height: HEIGHT as u32,
-                pixelformat: drivers::V4L2_PIX_FMT_RGB565,
-                ..Default::default()
-            };
-            // SAFETY: as above; so for all below.
-            unsafe { ioctl::s_fmt(self.fd(), &mut format) }?;
-            // SAFETY: the driver has filled in this variant.
-            assert_eq!(unsafe { format.fmt.pix.sizeimage } as usize, FRAME);
-            let mut request = drivers::v4l2_requestbuffers {
-                count: 1,
-                type_,
-                memory: drivers::V4L2_MEMORY_DMABUF,
-                ..Default::default()
-            };
-            // SAFETY: as above.
-            unsafe { ioctl::reqbufs(self.fd(), &mut request) }?;
+                (WIDTH, HEIGHT),
+                drivers::V4L2_PIX_FMT_RGB565,
+            )?;
+            assert_eq!(size, FRAME);
         }
         Ok(())
     }
@@ -109,7 +85,7 @@ impl Video {
             buffer.bytesused = FRAME as u32;
             buffer.m.fd = dma_buf.as_fd().as_raw_fd();
             buffer.field = drivers::V4L2_FIELD_NONE;
-            // SAFETY: as above.
+            // SAFETY: the call reads and writes one such structure; so for those below.
             unsafe { ioctl::qbuf(self.fd(), &mut buffer) }?;
         }
         for type_ in [IN, OUT] {
@@ -126,6 +102,82 @@ impl Video {
         }
         Ok(())
     }
+}
+
+/// vivid as a camera, if the kernel was told `vivid.allocators=1`: else it does not map.
+#[derive(Debug)]
+pub(in crate::tests) struct Camera(File);
+
+impl Camera {
+    /// What a device without other limits takes in one piece.
+    pub(in crate::tests) const BYTES: u64 = 64 << 10;
+
+    /// Opens it, if it is there.
+    pub(in crate::tests) fn open() -> Option<Self> {
+        let path = "/sys/module/vivid/parameters/allocators";
+        let maps = fs::read_to_string(path).is_ok_and(|text| text.starts_with('1'));
+        let camera = || first(b"vivid\0", drivers::V4L2_CAP_VIDEO_CAPTURE);
+        maps.then(camera).flatten().map(Self)
+    }
+
+    /// Maps the dma-buf, of at least [`Self::BYTES`], for its device until it is closed.
+    pub(in crate::tests) fn import(&self, dma_buf: impl AsFd) -> Result<(), Errno> {
+        let fd = self.0.as_raw_fd();
+        // Its smallest.
+        let size = expect(fd, OUT, (320, 180), drivers::V4L2_PIX_FMT_GREY)?;
+        assert!(size <= Self::BYTES as usize);
+        let mut buffer = buffer(OUT);
+        buffer.m.fd = dma_buf.as_fd().as_raw_fd();
+        // SAFETY: the call reads and writes one such structure.
+        unsafe { ioctl::qbuf(fd, &mut buffer) }.map(drop)
+    }
+}
+
+/// The first device of this driver that can do this.
+fn first(driver: &[u8], can: u32) -> Option<File> {
+    fs::read_dir("/dev").ok()?.flatten().find_map(|entry| {
+        if !entry.file_name().to_string_lossy().starts_with("video") {
+            return None;
+        }
+        let options = File::options().read(true).write(true).clone();
+        let file = options.open(entry.path()).ok()?;
+        let mut capability = drivers::v4l2_capability::default();
+        // SAFETY: the call writes one such structure.
+        unsafe { ioctl::querycap(file.as_raw_fd(), &mut capability) }.ok()?;
+        let found = capability.driver.starts_with(driver) && capability.device_caps & can != 0;
+        found.then_some(file)
+    })
+}
+
+/// Has a device expect a dma-buf with a frame. Returns its bytes.
+fn expect(
+    fd: i32,
+    type_: u32,
+    (width, height): (usize, usize),
+    pixelformat: u32,
+) -> Result<usize, Errno> {
+    let mut format = drivers::v4l2_format {
+        type_,
+        ..Default::default()
+    };
+    format.fmt.pix = drivers::v4l2_pix_format {
+        width: width as u32,
+        height: height as u32,
+        pixelformat,
+        ..Default::default()
+    };
+    // SAFETY: the call reads and writes one such structure.
+    unsafe { ioctl::s_fmt(fd, &mut format) }?;
+    let mut request = drivers::v4l2_requestbuffers {
+        count: 1,
+        type_,
+        memory: drivers::V4L2_MEMORY_DMABUF,
+        ..Default::default()
+    };
+    // SAFETY: as above.
+    unsafe { ioctl::reqbufs(fd, &mut request) }?;
+    // SAFETY: the driver has filled in this variant.
+    Ok(unsafe { format.fmt.pix.sizeimage } as usize)
 }
 
 fn buffer(type_: u32) -> drivers::v4l2_buffer {
