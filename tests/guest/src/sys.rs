@@ -10,7 +10,11 @@ use std::{
     ptr::NonNull,
 };
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::mman::{mlockall, MlockAllFlags},
+};
 
 /// The size of a page in bytes.
 pub fn page() -> usize {
@@ -273,11 +277,16 @@ pub fn vmsplice(to: impl AsFd, region: &Region) -> Result<usize, Errno> {
     result(unsafe { libc::vmsplice(to.as_fd().as_raw_fd(), &iovec, 1, 0) })
 }
 
+/// Maps all that the process has at its addresses, so that [`faults`] counts what comes later
+/// alone. After a fork its code is not mapped, nor its stack for writing. Faults map code in
+/// groups of pages, but leave pages out that the kernel has marked meanwhile.
+pub fn settle() {
+    mlockall(MlockAllFlags::MCL_CURRENT).expect("mlockall");
+}
+
 /// Page faults of this process so far.
 pub fn faults() -> c_long {
     use nix::sys::resource::{getrusage, UsageWho};
-    // After a fork the first write to each page of the stack is a fault, which nobody means.
-    std::hint::black_box(&mut [0u8; 4 * 4096]);
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("getrusage");
     usage.minor_page_faults() + usage.major_page_faults()
 }

@@ -38,7 +38,7 @@ use crate::{
     module::Config,
     process::Child,
     runner::Env,
-    sys::{self, faults, page, refused, resized, Region},
+    sys::{self, faults, page, refused, resized, settle, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -817,6 +817,8 @@ fn withdrawn(env: &Env) {
     neighbour.write(0, 3);
     // Counts the faults of a touch of theirs.
     let theirs = || {
+        // There was a fork before.
+        settle();
         let before = faults();
         assert_eq!((dumb[0], heap.read(0), neighbour.read(0)), (1, 2, 3));
         faults() - before

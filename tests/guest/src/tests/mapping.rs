@@ -22,7 +22,7 @@ use crate::{
     process::{Child, Turn},
     procfs::mapped,
     runner::Env,
-    sys::{faults, page, refused, Region},
+    sys::{faults, page, refused, settle, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -261,6 +261,7 @@ fn protect_and_back(env: &Env) {
 
 /// One call maps all; touching, for reading or writing, needs no other.
 fn no_faults(env: &Env) {
+    settle();
     let buffer = env.open();
     let touch = |region: &Region, write: bool| {
         let before = faults();
@@ -273,7 +274,6 @@ fn no_faults(env: &Env) {
         }
         faults() - before
     };
-    // The function itself is in memory after that, and the count counts.
     let ordinary = Region::anonymous(16 * page());
     assert!(touch(&ordinary, true) >= 16, "faults are not counted");
     assert_eq!(touch(&ordinary, true), 0);

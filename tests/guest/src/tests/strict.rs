@@ -31,7 +31,7 @@ use crate::{
     module::DEVICE,
     process::{Child, Turn},
     runner::{unique, Env},
-    sys::{faults, page, refused, Probe, Region},
+    sys::{faults, page, refused, settle, Probe, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -139,6 +139,7 @@ fn assert_there(region: &Region, pattern: Pattern, offset: usize) {
 }
 
 fn one_fault(env: &Env) {
+    settle();
     let touch = |region: &Region, write: bool| {
         let before = faults();
         for offset in pages(region) {
@@ -150,7 +151,6 @@ fn one_fault(env: &Env) {
         }
         faults() - before
     };
-    // The functions are in memory after that, and the count counts.
     let ordinary = Region::anonymous(16 * page());
     assert!(touch(&ordinary, true) >= 16, "faults are not counted");
     assert_eq!(touch(&ordinary, false), 0);
