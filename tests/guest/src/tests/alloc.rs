@@ -617,7 +617,7 @@ fn eight(env: &Env) {
 }
 
 /// The limit as a file.
-fn limit_file() -> String {
+pub(super) fn limit_file() -> String {
     format!("{SYSFS}/parameters/limit")
 }
 

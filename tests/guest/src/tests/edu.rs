@@ -22,7 +22,7 @@ use shmbuf_edu::{abi, Direction as Way, Edu, MEMORY};
 use shmbuf_pattern::Pattern;
 
 use super::{
-    alloc::{every, make, map},
+    alloc::{every, limit_file, make, map},
     claim,
     configfs::Folder,
     data::{fresh, load_all},
@@ -527,7 +527,8 @@ fn inside(env: &Env) {
             let edu = edu();
             let mut log = Log::from_now();
 
-            // The allocator gives high memory first, at least after a while.
+            // More than there is inside, which the allocator may give first.
+            fs::write(limit_file(), "320M").expect("limit");
             let mut held = Vec::new();
             let far = loop {
                 let buffer = make(env, &Alloc::new(1 << 20, Kind::Pages));
