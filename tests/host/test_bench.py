@@ -133,7 +133,7 @@ def numbers(tables: str) -> dict[tuple[str, str, str], float]:
     """What tables of Markdown say, by their titles, rows and columns."""
     unit = {"k": 1e3, "M": 1e6}
     found = {}
-    title, *columns = [""]
+    title, columns = "", []
     for line in tables.splitlines():
         row, *cells = [cell.strip() for cell in line.strip("|").split("|")]
         if row in bench.TABLES:
