@@ -150,8 +150,8 @@ ifndef KDIR
 	$(RUN) python -m ruff format tests/host
 endif
 	$(RUN) rustfmt $(shell find src -name '*.rs')
-	$(RUN) cargo fmt --all --manifest-path samples/Cargo.toml
-	$(RUN) cargo fmt --all --manifest-path tests/coherence/Cargo.toml
+	$(RUN) cargo fmt --all --manifest-path lib/Cargo.toml
+	$(RUN) cargo fmt --all --manifest-path tools/coherence/Cargo.toml
 
 ##@ The cache (~/.cache/shmbuf, or SHMBUF_CACHE)
 

@@ -16,7 +16,7 @@
 #include <linux/platform_device.h>
 #include <linux/workqueue.h>
 
-#include "../coherence/hint.h"
+#include "../../tools/coherence/hint.h"
 
 static unsigned int delay_ms;
 module_param(delay_ms, uint, 0644);

@@ -58,7 +58,7 @@ CASES = [
 
 #: What the maintenance is counted of, by heading in the table.
 COSTS = {"flush of all, read(2)": FLUSHED, "shmbuf, read(2)": SHMBUF, "shmbuf, SYNC": STREAMING}
-#: Bytes of a record, and how often tests/coherence/record.c reads it.
+#: Bytes of a record, and how often tests/guest/record.c reads it.
 RECORD_BYTES = [64, 4096]
 TIMES = 16
 

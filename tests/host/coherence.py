@@ -39,9 +39,9 @@ class Break:
 
 
 def breaks() -> list[Break]:
-    """All of tests/coherence/breaks."""
+    """All of tests/breaks."""
     found = []
-    for patch in sorted((TOP / "tests/coherence/breaks").glob("*.patch")):
+    for patch in sorted((TOP / "tests/breaks").glob("*.patch")):
         head = patch.read_text().partition("\n---\n")[0]
         fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
         found.append(
@@ -163,7 +163,7 @@ def parse(line: dict) -> Finding:
 
 def known() -> dict[tuple[str, str], str]:
     """The kernel's own, by hazard and function, with the reason."""
-    lines = (TOP / "tests/coherence/known").read_text().splitlines()
+    lines = (TOP / "tools/coherence/known").read_text().splitlines()
     entries = [line.split(" ", 2) for line in lines if not line.startswith("#")]
     return {(hazard, function): reason for hazard, function, reason in entries}
 

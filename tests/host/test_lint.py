@@ -15,7 +15,7 @@ NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png)$")
 
 HEADER = TOP / "include/uapi/shmbuf.h"
 #: Cargo workspaces: programs for the boards, and the coherence checker.
-WORKSPACES = ["samples", "tests/coherence"]
+WORKSPACES = ["lib", "tools/coherence"]
 
 #: Compilers to read the header with, 32 and 64 bits, C and C++.
 COMPILERS = {
@@ -54,7 +54,7 @@ WRONG_NODES = {
     "a strict region": REGION + 'shmbuf,mapping = "strict";',
 }
 
-UDEV_RULE = TOP / "samples/udev/60-shmbuf.rules"
+UDEV_RULE = TOP / "packaging/udev/60-shmbuf.rules"
 
 
 def rust_files() -> list[Path]:
@@ -123,8 +123,8 @@ def test_checkpatch():
     ignored = "SPDX_LICENSE_TAG,LONG_LINE_STRING,NEW_TYPEDEFS,CAMELCASE"
     # User space has types and strings of its own, and QEMU's plugins no header.
     for_users = "PREFER_KERNEL_TYPES,VOLATILE,EMBEDDED_FUNCTION_NAME,AVOID_EXTERNS"
-    programs = tracked("samples/*.[ch]", "tests/boards/*.c", "tests/coherence/*.[ch]")
-    modules = ("samples/classic/*", "samples/edu/*", "tests/coherence/seeded/*")
+    programs = tracked("lib/*.[ch]", "samples/*.[ch]", "tests/boards/*.c", "tests/guest/*.[ch]", "tools/coherence/*.[ch]")
+    modules = ("samples/classic/*", "samples/edu/*", "tools/coherence/seeded/*")
     programs = [f for f in programs if f.name == "run.c" or f not in tracked(*modules)]
     for more, some in (
         ("", [f for f in files if f not in programs]),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each call costs: does it between two marks, for a plugin of the emulator
-//! to count (tests/coherence/plugin, `count=`). The same is done with buffers of
+//! to count (tools/coherence/plugin, `count=`). The same is done with buffers of
 //! this driver, of the kernel's dma-buf heaps and of a plain driver (tests/bench).
 //!
 //! Between the marks is nothing but the call.
@@ -45,7 +45,7 @@ const HEAPS: [(&str, &str); 2] = [
     ("default_cma_region", "heap.cma"),
 ];
 
-/// See tests/coherence/hint.h.
+/// See tools/coherence/hint.h.
 #[repr(u32)]
 enum Hint {
     Begin = 0xcac4_e004,

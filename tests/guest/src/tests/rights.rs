@@ -126,7 +126,7 @@ fn strangers(env: &Env) {
     });
 }
 
-/// What the rule of samples/udev asks for, the kernel tells udev.
+/// What the rule of packaging/udev asks for, the kernel tells udev.
 fn udev(env: &Env) {
     load(env);
     nodes(|nodes| {

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "../../include/uapi/shmbuf.h"
-#include "hint.h"
+#include "../../tools/coherence/hint.h"
 
 #define TIMES	16
 

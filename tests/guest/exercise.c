@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "../../include/uapi/shmbuf.h"
-#include "hint.h"
+#include "../../tools/coherence/hint.h"
 
 /*
  * An interrupt at the right moment does what a broken driver does not: it
