@@ -12,24 +12,42 @@
 // Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
 #![allow(clippy::useless_conversion)]
 
+#[path = "copy/background.rs"]
 mod background;
+#[path = "buffer/mod.rs"]
 mod buffer;
+#[path = "rules/policy.rs"]
 mod cache;
+#[path = "interface/configfs.rs"]
 mod configfs;
+#[path = "copy/mod.rs"]
 mod copy;
+#[path = "interface/debugfs.rs"]
 mod debugfs;
+#[path = "interface/handle.rs"]
 mod device;
+#[path = "interface/devicetree.rs"]
 mod devicetree;
+#[path = "interface/dmabuf.rs"]
 mod dmabuf;
+#[path = "interface/driver.rs"]
 mod driver;
+#[path = "memory/storage.rs"]
 mod kind;
+#[path = "interface/named.rs"]
 mod named;
+#[path = "rules/ownership.rs"]
 mod ownership;
+#[path = "interface/params.rs"]
 mod params;
+#[path = "interface/private.rs"]
 mod private;
+#[path = "rules/range.rs"]
 mod range;
+#[path = "rules/spec.rs"]
 mod spec;
 mod sys;
+#[path = "rules/uapi.rs"]
 mod uapi;
 
 use buffer::Origin;
