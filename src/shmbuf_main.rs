@@ -3,65 +3,42 @@
 //! shmbuf: physically contiguous memory shared between a program, the kernel
 //! and DMA devices, with the cache attributes that the program chose.
 //!
-//! `params` understands the module's parameters, `spec` what a buffer shall be,
-//! `device` the calls of a program; `buffer` is a memory object and its contract;
-//! `kind` where its memory comes from; `copy` is what a DMA engine does with two; `named` (by `configfs` and `devicetree`),
-//! `private` and `dmabuf` are how it can be had; `cache`, `ownership` and `range`
-//! are the rules, without kernel types; `sys` is the only `unsafe`.
+//! Each folder is a floor, and uses only those below it:
+//!
+//! | floor | what stands there |
+//! |---|---|
+//! | [`interface`] | how a buffer is had and seen: handle and ioctls, dma-buf, configfs, device tree, parameters, debugfs |
+//! | [`copy`] | copies between buffers by a DMA engine |
+//! | [`buffer`] | a buffer and its contract: mappings, transfers, SYNC, importers |
+//! | [`memory`] | where memory comes from, a file for each kind |
+//! | [`sys`] | safe wrappers of what the kernel crate lacks; the only `unsafe` |
+//! | [`rules`] | what is allowed and what follows, without kernel objects |
 
 // Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
 #![allow(clippy::useless_conversion)]
 
-#[path = "copy/background.rs"]
-mod background;
-#[path = "buffer/mod.rs"]
 mod buffer;
-#[path = "rules/policy.rs"]
-mod cache;
-#[path = "interface/configfs.rs"]
-mod configfs;
-#[path = "copy/mod.rs"]
 mod copy;
-#[path = "interface/debugfs.rs"]
-mod debugfs;
-#[path = "interface/handle.rs"]
-mod device;
-#[path = "interface/devicetree.rs"]
-mod devicetree;
-#[path = "interface/dmabuf.rs"]
-mod dmabuf;
-#[path = "interface/driver.rs"]
-mod driver;
-#[path = "memory/storage.rs"]
-mod kind;
-#[path = "interface/named.rs"]
-mod named;
-#[path = "rules/ownership.rs"]
-mod ownership;
-#[path = "interface/params.rs"]
-mod params;
-#[path = "interface/private.rs"]
-mod private;
-#[path = "rules/range.rs"]
-mod range;
-#[path = "rules/spec.rs"]
-mod spec;
+mod interface;
+mod memory;
+mod rules;
 mod sys;
-#[path = "rules/uapi.rs"]
-mod uapi;
 
-use buffer::Origin;
-use configfs::Root;
-use devicetree::Bound;
-use driver::Driver;
+use buffer::object::Kept;
+use interface::{
+    configfs::Root,
+    devicetree::Bound,
+    driver::Driver,
+    named::Named,
+    params, //
+};
 use kernel::{
     configfs::Subsystem,
     driver::Registration,
     platform,
     prelude::*, //
 };
-use kind::Memory;
-use named::Named;
+use memory::allocator::Source;
 use sys::{
     dma::DmaDevice,
     global, //
@@ -92,7 +69,7 @@ impl kernel::InPlaceModule for Shmbuf {
         pin_init::pin_init_scope(move || {
             let driver = Driver::new()?;
             Ok(try_pin_init!(Self {
-                _global: global::set(driver.clone()),
+                _global: global::set(driver.clone())?,
                 _default: default_buffer(&driver)?,
                 _configfs <- Root::new(driver),
                 _devicetree <- Registration::new(c"shmbuf", module),
@@ -103,8 +80,8 @@ impl kernel::InPlaceModule for Shmbuf {
 
 /// /dev/shmbuf, or the reason in the log.
 fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
-    let spec = params::given().map_err(|invalid| {
-        pr_err!("{invalid}\n");
+    let spec = params::given().map_err(|bad| {
+        pr_err!("{bad}\n");
         EINVAL
     })?;
     driver
@@ -112,8 +89,8 @@ fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
             None,
             &spec,
             DmaDevice::new(None)?,
-            Memory::Allocated,
-            Origin::Parameters,
+            Source::Allocated,
+            Kept::Nothing,
         )
         .map_err(|failure| {
             pr_err!("default buffer: {failure}\n");

@@ -2,16 +2,14 @@
 
 //! The copy that goes on after a call has returned: one for each handle.
 
-use crate::{
-    copy::{
-        Copy,
-        Engine, //
-    },
-    sys::{
-        dma_engine::Progress,
-        eventfd::EventFd,
-        work, //
-    },
+use super::{
+    engine::Engine,
+    job::Copy, //
+};
+use crate::sys::{
+    dma_engine::Progress,
+    eventfd::EventFd,
+    work, //
 };
 use kernel::{
     impl_has_work, new_mutex, new_work,
@@ -51,8 +49,11 @@ enum State {
 
 /// A copy, and who is told of its end.
 pub(crate) struct Job {
+    /// The copy, which has begun.
     pub(crate) copy: Copy,
+    /// How long the engine may take.
     pub(crate) patience: Jiffies,
+    /// What is signalled at the end.
     pub(crate) counter: Option<EventFd>,
 }
 
@@ -132,8 +133,9 @@ impl Background {
 impl WorkItem for Background {
     type Pointer = Arc<Self>;
 
-    fn run(this: Arc<Self>) {
-        let State::Queued(job) = core::mem::replace(&mut *this.state.lock(), State::Running) else {
+    fn run(background: Arc<Self>) {
+        let State::Queued(job) = core::mem::replace(&mut *background.state.lock(), State::Running)
+        else {
             return;
         };
         let Job {
@@ -141,10 +143,10 @@ impl WorkItem for Background {
             patience,
             counter,
         } = job;
-        let result = copy.run(&this.engine, &this.progress, patience);
+        let result = copy.run(&background.engine, &background.progress, patience);
         // The buffers are free when it is said.
         drop(copy);
-        this.set(State::Ended(result));
+        background.set(State::Ended(result));
         if let Some(counter) = counter {
             counter.signal();
         }

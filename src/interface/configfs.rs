@@ -3,31 +3,29 @@
 //! Named buffers made by mkdir in /sys/kernel/config/shmbuf/: set the
 //! attributes, write 1 to `enable`.
 
-use crate::{
-    buffer::Origin,
-    cache::Policy,
+use super::{
     driver::Driver,
-    kind::{
-        Failure,
-        Kind,
-        Memory, //
-    },
-    named::{
-        Name,
-        Named, //
-    },
-    params,
-    spec::{
-        Direction,
-        Mapping,
-        Spec, //
+    named::Named, //
+};
+use crate::{
+    buffer::object::Kept,
+    memory::allocator::Source,
+    rules::{
+        decimal::Decimal,
+        direction::Direction,
+        failure::Failure,
+        kind::Kind,
+        mapping::Mapping,
+        name::Name,
+        policy::Policy,
+        size::parse_size,
+        spec::Spec, //
     },
     sys::{
         configfs::{
             InUse,
             Item, //
         },
-        decimal::Decimal,
         dma::DmaDevice, //
     },
 };
@@ -197,8 +195,8 @@ impl Folder {
             Some(self.name.try_clone()?),
             &state.spec,
             DmaDevice::new(mask).map_err(Failure::of_device)?,
-            Memory::Allocated,
-            Origin::Configfs(InUse::new(&self.item)?),
+            Source::Allocated,
+            Kept::Folder(InUse::new(&self.item)?),
         )
     }
 }
@@ -215,7 +213,7 @@ impl AttributeOperations<0> for Folder {
 
     fn store(folder: &Folder, text: &[u8]) -> Result {
         folder.change(|state| {
-            state.spec.size = params::parse_size(text.trim_ascii()).ok_or(EINVAL)?;
+            state.spec.size = parse_size(text.trim_ascii()).ok_or(EINVAL)?;
             Ok(())
         })
     }
@@ -231,7 +229,7 @@ impl AttributeOperations<1> for Folder {
 
     fn store(folder: &Folder, text: &[u8]) -> Result {
         folder.change(|state| {
-            state.spec.kind = Kind::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            state.spec.kind = Kind::try_from(text.trim_ascii())?;
             Ok(())
         })
     }
@@ -249,7 +247,7 @@ impl AttributeOperations<2> for Folder {
 
     fn store(folder: &Folder, text: &[u8]) -> Result {
         folder.change(|state| {
-            state.spec.policy = params::parse_policy(text.trim_ascii()).ok_or(EINVAL)?;
+            state.spec.policy = Policy::or_default(text.trim_ascii()).ok_or(EINVAL)?;
             Ok(())
         })
     }
@@ -267,7 +265,7 @@ impl AttributeOperations<3> for Folder {
 
     fn store(folder: &Folder, text: &[u8]) -> Result {
         folder.change(|state| {
-            state.spec.mapping = Mapping::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            state.spec.mapping = Mapping::try_from(text.trim_ascii())?;
             Ok(())
         })
     }
@@ -285,7 +283,7 @@ impl AttributeOperations<4> for Folder {
 
     fn store(folder: &Folder, text: &[u8]) -> Result {
         folder.change(|state| {
-            state.spec.direction = Direction::from_name(text.trim_ascii()).ok_or(EINVAL)?;
+            state.spec.direction = Direction::try_from(text.trim_ascii())?;
             Ok(())
         })
     }
@@ -307,7 +305,7 @@ impl AttributeOperations<5> for Folder {
             state.mask_bits = match text.trim_ascii() {
                 b"default" => None,
                 text => Some(
-                    params::parse_size(text)
+                    parse_size(text)
                         .and_then(|bits| u32::try_from(bits).ok())
                         .filter(|bits| (1..=64).contains(bits))
                         .ok_or(EINVAL)?,

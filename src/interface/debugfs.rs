@@ -2,18 +2,15 @@
 
 //! What root can see of a buffer under /sys/kernel/debug/shmbuf/.
 
+use super::private::Private;
 use crate::{
-    buffer::{
-        Buffer,
-        Snapshot, //
-    },
-    kind::ViewPlace,
-    private::Private,
-    range::Range,
-    sys::{
+    buffer::object::Buffer,
+    memory::window::ViewPlace,
+    rules::{
         decimal::Decimal,
-        params, //
+        range::Range, //
     },
+    sys::params, //
 };
 use kernel::{
     bindings,
@@ -55,49 +52,33 @@ pub(crate) fn private_folder(
 }
 
 fn show_private(private: &Arc<Private>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_fmt(fmt!("used: {}\n", private.used()))?;
+    f.write_fmt(fmt!("used: {}\n", private.limit().used()))?;
     f.write_fmt(fmt!("limit: {}\n", params::limit()))
 }
 
 fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Snapshot {
-        storage,
-        owner,
-        mappings,
-        exports,
-    } = buffer.snapshot();
-    let machine = buffer.machine();
-    f.write_fmt(fmt!("kind: {}\n", storage.kind()))?;
-    f.write_fmt(fmt!("policy: {}\n", storage.policy()))?;
-    f.write_fmt(fmt!(
-        "memory type: {}\n",
-        machine.words(storage.memory_type(machine))
-    ))?;
-    f.write_fmt(fmt!("aliased: {}\n", storage.is_aliased(machine)))?;
-    f.write_fmt(fmt!("size: {}\n", buffer.size()))?;
-    f.write_fmt(fmt!("owner: {owner}\n"))?;
-    f.write_fmt(fmt!("mapping: {}\n", buffer.mapping()))?;
-    f.write_fmt(fmt!("direction: {}\n", buffer.direction()))?;
-    f.write_fmt(fmt!("mappings: {mappings}\n"))?;
-    f.write_fmt(fmt!("exports: {exports}\n"))?;
-    f.write_fmt(fmt!("physical address: {:#x}\n", storage.phys()))?;
+    let snapshot = buffer.snapshot();
+    let mut shown = Ok(());
+    snapshot.each_line(|name, value| {
+        shown = shown.and_then(|()| f.write_fmt(fmt!("{name}: {value}\n")));
+    });
+    shown?;
+    f.write_fmt(fmt!("aliased: {}\n", snapshot.is_aliased))?;
+    let storage = &snapshot.storage;
+    f.write_fmt(fmt!("physical address: {:#x}\n", storage.phys(0)))?;
     if let Some((address, device)) = storage.dma() {
         let name = BStr::from_bytes(device.name());
         f.write_fmt(fmt!("dma address: {address:#x} for {name}\n"))?;
     }
+    let size = snapshot.size;
     match storage.view_place() {
-        ViewPlace::Linear(address) => f.write_fmt(fmt!(
-            "kernel view: linear {address:#x} length {}\n",
-            buffer.size()
-        )),
-        ViewPlace::Dma(address) => f.write_fmt(fmt!(
-            "kernel view: dma {address:#x} length {}\n",
-            buffer.size()
-        )),
-        ViewPlace::Io(address) => f.write_fmt(fmt!(
-            "kernel view: io {address:#x} length {}\n",
-            buffer.size()
-        )),
+        ViewPlace::Linear(address) => {
+            f.write_fmt(fmt!("kernel view: linear {address:#x} length {size}\n"))
+        }
+        ViewPlace::Dma(address) => {
+            f.write_fmt(fmt!("kernel view: dma {address:#x} length {size}\n"))
+        }
+        ViewPlace::Io(address) => f.write_fmt(fmt!("kernel view: io {address:#x} length {size}\n")),
         ViewPlace::Vmap(address, range) => f.write_fmt(fmt!(
             "kernel view: vmap {address:#x} offset {} length {}\n",
             range.start(),
@@ -113,7 +94,7 @@ fn show_pages(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let storage = buffer.snapshot().storage;
     let mut run = None;
     for page in Range::whole(buffer.size()).pieces(PAGE_SIZE) {
-        let phys = storage.phys_at(page.start());
+        let phys = storage.phys(page.start());
         run = match run {
             Some((start, first, len)) if first + len as bindings::phys_addr_t == phys => {
                 Some((start, first, len + page.len()))

@@ -3,23 +3,21 @@
 //! Named buffers of device-tree nodes with `compatible = "shmbuf,buffer"`. The
 //! binding is Documentation/devicetree/bindings/shmbuf,buffer.yaml.
 
+use super::{
+    driver::Driver,
+    named::Named, //
+};
 use crate::{
-    buffer::Origin,
-    cache::Policy,
-    kind::{
-        Failure,
-        Kind,
-        Memory, //
-    },
-    named::{
-        Name,
-        Named, //
-    },
-    params,
-    spec::{
-        Direction,
-        Mapping,
-        Spec, //
+    buffer::object::Kept,
+    memory::allocator::Source,
+    rules::{
+        direction::Direction,
+        failure::Failure,
+        kind::Kind,
+        mapping::Mapping,
+        name::Name,
+        policy::Policy,
+        spec::Spec, //
     },
     sys::{
         dma::{
@@ -45,7 +43,8 @@ use kernel::{
     page::PAGE_SIZE,
     platform,
     prelude::*,
-    str::CString, //
+    str::CString,
+    sync::Arc, //
 };
 
 /// The buffer of a node. Memory and range belong to it and not to the node's device, which may be
@@ -91,7 +90,7 @@ impl Bound {
             );
         })?;
         let kind = properties
-            .word(c"shmbuf,kind", Kind::from_name)?
+            .word(c"shmbuf,kind", |text| Kind::try_from(text).ok())?
             .unwrap_or(Kind::Pages);
         let mask = properties.mask()?;
 
@@ -102,20 +101,20 @@ impl Bound {
         let new_device = || DmaDevice::new(mask).map_err(|error| said(Failure::of_device(error)));
 
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
-        let (dma_device, memory, size) = if kind == Kind::Region {
+        let (dma_device, source, size) = if kind == Kind::Region {
             let range = properties.io_range(node, has_memory_region)?;
             (
                 new_device()?,
-                Memory::Region(range),
+                Source::Region(range),
                 Some(range.size as u64),
             )
         } else if has_memory_region {
             let dma_device = DmaDevice::with_reserved_memory(mask, device)
                 .map_err(|error| said(Failure::of_device(error)))?;
             let (_, size) = dma::reserved_range(device)?;
-            (dma_device, Memory::Allocated, Some(size))
+            (dma_device, Source::Allocated, Some(size))
         } else {
-            (new_device()?, Memory::Allocated, None)
+            (new_device()?, Source::Allocated, None)
         };
 
         let size = match properties
@@ -129,7 +128,7 @@ impl Bound {
                 .ok_or_else(|| properties.refused("shmbuf,size", "wanted without memory-region"))?,
         };
         let mut policy = properties
-            .word(c"shmbuf,cache", params::parse_policy)?
+            .word(c"shmbuf,cache", Policy::or_default)?
             .flatten();
         if dma_device.has_declared_memory() {
             // What the kernel maps such memory as.
@@ -140,16 +139,16 @@ impl Bound {
             kind,
             policy,
             mapping: properties
-                .word(c"shmbuf,mapping", Mapping::from_name)?
+                .word(c"shmbuf,mapping", |text| Mapping::try_from(text).ok())?
                 .unwrap_or(Mapping::Pfnmap),
             direction: properties
-                .word(c"shmbuf,direction", Direction::from_name)?
+                .word(c"shmbuf,direction", |text| Direction::try_from(text).ok())?
                 .unwrap_or(Direction::Bidirectional),
             align: 0,
             boundary: 0,
         };
-        let named = global::driver()?
-            .publish(Some(name), &spec, dma_device, memory, Origin::DeviceTree)
+        let named = global::get::<Arc<Driver>>()?
+            .publish(Some(name), &spec, dma_device, source, Kept::Nothing)
             .map_err(said)?;
         Ok(Self { _named: named })
     }

@@ -3,12 +3,15 @@
 //! A range of a buffer as a dma-buf.
 
 use crate::{
-    buffer::{
-        Buffer,
-        Phase, //
+    buffer::object::Buffer,
+    memory::storage::KernelView,
+    rules::{
+        ownership::{
+            Caller,
+            Phase, //
+        },
+        range::Range, //
     },
-    kind::KernelView,
-    range::Range,
     sys::{
         cpu,
         dma::SgTable,
@@ -37,6 +40,8 @@ use kernel::{
 pub(crate) struct Exported(Arc<Buffer>);
 
 impl Exported {
+    /// Exports `buffer`.
+    ///
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] if the memory has no pages of its own.
@@ -89,6 +94,11 @@ impl Export {
     fn buffer(&self) -> &Arc<Buffer> {
         &self.exported.0
     }
+
+    fn sync(&self, phase: Phase) -> Result {
+        self.buffer()
+            .sync(self.range, phase, Caller::of(self.writable))
+    }
 }
 
 impl Exporter for Export {
@@ -119,11 +129,11 @@ impl Exporter for Export {
     }
 
     fn begin_cpu_access(&self) -> Result {
-        self.buffer().sync(self.range, Phase::Start, self.writable)
+        self.sync(Phase::Start)
     }
 
     fn end_cpu_access(&self) -> Result {
-        self.buffer().sync(self.range, Phase::End, self.writable)
+        self.sync(Phase::End)
     }
 
     fn mmap(&self, vma: &VmaNew) -> Result {

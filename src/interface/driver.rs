@@ -2,28 +2,34 @@
 
 //! What all buffers have in common, and how one gets a name.
 
-use crate::{
-    buffer::{
-        Buffer,
-        Origin, //
-    },
-    cache::Machine,
-    copy::Engine,
+use super::{
     debugfs,
-    device::Opened,
-    kind::{
-        Allocator,
-        Failure,
-        Memory,
-        Pools, //
-    },
+    handle::Opened,
     named::{
-        Name,
         Named,
         Names, //
     },
-    private::Private,
-    spec::Spec,
+    private::Private, //
+};
+use crate::{
+    buffer::object::{
+        Buffer,
+        Kept, //
+    },
+    copy::engine::Engine,
+    memory::{
+        allocator::{
+            Allocator,
+            Source, //
+        },
+        pool::Pools, //
+    },
+    rules::{
+        failure::Failure,
+        machine::Machine,
+        name::Name,
+        spec::Spec, //
+    },
     sys::{
         self,
         dma::DmaDevice,
@@ -60,7 +66,7 @@ impl Driver {
             machine,
             pools: Pools::new()?,
             charge: Charge::Caller,
-            memory: Memory::Allocated,
+            source: Source::Allocated,
         })?;
         Ok(Arc::new(
             Self {
@@ -78,8 +84,8 @@ impl Driver {
         )?)
     }
 
-    /// A new buffer as `spec` says, of `memory` of `device`, and its node: /dev/shmbuf-`name`, or
-    /// /dev/shmbuf if there is no name. `origin` is kept as long as the buffer lives. May sleep.
+    /// A new buffer as `spec` says, of `source` for `device`, and its node: /dev/shmbuf-`name`, or
+    /// /dev/shmbuf if there is no name. `kept` is kept as long as the buffer lives. May sleep.
     ///
     /// # Errors
     ///
@@ -90,22 +96,22 @@ impl Driver {
         name: Option<Name>,
         spec: &Spec,
         device: Arc<DmaDevice>,
-        memory: Memory,
-        origin: Origin,
+        source: Source,
+        kept: Kept,
     ) -> Result<Pin<KBox<Named>>, Failure> {
         let allocator = Allocator {
             machine: self.machine,
             pools: Pools::new()?,
             charge: Charge::Kernel,
             device,
-            memory,
+            source,
         };
         let spec = spec.check(&self.machine)?;
         let taken = match &name {
             Some(name) => Some(self.names.take(name)?),
             None => None,
         };
-        let buffer = Buffer::new(allocator, &spec, name, origin)?;
+        let buffer = Buffer::new(allocator, &spec, name, kept)?;
         let node = buffer.node_name()?;
         let opened = Opened {
             buffer,

@@ -1,61 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file operations of a handle: parse, call, return.
+//! An open file on a buffer, and its file operations. The ioctls are in
+//! `ioctl.rs`.
 
+use super::private::Private;
 use crate::{
-    background::{
-        Background,
-        Job, //
-    },
-    buffer::{
-        Buffer,
-        Phase,
-        Snapshot, //
-    },
-    cache::Policy,
+    buffer::object::Buffer,
     copy::{
-        Copy,
-        Engine, //
+        background::Background,
+        engine::Engine, //
     },
-    dmabuf::Exported,
-    kind::{
-        Failure,
-        Kind, //
-    },
-    ownership::Owner,
-    private::Private,
-    range::Range,
-    spec::{
-        Direction,
-        Mapping,
-        Spec, //
-    },
-    sys::{
-        cpu,
-        dma_engine::Progress,
-        eventfd::EventFd,
-        node::{
-            self,
-            NodeOperations, //
-        },
-    },
-    uapi, //
+    sys::node::NodeOperations,
 };
-use core::cmp::min;
 use kernel::{
     fs::{
-        file::{
-            flags,
-            FileDescriptorReservation, //
-        },
-        File,
-        LocalFile, //
-    },
-    ioctl::{
-        _IOC_DIR,
-        _IOC_NR,
-        _IOC_SIZE,
-        _IOC_TYPE, //
+        file::flags,
+        File, //
     },
     iov::{
         IovIterDest,
@@ -66,21 +26,10 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
-        aref::ARef,
         poll::PollCondVar,
         Arc, //
     },
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice,
-        UserSliceReader, //
-    },
 };
-use zerocopy::FromZeros;
 
 /// What the node of a buffer gives access to.
 #[derive(Clone)]
@@ -89,18 +38,16 @@ pub(crate) struct Opened {
     pub(crate) buffer: Arc<Buffer>,
     /// Where private buffers come from.
     pub(crate) private: Arc<Private>,
-    /// Who copies.
+    /// The DMA engine that copies between buffers.
     pub(crate) engine: Arc<Engine>,
 }
 
 /// An open file on a buffer.
 pub(crate) struct Handle {
-    buffer: Arc<Buffer>,
-    private: Arc<Private>,
-    background: Arc<Background>,
-    engine: Arc<Engine>,
-    readable: bool,
-    writable: bool,
+    pub(super) opened: Opened,
+    pub(super) background: Arc<Background>,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
 }
 
 impl Drop for Handle {
@@ -114,40 +61,27 @@ impl NodeOperations for Handle {
 
     fn open(opened: &Opened, file: &File) -> Result<KBox<Self>> {
         let mode = file.flags() & flags::O_ACCMODE;
-        let Opened {
-            buffer,
-            private,
-            engine,
-        } = opened.clone();
-        let handle = KBox::new(
-            Self {
-                buffer,
-                private,
-                background: Background::new(engine.clone())?,
-                engine,
-                readable: mode != flags::O_WRONLY,
-                writable: mode == flags::O_WRONLY || mode == flags::O_RDWR,
-            },
-            GFP_KERNEL,
-        )?;
-        handle.buffer.adopt(file);
+        let readable = mode != flags::O_WRONLY;
+        let writable = mode == flags::O_WRONLY || mode == flags::O_RDWR;
+        let handle = Self::new(opened.clone(), readable, writable)?;
+        handle.buffer().adopt(file);
         Ok(handle)
     }
 
     fn size(&self) -> usize {
-        self.buffer.size()
+        self.buffer().size()
     }
 
     fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize> {
-        self.note(self.buffer.read(position, iter))
+        self.note(self.buffer().read(position, iter))
     }
 
     fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize> {
-        self.note(self.buffer.write(position, iter))
+        self.note(self.buffer().write(position, iter))
     }
 
     fn mmap(&self, vma: &VmaNew) -> Result {
-        self.note(self.buffer.mmap(vma))
+        self.note(self.buffer().mmap(vma))
     }
 
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
@@ -159,400 +93,37 @@ impl NodeOperations for Handle {
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {
-        let Snapshot {
-            storage,
-            owner,
-            mappings,
-            exports,
-        } = self.buffer.snapshot();
-        let machine = self.buffer.machine();
-        seq_print!(m, "kind:\t{}\n", storage.kind());
-        seq_print!(m, "policy:\t{}\n", storage.policy());
-        seq_print!(
-            m,
-            "memory-type:\t{}\n",
-            machine.words(storage.memory_type(machine))
-        );
-        seq_print!(m, "size:\t{}\n", self.buffer.size());
-        seq_print!(m, "owner:\t{}\n", owner);
-        seq_print!(m, "mapping:\t{}\n", self.buffer.mapping());
-        seq_print!(m, "direction:\t{}\n", self.buffer.direction());
-        seq_print!(m, "mappings:\t{}\n", mappings);
-        seq_print!(m, "exports:\t{}\n", exports);
+        self.buffer().snapshot().each_line(|name, value| {
+            for (n, word) in name.split(' ').enumerate() {
+                seq_print!(m, "{}{word}", if n > 0 { "-" } else { "" });
+            }
+            seq_print!(m, ":\t{value}\n");
+        });
     }
 }
 
 impl Handle {
-    fn note<T>(&self, result: Result<T>) -> Result<T> {
-        self.buffer.counters().note(result)
-    }
-
-    /// Calls are told by direction, type and number; the size may be that of an earlier or later
-    /// header.
-    fn dispatch(&self, cmd: u32, arg: usize) -> Result<isize> {
-        let is = |known: u32| {
-            _IOC_DIR(cmd) == _IOC_DIR(known)
-                && _IOC_TYPE(cmd) == _IOC_TYPE(known)
-                && _IOC_NR(cmd) == _IOC_NR(known)
-        };
-        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
-
-        if is(uapi::SHMBUF_IOC_INFO) {
-            let (reader, mut writer) = user.reader_writer();
-            let request: uapi::shmbuf_info = read_struct(reader, INFO_V1)?;
-            if request.flags != 0 {
-                return Err(EINVAL);
-            }
-            let answer = self.info();
-            // A longer structure keeps its zeroes.
-            let len = min(writer.len(), size_of_val(&answer));
-            writer.write_slice(&answer.as_bytes()[..len])?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
-            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_SYNC) {
-            self.sync(&read_struct(user.reader(), SYNC_V1)?)?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_ALLOC) {
-            let request = read_struct(user.reader(), ALLOC_V1)?;
-            install(|| self.alloc(&request))
-        } else if is(uapi::SHMBUF_IOC_EXPORT) {
-            let request = read_struct(user.reader(), EXPORT_V1)?;
-            install(|| self.export(&request))
-        } else if is(uapi::SHMBUF_IOC_COPY) {
-            self.copy(&read_struct(user.reader(), COPY_V1)?)?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_COPY_RESULT) {
-            self.background.take_result()?;
-            Ok(0)
-        } else {
-            Err(ENOTTY)
-        }
-    }
-
-    fn info(&self) -> uapi::shmbuf_info {
-        let Snapshot {
-            storage,
-            owner,
-            mappings,
-            exports,
-        } = self.buffer.snapshot();
-        let machine = self.buffer.machine();
-        let mut info = uapi::shmbuf_info {
-            kind: storage.kind().to_uapi(),
-            policy: storage.policy().to_uapi(),
-            policies: storage.policies(machine),
-            size: self.buffer.size() as u64,
-            owner: owner.to_uapi(),
-            cache_line: cpu::cache_line() as u32,
-            mappings: mappings as u32,
-            mapping: self.buffer.mapping().to_uapi(),
-            direction: self.buffer.direction().to_uapi(),
-            exports: exports as u32,
-            access_width: storage.access_width() as u32,
-            ..FromZeros::new_zeroed()
-        };
-        if storage.is_aliased(machine) {
-            info.flags |= uapi::SHMBUF_INFO_ALIASED;
-        }
-        put_string(
-            &mut info.memory_type,
-            machine.words(storage.memory_type(machine)).as_bytes(),
-        );
-        if let Some(name) = self.buffer.name() {
-            put_string(&mut info.name, name.to_bytes());
-        }
-        if let Some(device) = self.engine.device() {
-            put_string(&mut info.engine, device.name().to_bytes());
-        }
-        if let Some((address, device)) = storage.dma() {
-            put_string(&mut info.dma_device, device.name());
-            if cpu::may_see_addresses() {
-                info.flags |= uapi::SHMBUF_INFO_DMA_ADDR;
-                info.dma_addr = address.into();
-            }
-        }
-        if cpu::may_see_addresses() {
-            info.flags |= uapi::SHMBUF_INFO_PHYS_ADDR;
-            info.phys_addr = storage.phys().into();
-        }
-        info
-    }
-
-    fn set_cache(&self, request: &uapi::shmbuf_set_cache) -> Result {
-        let policy = Policy::try_from(request.policy)?;
-        if request.flags != 0 {
-            return Err(EINVAL);
-        }
-        if !self.writable {
-            return Err(EBADF);
-        }
-        self.buffer
-            .set_policy(policy)
-            .map_err(|failure| logged("SET_CACHE", failure))
-    }
-
-    fn sync(&self, request: &uapi::shmbuf_sync) -> Result {
-        let (writes, phase) = parse_sync(request)?;
-        let range = Range::new(request.offset, request.length, self.buffer.size())?;
-        range.check_lines(cpu::cache_line(), self.buffer.size())?;
-        if writes && !self.writable {
-            return Err(EBADF);
-        }
-        self.buffer.sync(range, phase, self.writable)
-    }
-
-    fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
-        let spec = parse_alloc(request)?;
-        if !self.writable {
-            return Err(EBADF);
-        }
-        let buffer = self
-            .private
-            .alloc(&spec)
-            .map_err(|failure| logged("ALLOC", failure))?;
+    /// A handle of what was `opened`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<KBox<Self>> {
         let handle = Self {
-            buffer: buffer.clone(),
-            private: self.private.clone(),
-            background: Background::new(self.engine.clone())?,
-            engine: self.engine.clone(),
-            readable: true,
-            writable: true,
+            background: Background::new(opened.engine.clone())?,
+            opened,
+            readable,
+            writable,
         };
-        let file = node::anonymous_file(c"[shmbuf]", KBox::new(handle, GFP_KERNEL)?)?;
-        buffer.adopt(&file);
-        Ok(file)
+        Ok(KBox::new(handle, GFP_KERNEL)?)
     }
 
-    fn export(&self, request: &uapi::shmbuf_export) -> Result<ARef<File>> {
-        if request.flags & !uapi::SHMBUF_EXPORT_READ_ONLY != 0 || request.reserved != 0 {
-            return Err(EINVAL);
-        }
-        let exported = Exported::new(&self.buffer)?;
-        let range = Range::new(request.offset, request.length, self.buffer.size())?;
-        range.check_pages()?;
-        let read_only = request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0;
-        exported.into_dma_buf(range, self.writable && !read_only)
-    }
-}
-
-impl Handle {
-    fn copy(&self, request: &uapi::shmbuf_copy) -> Result {
-        let (patience, goes_on) = parse_copy(request)?;
-        if !self.writable {
-            return Err(EBADF);
-        }
-        let number = u32::try_from(request.src_fd).map_err(|_| EBADF)?;
-        let file = LocalFile::fget(number).map_err(|_| EBADF)?;
-        let source = node::handle::<Self>(&file).filter(|handle| handle.readable);
-        let source = source.ok_or(EBADF)?.buffer.clone();
-        let from = Range::new(request.src_offset, request.length, source.size())?;
-        let to = Range::new(request.dst_offset, request.length, self.buffer.size())?;
-        let begin = || Copy::begin(&self.engine, (source, from), (self.buffer.clone(), to));
-        match goes_on {
-            GoesOn::No => {
-                pin_init::stack_pin_init!(let progress = Progress::new());
-                begin()?.run(&self.engine, &progress, patience)
-            }
-            GoesOn::Yes { eventfd } => {
-                let counter = eventfd.map(EventFd::get).transpose()?;
-                self.background.start(|| {
-                    Ok(Job {
-                        copy: begin()?,
-                        patience,
-                        counter,
-                    })
-                })
-            }
-        }
-    }
-}
-
-/// Gives the calling process a descriptor, close-on-exec, of the file that `make` makes. Where that
-/// fails, nobody has seen one.
-fn install(make: impl FnOnce() -> Result<ARef<File>>) -> Result<isize> {
-    let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-    let file = make()?;
-    let number = descriptor.reserved_fd();
-    descriptor.fd_install(file);
-    Ok(number as isize)
-}
-
-/// Says in the log what a program can only see as a number.
-fn logged(call: &str, failure: Failure) -> Error {
-    if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
-        pr_notice!("{call}: {failure}\n");
-    }
-    failure.into()
-}
-
-/// What ALLOC asks for.
-fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec> {
-    if request.flags != 0 || request.reserved != 0 {
-        return Err(EINVAL);
-    }
-    Ok(Spec {
-        size: request.size,
-        kind: Kind::try_from(request.kind)?,
-        policy: match request.policy {
-            uapi::SHMBUF_POLICY_DEFAULT => None,
-            policy => Some(Policy::try_from(policy)?),
-        },
-        mapping: Mapping::try_from(request.mapping)?,
-        direction: Direction::try_from(request.direction)?,
-        align: request.align as usize,
-        boundary: request.boundary as usize,
-    })
-}
-
-impl Owner {
-    fn to_uapi(self) -> u32 {
-        match self {
-            Self::Cpu => uapi::SHMBUF_OWNER_CPU,
-            Self::Device { .. } => uapi::SHMBUF_OWNER_DEVICE,
-        }
-    }
-}
-
-impl kernel::fmt::Display for Owner {
-    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Device { .. } => "device",
-        })
-    }
-}
-
-/// The sizes of the structures in their first version: less is not understood.
-const INFO_V1: usize = 136;
-const SET_CACHE_V1: usize = 8;
-const SYNC_V1: usize = 24;
-const ALLOC_V1: usize = 40;
-const EXPORT_V1: usize = 24;
-const COPY_V1: usize = 40;
-
-/// Whether the CPU writes, and the phase.
-fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
-    const KNOWN: u32 = uapi::SHMBUF_SYNC_RW | uapi::SHMBUF_SYNC_END;
-
-    if request.flags & !KNOWN != 0 || request.reserved != 0 {
-        return Err(EINVAL);
-    }
-    if request.flags & uapi::SHMBUF_SYNC_RW == 0 {
-        return Err(EINVAL);
-    }
-    let writes = request.flags & uapi::SHMBUF_SYNC_WRITE != 0;
-    let phase = if request.flags & uapi::SHMBUF_SYNC_END != 0 {
-        Phase::End
-    } else {
-        Phase::Start
-    };
-    Ok((writes, phase))
-}
-
-/// Whether a copy goes on when the call has returned.
-enum GoesOn {
-    No,
-    Yes { eventfd: Option<i32> },
-}
-
-/// How long the engine may take, and what else the copy is like.
-fn parse_copy(request: &uapi::shmbuf_copy) -> Result<(Jiffies, GoesOn)> {
-    const DEFAULT_MS: u32 = 10_000;
-    const MOST_MS: u32 = 60_000;
-    const TOLD: u32 = uapi::SHMBUF_COPY_ASYNC | uapi::SHMBUF_COPY_EVENTFD;
-
-    let patience = match request.timeout_ms {
-        0 => DEFAULT_MS,
-        milliseconds @ 1..=MOST_MS => milliseconds,
-        _ => return Err(EINVAL),
-    };
-    let goes_on = match (request.flags, request.eventfd) {
-        (0, 0) => GoesOn::No,
-        (uapi::SHMBUF_COPY_ASYNC, 0) => GoesOn::Yes { eventfd: None },
-        (TOLD, eventfd) => GoesOn::Yes {
-            eventfd: Some(eventfd),
-        },
-        _ => return Err(EINVAL),
-    };
-    Ok((msecs_to_jiffies(patience), goes_on))
-}
-
-/// Reads a structure that may be of another version, as copy_struct_from_user() does.
-///
-/// # Errors
-///
-/// - [`EINVAL`] if it is shorter than `least`;
-/// - [`E2BIG`] if it is longer than ours, and what we do not know is not zero;
-/// - [`EFAULT`] for a bad pointer.
-fn read_struct<T>(mut reader: UserSliceReader, least: usize) -> Result<T>
-where
-    T: FromBytes + IntoBytes,
-{
-    if reader.len() < least {
-        return Err(EINVAL);
-    }
-    let mut value = T::new_zeroed();
-    let known = min(reader.len(), size_of::<T>());
-    reader.read_slice(&mut value.as_mut_bytes()[..known])?;
-    while !reader.is_empty() {
-        let mut rest = [0; 64];
-        let count = min(reader.len(), rest.len());
-        reader.read_slice(&mut rest[..count])?;
-        if rest.iter().any(|&byte| byte != 0) {
-            return Err(E2BIG);
-        }
-    }
-    Ok(value)
-}
-
-/// Puts `text` into `field`, which is zero, cut so that a NUL remains.
-fn put_string(field: &mut [kernel::ffi::c_char], text: &[u8]) {
-    let room = field.len() - 1;
-    for (to, from) in field[..room].iter_mut().zip(text) {
-        *to = *from;
-    }
-}
-
-#[kunit_tests(shmbuf_device)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_versions_are_what_the_header_says() {
-        // A structure may grow; its first version does not.
-        assert!(size_of::<uapi::shmbuf_info>() >= INFO_V1);
-        assert!(size_of::<uapi::shmbuf_set_cache>() >= SET_CACHE_V1);
-        assert!(size_of::<uapi::shmbuf_sync>() >= SYNC_V1);
-        assert!(size_of::<uapi::shmbuf_alloc>() >= ALLOC_V1);
-        assert!(size_of::<uapi::shmbuf_export>() >= EXPORT_V1);
+    /// The buffer that it is open on.
+    pub(super) fn buffer(&self) -> &Arc<Buffer> {
+        &self.opened.buffer
     }
 
-    #[test]
-    fn sync_flags() {
-        let parse = |flags, reserved| {
-            parse_sync(&uapi::shmbuf_sync {
-                flags,
-                reserved,
-                ..FromZeros::new_zeroed()
-            })
-        };
-        assert_eq!(parse(1, 0), Ok((false, Phase::Start)));
-        assert_eq!(parse(2, 0), Ok((true, Phase::Start)));
-        assert_eq!(parse(7, 0), Ok((true, Phase::End)));
-        for (flags, reserved) in [(0, 0), (4, 0), (8, 0), (9, 0), (1 << 31 | 1, 0), (1, 1)] {
-            assert_eq!(parse(flags, reserved), Err(EINVAL));
-        }
-    }
-
-    #[test]
-    fn strings_are_cut_and_terminated() {
-        let mut field = [0; 4];
-        put_string(&mut field, b"abcdef");
-        assert_eq!(field, *b"abc\0");
-        let mut field = [0; 4];
-        put_string(&mut field, b"a");
-        assert_eq!(field, *b"a\0\0\0");
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        self.buffer().counters().note(result)
     }
 }

@@ -2,22 +2,27 @@
 
 //! The name of a buffer: its node, and its folder in debugfs.
 
-use crate::{
-    buffer::Buffer,
+use super::{
     debugfs,
-    device::{
+    handle::{
         Handle,
         Opened, //
     },
-    kind::Failure,
-    sys::node::Node, //
+};
+use crate::{
+    buffer::object::Buffer,
+    rules::{
+        failure::Failure,
+        name::Name, //
+    },
+    sys::node::Node,
 };
 use kernel::{
     debugfs::{
         Dir,
         Scope, //
     },
-    fmt, new_mutex,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -25,56 +30,6 @@ use kernel::{
         Mutex, //
     },
 };
-
-/// What comes after `/dev/shmbuf-`: 1 to 31 letters, digits, `_`, `-` and `.`, the first a letter
-/// or digit.
-pub(crate) struct Name(CString);
-
-impl Name {
-    /// The most bytes that a name can have; shmbuf_info.name has one more.
-    const MAX: usize = 31;
-
-    /// The folders in debugfs that are no name's.
-    const TAKEN: [&'static [u8]; 2] = [b"default", b"private"];
-
-    /// # Errors
-    ///
-    /// [`EINVAL`] for what is no name, [`ENOMEM`].
-    pub(crate) fn new(name: &CStr) -> Result<Self> {
-        let bytes = name.to_bytes();
-        let is_good = |&byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-        let begins_well = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-        if bytes.len() <= Self::MAX
-            && begins_well
-            && bytes.iter().all(is_good)
-            && !Self::TAKEN.contains(&bytes)
-        {
-            Ok(Self(CString::try_from(name)?))
-        } else {
-            Err(EINVAL)
-        }
-    }
-
-    /// The same once more.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn try_clone(&self) -> Result<Self> {
-        Ok(Self(CString::try_from(self.as_cstr())?))
-    }
-
-    /// The name itself.
-    pub(crate) fn as_cstr(&self) -> &CStr {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_fmt(fmt!("{}", self.as_cstr()))
-    }
-}
 
 /// The names in use. The kernel does not refuse a second node of one name by itself.
 #[pin_data]
@@ -169,31 +124,6 @@ impl Named {
 #[kunit_tests(shmbuf_named)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names() {
-        for name in [
-            c"a",
-            c"camera0",
-            c"my.buffer-2_x",
-            c"0123456789012345678901234567890",
-        ] {
-            assert!(Name::new(name).is_ok());
-        }
-        for name in [
-            c"",
-            c".a",
-            c"-a",
-            c"a/b",
-            c"a b",
-            c"\u{e9}",
-            c"default",
-            c"private",
-            c"01234567890123456789012345678901",
-        ] {
-            assert_eq!(Name::new(name).err(), Some(EINVAL));
-        }
-    }
 
     #[test]
     fn a_name_is_taken_once() {

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMA memory that CPU and device may use at the same time.
+//! Kind coherent: DMA memory that CPU and device may use at the same time.
 
-use super::{
-    Allocator,
-    Failure, //
-};
 use crate::{
-    cache::{
-        Caches,
-        Machine,
-        Policy,
-        Refusal, //
+    memory::allocator::Allocator,
+    rules::{
+        failure::{
+            Failure,
+            Refusal, //
+        },
+        machine::{
+            Caches,
+            Machine, //
+        },
+        policy::Policy,
+        spec::Checked, //
     },
-    spec::Checked,
     sys::{
         cpu,
         dma::{
@@ -27,41 +29,28 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Memory of kind `coherent`. Its type is fixed when it is allocated, and dma_mmap_attrs() gives
-/// the same to programs whatever they ask.
-pub(crate) struct Coherent {
-    policy: Policy,
-    memory: Arc<CoherentMemory>,
-}
-
-impl Coherent {
-    /// See [`super::Storage::new`].
-    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
-        if allocator.device.has_declared_memory() && spec.policy != Policy::Writecombine {
-            return Err(Failure::Refused(spec.policy, spec.kind, Refusal::Declared));
-        }
-        let writecombine = spec.policy == Policy::Writecombine
-            && spec.policy != allocator.machine.default_policy(spec.kind);
-        let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
-            .map_err(|_| Failure::Dma(spec.size))?;
-        let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
-        // The allocator zeroes; the zeroes may still be in the write buffer.
-        cpu::drain_write_buffer();
-        Ok(Self {
-            policy: spec.policy,
-            memory,
-        })
+/// Zeroed memory as `spec` says. Its type is fixed when it is allocated, and dma_mmap_attrs() gives
+/// the same to programs whatever they ask. May sleep.
+///
+/// # Errors
+///
+/// - [`Failure::Refused`] if the device has memory declared for it, which has another type;
+/// - [`Failure::Dma`] if nothing is free.
+pub(super) fn allocate(
+    allocator: &Allocator,
+    spec: &Checked,
+) -> Result<Arc<CoherentMemory>, Failure> {
+    if allocator.device.has_declared_memory() && spec.policy != Policy::Writecombine {
+        return Err(Failure::Refused(spec.policy, spec.kind, Refusal::Declared));
     }
-
-    /// See [`super::Storage::policy`].
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// The memory itself.
-    pub(crate) fn memory(&self) -> &Arc<CoherentMemory> {
-        &self.memory
-    }
+    let writecombine = spec.policy == Policy::Writecombine
+        && spec.policy != allocator.machine.default_policy(spec.kind);
+    let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
+        .map_err(|_| Failure::Dma(spec.size))?;
+    let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
+    // The allocator zeroes; the zeroes may still be in the write buffer.
+    cpu::drain_write_buffer();
+    Ok(memory)
 }
 
 /// Whether coherent memory of `device` has a cacheable alias: without CMA, whose linear mapping is

@@ -1,29 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages with the memory type that was asked for.
+//! Kind pages, and what kinds streaming and scatter map for DMA: pages whose views
+//! all have the memory type that was asked for.
 
-use super::{
-    Allocator,
-    Failure,
-    Kind,
-    ViewPlace,
-    Window, //
-};
 use crate::{
-    cache::{
-        Machine,
-        Policy, //
+    memory::{
+        allocator::Allocator,
+        window::{
+            ViewPlace,
+            Window, //
+        },
     },
-    range::Range,
-    spec::{
-        Checked,
-        Mapping, //
+    rules::{
+        failure::{
+            Failure,
+            Wanted, //
+        },
+        kind::Kind,
+        machine::Machine,
+        mapping::Mapping,
+        policy::Policy,
+        range::Range,
+        spec::Checked, //
     },
     sys::{
-        self, cpu,
+        cpu,
         dma::DmaDevice,
         pages::{
-            AllocFailure,
+            Pages,
             References,
             Request,
             Zone, //
@@ -40,7 +44,6 @@ use crate::{
 };
 use core::cmp::min;
 use kernel::{
-    bindings,
     mm::virt::VmaNew,
     new_mutex,
     prelude::*,
@@ -53,27 +56,28 @@ use kernel::{
 /// The part of a buffer that the kernel maps at a time: vmalloc space is small on 32-bit ARM.
 const WINDOW: usize = 4 << 20;
 
-/// Memory of kind `pages`, and what kinds `streaming` and `scatter` map for DMA.
+/// Pages, and the kernel's view of them.
 ///
-/// All CPU views have the type of `policy`. The kernel's linear mapping, where there is one, is
+/// All CPU views have the type of one policy. The kernel's linear mapping, where there is one, is
 /// such a view only if it is of that type; else it is not used, and holds no lines.
-pub(crate) struct Pages {
-    policy: Policy,
-    view: View,
-    pages: Arc<sys::pages::Pages>,
+pub(crate) struct ViewedPages {
+    by: ViewedBy,
+    pages: Arc<Pages>,
 }
 
 /// How the kernel reaches the pages.
-enum View {
-    /// By the linear map, which has the type.
-    Linear,
+enum ViewedBy {
+    /// By the linear map, which is write-back.
+    LinearMap,
     /// By a mapping with the type, a window at a time.
     Windows(Arc<Windows>),
 }
 
-/// The window that was used last.
+/// Windows of one memory type.
 #[pin_data]
 struct Windows {
+    policy: Policy,
+    /// The one that was used last.
     #[pin]
     last: Mutex<Option<Arc<Vmap>>>,
 }
@@ -84,12 +88,74 @@ enum Contents {
     /// A buffer's, written by any view.
     Kept,
     /// Anything. All of it is written over, and settled, before anybody looks.
-    Void,
+    Undefined,
 }
 
-impl Pages {
-    /// See [`super::Storage::new`].
-    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+/// How pages are allocated, and what failed if there are none in a zone.
+#[derive(Clone, Copy)]
+struct Source {
+    alloc: fn(Request) -> Result<Pages>,
+    wanted: fn(Zone) -> Wanted,
+}
+
+impl Source {
+    const CONTIGUOUS: Self = Self {
+        alloc: Pages::contiguous,
+        wanted: |zone| match zone {
+            Zone::Linear | Zone::Any => Wanted::Contiguous,
+            Zone::Highmem => Wanted::Highmem,
+            Zone::Dma32 | Zone::Dma => Wanted::InReach,
+        },
+    };
+    const SINGLE: Self = Self {
+        alloc: Pages::scattered,
+        wanted: |_| Wanted::Single,
+    };
+
+    /// Pages in the first of `zones` that has some that are `reached`.
+    fn allocate(
+        self,
+        request: Request,
+        zones: &[Zone],
+        reached: impl Fn(&Pages) -> bool,
+    ) -> Result<Arc<Pages>, Failure> {
+        let mut failure = None;
+        for &zone in zones {
+            match (self.alloc)(Request { zone, ..request }) {
+                Ok(pages) if reached(&pages) => {
+                    return Ok(Arc::new(pages, GFP_KERNEL).map_err(Error::from)?);
+                }
+                Ok(pages) => failure = Some(Failure::Reach(pages.size())),
+                Err(_) => {
+                    failure.get_or_insert(Failure::Pages(request.size, (self.wanted)(zone)));
+                }
+            }
+        }
+        Err(failure.unwrap_or(Failure::Other(ENOMEM)))
+    }
+
+    /// Pages that `device` reaches, in `zones`, or lower if that is beyond its DMA mask.
+    fn within_reach(
+        self,
+        device: &DmaDevice,
+        request: Request,
+        zones: &[Zone],
+    ) -> Result<Arc<Pages>, Failure> {
+        let reached = |pages: &Pages| device.reaches(pages);
+        match self.allocate(request, zones, reached) {
+            Err(Failure::Reach(_)) => self.allocate(request, &[Zone::Dma32, Zone::Dma], reached),
+            result => result,
+        }
+    }
+}
+
+impl ViewedPages {
+    /// Zeroed pages as `spec` says; the zeroes are in memory. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`].
+    pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let references = match spec.mapping {
             Mapping::Pfnmap | Mapping::Strict => References::Ours,
             Mapping::Refcounted => References::Shared,
@@ -100,23 +166,20 @@ impl Pages {
             charge: allocator.charge,
             references,
         };
+        let device = &allocator.device;
         let pages = match spec.kind {
-            Kind::Scatter => {
-                let alloc = sys::pages::Pages::scattered;
-                Self::within_reach(&allocator.device, request, &[Zone::Any], alloc)?
-            }
+            Kind::Scatter => Source::SINGLE.within_reach(device, request, &[Zone::Any])?,
             Kind::Streaming => {
                 // The linear map needs no vmalloc space.
                 let zones = &[Zone::Linear, Zone::Any];
-                let alloc = sys::pages::Pages::contiguous;
-                Self::within_reach(&allocator.device, request, zones, alloc)?
+                Source::CONTIGUOUS.within_reach(device, request, zones)?
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
-        let this = Self::over(pages, spec.policy, Contents::Void)?;
-        this.each_window(|this, range| this.window(range).map(|window| window.span(range).zero()))?;
-        this.settle()?;
-        Ok(this)
+        let viewed = Self::over(pages, spec.policy, Contents::Undefined)?;
+        viewed.each_window(|range| viewed.window(range).map(|window| window.span(range).zero()))?;
+        viewed.settle()?;
+        Ok(viewed)
     }
 
     /// Contiguous memory where `policy` can be had, with whatever contents.
@@ -124,89 +187,55 @@ impl Pages {
         machine: &Machine,
         request: Request,
         policy: Policy,
-    ) -> Result<Arc<sys::pages::Pages>, Failure> {
+    ) -> Result<Arc<Pages>, Failure> {
         let zones: &[Zone] = match machine.needs_highmem(policy) {
             true if machine.accept_alias => &[Zone::Highmem, Zone::Linear],
             true => &[Zone::Highmem],
             // As for kind streaming.
             false => &[Zone::Linear, Zone::Any],
         };
-        Self::allocate(request, zones, sys::pages::Pages::contiguous, |_| true)
-    }
-
-    /// Memory that `device` reaches, in `zones`, or lower if that is beyond its DMA mask.
-    fn within_reach(
-        device: &DmaDevice,
-        request: Request,
-        zones: &[Zone],
-        alloc: impl Fn(Request) -> Result<sys::pages::Pages, AllocFailure> + Copy,
-    ) -> Result<Arc<sys::pages::Pages>, Failure> {
-        let reached = |pages: &_| device.reaches(pages);
-        match Self::allocate(request, zones, alloc, reached) {
-            Err(Failure::Reach(_)) => {
-                Self::allocate(request, &[Zone::Dma32, Zone::Dma], alloc, reached)
-            }
-            result => result,
-        }
-    }
-
-    /// What `alloc` gives in the first of `zones` that has some that is `reached`.
-    fn allocate(
-        request: Request,
-        zones: &[Zone],
-        alloc: impl Fn(Request) -> Result<sys::pages::Pages, AllocFailure>,
-        reached: impl Fn(&sys::pages::Pages) -> bool,
-    ) -> Result<Arc<sys::pages::Pages>, Failure> {
-        let mut failure = None;
-        for &zone in zones {
-            match alloc(Request { zone, ..request }) {
-                Ok(pages) if reached(&pages) => {
-                    return Ok(Arc::new(pages, GFP_KERNEL).map_err(Error::from)?);
-                }
-                Ok(pages) => failure = Some(Failure::Reach(pages.size())),
-                Err(other) => {
-                    failure.get_or_insert(other.into());
-                }
-            }
-        }
-        Err(failure.unwrap_or(Failure::Other(ENOMEM)))
+        Source::CONTIGUOUS.allocate(request, zones, |_| true)
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
-    /// returns no cache line that an earlier one left, but those that void contents are written
-    /// over in.
-    fn over(pages: Arc<sys::pages::Pages>, policy: Policy, contents: Contents) -> Result<Self> {
+    /// returns no cache line that an earlier one left, but those that undefined contents are
+    /// written over in.
+    fn over(pages: Arc<Pages>, policy: Policy, contents: Contents) -> Result<Self> {
         vmap::flush_removed();
         let is_linear = policy == Policy::Writeback && pages.linear().is_some();
         // Who had the pages before left lines of the linear map alone, of the same type.
         if !is_linear || contents == Contents::Kept {
             pages.flush();
         }
-        let view = if is_linear {
-            View::Linear
+        let by = if is_linear {
+            ViewedBy::LinearMap
         } else {
-            View::Windows(Arc::pin_init(
-                pin_init!(Windows { last <- new_mutex!(None, "shmbuf::windows") }),
+            ViewedBy::Windows(Arc::pin_init(
+                pin_init!(Windows {
+                    policy,
+                    last <- new_mutex!(None, "shmbuf::windows"),
+                }),
                 GFP_KERNEL,
             )?)
         };
-        let this = Self {
-            policy,
-            view,
-            pages,
-        };
+        let viewed = Self { by, pages };
         // Reading and writing shall allocate nothing, and fail for no memory.
-        this.window(Range::whole(min(WINDOW, this.pages.size())))?;
-        Ok(this)
+        viewed.window(Range::whole(min(WINDOW, viewed.pages.size())))?;
+        Ok(viewed)
     }
 
     /// Whether another policy can be given to it: no one but us holds the pages.
-    pub(crate) fn is_movable(&self) -> bool {
+    pub(super) fn is_movable(&self) -> bool {
         self.pages.references() == References::Ours
     }
 
-    /// See [`super::Storage::with_policy`].
-    pub(crate) fn with_policy(
+    /// The same contents under another policy. Nobody may use the memory meanwhile, and this view is
+    /// not used afterwards. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`]; nothing has changed then.
+    pub(super) fn with_policy(
         &self,
         allocator: &Allocator,
         policy: Policy,
@@ -216,7 +245,7 @@ impl Pages {
             return self.moved(allocator, policy);
         }
         // Nothing may fill the cache by the old type once the lines are gone.
-        if let View::Windows(windows) = &self.view {
+        if let ViewedBy::Windows(windows) = &self.by {
             *windows.last.lock() = None;
         }
         Ok(Self::over(self.pages.clone(), policy, Contents::Kept)?)
@@ -231,9 +260,9 @@ impl Pages {
             references: References::Ours,
         };
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
-        let new = Self::over(pages, policy, Contents::Void)?;
-        self.each_window(|old, range| {
-            let from = old.window(range)?;
+        let new = Self::over(pages, policy, Contents::Undefined)?;
+        self.each_window(|range| {
+            let from = self.window(range)?;
             let to = new.window(range)?;
             to.span(range).copy_from(&from.span(range));
             Ok(())
@@ -244,39 +273,42 @@ impl Pages {
 
     /// Brings what the kernel wrote to memory.
     fn settle(&self) -> Result {
-        self.sync(Range::whole(self.pages.size()))
+        self.clean_and_invalidate(Range::whole(self.pages.size()))
     }
 
-    fn each_window(&self, mut f: impl FnMut(&Self, Range) -> Result) -> Result {
+    fn each_window(&self, f: impl FnMut(Range) -> Result) -> Result {
         Range::whole(self.pages.size())
             .pieces(WINDOW)
-            .try_for_each(|range| f(self, range))
+            .try_for_each(f)
     }
 
-    /// See [`super::Storage::policy`].
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
+    /// The policy of the kernel's view.
+    fn policy(&self) -> Policy {
+        match &self.by {
+            ViewedBy::LinearMap => Policy::Writeback,
+            ViewedBy::Windows(windows) => windows.policy,
+        }
     }
 
-    /// See [`super::Storage::is_aliased`].
-    pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
-        machine.needs_highmem(self.policy) && !self.pages.is_highmem()
-    }
-
-    /// See [`super::Storage::phys`].
-    pub(crate) fn phys(&self) -> bindings::phys_addr_t {
-        self.pages.phys(0)
+    /// Whether a cacheable alias remains beside views that are not cached.
+    pub(super) fn is_aliased(&self, machine: &Machine) -> bool {
+        machine.needs_highmem(self.policy()) && !self.pages.is_highmem()
     }
 
     /// The pages themselves.
-    pub(crate) fn pages(&self) -> &Arc<sys::pages::Pages> {
+    pub(super) fn pages(&self) -> &Arc<Pages> {
         &self.pages
     }
 
-    /// See [`super::Storage::mmap`].
-    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
+    /// Fills `vma` with `range`, or prepares it to be filled by [`Self::fault`]. The pages must
+    /// outlive the mapping. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
         match mapping {
-            Mapping::Pfnmap => vma::remap_pages(vma, &self.pages, range, self.policy),
+            Mapping::Pfnmap => vma::remap_pages(vma, &self.pages, range, self.policy()),
             Mapping::Strict => {
                 vma::prepare_faults(vma);
                 Ok(())
@@ -285,64 +317,82 @@ impl Pages {
         }
     }
 
-    /// See [`super::Storage::fault`].
-    pub(crate) fn fault(&self, vma: &Faulting, range: Range) -> Result {
-        vma.insert(&self.pages, range, self.policy)
+    /// Fills a VMA of [`Mapping::Strict`] with `range`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], [`EFAULT`].
+    pub(super) fn fault(&self, vma: &Faulting, range: Range) -> Result {
+        vma.insert(&self.pages, range, self.policy())
     }
 
-    /// See [`super::Storage::window_size`].
-    pub(crate) fn window_size(&self) -> usize {
-        match self.view {
-            View::Linear => usize::MAX,
-            View::Windows(_) => WINDOW,
+    /// The longest range that one window shows; windows begin at its multiples.
+    pub(super) fn window_size(&self) -> usize {
+        match self.by {
+            ViewedBy::LinearMap => usize::MAX,
+            ViewedBy::Windows(_) => WINDOW,
         }
     }
 
-    /// The window that shows `range`.
+    /// The window that shows `range`, which must be inside one. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if another window was used last, and there is no memory or no vmalloc space.
     pub(super) fn window(&self, range: Range) -> Result<Window<'_>> {
-        let windows = match &self.view {
-            View::Linear => return Ok(Window::Permanent(self.pages.linear().ok_or(EIO)?)),
-            View::Windows(windows) => windows,
+        let windows = match &self.by {
+            ViewedBy::LinearMap => {
+                return Ok(Window::Permanent(self.pages.linear().ok_or(EIO)?));
+            }
+            ViewedBy::Windows(windows) => windows,
         };
         let shown = range.enclosing(WINDOW, self.pages.size());
         let mut last = windows.last.lock();
         if let Some(vmap) = last.as_ref().filter(|vmap| vmap.range() == shown) {
             return Ok(Window::Vmap(vmap.clone()));
         }
-        let vmap = Arc::new(Vmap::new(&self.pages, shown, self.policy)?, GFP_KERNEL)?;
+        let vmap = Arc::new(Vmap::new(&self.pages, shown, windows.policy)?, GFP_KERNEL)?;
         *last = Some(vmap.clone());
         Ok(Window::Vmap(vmap))
     }
 
-    /// See [`super::Storage::view`].
+    /// A kernel's view of `range`, whole pages, of any length. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is no memory or no vmalloc space.
     pub(super) fn view(&self, range: Range) -> Result<Window<'_>> {
-        match self.pages.linear() {
-            Some(span) if matches!(self.view, View::Linear) => Ok(Window::Permanent(span)),
-            _ => Ok(Window::Vmap(Arc::new(
-                Vmap::new(&self.pages, range, self.policy)?,
+        match &self.by {
+            ViewedBy::LinearMap => self.window(range),
+            ViewedBy::Windows(windows) => Ok(Window::Vmap(Arc::new(
+                Vmap::new(&self.pages, range, windows.policy)?,
                 GFP_KERNEL,
             )?)),
         }
     }
 
-    /// See [`super::Storage::view_place`].
-    pub(crate) fn view_place(&self) -> ViewPlace {
-        match &self.view {
-            View::Linear => self
+    /// Where the kernel's view is now.
+    pub(super) fn view_place(&self) -> ViewPlace {
+        match &self.by {
+            ViewedBy::LinearMap => self
                 .pages
                 .linear()
                 .map_or(ViewPlace::None, |span| ViewPlace::Linear(span.address())),
-            View::Windows(windows) => match &*windows.last.lock() {
+            ViewedBy::Windows(windows) => match &*windows.last.lock() {
                 Some(vmap) => ViewPlace::Vmap(vmap.span(vmap.range()).address(), vmap.range()),
                 None => ViewPlace::None,
             },
         }
     }
 
-    /// Makes memory and the kernel's view of `range` the same, for a device that the kernel does
-    /// not know. See [`super::Storage::sync_for_cpu`].
-    pub(crate) fn sync(&self, range: Range) -> Result {
-        if self.policy.is_cached() {
+    /// Makes memory and the kernel's view of `range` the same: its lines are cleaned and
+    /// invalidated, where it is cached. Costs as much as the range. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::window`].
+    pub(super) fn clean_and_invalidate(&self, range: Range) -> Result {
+        if self.policy().is_cached() {
             // What is flushed at once must be in one window, and physically contiguous.
             let step = min(self.window_size(), self.pages.contiguity());
             range.pieces(step).try_for_each(|piece| {

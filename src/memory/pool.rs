@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Coherent memory of less than a page, from pools of the DMA API.
+//! Kind pool: coherent memory of less than a page, from pools of the DMA API.
 
-use super::{
-    Allocator,
-    Failure, //
-};
 use crate::{
-    cache::Policy,
-    spec::Checked,
+    rules::{
+        failure::Failure,
+        spec::Checked, //
+    },
     sys::{
         cpu,
         dma::{
@@ -114,42 +112,43 @@ impl Drop for Counted {
 
 /// Memory of kind `pool`. Its type is what the DMA API calls coherent.
 pub(crate) struct PoolBlock {
-    policy: Policy,
     // The block goes before its pool may.
     block: Block,
     _counted: Counted,
 }
 
 impl PoolBlock {
-    /// See [`super::Storage::new`].
-    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+    /// A zeroed block of `device` as `spec` says, from `pools`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Dma`], [`ENOMEM`].
+    pub(super) fn new(
+        pools: &Arc<Pools>,
+        device: &Arc<DmaDevice>,
+        spec: &Checked,
+    ) -> Result<Self, Failure> {
         let shape = Shape {
             size: spec.size,
             align: spec.align,
             boundary: spec.boundary,
         };
-        let pool = allocator.pools.get(&allocator.device, shape)?;
+        let pool = pools.get(device, shape)?;
         let counted = Counted {
-            pools: allocator.pools.clone(),
+            pools: pools.clone(),
             shape,
         };
         let block = Block::new(&pool, spec.size).map_err(|_| Failure::Dma(spec.size))?;
         // The pool zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
         Ok(Self {
-            policy: spec.policy,
             block,
             _counted: counted,
         })
     }
 
     /// The block itself.
-    pub(crate) fn block(&self) -> &Block {
+    pub(super) fn block(&self) -> &Block {
         &self.block
-    }
-
-    /// See [`super::Storage::policy`].
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
     }
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cached pages that CPU and device own in turns.
+//! Kinds streaming and scatter: what is added to write-back pages, the mapping for
+//! a device of the buffer's own, which owns them in turns with the CPU.
 
-use super::{
-    pages::Pages,
-    Allocator,
-    Failure,
-    Kind, //
-};
 use crate::{
-    ownership::Owner,
-    range::Range,
-    spec::Checked,
+    memory::{
+        allocator::Allocator,
+        pages::ViewedPages, //
+    },
+    rules::{
+        failure::Failure,
+        ownership::Handed,
+        range::Range,
+        spec::Checked, //
+    },
     sys::{
         cpu,
         dma::{
@@ -28,19 +30,24 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Memory of kinds `streaming` and `scatter`: write-back pages, mapped for DMA.
-pub(crate) struct Streaming {
-    kind: Kind,
-    // The mapping goes before the pages.
+/// A mapping of all pages of a buffer for the allocator's device.
+pub(crate) struct OwnMapping {
     mapping: DeviceMapping,
-    pages: Pages,
     device: Arc<DmaDevice>,
 }
 
-impl Streaming {
-    /// See [`super::Storage::new`].
-    pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
-        let pages = Pages::new(allocator, spec)?;
+impl OwnMapping {
+    /// Maps `pages` as `spec` says. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`Failure::Bounced`] if the kernel would copy for the device;
+    /// - [`ENOMEM`].
+    pub(super) fn new(
+        allocator: &Allocator,
+        spec: &Checked,
+        pages: &ViewedPages,
+    ) -> Result<Self, Failure> {
         let mapping = DeviceMapping::new(
             allocator.device.device(),
             Backing::Pages(pages.pages().clone()),
@@ -57,48 +64,33 @@ impl Streaming {
             return Err(Failure::Bounced);
         }
         Ok(Self {
-            kind: spec.kind,
             mapping,
-            pages,
             device: allocator.device.clone(),
         })
     }
 
-    /// See [`super::Storage::kind`].
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
+    /// The address of the first byte for the device, and the device.
+    pub(super) fn dma(&self) -> (bindings::dma_addr_t, &DmaDevice) {
+        (self.mapping.dma(), &self.device)
     }
 
-    /// The pages.
-    pub(crate) fn pages(&self) -> &Pages {
-        &self.pages
-    }
-
-    /// The address of the first byte for the device.
-    pub(crate) fn dma(&self) -> bindings::dma_addr_t {
-        self.mapping.dma()
-    }
-
-    /// The device.
-    pub(crate) fn device(&self) -> &DmaDevice {
-        &self.device
-    }
-
-    /// What the device was given comes back. See [`super::Storage::sync_for_cpu`].
-    pub(crate) fn take_back(&self, handed: Range) {
+    /// What the device was given comes back.
+    pub(super) fn take_back(&self, handed: Range) {
         self.mapping.sync_for_cpu(handed);
     }
 
-    /// See [`super::Storage::hand_over`].
-    pub(crate) fn hand_over(&self, from: Owner, range: Range) -> Result {
-        let gap = match from {
-            Owner::Cpu => None,
-            Owner::Device { handed } => handed.gap(range),
-        };
+    /// The device is given `range` of `pages`, and what lies between that and what it has already.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if the kernel's view of large pages cannot be made.
+    pub(super) fn hand_over(&self, pages: &ViewedPages, handed: Handed, range: Range) -> Result {
+        let gap = handed.range().and_then(|handed| handed.gap(range));
         for range in [Some(range), gap].into_iter().flatten() {
             if self.mapping.direction() == DataDirection::FromDevice {
                 // The DMA API would discard what the CPU wrote around what the device will.
-                self.pages.sync(range)?;
+                pages.clean_and_invalidate(range)?;
             }
             self.mapping.sync_for_device(range);
         }

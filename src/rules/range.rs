@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Byte ranges inside a buffer. Pure logic.
+//! Byte ranges inside a buffer.
 
 use core::cmp::min;
 use kernel::{

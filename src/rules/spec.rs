@@ -1,150 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a buffer shall be, and whether that can be. Pure logic.
+//! What a buffer shall be, and whether that can be.
 
-use crate::{
-    cache::{
-        Caches,
-        Machine,
-        Policy, //
-    },
-    kind::{
+use super::{
+    direction::Direction,
+    failure::{
         Failure,
-        Kind, //
+        Invalid,
+        MappingRefusal, //
     },
-    uapi, //
+    kind::Kind,
+    machine::{
+        Caches,
+        Machine, //
+    },
+    mapping::Mapping,
+    policy::Policy, //
 };
 use kernel::{
-    dma::DataDirection,
-    fmt,
     page::PAGE_SIZE,
     prelude::*, //
 };
-
-/// How user mappings are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mapping {
-    /// At once, by page frame number.
-    Pfnmap,
-    /// By fault, and withdrawn while a device owns the buffer.
-    Strict,
-    /// At once, with a reference to each page.
-    Refcounted,
-}
-
-impl Mapping {
-    /// All of them, in the order of the uAPI.
-    pub(crate) const ALL: [Self; 3] = [Self::Pfnmap, Self::Strict, Self::Refcounted];
-
-    /// `enum shmbuf_mapping`.
-    pub(crate) fn to_uapi(self) -> u32 {
-        match self {
-            Self::Pfnmap => uapi::SHMBUF_MAPPING_PFNMAP,
-            Self::Strict => uapi::SHMBUF_MAPPING_STRICT,
-            Self::Refcounted => uapi::SHMBUF_MAPPING_REFCOUNTED,
-        }
-    }
-
-    /// The name in parameters and reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pfnmap => "pfnmap",
-            Self::Strict => "strict",
-            Self::Refcounted => "refcounted",
-        }
-    }
-
-    /// The one of that name, if any.
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|mapping| mapping.name().as_bytes() == name)
-    }
-}
-
-impl TryFrom<u32> for Mapping {
-    type Error = Error;
-
-    fn try_from(value: u32) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|mapping| mapping.to_uapi() == value)
-            .ok_or(EINVAL)
-    }
-}
-
-impl fmt::Display for Mapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What devices do with a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// They read and write.
-    Bidirectional,
-    /// They read.
-    ToDevice,
-    /// They write.
-    FromDevice,
-}
-
-impl Direction {
-    /// All of them, in the order of the uAPI.
-    pub(crate) const ALL: [Self; 3] = [Self::Bidirectional, Self::ToDevice, Self::FromDevice];
-
-    /// `enum shmbuf_direction`.
-    pub(crate) fn to_uapi(self) -> u32 {
-        match self {
-            Self::Bidirectional => uapi::SHMBUF_DIRECTION_BIDIRECTIONAL,
-            Self::ToDevice => uapi::SHMBUF_DIRECTION_TO_DEVICE,
-            Self::FromDevice => uapi::SHMBUF_DIRECTION_FROM_DEVICE,
-        }
-    }
-
-    /// What the DMA API calls it.
-    pub(crate) fn dma(self) -> DataDirection {
-        match self {
-            Self::Bidirectional => DataDirection::Bidirectional,
-            Self::ToDevice => DataDirection::ToDevice,
-            Self::FromDevice => DataDirection::FromDevice,
-        }
-    }
-
-    /// The name in parameters and reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Bidirectional => "bidirectional",
-            Self::ToDevice => "to-device",
-            Self::FromDevice => "from-device",
-        }
-    }
-
-    /// The one of that name, if any.
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|direction| direction.name().as_bytes() == name)
-    }
-}
-
-impl TryFrom<u32> for Direction {
-    type Error = Error;
-
-    fn try_from(value: u32) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|direction| direction.to_uapi() == value)
-            .ok_or(EINVAL)
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// What a buffer shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,73 +39,6 @@ pub(crate) struct Spec {
     pub(crate) align: usize,
     /// Kind pool: a power of two of which it crosses no multiple; zero for none.
     pub(crate) boundary: usize,
-}
-
-/// Which field of a [`Spec`] is not understood, or does not go with the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Invalid {
-    /// The size.
-    Size,
-    /// The size for a pool.
-    PoolSize,
-    /// The direction.
-    Direction,
-    /// The alignment or the boundary.
-    Block,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Size => f.write_fmt(fmt!(
-                "the size must be a multiple of the page size ({PAGE_SIZE}), and not zero"
-            )),
-            Self::PoolSize => f.write_fmt(fmt!(
-                "the size of a buffer of kind pool must be less than a page ({PAGE_SIZE}), and \
-                 not zero; kind coherent takes whole pages"
-            )),
-            Self::Direction => {
-                f.write_str("only kinds streaming and scatter have a direction; leave it out")
-            }
-            Self::Block => f.write_fmt(fmt!(
-                "align and boundary are for kind pool: powers of two, align at most a page \
-                 ({PAGE_SIZE}), boundary at least the size and the alignment"
-            )),
-        }
-    }
-}
-
-/// Why a way of mapping is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MappingRefusal {
-    /// Nobody but the CPU ever owns the buffer.
-    NoOwner,
-    /// References would be taken to pages that are not ordinary, or not cached.
-    NotOrdinary,
-    /// The kernel would use pinned pages by another mapping than the program.
-    Aliases,
-    /// The memory cannot be mapped at all.
-    Unmappable,
-}
-
-impl fmt::Display for MappingRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoOwner => {
-                "no device ever owns a buffer of this kind, so nothing would be withdrawn; use \
-                 kind streaming or scatter"
-            }
-            Self::NotOrdinary => {
-                "only cached memory can be pinned; use kind pages, streaming or scatter, with \
-                 policy writeback"
-            }
-            Self::Aliases => {
-                "on a VIVT cache the kernel would reach pinned pages by other cache lines than \
-                 the program; use read and write"
-            }
-            Self::Unmappable => "a buffer of this kind is not mapped; leave the mapping out",
-        })
-    }
 }
 
 impl Spec {
@@ -323,22 +132,29 @@ impl Spec {
 /// [`Spec::check`] found it good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checked {
+    /// Bytes.
     pub(crate) size: usize,
+    /// Where its memory comes from.
     pub(crate) kind: Kind,
+    /// Its cache policy.
     pub(crate) policy: Policy,
+    /// How it is mapped.
     pub(crate) mapping: Mapping,
+    /// What devices do with it.
     pub(crate) direction: Direction,
+    /// Kind pool: a power of two that its address is a multiple of; zero for any.
     pub(crate) align: usize,
+    /// Kind pool: a power of two of which it crosses no multiple; zero for none.
     pub(crate) boundary: usize,
 }
 
 #[kunit_tests(shmbuf_spec)]
 mod tests {
-    use super::*;
-    use crate::cache::tests::{
+    use super::super::machine::tests::{
         ARMV5,
         ARMV7, //
     };
+    use super::*;
 
     const PAGES: Spec = Spec {
         size: PAGE_SIZE as u64,
@@ -357,21 +173,6 @@ mod tests {
 
     fn errno(spec: Spec, machine: &Machine) -> Option<Error> {
         spec.check(machine).err().map(Error::from)
-    }
-
-    #[test]
-    fn names_and_numbers_are_one_to_one() {
-        for mapping in Mapping::ALL {
-            assert_eq!(Mapping::from_name(mapping.name().as_bytes()), Some(mapping));
-            assert_eq!(Mapping::try_from(mapping.to_uapi()), Ok(mapping));
-        }
-        for direction in Direction::ALL {
-            let name = direction.name().as_bytes();
-            assert_eq!(Direction::from_name(name), Some(direction));
-            assert_eq!(Direction::try_from(direction.to_uapi()), Ok(direction));
-        }
-        assert_eq!(Mapping::try_from(3), Err(EINVAL));
-        assert_eq!(Direction::try_from(3), Err(EINVAL));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use super::{
     ffi,
     params, //
 };
-use crate::cache::{
-    implements_writethrough,
-    Caches,
-    Machine,
-    MemoryType,
-    Policy, //
+use crate::rules::{
+    machine::{
+        implements_writethrough,
+        Caches,
+        Machine,
+        MemoryType, //
+    },
+    policy::Policy, //
 };
 use kernel::{
     bindings,

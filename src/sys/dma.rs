@@ -10,7 +10,7 @@ use super::{
     pages::Pages,
     span::Span, //
 };
-use crate::range::Range;
+use crate::rules::range::Range;
 use core::ptr::{
     self,
     NonNull, //

@@ -1,41 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a probe gets at: the driver's own state, as the kernel crate's platform
-//! drivers have no context.
+//! A value that a probe gets at: the kernel crate's platform drivers have no context.
 
-use crate::driver::Driver;
+use core::any::Any;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
 };
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialized by `set`, before anything is registered that calls `driver`.
-    unsafe(uninit) static DRIVER: Mutex<Option<Arc<Driver>>> = None;
+    // SAFETY: `set` initializes it, once, and nobody locks it unless it is `READY`.
+    unsafe(uninit) static VALUE: Mutex<Option<KBox<dyn Any + Send>>> = None;
 }
 
-/// The state is there as long as this lives.
+/// Whether somebody has called [`set`].
+static TAKEN: Atomic<bool> = Atomic::new(false);
+
+/// Whether the lock is initialized.
+static READY: Atomic<bool> = Atomic::new(false);
+
+/// The value is there as long as this lives.
 pub(crate) struct Set(());
 
-/// Makes `driver` what [`driver`] returns. For the module's initialization alone.
-pub(crate) fn set(driver: Arc<Driver>) -> Set {
-    // SAFETY: The module is initialized once, and nothing is registered yet.
-    unsafe { DRIVER.init() };
-    *DRIVER.lock() = Some(driver);
-    Set(())
-}
-
-/// The driver's state.
+/// Makes `value` what [`get`] returns. May sleep.
 ///
 /// # Errors
 ///
-/// [`ENODEV`] when the module goes.
-pub(crate) fn driver() -> Result<Arc<Driver>> {
-    DRIVER.lock().clone().ok_or(ENODEV)
+/// [`EBUSY`] after the first time, [`ENOMEM`].
+pub(crate) fn set<T: Any + Send>(value: T) -> Result<Set> {
+    let value = KBox::new(value, GFP_KERNEL)?;
+    if TAKEN.xchg(true, Relaxed) {
+        return Err(EBUSY);
+    }
+    // SAFETY: This is called once.
+    unsafe { VALUE.init() };
+    *VALUE.lock() = Some(value);
+    READY.store(true, Release);
+    Ok(Set(()))
+}
+
+/// A clone of the value. May sleep.
+///
+/// # Errors
+///
+/// [`ENODEV`] where there is none of this type, or none any more.
+pub(crate) fn get<T: Any + Clone>() -> Result<T> {
+    if !READY.load(Acquire) {
+        return Err(ENODEV);
+    }
+    let value = VALUE.lock();
+    let value: &dyn Any = &**value.as_ref().ok_or(ENODEV)?;
+    value.downcast_ref::<T>().cloned().ok_or(ENODEV)
 }
 
 impl Drop for Set {
     fn drop(&mut self) {
-        *DRIVER.lock() = None;
+        let value = VALUE.lock().take();
+        // What it holds may take its time, or call `get`.
+        drop(value);
     }
 }

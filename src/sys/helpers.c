@@ -19,7 +19,6 @@
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
 #include <linux/ioport.h>
-#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/of.h>
@@ -772,12 +771,6 @@ void shmbuf_drain_write_buffer(void)
 	/* A device may look as soon as we return; includes the outer cache. */
 	mb();
 #endif
-}
-
-unsigned long long shmbuf_div_u64_rem(unsigned long long dividend, unsigned int divisor,
-				      unsigned int *remainder)
-{
-	return div_u64_rem(dividend, divisor, remainder);
 }
 
 bool shmbuf_read_implies_exec(void)

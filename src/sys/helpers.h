@@ -173,10 +173,6 @@ void shmbuf_flush_user_all(void);
 void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
 void shmbuf_drain_write_buffer(void);
 
-/* Arithmetic that the compiler has no instruction for. */
-unsigned long long shmbuf_div_u64_rem(unsigned long long dividend, unsigned int divisor,
-				      unsigned int *remainder);
-
 /* The current task. */
 bool shmbuf_read_implies_exec(void);
 void shmbuf_atomic_begin(void);

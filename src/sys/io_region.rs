@@ -6,8 +6,8 @@
 //! long as any user of a buffer.
 
 use super::ffi;
-use crate::{
-    cache::Policy,
+use crate::rules::{
+    policy::Policy,
     range::Range, //
 };
 use core::ptr::NonNull;
@@ -109,11 +109,6 @@ impl IoRegion {
     /// The range.
     pub(crate) fn range(&self) -> IoRange {
         self.range
-    }
-
-    /// The policy.
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
     }
 
     /// Where the kernel has it mapped.

@@ -6,7 +6,6 @@
 pub(crate) mod address_space;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
-pub(crate) mod decimal;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
 pub(crate) mod dma_engine;

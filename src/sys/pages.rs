@@ -9,7 +9,6 @@ use super::{
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    fmt,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -76,38 +75,6 @@ pub(crate) struct Request {
     pub(crate) references: References,
 }
 
-/// There are no pages: the zone has no free run of that many bytes, or not that many single pages.
-pub(crate) struct AllocFailure {
-    size: usize,
-    zone: Zone,
-    contiguous: bool,
-}
-
-impl fmt::Display for AllocFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { size, zone, .. } = self;
-        if !self.contiguous {
-            return f.write_fmt(fmt!("no {size} bytes of memory are free; ask for less"));
-        }
-        let place = match zone {
-            Zone::Linear | Zone::Any => "memory",
-            Zone::Dma32 | Zone::Dma => "memory that the device reaches (its DMA mask)",
-            Zone::Highmem => "highmem (memory without a cacheable kernel mapping)",
-        };
-        f.write_fmt(fmt!(
-            "no {size} bytes of physically contiguous {place} are free; ask for less, load the \
-             module earlier, use kind=coherent, which CMA serves, or kind=scatter, which needs no \
-             contiguous memory"
-        ))
-    }
-}
-
-impl From<AllocFailure> for Error {
-    fn from(_: AllocFailure) -> Self {
-        ENOMEM
-    }
-}
-
 /// How pages lie.
 enum Layout {
     /// From the first one on, one after the other.
@@ -137,7 +104,11 @@ impl Pages {
     /// Allocates pages that are physically contiguous. The contents are whatever was there. The
     /// control group is charged for sizes that the buddy allocator has, up to 4 MiB on most
     /// machines; alloc_contig_pages() cannot. May sleep.
-    pub(crate) fn contiguous(request: Request) -> Result<Self, AllocFailure> {
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if the zone has no free run of that many bytes.
+    pub(crate) fn contiguous(request: Request) -> Result<Self> {
         let Request {
             size,
             zone,
@@ -145,11 +116,6 @@ impl Pages {
             references,
         } = request;
         let count = size >> PAGE_SHIFT;
-        let failure = AllocFailure {
-            size,
-            zone,
-            contiguous: true,
-        };
 
         // SAFETY: The function has no requirements.
         let order = unsafe { ffi::shmbuf_get_order(size) };
@@ -167,13 +133,10 @@ impl Pages {
                 NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.to_ffi()) })
             }
         });
-        let Some(first) = first else {
-            return Err(failure);
-        };
-        let pages = Self::own(Layout::Run(first), count, references);
+        let pages = Self::own(Layout::Run(first.ok_or(ENOMEM)?), count, references);
         // The allocator falls back to lower zones silently.
         if zone == Zone::Highmem && !pages.is_highmem() {
-            return Err(failure);
+            return Err(ENOMEM);
         }
         Ok(pages)
     }
@@ -200,32 +163,31 @@ impl Pages {
 
     /// Allocates single pages, which lie where they lie. Otherwise as [`Self::contiguous`]; the
     /// control group is always charged. May sleep.
-    pub(crate) fn scattered(request: Request) -> Result<Self, AllocFailure> {
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if the zone has not that many free pages.
+    pub(crate) fn scattered(request: Request) -> Result<Self> {
         let count = request.size >> PAGE_SHIFT;
-        let failure = || AllocFailure {
-            size: request.size,
-            zone: request.zone,
-            contiguous: false,
-        };
         let zone = request.zone.to_ffi();
         // Do not take all there is from everybody, to find out that it is too little.
         // SAFETY: The function has no requirements.
         if count > unsafe { ffi::shmbuf_total_pages() } {
-            return Err(failure());
+            return Err(ENOMEM);
         }
 
         // Dropped with what it has if there is no more.
         let mut pages = Self::own(Layout::List(KVVec::new()), 0, request.references);
         let Layout::List(list) = &mut pages.layout else {
-            return Err(failure());
+            return Err(ENOMEM);
         };
-        list.reserve(count, GFP_KERNEL).map_err(|_| failure())?;
+        list.reserve(count, GFP_KERNEL)?;
         for _ in 0..count {
             // SAFETY: The function has no requirements.
             let page =
                 unsafe { ffi::shmbuf_alloc_pages(0, zone, request.charge == Charge::Caller) };
-            let page = NonNull::new(page).ok_or_else(failure)?;
-            list.push(page, GFP_KERNEL).map_err(|_| failure())?;
+            let page = NonNull::new(page).ok_or(ENOMEM)?;
+            list.push(page, GFP_KERNEL)?;
             pages.count += 1;
             if request.references == References::Ours {
                 // SAFETY: The page was just allocated, and nobody else knows it.

@@ -3,7 +3,7 @@
 //! Kernel addresses of memory that programs and devices change at any time.
 
 use super::ffi;
-use crate::range::Range;
+use crate::rules::range::Range;
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -13,7 +13,7 @@ use kernel::{
     iov::{
         IovIterDest,
         IovIterSource, //
-    }, //
+    },
 };
 
 /// A span of kernel virtual addresses.

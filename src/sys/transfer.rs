@@ -6,7 +6,7 @@ use super::{
     io_region::IoRegion,
     span::Span, //
 };
-use crate::range::Range;
+use crate::rules::range::Range;
 use kernel::{
     bindings,
     iov::{
@@ -17,14 +17,14 @@ use kernel::{
 
 /// The kernel's view of a range of a buffer.
 #[derive(Clone, Copy)]
-pub(crate) enum View<'a> {
+pub(crate) enum RangeView<'a> {
     /// Memory.
     Memory(Span<'a>),
     /// A range of a device, of whole accesses.
     Io(&'a IoRegion, Range),
 }
 
-impl View<'_> {
+impl RangeView<'_> {
     /// How many bytes.
     fn len(&self) -> usize {
         match self {
@@ -45,7 +45,7 @@ impl View<'_> {
 pub(crate) trait Transfer {
     /// Copies all of `view`, and returns how many bytes that were: fewer on a bad address. Sleeps
     /// on page faults unless they are disabled; then the copy is short where a page is not there.
-    fn copy(&mut self, view: View<'_>) -> usize;
+    fn copy(&mut self, view: RangeView<'_>) -> usize;
 
     /// Makes the next `len` bytes present, as far as possible, and returns how many are. May
     /// sleep; no lock may be held that a page fault takes.
@@ -56,10 +56,10 @@ pub(crate) trait Transfer {
 const CHUNK: usize = 256;
 
 impl Transfer for IovIterDest<'_> {
-    fn copy(&mut self, view: View<'_>) -> usize {
+    fn copy(&mut self, view: RangeView<'_>) -> usize {
         let (io, range) = match view {
-            View::Memory(span) => return span.copy_to_iter(self),
-            View::Io(io, range) => (io, range),
+            RangeView::Memory(span) => return span.copy_to_iter(self),
+            RangeView::Io(io, range) => (io, range),
         };
         let mut done = 0;
         for piece in range.pieces(CHUNK) {
@@ -82,10 +82,10 @@ impl Transfer for IovIterDest<'_> {
 }
 
 impl Transfer for IovIterSource<'_> {
-    fn copy(&mut self, view: View<'_>) -> usize {
+    fn copy(&mut self, view: RangeView<'_>) -> usize {
         let (io, range) = match view {
-            View::Memory(span) => return span.copy_from_iter(self),
-            View::Io(io, range) => (io, range),
+            RangeView::Memory(span) => return span.copy_from_iter(self),
+            RangeView::Io(io, range) => (io, range),
         };
         let mut done = 0;
         for piece in range.pieces(CHUNK) {
@@ -109,7 +109,7 @@ impl Transfer for IovIterSource<'_> {
 
 /// Bytes of the kernel, one after the other.
 pub(crate) struct Bounce<'a> {
-    bytes: Access<'a>,
+    bytes: KernelBytes<'a>,
     done: usize,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Bounce<'a> {
     /// They are written.
     pub(crate) fn to(bytes: &'a mut [u8]) -> Self {
         Self {
-            bytes: Access::Read(bytes),
+            bytes: KernelBytes::Read(bytes),
             done: 0,
         }
     }
@@ -125,14 +125,14 @@ impl<'a> Bounce<'a> {
     /// They are read.
     pub(crate) fn from(bytes: &'a [u8]) -> Self {
         Self {
-            bytes: Access::Write(bytes),
+            bytes: KernelBytes::Write(bytes),
             done: 0,
         }
     }
 }
 
 impl Transfer for Bounce<'_> {
-    fn copy(&mut self, view: View<'_>) -> usize {
+    fn copy(&mut self, view: RangeView<'_>) -> usize {
         let len = view.len();
         self.bytes
             .copy(Range::between(self.done, self.done + len), view);
@@ -145,15 +145,15 @@ impl Transfer for Bounce<'_> {
     }
 }
 
-/// What a debugger wants with a mapping.
-pub(crate) enum Access<'a> {
-    /// To read so many bytes.
+/// Bytes of the kernel, and which way they are copied.
+pub(crate) enum KernelBytes<'a> {
+    /// They are read from a buffer.
     Read(&'a mut [u8]),
-    /// To write these.
+    /// They are written to a buffer.
     Write(&'a [u8]),
 }
 
-impl Access<'_> {
+impl KernelBytes<'_> {
     /// How many bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -163,18 +163,18 @@ impl Access<'_> {
     }
 
     /// Copies the bytes of `part` from or to `view`, which has its length.
-    pub(crate) fn copy(&mut self, part: Range, view: View<'_>) {
+    pub(crate) fn copy(&mut self, part: Range, view: RangeView<'_>) {
         match (self, view) {
-            (Self::Read(to), View::Memory(span)) => {
+            (Self::Read(to), RangeView::Memory(span)) => {
                 span.copy_to_slice(&mut to[part.start()..part.end()]);
             }
-            (Self::Read(to), View::Io(io, range)) => {
+            (Self::Read(to), RangeView::Io(io, range)) => {
                 io.read(range, &mut to[part.start()..part.end()]);
             }
-            (Self::Write(from), View::Memory(span)) => {
+            (Self::Write(from), RangeView::Memory(span)) => {
                 span.copy_from_slice(&from[part.start()..part.end()]);
             }
-            (Self::Write(from), View::Io(io, range)) => {
+            (Self::Write(from), RangeView::Io(io, range)) => {
                 io.write(range, &from[part.start()..part.end()]);
             }
         }

@@ -8,14 +8,13 @@
 //! (arch/arm/include/asm/mmu_context.h, cpu_switch_mm).
 
 use super::{
-    cpu,
-    ffi,
+    cpu, ffi,
     vma::{
         self,
         Mapped, //
-    }, //
+    },
 };
-use crate::range::Range;
+use crate::rules::range::Range;
 use core::marker::PhantomData;
 use kernel::{
     bindings,

@@ -8,10 +8,10 @@ use super::{
         Pages,
         References, //
     },
-    transfer::Access, //
+    transfer::KernelBytes, //
 };
-use crate::{
-    cache::Policy,
+use crate::rules::{
+    policy::Policy,
     range::Range, //
 };
 use core::marker::PhantomData;
@@ -50,7 +50,7 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     fn fault(&self, vma: &Faulting) -> Result;
     /// A debugger reads or writes at `position`; returns how many bytes that were. Called with
     /// the mmap lock held for reading, by kernels with CONFIG_HAVE_IOREMAP_PROT.
-    fn access(&self, position: u64, data: Access<'_>) -> Result<usize>;
+    fn access(&self, position: u64, data: KernelBytes<'_>) -> Result<usize>;
 }
 
 /// Whether pages that are mapped can be pinned (by get_user_pages() and its like).
@@ -298,10 +298,10 @@ impl<T: Mapped> Operations<T> {
         let len = (len as usize).min(this.end() - address);
         let data = if write == 0 {
             // SAFETY: By this function's contract.
-            Access::Read(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), len) })
+            KernelBytes::Read(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), len) })
         } else if this.flags() & flags::WRITE != 0 {
             // SAFETY: By this function's contract.
-            Access::Write(unsafe { core::slice::from_raw_parts(buffer.cast(), len) })
+            KernelBytes::Write(unsafe { core::slice::from_raw_parts(buffer.cast(), len) })
         } else {
             return EACCES.to_errno();
         };

@@ -7,8 +7,8 @@ use super::{
     pages::Pages,
     span::Span, //
 };
-use crate::{
-    cache::Policy,
+use crate::rules::{
+    policy::Policy,
     range::Range, //
 };
 use core::ptr::NonNull;

@@ -2,7 +2,6 @@
 
 //! 64-bit numbers in decimal.
 
-use super::ffi;
 use kernel::{
     fmt,
     prelude::*, //
@@ -14,28 +13,28 @@ use kernel::{
 /// machines the kernel has neither: it would be an undefined instruction there.
 pub(crate) struct Decimal(pub(crate) u64);
 
+/// As many digits as are divided off at a time.
+const DIGITS: u32 = 10_000;
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rest, low) = billions(self.0);
-        if rest == 0 {
-            return f.write_fmt(fmt!("{low}"));
+        match divide(self.0) {
+            (0, last) => f.write_fmt(fmt!("{last}")),
+            (rest, last) => f.write_fmt(fmt!("{}{last:04}", Decimal(rest))),
         }
-        let (high, middle) = billions(rest);
-        if high == 0 {
-            return f.write_fmt(fmt!("{middle}{low:09}"));
-        }
-        // Less than 2^64 / 10^18.
-        let high = high as u32;
-        f.write_fmt(fmt!("{high}{middle:09}{low:09}"))
     }
 }
 
-/// The billions of `number`, and the rest.
-fn billions(number: u64) -> (u64, u32) {
+/// `number` divided by [`DIGITS`], and the rest: 16 bits at a time, as on paper.
+fn divide(number: u64) -> (u64, u32) {
+    let mut quotient = 0;
     let mut rest = 0;
-    // SAFETY: The divisor is not zero, and `rest` outlives the call.
-    let billions = unsafe { ffi::shmbuf_div_u64_rem(number, 1_000_000_000, &mut rest) };
-    (billions, rest)
+    for shift in [48, 32, 16, 0] {
+        let part = rest << 16 | (number >> shift) as u32 & 0xffff;
+        quotient |= u64::from(part / DIGITS) << shift;
+        rest = part % DIGITS;
+    }
+    (quotient, rest)
 }
 
 #[kunit_tests(shmbuf_decimal)]

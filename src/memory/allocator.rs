@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where memory comes from, and for whom.
+
+use crate::{
+    memory::pool::Pools,
+    rules::machine::Machine,
+    sys::{
+        dma::DmaDevice,
+        io_region::IoRange,
+        pages::Charge, //
+    },
+};
+use kernel::sync::Arc;
+
+/// What a buffer is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// What is allocated, for the allocator's device.
+    Allocated,
+    /// Device memory, for kind region.
+    Region(IoRange),
+}
+
+/// Where memory comes from, and for whom.
+#[derive(Clone)]
+pub(crate) struct Allocator {
+    /// The device that DMA memory belongs to.
+    pub(crate) device: Arc<DmaDevice>,
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// The pools of `device`.
+    pub(crate) pools: Arc<Pools>,
+    /// Who pays.
+    pub(crate) charge: Charge,
+    /// What it is made of.
+    pub(crate) source: Source,
+}
