@@ -150,7 +150,7 @@ pub(crate) struct Checked {
 
 #[kunit_tests(shmbuf_spec)]
 mod tests {
-    use super::super::machine::tests::{
+    use crate::rules::machine::tests::{
         ARMV5,
         ARMV7, //
     };
