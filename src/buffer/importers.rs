@@ -96,7 +96,7 @@ impl Buffer {
         }
     }
 
-    /// A dma-buf of it came to be.
+    /// A dma-buf of the buffer came to be.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// A dma-buf of it is gone.
+    /// A dma-buf of the buffer is gone.
     pub(crate) fn export_closed(&self) {
         self.state.lock().exports -= 1;
     }

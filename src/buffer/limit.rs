@@ -18,19 +18,19 @@ use kernel::{
 /// What counts against the module parameter `limit`.
 #[pin_data]
 pub(crate) struct Limit {
-    /// Bytes.
+    /// Bytes that count now.
     #[pin]
     used: Mutex<usize>,
 }
 
-/// Bytes that count, for as long as this lives.
+/// Bytes that count against a limit, for as long as this lives.
 pub(crate) struct Charged {
     limit: Arc<Limit>,
     size: usize,
 }
 
 impl Limit {
-    /// Nothing counts yet. May sleep.
+    /// A limit against which nothing counts yet. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {

@@ -53,7 +53,7 @@ use kernel::{
 /// What a buffer keeps for as long as it lives.
 #[expect(dead_code, reason = "what they hold is only dropped")]
 pub(crate) enum Kept {
-    /// Nothing.
+    /// Nothing: the buffer of the parameters, or of a device-tree node.
     Nothing,
     /// The bytes that count for a private buffer.
     Charge(Charged),
@@ -61,7 +61,7 @@ pub(crate) enum Kept {
     Folder(InUse),
 }
 
-/// One memory object.
+/// One memory object, and what its views have in common.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Buffer {
     pub(super) size: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Buffer {
     pub(super) allocator: Allocator,
     pub(super) counters: Counters,
     address_space: AddressSpace,
-    /// The devices of importers that have it mapped.
+    /// The mappings for the devices of importers.
     #[pin]
     pub(super) devices: Mutex<KVec<DeviceMapping>>,
     #[pin]
@@ -82,17 +82,17 @@ pub(crate) struct Buffer {
     _kept: Kept,
 }
 
-/// What changes, under the lock.
+/// What of a buffer changes, under its lock.
 pub(super) struct State {
     pub(super) storage: Arc<Storage>,
     pub(super) access: Access,
     /// User mappings (VMAs). The storage is not replaced while there are any.
     pub(super) mappings: usize,
-    /// dma-bufs. The same holds.
+    /// dma-bufs. The storage is not replaced while there are any.
     pub(super) exports: usize,
 }
 
-/// What happened so far; not synchronized with each other.
+/// How often what happened to a buffer so far; not synchronized with each other.
 pub(crate) struct Counters {
     pub(crate) maps: Atomic<u64>,
     pub(crate) syncs: Atomic<u64>,
@@ -137,17 +137,17 @@ impl Buffer {
         )?)
     }
 
-    /// Its size in bytes.
+    /// The size of the buffer in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// What comes after `shmbuf-` in the name of its node, if it has one of its own.
+    /// What comes after `shmbuf-` in the name of the buffer's node, if it has one of its own.
     pub(crate) fn name(&self) -> Option<&CStr> {
         self.name.as_ref().map(Name::as_cstr)
     }
 
-    /// The name of its node in /dev.
+    /// The name of the buffer's node in /dev.
     pub(crate) fn node_name(&self) -> Result<CString> {
         match &self.name {
             Some(name) => CString::try_from_fmt(fmt!("shmbuf-{name}")),
@@ -155,12 +155,12 @@ impl Buffer {
         }
     }
 
-    /// The machine that it was made for.
+    /// The machine that the buffer was made for.
     pub(crate) fn machine(&self) -> &Machine {
         &self.allocator.machine
     }
 
-    /// Its counters.
+    /// The counters of the buffer.
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -175,7 +175,7 @@ impl Buffer {
         self.address_space.adopt(file);
     }
 
-    /// Whether devices may write to it.
+    /// Whether devices may write to the buffer.
     pub(crate) fn is_written_by_devices(&self) -> bool {
         self.direction != Direction::ToDevice
     }

@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
     pub(crate) memory_type: &'static str,
     /// Whether a cacheable alias remains beside views that are not cached.
     pub(crate) is_aliased: bool,
-    /// Bytes.
+    /// The size in bytes.
     pub(crate) size: usize,
     /// Who may touch the contents.
     pub(crate) owner: Owner,
@@ -48,7 +48,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Buffer {
-    /// What it is now. May sleep.
+    /// What the buffer is now. May sleep.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let machine = self.machine();
         let state = self.state.lock();

@@ -154,7 +154,7 @@ pub(crate) struct InFlight<B: Deref<Target = Buffer>> {
 }
 
 impl<B: Deref<Target = Buffer>> InFlight<B> {
-    /// Begins one, after the SYNC that is running.
+    /// Begins an access, after the SYNC that is running.
     ///
     /// # Errors
     ///
@@ -169,17 +169,17 @@ impl<B: Deref<Target = Buffer>> InFlight<B> {
         Ok(Self { buffer, storage })
     }
 
-    /// The buffer.
+    /// The buffer that is accessed.
     pub(crate) fn buffer(&self) -> &B {
         &self.buffer
     }
 
-    /// Its memory.
+    /// The memory of the buffer that is accessed.
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
 
-    /// Begins one, for who must not wait.
+    /// Begins an access, for who must not wait.
     ///
     /// # Errors
     ///

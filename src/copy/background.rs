@@ -43,7 +43,7 @@ enum State {
     Idle,
     Queued(Job),
     Running,
-    /// And nobody took the result yet.
+    /// It has ended, and nobody took the result yet.
     Ended(Result),
 }
 
@@ -62,7 +62,7 @@ impl_has_work! {
 }
 
 impl Background {
-    /// Nothing yet.
+    /// What a new handle copies: nothing yet.
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -94,7 +94,7 @@ impl Background {
         Ok(())
     }
 
-    /// A state in which none is running.
+    /// Enters a state in which no copy is running.
     fn set(&self, state: State) {
         *self.state.lock() = state;
         self.engine.ended().notify_all();
@@ -117,7 +117,7 @@ impl Background {
         }
     }
 
-    /// Whether none is running. `register` gets who is woken when that changes.
+    /// Whether no copy is running. `register` gets who is woken when that changes.
     pub(crate) fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool {
         register(self.engine.ended());
         matches!(*self.state.lock(), State::Idle | State::Ended(_))

@@ -37,12 +37,12 @@ enum Slot {
     /// Nobody has asked for it yet, or there was none.
     Unknown,
     Free(Channel),
-    /// The device's.
+    /// Somebody copies by it; the device that it is of.
     InUse(ARef<Device>),
 }
 
 impl Engine {
-    /// No engine is looked for yet.
+    /// An engine that has not been looked for yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -59,7 +59,7 @@ impl Engine {
         &self.ended
     }
 
-    /// Its device, if there is one. From then on the channel is ours. May sleep.
+    /// The engine's device, if there is an engine. From then on the channel is ours. May sleep.
     pub(crate) fn device(&self) -> Option<ARef<Device>> {
         let mut slot = self.channel.lock();
         if let Slot::Unknown = *slot {
@@ -108,7 +108,8 @@ impl Engine {
         Err(ECANCELED)
     }
 
-    /// See [`Progress::cancel`]; who waits for the channel goes too. May sleep.
+    /// Ends the copy of `progress`, and lets none of it begin; who waits for the channel goes too. May
+    /// sleep.
     pub(crate) fn cancel(&self, progress: &Progress) {
         progress.cancel();
         // Who found it not cancelled is waiting when the lock is free.

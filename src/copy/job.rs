@@ -62,7 +62,7 @@ impl Side {
         self.in_flight.buffer()
     }
 
-    /// Whether there are lines of it in a cache that the engine does not see.
+    /// Whether lines of the buffer can be in a cache that the engine does not see.
     fn is_maintained(&self) -> bool {
         let snoops = self.buffer().machine().caches == Caches::Snooping;
         self.in_flight.storage().policy().is_cached() && !snoops
@@ -145,7 +145,7 @@ impl Copy {
         }
     }
 
-    /// What the engine does not copy.
+    /// The parts of the target that the CPU copies, as the engine gets whole lines.
     fn edges(&self) -> [Option<Range>; 2] {
         match self.whole {
             Some(whole) => [self.to.range.before(whole), self.to.range.behind(whole)],
@@ -219,7 +219,7 @@ impl Copy {
 struct Pairs<'a> {
     from: &'a [Segment],
     to: &'a [Segment],
-    /// What has been taken of the first of each.
+    /// How much of the first segment of each list has been taken.
     done: (usize, usize),
 }
 

@@ -79,12 +79,12 @@ impl Drop for Exported {
     }
 }
 
-/// What a dma-buf is of.
+/// What a dma-buf of ours is made of.
 #[pin_data]
 struct Export {
     range: Range,
     writable: bool,
-    /// What an importer uses.
+    /// The kernel's view that an importer uses.
     #[pin]
     view: Mutex<Option<KernelView>>,
     exported: Exported,

@@ -57,7 +57,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Nothing has a name yet. May sleep.
+    /// The driver, without any buffer yet. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let machine = sys::cpu::machine();
         let folder = Dir::new(c"shmbuf");

@@ -39,7 +39,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// None so far. May sleep.
+    /// No name is in use so far. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -69,7 +69,7 @@ impl Names {
     }
 }
 
-/// A name that is taken.
+/// A name that is taken for as long as this lives.
 pub(crate) struct Taken {
     names: Arc<Names>,
     name: CString,

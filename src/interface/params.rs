@@ -21,9 +21,13 @@ use kernel::{
 /// Which parameter is not understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadParameter {
+    /// `size=`
     Size,
+    /// `kind=`
     Kind,
+    /// `cache=`
     Cache,
+    /// `mapping=`
     Mapping,
 }
 

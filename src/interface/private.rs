@@ -29,7 +29,7 @@ pub(crate) struct Private {
 }
 
 impl Private {
-    /// They will come from `allocator`. May sleep.
+    /// Private buffers that will come from `allocator`. May sleep.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Private {
         Ok(Arc::new(private, GFP_KERNEL)?)
     }
 
-    /// What their memory counts against.
+    /// The limit against which the memory of all private buffers counts.
     pub(crate) fn limit(&self) -> &Limit {
         &self.limit
     }

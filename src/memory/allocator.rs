@@ -27,12 +27,12 @@ pub(crate) enum Source {
 pub(crate) struct Allocator {
     /// The device that DMA memory belongs to.
     pub(crate) device: Arc<DmaDevice>,
-    /// The machine.
+    /// The machine that memory is for.
     pub(crate) machine: Machine,
     /// The pools of `device`.
     pub(crate) pools: Arc<Pools>,
-    /// Who pays.
+    /// Who pays for it.
     pub(crate) charge: Charge,
-    /// What it is made of.
+    /// What the memory is made of.
     pub(crate) source: Source,
 }

@@ -77,7 +77,7 @@ enum ViewedBy {
 #[pin_data]
 struct Windows {
     policy: Policy,
-    /// The one that was used last.
+    /// The window that was used last.
     #[pin]
     last: Mutex<Option<Arc<Vmap>>>,
 }
@@ -87,7 +87,7 @@ struct Windows {
 enum Contents {
     /// A buffer's, written by any view.
     Kept,
-    /// Anything. All of it is written over, and settled, before anybody looks.
+    /// Whatever was there. All of it is written over, and settled, before anybody looks.
     Undefined,
 }
 
@@ -224,7 +224,7 @@ impl ViewedPages {
         Ok(viewed)
     }
 
-    /// Whether another policy can be given to it: no one but us holds the pages.
+    /// Whether the pages can be given another policy: no one but us holds them.
     pub(super) fn is_movable(&self) -> bool {
         self.pages.references() == References::Ours
     }
@@ -251,7 +251,7 @@ impl ViewedPages {
         Ok(Self::over(self.pages.clone(), policy, Contents::Kept)?)
     }
 
-    /// A copy in memory that suits `policy`.
+    /// A copy of the contents in memory that suits `policy`.
     fn moved(&self, allocator: &Allocator, policy: Policy) -> Result<Self, Failure> {
         let request = Request {
             size: self.pages.size(),
@@ -295,7 +295,7 @@ impl ViewedPages {
         machine.needs_highmem(self.policy()) && !self.pages.is_highmem()
     }
 
-    /// The pages themselves.
+    /// The pages that are viewed.
     pub(super) fn pages(&self) -> &Arc<Pages> {
         &self.pages
     }

@@ -49,7 +49,7 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// None so far. May sleep.
+    /// Pools without any block so far. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -147,7 +147,7 @@ impl PoolBlock {
         })
     }
 
-    /// The block itself.
+    /// The block of the DMA pool.
     pub(super) fn block(&self) -> &Block {
         &self.block
     }

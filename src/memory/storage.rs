@@ -58,7 +58,7 @@ pub(crate) struct Storage {
     memory: Memory,
 }
 
-/// What there is of each kind.
+/// What memory of each kind is made of.
 enum Memory {
     /// Pages, and for kinds streaming and scatter their mapping for a device of the buffer's own.
     Pages(ViewedPages, Option<OwnMapping>),
@@ -122,7 +122,7 @@ impl Storage {
         })
     }
 
-    /// Its kind.
+    /// The kind of the memory.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

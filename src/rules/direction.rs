@@ -10,11 +10,11 @@ use kernel::{
 words! {
     /// What devices do with a buffer.
     Direction {
-        /// They read and write.
+        /// Devices read and write.
         Bidirectional = SHMBUF_DIRECTION_BIDIRECTIONAL "bidirectional",
-        /// They read.
+        /// Devices read.
         ToDevice = SHMBUF_DIRECTION_TO_DEVICE "to-device",
-        /// They write.
+        /// Devices write.
         FromDevice = SHMBUF_DIRECTION_FROM_DEVICE "from-device",
     }
 }

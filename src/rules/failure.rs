@@ -78,13 +78,13 @@ impl fmt::Display for Refusal {
 /// Which field of a [`Spec`](super::spec::Spec) is not understood, or does not go with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
-    /// The size.
+    /// The size is not one of whole pages.
     Size,
-    /// The size for a pool.
+    /// The size is not one for a pool.
     PoolSize,
-    /// The direction.
+    /// The kind has no direction.
     Direction,
-    /// The alignment or the boundary.
+    /// The alignment or the boundary is not one, or the kind has none.
     Block,
 }
 
@@ -145,13 +145,13 @@ impl fmt::Display for MappingRefusal {
 /// What kind of pages a buffer would be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Single ones, anywhere.
+    /// Single pages, anywhere.
     Single,
-    /// One after the other in physical memory.
+    /// Pages one after the other in physical memory.
     Contiguous,
-    /// Contiguous ones outside of the kernel's linear map.
+    /// Contiguous pages outside of the kernel's linear map.
     Highmem,
-    /// Contiguous ones inside a DMA mask.
+    /// Contiguous pages inside a DMA mask.
     InReach,
 }
 
@@ -169,9 +169,9 @@ pub(crate) enum Failure {
     Limit {
         /// Bytes that were asked for.
         size: usize,
-        /// Bytes in use.
+        /// Bytes that private buffers have.
         used: usize,
-        /// Bytes that may be.
+        /// Bytes that all private buffers together may have.
         limit: usize,
     },
     /// That many bytes of pages are not free: [`ENOMEM`].
@@ -192,7 +192,7 @@ pub(crate) enum Failure {
     Mask,
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
-    /// Anything else.
+    /// Any other error, by its errno.
     Other(Error),
 }
 

@@ -42,7 +42,7 @@ pub(crate) enum MemoryType {
     Writealloc,
     /// What ioremap() gives.
     Device,
-    /// None that a policy means.
+    /// A type that no policy means.
     Other,
 }
 

@@ -48,7 +48,7 @@ impl Name {
         Ok(Self(CString::try_from(self.as_cstr())?))
     }
 
-    /// The name itself.
+    /// The name as a string.
     pub(crate) fn as_cstr(&self) -> &CStr {
         &self.0
     }

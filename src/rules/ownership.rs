@@ -29,7 +29,7 @@ impl Handed {
         self.0
     }
 
-    /// Who owns the buffer then.
+    /// Who owns the buffer if devices have this.
     pub(crate) fn owner(self) -> Owner {
         match self.0 {
             None => Owner::Cpu,
@@ -42,7 +42,7 @@ impl Handed {
         self.0.map_or(range, |handed| handed.hull(range))
     }
 
-    /// They are given `range` too.
+    /// Devices are given `range` too.
     fn give(&mut self, range: Range) {
         self.0 = Some(self.with(range));
     }
@@ -61,14 +61,14 @@ pub(crate) enum Phase {
 /// the buffer from a running transfer, or give it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// It maintains the caches of what the CPU owns.
+    /// A caller that maintains the caches of what the CPU owns.
     Reads,
-    /// It moves the owner.
+    /// A caller that moves the owner.
     Writes,
 }
 
 impl Caller {
-    /// Of a handle that is `writable` or not.
+    /// The caller by a handle that is `writable` or not.
     pub(crate) fn of(writable: bool) -> Self {
         match writable {
             true => Self::Writes,
@@ -82,9 +82,9 @@ impl Caller {
 pub(crate) struct Reach {
     /// The range around all that importers have mapped, if the buffer is cached.
     pub(crate) importers: Option<Range>,
-    /// Whether a device of the buffer's own does.
+    /// Whether a device of the buffer's own reaches it.
     pub(crate) own: bool,
-    /// What they were given already.
+    /// What devices were given already.
     pub(crate) handed: Handed,
 }
 
@@ -95,7 +95,7 @@ pub(crate) enum Change {
     TakeBack,
     /// Devices are given the range.
     HandOver(Range),
-    /// Nothing; for the CPU's own buffer.
+    /// The owner stays; the buffer must be the CPU's.
     Keep,
 }
 
@@ -121,9 +121,9 @@ impl Change {
 /// How a SYNC ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Its change has happened.
+    /// The change has happened.
     Done,
-    /// It has changed nothing.
+    /// Nothing has changed.
     Failed,
 }
 

@@ -25,7 +25,7 @@ use kernel::{
 /// What a buffer shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
-    /// Bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
     /// Where its memory comes from.
     pub(crate) kind: Kind,
@@ -132,7 +132,7 @@ impl Spec {
 /// [`Spec::check`] found it good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// Bytes.
+    /// The size in bytes.
     pub(crate) size: usize,
     /// Where its memory comes from.
     pub(crate) kind: Kind,

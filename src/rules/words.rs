@@ -36,7 +36,7 @@ macro_rules! words {
             }
         }
 
-        /// By the number in the uAPI; [`EINVAL`] for any other.
+        /// The value of a number in the uAPI; [`EINVAL`] for any other.
         impl TryFrom<u32> for $type {
             type Error = Error;
 
@@ -46,7 +46,7 @@ macro_rules! words {
             }
         }
 
-        /// By the name in parameters; [`EINVAL`] for any other.
+        /// The value of a name in parameters; [`EINVAL`] for any other.
         impl TryFrom<&[u8]> for $type {
             type Error = Error;
 
