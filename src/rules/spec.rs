@@ -150,11 +150,11 @@ pub(crate) struct Checked {
 
 #[kunit_tests(shmbuf_spec)]
 mod tests {
+    use super::*;
     use crate::rules::machine::tests::{
         ARMV5,
         ARMV7, //
     };
-    use super::*;
 
     const PAGES: Spec = Spec {
         size: PAGE_SIZE as u64,
