@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `helpers.c`, generated from `helpers.h`.
+//! declarations of `calls.c`, generated from `helpers.h`.
 
 #![allow(
     dead_code,
