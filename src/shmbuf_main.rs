@@ -40,7 +40,7 @@ use kernel::{
 };
 use memory::allocator::Source;
 use sys::{
-    dma::DmaDevice,
+    dma_mapping::DmaDevice,
     global, //
 };
 

@@ -11,7 +11,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
+        dma_mapping::{
             DeviceMapping,
             SgTable, //
         },

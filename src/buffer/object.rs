@@ -27,7 +27,7 @@ use crate::{
     sys::{
         address_space::AddressSpace,
         configfs::InUse,
-        dma::DeviceMapping, //
+        dma_mapping::DeviceMapping, //
     },
 };
 use kernel::{

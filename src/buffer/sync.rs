@@ -22,7 +22,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::DeviceMapping,
+        dma_mapping::DeviceMapping,
         user::CurrentMappings, //
     },
 };

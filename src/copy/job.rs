@@ -14,13 +14,13 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
-            Backing,
-            DeviceMapping, //
-        },
         dma_engine::{
             Channel,
             Progress, //
+        },
+        dma_mapping::{
+            Backing,
+            DeviceMapping, //
         },
         transfer::Bounce,
     },

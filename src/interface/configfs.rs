@@ -26,7 +26,7 @@ use crate::{
             InUse,
             Item, //
         },
-        dma::DmaDevice, //
+        dma_mapping::DmaDevice, //
     },
 };
 use kernel::{

@@ -14,11 +14,11 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::SgTable,
         dma_buf::{
             self,
             Exporter, //
         },
+        dma_mapping::SgTable,
         vma, //
     },
 };

@@ -32,7 +32,7 @@ use crate::{
     },
     sys::{
         self,
-        dma::DmaDevice,
+        dma_mapping::DmaDevice,
         pages::Charge, //
     },
 };

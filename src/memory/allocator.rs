@@ -6,7 +6,7 @@ use crate::{
     memory::pool::Pools,
     rules::machine::Machine,
     sys::{
-        dma::DmaDevice,
+        dma_mapping::DmaDevice,
         io_region::IoRange,
         pages::Charge, //
     },

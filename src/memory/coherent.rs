@@ -18,7 +18,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
+        dma_mapping::{
             CoherentMemory,
             DmaDevice, //
         },

@@ -25,7 +25,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::DmaDevice,
+        dma_mapping::DmaDevice,
         pages::{
             Pages,
             References,

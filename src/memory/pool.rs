@@ -9,7 +9,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
+        dma_mapping::{
             Block,
             DmaDevice,
             Pool, //

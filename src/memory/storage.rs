@@ -33,7 +33,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
+        dma_mapping::{
             Backing,
             CoherentMemory,
             DmaDevice, //

@@ -16,7 +16,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma::{
+        dma_mapping::{
             Backing,
             DeviceMapping,
             DmaDevice, //

@@ -2,7 +2,7 @@
 
 //! dma-bufs of ours: `drivers/dma-buf/dma-buf.c` calls an [`Exporter`].
 
-use super::dma::SgTable;
+use super::dma_mapping::SgTable;
 use core::{
     marker::PhantomData,
     ptr::NonNull, //

@@ -6,9 +6,9 @@
 pub(crate) mod address_space;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
-pub(crate) mod dma;
 pub(crate) mod dma_buf;
 pub(crate) mod dma_engine;
+pub(crate) mod dma_mapping;
 pub(crate) mod eventfd;
 mod ffi;
 pub(crate) mod global;
