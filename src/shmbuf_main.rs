@@ -40,7 +40,7 @@ use kernel::{
 };
 use memory::allocator::Source;
 use sys::{
-    dma_mapping::DmaDevice,
+    dma_device::DmaDevice,
     global, //
 };
 

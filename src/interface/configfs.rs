@@ -26,7 +26,7 @@ use crate::{
             InUse,
             Item, //
         },
-        dma_mapping::DmaDevice, //
+        dma_device::DmaDevice, //
     },
 };
 use kernel::{

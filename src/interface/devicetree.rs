@@ -20,15 +20,13 @@ use crate::{
         spec::Spec, //
     },
     sys::{
-        dma_mapping::{
-            self,
-            DmaDevice, //
-        },
+        dma_device::DmaDevice,
         global,
         io_region::{
             IoRange,
             Width, //
         },
+        reserved_memory, //
     },
 };
 use kernel::{
@@ -111,7 +109,7 @@ impl Bound {
         } else if has_memory_region {
             let dma_device = DmaDevice::with_reserved_memory(mask, device)
                 .map_err(|error| said(Failure::of_device(error)))?;
-            let (_, size) = dma_mapping::reserved_range(device)?;
+            let (_, size) = reserved_memory::range(device)?;
             (dma_device, Source::Allocated, Some(size))
         } else {
             (new_device()?, Source::Allocated, None)
@@ -193,7 +191,7 @@ impl Properties<'_> {
         has_memory_region: bool,
     ) -> Result<IoRange> {
         let (start, size) = if has_memory_region {
-            dma_mapping::reserved_range(self.device)?
+            reserved_memory::range(self.device)?
         } else {
             let Some(reg) = node.resource_by_index(0) else {
                 return Err(self.refused("reg", "kind region wants it, or memory-region"));

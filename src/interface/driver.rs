@@ -32,7 +32,7 @@ use crate::{
     },
     sys::{
         self,
-        dma_mapping::DmaDevice,
+        dma_device::DmaDevice,
         pages::Charge, //
     },
 };

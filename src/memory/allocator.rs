@@ -6,7 +6,7 @@ use crate::{
     memory::pool::Pools,
     rules::machine::Machine,
     sys::{
-        dma_mapping::DmaDevice,
+        dma_device::DmaDevice,
         io_region::IoRange,
         pages::Charge, //
     },

@@ -18,10 +18,8 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_mapping::{
-            CoherentMemory,
-            DmaDevice, //
-        },
+        dma_coherent::CoherentMemory,
+        dma_device::DmaDevice, //
     },
 };
 use kernel::{

@@ -25,7 +25,7 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_mapping::DmaDevice,
+        dma_device::DmaDevice,
         pages::{
             Pages,
             References,

@@ -9,9 +9,9 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_mapping::{
+        dma_device::DmaDevice,
+        dma_pool::{
             Block,
-            DmaDevice,
             Pool, //
         },
     },

@@ -33,11 +33,9 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_mapping::{
-            Backing,
-            CoherentMemory,
-            DmaDevice, //
-        },
+        dma_coherent::CoherentMemory,
+        dma_device::DmaDevice,
+        dma_mapping::Backing,
         io_region::IoRegion,
         transfer::RangeView,
         vma::Faulting,

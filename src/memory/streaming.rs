@@ -16,10 +16,10 @@ use crate::{
     },
     sys::{
         cpu,
+        dma_device::DmaDevice,
         dma_mapping::{
             Backing,
-            DeviceMapping,
-            DmaDevice, //
+            DeviceMapping, //
         },
     },
 };

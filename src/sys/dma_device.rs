@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that DMA memory is allocated and mapped for.
+//!
+//! It is a faux device, which lives as long as any memory that belongs to it.
+
+use super::{
+    ffi,
+    pages::Pages, //
+};
+use crate::rules::range::Range;
+use core::ptr;
+use kernel::{
+    bindings, device,
+    dma::DmaMask,
+    error::to_result,
+    faux,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+/// A device without hardware, for which memory is allocated and mapped: one that can address all
+/// memory, and does not snoop unless all of the machine's devices do.
+///
+/// # Invariants
+///
+/// The device is registered and has a DMA mask.
+pub(crate) struct DmaDevice(faux::Registration);
+
+impl DmaDevice {
+    /// Registers the device, which addresses what `mask` says, or all memory. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if the kernel serves no device whose mask is so small on this machine;
+    /// - [`ENOMEM`].
+    pub(crate) fn new(mask: Option<DmaMask>) -> Result<Arc<Self>> {
+        // Some may still be in use when their names are free again.
+        static NEXT: Atomic<u32> = Atomic::new(0);
+
+        let number = NEXT.fetch_add(1, Relaxed);
+        let name = CString::try_from_fmt(fmt!("shmbuf.{number}"))?;
+        let this = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
+        let mask = mask.map_or(u64::MAX, |mask| mask.value());
+        // SAFETY: The device is valid, and nobody else uses it yet.
+        unsafe { ffi::shmbuf_dma_init_mask(this.raw()) };
+        // SAFETY: As above.
+        to_result(unsafe { bindings::dma_set_mask_and_coherent(this.raw(), mask) })?;
+        // INVARIANT: Both were just done.
+        Ok(this)
+    }
+
+    /// The same, whose coherent memory is the reserved memory that the device-tree node of `node`
+    /// refers to first (`memory-region`). May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`]; [`ENODEV`] if it refers to none, or to one that is no
+    /// `shared-dma-pool`.
+    pub(crate) fn with_reserved_memory(
+        mask: Option<DmaMask>,
+        node: &device::Device,
+    ) -> Result<Arc<Self>> {
+        let this = Self::new(mask)?;
+        // SAFETY: Both devices are valid; `drop` undoes it.
+        to_result(unsafe { ffi::shmbuf_reserved_attach(this.raw(), raw(node)) })?;
+        Ok(this)
+    }
+
+    /// Whether its coherent memory was declared for it alone: it is reserved with `no-map`.
+    pub(crate) fn has_declared_memory(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_has_declared_memory(self.raw()) }
+    }
+
+    /// The device itself.
+    pub(crate) fn device(&self) -> &device::Device {
+        let faux: &faux::Device<device::Bound> = self.0.as_ref();
+        let device: &device::Device<device::Bound> = faux.as_ref();
+        device
+    }
+
+    pub(super) fn raw(&self) -> *mut bindings::device {
+        raw(self.device())
+    }
+
+    /// The name under which DMA addresses are reported.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.device().name().to_bytes()
+    }
+
+    /// Whether coherent memory loses its cacheable linear mapping, as CMA's does on
+    /// 32-bit ARM.
+    pub(crate) fn has_cma(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_cma_remapped(self.raw()) }
+    }
+
+    /// Whether all of `pages` is inside the DMA mask, so that no copy is needed for the device.
+    pub(crate) fn reaches(&self, pages: &Pages) -> bool {
+        Range::whole(pages.size())
+            .pieces(pages.contiguity())
+            .all(|piece| {
+                let (phys, size) = (pages.phys(piece.start()), piece.len());
+                // SAFETY: The device is valid and has a mask, by the type invariants.
+                unsafe { ffi::shmbuf_dma_reaches(self.raw(), phys, size) }
+            })
+    }
+}
+
+impl Drop for DmaDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; nothing is allocated any more. It does nothing where
+        // nothing is attached.
+        unsafe { ffi::shmbuf_reserved_detach(self.raw()) };
+    }
+}
+
+/// `Device` is a transparent wrapper of the C structure.
+pub(super) fn raw(device: &device::Device) -> *mut bindings::device {
+    ptr::from_ref(device).cast_mut().cast()
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Coherent DMA memory in blocks of less than a page.
+
+use super::{
+    dma_device::DmaDevice,
+    ffi,
+    span::Span, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Coherent memory of less than a page, by `dma_pool`.
+///
+/// # Invariants
+///
+/// `pool` is a pool of `device`, and ours.
+pub(crate) struct Pool {
+    pool: NonNull<ffi::dma_pool>,
+    device: Arc<DmaDevice>,
+}
+
+// SAFETY: A pool belongs to no thread.
+unsafe impl Send for Pool {}
+// SAFETY: A pool has a lock of its own.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// A pool of blocks of `size` bytes, aligned to the power of two `align`, crossing no multiple
+    /// of the power of two `boundary` unless that is zero. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(
+        device: &Arc<DmaDevice>,
+        size: usize,
+        align: usize,
+        boundary: usize,
+    ) -> Result<Self> {
+        // SAFETY: The device is valid and has a mask.
+        let pool =
+            unsafe { ffi::shmbuf_dma_pool_create(device.raw(), size, align.max(1), boundary) };
+        // INVARIANT: Just made.
+        Ok(Self {
+            pool: NonNull::new(pool).ok_or(ENOMEM)?,
+            device: device.clone(),
+        })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; blocks keep the pool.
+        unsafe { ffi::shmbuf_dma_pool_destroy(self.pool.as_ptr()) };
+    }
+}
+
+/// A block of a [`Pool`].
+///
+/// # Invariants
+///
+/// `cpu` and `dma` are the two addresses of a block of `pool`, which is `size` bytes and ours.
+pub(crate) struct Block {
+    cpu: NonNull<u8>,
+    dma: bindings::dma_addr_t,
+    size: usize,
+    pool: Arc<Pool>,
+}
+
+// SAFETY: The memory belongs to no thread.
+unsafe impl Send for Block {}
+// SAFETY: No method changes anything through a shared reference but by `Span`.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// A zeroed block of `pool`, whose blocks are of `size` bytes. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(pool: &Arc<Pool>, size: usize) -> Result<Self> {
+        let mut dma = 0;
+        // SAFETY: By the invariants of `Pool`, and `dma` outlives the call.
+        let cpu = unsafe { ffi::shmbuf_dma_pool_alloc(pool.pool.as_ptr(), &mut dma) };
+        // INVARIANT: Just allocated, if not null.
+        Ok(Self {
+            cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
+            dma,
+            size,
+            pool: pool.clone(),
+        })
+    }
+
+    /// The bytes.
+    pub(crate) fn span(&self) -> Span<'_> {
+        // SAFETY: By the type invariants; the memory lives as long as `self`.
+        unsafe { Span::new(self.cpu, self.size, self.phys()) }
+    }
+
+    /// The address of the first byte for the device.
+    pub(crate) fn dma(&self) -> bindings::dma_addr_t {
+        self.dma
+    }
+
+    /// The address of the first byte on the CPU's bus.
+    pub(crate) fn phys(&self) -> bindings::phys_addr_t {
+        // SAFETY: The address is one of this device, which has no IOMMU.
+        unsafe { ffi::shmbuf_dma_to_phys(self.pool.device.raw(), self.dma) }
+    }
+
+    /// The device it was allocated for.
+    pub(crate) fn device(&self) -> &Arc<DmaDevice> {
+        &self.pool.device
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and nothing uses it any more.
+        unsafe {
+            ffi::shmbuf_dma_pool_free(self.pool.pool.as_ptr(), self.cpu.as_ptr().cast(), self.dma);
+        }
+    }
+}
