@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `calls.c`, generated from `helpers.h`.
+//! Declarations of `params.c`, `arch.c` and `calls.c`, generated from `helpers.h`.
 
 #![allow(
     dead_code,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Module parameters that `module!` does not have: strings and sizes. They are
-//! in `helpers.c`; all but the limit are read-only in sysfs.
+//! in `params.c`; all but the limit are read-only in sysfs.
 
 use super::ffi;
 use kernel::prelude::*;

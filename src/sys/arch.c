@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What differs between architectures: caches, memory types and the write
+ * buffer.
+ */
+#include <linux/cacheflush.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/io.h>
+#include <linux/mm.h>
+#include <linux/preempt.h>
+#include <linux/vmalloc.h>
+#ifdef CONFIG_ARM
+#include <asm/cachetype.h>
+#include <asm/cputype.h>
+#include <asm/outercache.h>
+#endif
+#ifdef CONFIG_ARM64
+#include <asm/cpufeature.h>
+#endif
+
+#include "../../include/uapi/shmbuf.h"
+#include "helpers.h"
+
+enum shmbuf_cache_type shmbuf_cpu_cache_type(void)
+{
+#ifdef CONFIG_ARM
+	if (cache_is_vivt())
+		return SHMBUF_CACHE_VIVT;
+	if (cache_is_vipt_aliasing())
+		return SHMBUF_CACHE_VIPT_ALIASING;
+	return SHMBUF_CACHE_NONALIASING;
+#elif defined(CONFIG_ARM64)
+	return SHMBUF_CACHE_ARM64;
+#elif defined(CONFIG_X86)
+	return SHMBUF_CACHE_SNOOPING;
+#else
+#error "shmbuf knows the caches of ARM and x86 only"
+#endif
+}
+
+unsigned int shmbuf_cpu_midr(void)
+{
+#ifdef CONFIG_ARM
+	return read_cpuid_id();
+#else
+	return 0;
+#endif
+}
+
+/* CCSIDR.WT of the level 1 data cache; there is no such register before ARMv7. */
+bool shmbuf_cpu_writethrough_available(void)
+{
+#if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ >= 7
+	u32 ccsidr;
+
+	preempt_disable();
+	asm volatile("mcr p15, 2, %0, c0, c0, 0" : : "r" (0));
+	isb();
+	asm volatile("mrc p15, 1, %0, c0, c0, 0" : "=r" (ccsidr));
+	preempt_enable();
+	return ccsidr & BIT(31);
+#else
+	return IS_ENABLED(CONFIG_ARM);
+#endif
+}
+
+/* 64-bit ARM leaves CMA's linear mapping as it is. */
+bool shmbuf_cma_remapped(struct device *dev)
+{
+	return IS_ENABLED(CONFIG_ARM) && dev_get_cma_area(dev);
+}
+
+static pgprot_t with_policy(pgprot_t prot, unsigned int policy)
+{
+	switch (policy) {
+#ifdef CONFIG_ARM
+	case SHMBUF_POLICY_WRITETHROUGH:
+		return __pgprot_modify(prot, L_PTE_MT_MASK, L_PTE_MT_WRITETHROUGH);
+#endif
+	case SHMBUF_POLICY_WRITECOMBINE:
+		return pgprot_writecombine(prot);
+	case SHMBUF_POLICY_NONCACHED:
+		return pgprot_noncached(prot);
+	default:
+		return prot;
+	}
+}
+
+enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
+{
+#ifdef CONFIG_ARM
+	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & L_PTE_MT_MASK) {
+	case L_PTE_MT_UNCACHED:
+		return SHMBUF_MT_UNCACHED;
+	case L_PTE_MT_BUFFERABLE:
+		return SHMBUF_MT_BUFFERABLE;
+	case L_PTE_MT_WRITETHROUGH:
+		return SHMBUF_MT_WRITETHROUGH;
+	case L_PTE_MT_WRITEBACK:
+		/* The cores that this option is for ignore the type then. */
+		return IS_ENABLED(CONFIG_CPU_DCACHE_WRITETHROUGH) ? SHMBUF_MT_WRITETHROUGH :
+								    SHMBUF_MT_WRITEBACK;
+	case L_PTE_MT_WRITEALLOC:
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
+#elif defined(CONFIG_ARM64)
+	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & PTE_ATTRINDX_MASK) {
+	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
+		return SHMBUF_MT_UNCACHED;
+	case PTE_ATTRINDX(MT_NORMAL_NC):
+		return SHMBUF_MT_BUFFERABLE;
+	/* Both allocate on reads and writes: MAIR_EL1_SET in arch/arm64/mm/proc.S. */
+	case PTE_ATTRINDX(MT_NORMAL):
+	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
+#else
+	const unsigned long type = pgprot_val(with_policy(PAGE_KERNEL, policy)) & _PAGE_CACHE_MASK;
+
+	/* Without PAT there are fewer types than names, and the first is right. */
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WB))
+		return SHMBUF_MT_WRITEBACK;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_UC_MINUS))
+		return SHMBUF_MT_UNCACHED;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WC))
+		return SHMBUF_MT_BUFFERABLE;
+	return SHMBUF_MT_OTHER;
+#endif
+}
+
+/*
+ * The protection of the flags as they are now. On ARM, of 32 and of 64 bits,
+ * a page is write-protected until a fault makes it dirty: make it so here.
+ */
+static pgprot_t vma_prot(struct vm_area_struct *vma)
+{
+	const pgprot_t prot = vm_get_page_prot(vma->vm_flags);
+
+#ifdef CONFIG_ARM
+	if (vma->vm_flags & VM_WRITE)
+		return __pgprot(pgprot_val(prot) | L_PTE_DIRTY);
+#endif
+#ifdef CONFIG_ARM64
+	if (vma->vm_flags & VM_WRITE)
+		return pte_pgprot(pte_mkdirty(__pte(pgprot_val(prot))));
+#endif
+	return prot;
+}
+
+void shmbuf_vma_init_prot(struct vm_area_struct *vma)
+{
+	vma->vm_page_prot = vma_prot(vma);
+}
+
+int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long address,
+			   unsigned long pfn, unsigned long size, unsigned int policy)
+{
+	vma->vm_page_prot = with_policy(vma->vm_page_prot, policy);
+	return remap_pfn_range(vma, address, pfn, size, vma->vm_page_prot);
+}
+
+/* Not with vm_page_prot, which the core resets to what the flags say. */
+unsigned int shmbuf_insert_pfn(struct vm_area_struct *vma, unsigned long address,
+			       unsigned long pfn, unsigned int policy)
+{
+	return vmf_insert_pfn_prot(vma, address, pfn, with_policy(vma_prot(vma), policy));
+}
+
+void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
+{
+	return vmap(pages, count, VM_MAP, with_policy(PAGE_KERNEL, policy));
+}
+
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy)
+{
+	const pgprot_t prot = vma_prot(vma);
+
+	vma->vm_page_prot = policy == SHMBUF_POLICY_WRITECOMBINE ? pgprot_writecombine(prot) :
+								   pgprot_device(prot);
+	return io_remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
+				  vma->vm_page_prot);
+}
+
+/* The DMA API wants no alignment where devices snoop. */
+unsigned int shmbuf_dma_cache_alignment(void)
+{
+	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
+}
+
+/*
+ * As flush_cache_range() of the running process, but no more than the lines:
+ * that flushes whole pages. It goes in steps of a line from the start on.
+ */
+void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end)
+{
+#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
+	__cpuc_flush_user_range(round_down(start, L1_CACHE_BYTES), end, vma->vm_flags);
+#endif
+}
+
+void shmbuf_flush_user_all(void)
+{
+#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
+	flush_cache_all();
+#endif
+}
+
+/*
+ * Clean and invalidate, line by line, so that a store at the same moment is
+ * not lost; the inner cache once more, as it may have fetched from the outer
+ * one in between.
+ */
+void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
+{
+#ifdef CONFIG_ARM
+	/*
+	 * From the beginning of a line: on ARMv5, and on an early PL310, it
+	 * goes in steps of a line from there on, and from the middle of one
+	 * may miss the last.
+	 */
+	const size_t before = (unsigned long)addr % L1_CACHE_BYTES;
+
+	addr -= before;
+	__cpuc_flush_dcache_area(addr, before + size);
+#ifdef CONFIG_OUTER_CACHE
+	if (outer_cache.flush_range) {
+		outer_flush_range(phys - before, phys + size);
+		__cpuc_flush_dcache_area(addr, before + size);
+	}
+#endif
+#endif
+#ifdef CONFIG_ARM64
+	/* dcache_clean_inval_poc(), which modules cannot call. */
+	const u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+	const unsigned long line = sizeof(u32) << FIELD_GET(CTR_EL0_DminLine_MASK, ctr);
+	const unsigned long end = (unsigned long)addr + size;
+	unsigned long at;
+
+	for (at = round_down((unsigned long)addr, line); at < end; at += line)
+		asm volatile("dc civac, %0" : : "r" (at) : "memory");
+	dsb(sy);
+#endif
+}
+
+void shmbuf_drain_write_buffer(void)
+{
+#if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ < 6
+	/* mb() is a compiler barrier here, and there is a write buffer. */
+	dsb();
+#else
+	/* A device may look as soon as we return; includes the outer cache. */
+	mb();
+#endif
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Module parameters that the module! macro of the kernel crate does not have. */
+#include <linux/moduleparam.h>
+
+#include "helpers.h"
+
+static char *size = "1M";
+module_param(size, charp, 0444);
+MODULE_PARM_DESC(size, "size of the default buffer, a multiple of the page size; K, M, G (default 1M)");
+
+static char *kind = "pages";
+module_param(kind, charp, 0444);
+MODULE_PARM_DESC(kind, "kind of the default buffer: pages, coherent, streaming, scatter (default pages)");
+
+static char *cache = "default";
+module_param(cache, charp, 0444);
+MODULE_PARM_DESC(cache, "cache policy of the default buffer: writeback, writethrough, writecombine, noncached, default (what suits the kind)");
+
+static char *mapping = "pfnmap";
+module_param(mapping, charp, 0444);
+MODULE_PARM_DESC(mapping, "mappings of the default buffer: pfnmap, strict, refcounted (default pfnmap)");
+
+/* Bytes, with K, M, G when set. */
+static int limit_set(const char *text, const struct kernel_param *param)
+{
+	char *end;
+	const unsigned long long value = memparse(text, &end);
+
+	if (end == text || (*end && *end != '\n') || value > ULONG_MAX)
+		return -EINVAL;
+	WRITE_ONCE(*(unsigned long *)param->arg, value);
+	return 0;
+}
+
+static const struct kernel_param_ops limit_operations = {
+	.set = limit_set,
+	.get = param_get_ulong,
+};
+
+static unsigned long limit = 64 << 20;
+module_param_cb(limit, &limit_operations, &limit, 0644);
+MODULE_PARM_DESC(limit, "bytes that all private buffers together may have; K, M, G (default 64M)");
+
+static bool accept_alias;
+module_param(accept_alias, bool, 0444);
+MODULE_PARM_DESC(accept_alias, "allow non-cached pages that keep a cacheable kernel alias, which the architecture calls unpredictable (default N)");
+
+const char *shmbuf_param_size(void)
+{
+	return size;
+}
+
+const char *shmbuf_param_kind(void)
+{
+	return kind;
+}
+
+const char *shmbuf_param_cache(void)
+{
+	return cache;
+}
+
+const char *shmbuf_param_mapping(void)
+{
+	return mapping;
+}
+
+unsigned long shmbuf_param_limit(void)
+{
+	return READ_ONCE(limit);
+}
+
+bool shmbuf_param_accept_alias(void)
+{
+	return accept_alias;
+}
