@@ -9,15 +9,12 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
-#include <linux/dmapool.h>
-#include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
-#include <linux/ioport.h>
 #include <linux/mm.h>
 #include <linux/of.h>
 #include <linux/of_reserved_mem.h>
@@ -26,7 +23,6 @@
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/uaccess.h>
-#include <linux/unaligned.h>
 #include <linux/vmalloc.h>
 
 #include "../../include/uapi/shmbuf.h"
@@ -59,7 +55,7 @@ unsigned long shmbuf_total_pages(void)
 	return totalram_pages();
 }
 
-static gfp_t gfp(enum shmbuf_zone zone)
+gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account)
 {
 	static const gfp_t zones[] = {
 		[SHMBUF_ZONE_ANY] = __GFP_HIGHMEM,
@@ -68,26 +64,17 @@ static gfp_t gfp(enum shmbuf_zone zone)
 		[SHMBUF_ZONE_DMA] = __GFP_DMA,
 	};
 
-	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | zones[zone];
+	return GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL | zones[zone] |
+	       (account ? __GFP_ACCOUNT : 0);
 }
 
-struct page *shmbuf_alloc_pages(unsigned int order, enum shmbuf_zone zone, bool account)
-{
-	return alloc_pages(gfp(zone) | (account ? __GFP_ACCOUNT : 0), order);
-}
-
-struct page *shmbuf_alloc_contig_pages(unsigned long count, enum shmbuf_zone zone)
+struct page *shmbuf_alloc_contig_pages(unsigned long count, gfp_t flags)
 {
 #ifdef CONFIG_CONTIG_ALLOC
-	return alloc_contig_pages(count, gfp(zone), numa_node_id(), NULL);
+	return alloc_contig_pages(count, flags, numa_node_id(), NULL);
 #else
 	return NULL;
 #endif
-}
-
-unsigned int shmbuf_get_order(unsigned long size)
-{
-	return get_order(size);
 }
 
 struct page *shmbuf_nth_page(struct page *first, unsigned long n)
@@ -161,75 +148,9 @@ struct file *shmbuf_file_new(const char *name, const struct file_operations *ope
 	return file;
 }
 
-int shmbuf_io_request(phys_addr_t start, size_t size)
+void *shmbuf_ioremap_wc(phys_addr_t start, size_t size)
 {
-	return request_mem_region(start, size, "shmbuf") ? 0 : -EBUSY;
-}
-
-void shmbuf_io_release(phys_addr_t start, size_t size)
-{
-	release_mem_region(start, size);
-}
-
-void *shmbuf_io_map(phys_addr_t start, size_t size, unsigned int policy)
-{
-	if (policy == SHMBUF_POLICY_WRITECOMBINE)
-		return (void __force *)ioremap_wc(start, size);
-	return (void __force *)ioremap(start, size);
-}
-
-void shmbuf_io_unmap(void *address)
-{
-	iounmap((void __iomem __force *)address);
-}
-
-/* Bytes stay in the order that the device has them in. */
-void shmbuf_io_read(const void *from, void *to, size_t size, unsigned int width)
-{
-	const void __iomem *at = (const void __iomem __force *)from;
-
-	for (size_t i = 0; i < size; i += width) {
-		switch (width) {
-		case 1:
-			*(u8 *)(to + i) = __raw_readb(at + i);
-			break;
-		case 2:
-			put_unaligned(__raw_readw(at + i), (u16 *)(to + i));
-			break;
-		case 4:
-			put_unaligned(__raw_readl(at + i), (u32 *)(to + i));
-			break;
-#ifdef CONFIG_64BIT
-		case 8:
-			put_unaligned(__raw_readq(at + i), (u64 *)(to + i));
-			break;
-#endif
-		}
-	}
-}
-
-void shmbuf_io_write(void *to, const void *from, size_t size, unsigned int width)
-{
-	void __iomem *at = (void __iomem __force *)to;
-
-	for (size_t i = 0; i < size; i += width) {
-		switch (width) {
-		case 1:
-			__raw_writeb(*(const u8 *)(from + i), at + i);
-			break;
-		case 2:
-			__raw_writew(get_unaligned((const u16 *)(from + i)), at + i);
-			break;
-		case 4:
-			__raw_writel(get_unaligned((const u32 *)(from + i)), at + i);
-			break;
-#ifdef CONFIG_64BIT
-		case 8:
-			__raw_writeq(get_unaligned((const u64 *)(from + i)), at + i);
-			break;
-#endif
-		}
-	}
+	return (void __force *)ioremap_wc(start, size);
 }
 
 int shmbuf_reserved_attach(struct device *dev, struct device *node)
@@ -341,27 +262,6 @@ void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table
 	dma_sync_sgtable_for_device(dev, table, dir);
 }
 
-struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
-					size_t boundary)
-{
-	return dma_pool_create("shmbuf", dev, size, align, boundary);
-}
-
-void shmbuf_dma_pool_destroy(struct dma_pool *pool)
-{
-	dma_pool_destroy(pool);
-}
-
-void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma)
-{
-	return dma_pool_zalloc(pool, GFP_KERNEL | __GFP_NOWARN, dma);
-}
-
-void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
-{
-	dma_pool_free(pool, cpu, dma);
-}
-
 struct dma_chan *shmbuf_dma_request_channel(void)
 {
 	dma_cap_mask_t mask;
@@ -411,21 +311,6 @@ void shmbuf_dma_terminate_sync(struct dma_chan *channel)
 bool shmbuf_dma_failed(const struct dmaengine_result *result)
 {
 	return result && result->result != DMA_TRANS_NOERROR;
-}
-
-struct eventfd_ctx *shmbuf_eventfd_get(int fd)
-{
-	return eventfd_ctx_fdget(fd);
-}
-
-void shmbuf_eventfd_signal(struct eventfd_ctx *counter)
-{
-	eventfd_signal(counter);
-}
-
-void shmbuf_eventfd_put(struct eventfd_ctx *counter)
-{
-	eventfd_ctx_put(counter);
 }
 
 void shmbuf_reinit_completion(struct completion *completion)

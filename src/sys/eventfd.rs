@@ -2,9 +2,9 @@
 
 //! Counters that programs wait for (eventfd(2)).
 
-use super::ffi;
 use core::ptr::NonNull;
 use kernel::{
+    bindings,
     error::from_err_ptr,
     prelude::*, //
 };
@@ -14,7 +14,7 @@ use kernel::{
 /// # Invariants
 ///
 /// The pointer is valid, and the reference is ours.
-pub(crate) struct EventFd(NonNull<ffi::eventfd_ctx>);
+pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
 // SAFETY: A counter belongs to no thread.
 unsafe impl Send for EventFd {}
@@ -27,7 +27,7 @@ impl EventFd {
     /// [`EBADF`] if there is no such descriptor, [`EINVAL`] if it is of another file.
     pub(crate) fn get(descriptor: i32) -> Result<Self> {
         // SAFETY: The function takes any number.
-        let counter = from_err_ptr(unsafe { ffi::shmbuf_eventfd_get(descriptor) })?;
+        let counter = from_err_ptr(unsafe { bindings::eventfd_ctx_fdget(descriptor) })?;
         // INVARIANT: The function returned a reference.
         NonNull::new(counter).map(Self).ok_or(EBADF)
     }
@@ -35,13 +35,13 @@ impl EventFd {
     /// Adds one, and wakes who waits. Any context.
     pub(crate) fn signal(&self) {
         // SAFETY: By the type invariants.
-        unsafe { ffi::shmbuf_eventfd_signal(self.0.as_ptr()) };
+        unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), 0) };
     }
 }
 
 impl Drop for EventFd {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
-        unsafe { ffi::shmbuf_eventfd_put(self.0.as_ptr()) };
+        unsafe { bindings::eventfd_ctx_put(self.0.as_ptr()) };
     }
 }

@@ -19,6 +19,7 @@ use kernel::{
         dma_addr_t,
         file,
         file_operations,
+        gfp_t,
         inode,
         mm_struct,
         page,

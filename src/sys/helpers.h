@@ -12,6 +12,7 @@
 #include <stddef.h>
 typedef unsigned long phys_addr_t;
 typedef unsigned long dma_addr_t;
+typedef unsigned int gfp_t;
 #else
 #include <linux/types.h>
 #endif
@@ -20,9 +21,7 @@ struct completion;
 struct device;
 struct dma_async_tx_descriptor;
 struct dma_chan;
-struct dma_pool;
 struct dmaengine_result;
-struct eventfd_ctx;
 struct file;
 struct file_operations;
 struct inode;
@@ -87,9 +86,8 @@ enum shmbuf_zone {
 };
 
 unsigned long shmbuf_total_pages(void);
-struct page *shmbuf_alloc_pages(unsigned int order, enum shmbuf_zone zone, bool account);
-struct page *shmbuf_alloc_contig_pages(unsigned long count, enum shmbuf_zone zone);
-unsigned int shmbuf_get_order(unsigned long size);
+gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account);
+struct page *shmbuf_alloc_contig_pages(unsigned long count, gfp_t flags);
 struct page *shmbuf_nth_page(struct page *first, unsigned long n);
 unsigned long shmbuf_page_to_pfn(struct page *page);
 phys_addr_t shmbuf_page_to_phys(struct page *page);
@@ -106,12 +104,7 @@ struct file *shmbuf_file_new(const char *name, const struct file_operations *ope
 			     void *data);
 
 /* Device memory. */
-int shmbuf_io_request(phys_addr_t start, size_t size);
-void shmbuf_io_release(phys_addr_t start, size_t size);
-void *shmbuf_io_map(phys_addr_t start, size_t size, unsigned int policy);
-void shmbuf_io_unmap(void *address);
-void shmbuf_io_read(const void *from, void *to, size_t size, unsigned int width);
-void shmbuf_io_write(void *to, const void *from, size_t size, unsigned int width);
+void *shmbuf_ioremap_wc(phys_addr_t start, size_t size);
 int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy);
 
 /* Reserved memory of a device-tree node. */
@@ -137,11 +130,6 @@ unsigned int shmbuf_dma_max_segment(struct device *dev);
 void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir);
 void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table,
 				      unsigned int dir);
-struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
-					size_t boundary);
-void shmbuf_dma_pool_destroy(struct dma_pool *pool);
-void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
-void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
 
 /* DMA engines. */
 struct dma_chan *shmbuf_dma_request_channel(void);
@@ -156,11 +144,6 @@ void shmbuf_dma_issue_pending(struct dma_chan *channel);
 void shmbuf_dma_terminate_sync(struct dma_chan *channel);
 bool shmbuf_dma_failed(const struct dmaengine_result *result);
 void shmbuf_reinit_completion(struct completion *completion);
-
-/* Counters of eventfd(2). */
-struct eventfd_ctx *shmbuf_eventfd_get(int fd);
-void shmbuf_eventfd_signal(struct eventfd_ctx *counter);
-void shmbuf_eventfd_put(struct eventfd_ctx *counter);
 
 /* The VMAs of a process. */
 void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm);

@@ -14,6 +14,12 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
+    io::{
+        Io,
+        Mmio,
+        MmioRaw,
+        RelaxedMmio, //
+    },
     mm::virt::VmaNew,
     page::PAGE_SHIFT,
     prelude::*, //
@@ -25,6 +31,7 @@ pub(crate) enum Width {
     One,
     Two,
     Four,
+    #[cfg(CONFIG_64BIT)]
     Eight,
 }
 
@@ -35,7 +42,8 @@ impl Width {
             1 => Some(Self::One),
             2 => Some(Self::Two),
             4 => Some(Self::Four),
-            8 if cfg!(CONFIG_64BIT) => Some(Self::Eight),
+            #[cfg(CONFIG_64BIT)]
+            8 => Some(Self::Eight),
             _ => None,
         }
     }
@@ -46,6 +54,7 @@ impl Width {
             Self::One => 1,
             Self::Two => 2,
             Self::Four => 4,
+            #[cfg(CONFIG_64BIT)]
             Self::Eight => 8,
         }
     }
@@ -87,10 +96,24 @@ impl IoRegion {
     /// - [`EBUSY`] if somebody else has some of it (see /proc/iomem);
     /// - [`ENOMEM`] if there is no vmalloc space.
     pub(crate) fn new(range: IoRange, policy: Policy) -> Result<Self> {
-        // SAFETY: The functions take any range.
-        to_result(unsafe { ffi::shmbuf_io_request(range.start, range.size) })?;
-        // SAFETY: As above.
-        let address = unsafe { ffi::shmbuf_io_map(range.start, range.size, policy.to_uapi()) };
+        let (start, size) = (range.start, range.size);
+        // SAFETY: The function takes any range, and the name lives as long as the module.
+        let claimed = unsafe {
+            bindings::request_mem_region(
+                start,
+                size as bindings::resource_size_t,
+                c"shmbuf".as_char_ptr(),
+            )
+        };
+        if claimed.is_null() {
+            return Err(EBUSY);
+        }
+        let address = match policy {
+            // SAFETY: The function takes any range.
+            Policy::Writecombine => unsafe { ffi::shmbuf_ioremap_wc(start, size) },
+            // SAFETY: The function takes any range.
+            _ => unsafe { bindings::ioremap(start, size) },
+        };
         match NonNull::new(address) {
             // INVARIANT: Just requested and mapped.
             Some(address) => Ok(Self {
@@ -100,7 +123,7 @@ impl IoRegion {
             }),
             None => {
                 // SAFETY: It was requested above.
-                unsafe { ffi::shmbuf_io_release(range.start, range.size) };
+                unsafe { bindings::release_mem_region(start, size as bindings::resource_size_t) };
                 Err(ENOMEM)
             }
         }
@@ -116,38 +139,49 @@ impl IoRegion {
         self.address.as_ptr() as usize
     }
 
-    /// Checks that `range` is one of whole accesses.
-    fn check(&self, range: Range, len: usize) {
+    /// The accesses that `range`, of `len` bytes, consists of. Another range is a bug, and panics.
+    fn accesses(&self, range: Range, len: usize) -> impl Iterator<Item = usize> {
         let width = self.range.width.bytes();
-        assert!(range.end() <= self.range.size && range.len() == len);
-        assert!(range.start() % width == 0 && range.len() % width == 0);
+        assert!(range.len() == len && range.start() % width == 0 && len % width == 0);
+        (range.start()..range.end()).step_by(width)
     }
 
-    /// Reads `range`, whole accesses, to `to`, of the same length. Any context.
+    /// The device's memory at `offset`, for one access.
+    fn at<T>(&self, offset: usize) -> RelaxedMmio<'_, T> {
+        assert!(offset % size_of::<T>() == 0 && offset + size_of::<T>() <= self.range.size);
+        let address = MmioRaw::new(self.address() + offset);
+        // SAFETY: Inside the mapping, by the type invariants and the check, and aligned as it is.
+        unsafe { Mmio::from_raw(address) }.relaxed()
+    }
+
+    /// Reads `range`, whole accesses, to `to`, of the same length. Bytes stay in the order that the
+    /// device has them in. Any context.
     pub(crate) fn read(&self, range: Range, to: &mut [u8]) {
-        self.check(range, to.len());
-        // SAFETY: Inside the mapping, by the type invariants and the check.
-        unsafe {
-            ffi::shmbuf_io_read(
-                self.address.as_ptr().byte_add(range.start()),
-                to.as_mut_ptr().cast(),
-                to.len(),
-                self.range.width.bytes() as u32,
-            );
+        let accesses = self.accesses(range, to.len());
+        for (at, to) in accesses.zip(to.chunks_exact_mut(self.range.width.bytes())) {
+            // The kernel's accessors take the device's order for the little-endian one.
+            match self.range.width {
+                Width::One => to.copy_from_slice(&self.at::<u8>(at).read_val().to_le_bytes()),
+                Width::Two => to.copy_from_slice(&self.at::<u16>(at).read_val().to_le_bytes()),
+                Width::Four => to.copy_from_slice(&self.at::<u32>(at).read_val().to_le_bytes()),
+                #[cfg(CONFIG_64BIT)]
+                Width::Eight => to.copy_from_slice(&self.at::<u64>(at).read_val().to_le_bytes()),
+            }
         }
     }
 
-    /// Writes `from`, of the same length, to `range`, whole accesses. Any context.
+    /// Writes `from`, of the same length, to `range`, whole accesses. Bytes stay in their order.
+    /// Any context.
     pub(crate) fn write(&self, range: Range, from: &[u8]) {
-        self.check(range, from.len());
-        // SAFETY: As above.
-        unsafe {
-            ffi::shmbuf_io_write(
-                self.address.as_ptr().byte_add(range.start()),
-                from.as_ptr().cast(),
-                from.len(),
-                self.range.width.bytes() as u32,
-            );
+        let accesses = self.accesses(range, from.len());
+        for (at, from) in accesses.zip(from.chunks_exact(self.range.width.bytes())) {
+            match self.range.width {
+                Width::One => self.at(at).write_val(u8::from_le_bytes(array(from))),
+                Width::Two => self.at(at).write_val(u16::from_le_bytes(array(from))),
+                Width::Four => self.at(at).write_val(u32::from_le_bytes(array(from))),
+                #[cfg(CONFIG_64BIT)]
+                Width::Eight => self.at(at).write_val(u64::from_le_bytes(array(from))),
+            }
         }
     }
 
@@ -170,8 +204,18 @@ impl Drop for IoRegion {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, and nothing uses it any more.
         unsafe {
-            ffi::shmbuf_io_unmap(self.address.as_ptr());
-            ffi::shmbuf_io_release(self.range.start, self.range.size);
+            bindings::iounmap(self.address.as_ptr());
+            bindings::release_mem_region(
+                self.range.start,
+                self.range.size as bindings::resource_size_t,
+            );
         }
     }
+}
+
+/// The `N` bytes of a slice of that length.
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
 }

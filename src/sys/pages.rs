@@ -32,14 +32,17 @@ pub(crate) enum Zone {
 }
 
 impl Zone {
-    fn to_ffi(self) -> ffi::shmbuf_zone {
-        match self {
+    /// What the allocator is told, charging the running process's control group or nobody's.
+    fn flags(self, charge: Charge) -> bindings::gfp_t {
+        let zone = match self {
             Self::Linear => ffi::SHMBUF_ZONE_LINEAR,
             // The allocator knows no such limit; who asks looks.
             Self::Highmem | Self::Any => ffi::SHMBUF_ZONE_ANY,
             Self::Dma32 => ffi::SHMBUF_ZONE_DMA32,
             Self::Dma => ffi::SHMBUF_ZONE_DMA,
-        }
+        };
+        // SAFETY: The zone is one of the enum.
+        unsafe { ffi::shmbuf_gfp(zone, charge == Charge::Caller) }
     }
 }
 
@@ -117,11 +120,10 @@ impl Pages {
         } = request;
         let count = size >> PAGE_SHIFT;
 
-        // SAFETY: The function has no requirements.
-        let order = unsafe { ffi::shmbuf_get_order(size) };
+        let order = count.next_power_of_two().ilog2();
         let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
         let first = if is_chargeable {
-            Self::from_buddy(count, order, zone, charge)
+            Self::from_buddy(count, order, zone.flags(charge))
         } else {
             None
         };
@@ -130,7 +132,9 @@ impl Pages {
             Charge::Caller if is_chargeable => None,
             _ => {
                 // SAFETY: The function has no requirements.
-                NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.to_ffi()) })
+                NonNull::new(unsafe {
+                    ffi::shmbuf_alloc_contig_pages(count, zone.flags(Charge::Kernel))
+                })
             }
         });
         let pages = Self::own(Layout::Run(first.ok_or(ENOMEM)?), count, references);
@@ -145,13 +149,10 @@ impl Pages {
     fn from_buddy(
         count: usize,
         order: u32,
-        zone: Zone,
-        charge: Charge,
+        flags: bindings::gfp_t,
     ) -> Option<NonNull<bindings::page>> {
         // SAFETY: The order is one that the allocator has.
-        let first = NonNull::new(unsafe {
-            ffi::shmbuf_alloc_pages(order, zone.to_ffi(), charge == Charge::Caller)
-        })?;
+        let first = NonNull::new(unsafe { bindings::alloc_pages(flags, order) })?;
         // SAFETY: We own the block of this order, which is not compound.
         unsafe { bindings::split_page(first.as_ptr(), order) };
         for n in count..1 << order {
@@ -169,7 +170,7 @@ impl Pages {
     /// [`ENOMEM`] if the zone has not that many free pages.
     pub(crate) fn scattered(request: Request) -> Result<Self> {
         let count = request.size >> PAGE_SHIFT;
-        let zone = request.zone.to_ffi();
+        let flags = request.zone.flags(request.charge);
         // Do not take all there is from everybody, to find out that it is too little.
         // SAFETY: The function has no requirements.
         if count > unsafe { ffi::shmbuf_total_pages() } {
@@ -184,9 +185,7 @@ impl Pages {
         list.reserve(count, GFP_KERNEL)?;
         for _ in 0..count {
             // SAFETY: The function has no requirements.
-            let page =
-                unsafe { ffi::shmbuf_alloc_pages(0, zone, request.charge == Charge::Caller) };
-            let page = NonNull::new(page).ok_or(ENOMEM)?;
+            let page = NonNull::new(unsafe { bindings::alloc_pages(flags, 0) }).ok_or(ENOMEM)?;
             list.push(page, GFP_KERNEL)?;
             pages.count += 1;
             if request.references == References::Ours {
