@@ -184,18 +184,6 @@ bool shmbuf_has_declared_memory(struct device *dev)
 #endif
 }
 
-/* A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns. */
-void shmbuf_dma_init_mask(struct device *dev)
-{
-	dev->dma_mask = &dev->coherent_dma_mask;
-}
-
-void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
-		       unsigned long attrs)
-{
-	return dma_alloc_attrs(dev, size, dma, GFP_KERNEL, attrs);
-}
-
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
 {
 	return dma_to_phys(dev, addr);

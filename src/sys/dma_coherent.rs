@@ -10,29 +10,30 @@ use super::{
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    dma::{
+        attrs::{
+            DMA_ATTR_NO_WARN,
+            DMA_ATTR_WRITE_COMBINE, //
+        },
+        Coherent, //
+    },
     error::to_result,
     mm::virt::VmaNew,
     prelude::*,
     sync::Arc, //
 };
 
-/// Memory that CPU and device share without cache maintenance: `dma_alloc_attrs()`.
+/// Memory that CPU and device share without cache maintenance.
 ///
 /// # Invariants
 ///
-/// `cpu` and `dma` are the two addresses of `size` bytes allocated for `device` with `attrs`.
+/// `memory` was allocated for `device`, and is write-combined if `is_writecombine`.
 pub(crate) struct CoherentMemory {
-    cpu: NonNull<u8>,
-    dma: bindings::dma_addr_t,
-    size: usize,
-    attrs: usize,
+    // Freed before the device goes.
+    memory: Coherent<[u8]>,
     device: Arc<DmaDevice>,
+    is_writecombine: bool,
 }
-
-// SAFETY: The memory belongs to no thread.
-unsafe impl Send for CoherentMemory {}
-// SAFETY: No method changes anything through a shared reference but by `Span`.
-unsafe impl Sync for CoherentMemory {}
 
 impl CoherentMemory {
     /// Allocates `size` bytes of zeroes, write-combined if asked, else what the architecture calls
@@ -41,44 +42,51 @@ impl CoherentMemory {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(device: &Arc<DmaDevice>, size: usize, writecombine: bool) -> Result<Self> {
-        let attrs = match writecombine {
-            true => bindings::DMA_ATTR_WRITE_COMBINE | bindings::DMA_ATTR_NO_WARN,
-            false => bindings::DMA_ATTR_NO_WARN,
-        } as usize;
-        let mut dma = 0;
-        // SAFETY: The device has a mask, and `dma` outlives the call.
-        let cpu = unsafe { ffi::shmbuf_dma_alloc(device.raw(), size, &mut dma, attrs) };
-        // INVARIANT: Just allocated, if not null.
+    pub(crate) fn new(device: &Arc<DmaDevice>, size: usize, is_writecombine: bool) -> Result<Self> {
+        let attrs = match is_writecombine {
+            true => DMA_ATTR_WRITE_COMBINE | DMA_ATTR_NO_WARN,
+            false => DMA_ATTR_NO_WARN,
+        };
+        // INVARIANT: Just allocated.
         Ok(Self {
-            cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
-            dma,
-            size,
-            attrs,
+            memory: Coherent::<u8>::zeroed_slice_with_attrs(
+                device.device(),
+                size,
+                GFP_KERNEL,
+                attrs,
+            )?,
             device: device.clone(),
+            is_writecombine,
         })
     }
 
     /// The bytes.
     pub(crate) fn span(&self) -> Span<'_> {
-        // SAFETY: By the type invariants; the memory lives as long as `self`.
-        unsafe { Span::new(self.cpu, self.size, self.phys()) }
+        let address = self.memory.as_mut_ptr().cast();
+        // SAFETY: The address is not null, and the memory lives as long as `self`.
+        unsafe {
+            Span::new(
+                NonNull::new_unchecked(address),
+                self.memory.size(),
+                self.phys(),
+            )
+        }
     }
 
     /// The address of the first byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
-        self.dma
+        self.memory.dma_address()
     }
 
     /// The address of the first byte on the CPU's bus.
     pub(crate) fn phys(&self) -> bindings::phys_addr_t {
         // SAFETY: The address is one of this device, which has no IOMMU.
-        unsafe { ffi::shmbuf_dma_to_phys(self.device.raw(), self.dma) }
+        unsafe { ffi::shmbuf_dma_to_phys(self.device.raw(), self.dma()) }
     }
 
     /// The page that holds the byte at `offset`, which is inside.
     pub(super) fn page(&self, offset: usize) -> *mut bindings::page {
-        assert!(offset < self.size);
+        assert!(offset < self.memory.size());
         // SAFETY: The function takes any address; coherent memory is contiguous.
         unsafe { ffi::shmbuf_phys_to_page(self.phys() + offset as bindings::phys_addr_t) }
     }
@@ -91,32 +99,21 @@ impl CoherentMemory {
     /// Maps the part that the offset of `vma` says, with the type that the memory has. The
     /// memory must outlive the mapping.
     pub(crate) fn mmap(&self, vma: &VmaNew) -> Result {
-        // SAFETY: The memory and its addresses are those of the type invariants, and a new VMA
-        // may be filled.
+        let attrs = match self.is_writecombine {
+            true => bindings::DMA_ATTR_WRITE_COMBINE,
+            false => 0,
+        };
+        // SAFETY: The memory, its addresses and what it was allocated with are those of the type
+        // invariants, and a new VMA may be filled.
         to_result(unsafe {
             bindings::dma_mmap_attrs(
                 self.device.raw(),
                 vma.as_ptr(),
-                self.cpu.as_ptr().cast(),
-                self.dma,
-                self.size,
-                self.attrs,
+                self.memory.as_mut_ptr().cast(),
+                self.dma(),
+                self.memory.size(),
+                attrs as usize,
             )
         })
-    }
-}
-
-impl Drop for CoherentMemory {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants, and nothing uses it any more.
-        unsafe {
-            bindings::dma_free_attrs(
-                self.device.raw(),
-                self.size,
-                self.cpu.as_ptr().cast(),
-                self.dma,
-                self.attrs,
-            );
-        }
     }
 }

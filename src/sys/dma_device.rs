@@ -49,10 +49,12 @@ impl DmaDevice {
         let name = CString::try_from_fmt(fmt!("shmbuf.{number}"))?;
         let this = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
         let mask = mask.map_or(u64::MAX, |mask| mask.value());
+        let device = this.raw();
+        // A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns.
         // SAFETY: The device is valid, and nobody else uses it yet.
-        unsafe { ffi::shmbuf_dma_init_mask(this.raw()) };
-        // SAFETY: As above.
-        to_result(unsafe { bindings::dma_set_mask_and_coherent(this.raw(), mask) })?;
+        unsafe { (*device).dma_mask = &raw mut (*device).coherent_dma_mask };
+        // SAFETY: The device is valid, and nobody else uses it yet.
+        to_result(unsafe { bindings::dma_set_mask_and_coherent(device, mask) })?;
         // INVARIANT: Both were just done.
         Ok(this)
     }
@@ -81,10 +83,9 @@ impl DmaDevice {
     }
 
     /// The device itself.
-    pub(crate) fn device(&self) -> &device::Device {
+    pub(crate) fn device(&self) -> &device::Device<device::Bound> {
         let faux: &faux::Device<device::Bound> = self.0.as_ref();
-        let device: &device::Device<device::Bound> = faux.as_ref();
-        device
+        faux.as_ref()
     }
 
     pub(super) fn raw(&self) -> *mut bindings::device {

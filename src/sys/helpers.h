@@ -114,9 +114,6 @@ int shmbuf_reserved_range(struct device *node, phys_addr_t *start, unsigned long
 bool shmbuf_has_declared_memory(struct device *dev);
 
 /* DMA. */
-void shmbuf_dma_init_mask(struct device *dev);
-void *shmbuf_dma_alloc(struct device *dev, size_t size, dma_addr_t *dma,
-		       unsigned long attrs);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
 bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size);
 bool shmbuf_dma_maps(struct device *dev, struct page *page);
