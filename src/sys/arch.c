@@ -22,6 +22,52 @@
 #include "../../include/uapi/shmbuf.h"
 #include "helpers.h"
 
+enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
+{
+#ifdef CONFIG_ARM
+	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & L_PTE_MT_MASK) {
+	case L_PTE_MT_UNCACHED:
+		return SHMBUF_MT_UNCACHED;
+	case L_PTE_MT_BUFFERABLE:
+		return SHMBUF_MT_BUFFERABLE;
+	case L_PTE_MT_WRITETHROUGH:
+		return SHMBUF_MT_WRITETHROUGH;
+	case L_PTE_MT_WRITEBACK:
+		/* The cores that this option is for ignore the type then. */
+		return IS_ENABLED(CONFIG_CPU_DCACHE_WRITETHROUGH) ? SHMBUF_MT_WRITETHROUGH :
+								    SHMBUF_MT_WRITEBACK;
+	case L_PTE_MT_WRITEALLOC:
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
+#elif defined(CONFIG_ARM64)
+	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & PTE_ATTRINDX_MASK) {
+	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
+		return SHMBUF_MT_UNCACHED;
+	case PTE_ATTRINDX(MT_NORMAL_NC):
+		return SHMBUF_MT_BUFFERABLE;
+	/* Both allocate on reads and writes: MAIR_EL1_SET in arch/arm64/mm/proc.S. */
+	case PTE_ATTRINDX(MT_NORMAL):
+	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
+		return SHMBUF_MT_WRITEALLOC;
+	default:
+		return SHMBUF_MT_OTHER;
+	}
+#else
+	const unsigned long type = pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & _PAGE_CACHE_MASK;
+
+	/* Without PAT there are fewer types than names, and the first is right. */
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WB))
+		return SHMBUF_MT_WRITEBACK;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_UC_MINUS))
+		return SHMBUF_MT_UNCACHED;
+	if (type == cachemode2protval(_PAGE_CACHE_MODE_WC))
+		return SHMBUF_MT_BUFFERABLE;
+	return SHMBUF_MT_OTHER;
+#endif
+}
+
 enum shmbuf_cache_type shmbuf_cpu_cache_type(void)
 {
 #ifdef CONFIG_ARM
@@ -71,7 +117,13 @@ bool shmbuf_cma_remapped(struct device *dev)
 	return IS_ENABLED(CONFIG_ARM) && dev_get_cma_area(dev);
 }
 
-static pgprot_t with_policy(pgprot_t prot, unsigned int policy)
+/* The DMA API wants no alignment where devices snoop. */
+unsigned int shmbuf_dma_cache_alignment(void)
+{
+	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
+}
+
+pgprot_t shmbuf_prot(pgprot_t prot, unsigned int policy)
 {
 	switch (policy) {
 #ifdef CONFIG_ARM
@@ -87,57 +139,11 @@ static pgprot_t with_policy(pgprot_t prot, unsigned int policy)
 	}
 }
 
-enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
-{
-#ifdef CONFIG_ARM
-	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & L_PTE_MT_MASK) {
-	case L_PTE_MT_UNCACHED:
-		return SHMBUF_MT_UNCACHED;
-	case L_PTE_MT_BUFFERABLE:
-		return SHMBUF_MT_BUFFERABLE;
-	case L_PTE_MT_WRITETHROUGH:
-		return SHMBUF_MT_WRITETHROUGH;
-	case L_PTE_MT_WRITEBACK:
-		/* The cores that this option is for ignore the type then. */
-		return IS_ENABLED(CONFIG_CPU_DCACHE_WRITETHROUGH) ? SHMBUF_MT_WRITETHROUGH :
-								    SHMBUF_MT_WRITEBACK;
-	case L_PTE_MT_WRITEALLOC:
-		return SHMBUF_MT_WRITEALLOC;
-	default:
-		return SHMBUF_MT_OTHER;
-	}
-#elif defined(CONFIG_ARM64)
-	switch (pgprot_val(with_policy(PAGE_KERNEL, policy)) & PTE_ATTRINDX_MASK) {
-	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
-		return SHMBUF_MT_UNCACHED;
-	case PTE_ATTRINDX(MT_NORMAL_NC):
-		return SHMBUF_MT_BUFFERABLE;
-	/* Both allocate on reads and writes: MAIR_EL1_SET in arch/arm64/mm/proc.S. */
-	case PTE_ATTRINDX(MT_NORMAL):
-	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
-		return SHMBUF_MT_WRITEALLOC;
-	default:
-		return SHMBUF_MT_OTHER;
-	}
-#else
-	const unsigned long type = pgprot_val(with_policy(PAGE_KERNEL, policy)) & _PAGE_CACHE_MASK;
-
-	/* Without PAT there are fewer types than names, and the first is right. */
-	if (type == cachemode2protval(_PAGE_CACHE_MODE_WB))
-		return SHMBUF_MT_WRITEBACK;
-	if (type == cachemode2protval(_PAGE_CACHE_MODE_UC_MINUS))
-		return SHMBUF_MT_UNCACHED;
-	if (type == cachemode2protval(_PAGE_CACHE_MODE_WC))
-		return SHMBUF_MT_BUFFERABLE;
-	return SHMBUF_MT_OTHER;
-#endif
-}
-
 /*
  * The protection of the flags as they are now. On ARM, of 32 and of 64 bits,
  * a page is write-protected until a fault makes it dirty: make it so here.
  */
-static pgprot_t vma_prot(struct vm_area_struct *vma)
+pgprot_t shmbuf_vma_prot(struct vm_area_struct *vma)
 {
 	const pgprot_t prot = vm_get_page_prot(vma->vm_flags);
 
@@ -152,44 +158,19 @@ static pgprot_t vma_prot(struct vm_area_struct *vma)
 	return prot;
 }
 
-void shmbuf_vma_init_prot(struct vm_area_struct *vma)
-{
-	vma->vm_page_prot = vma_prot(vma);
-}
-
-int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long address,
-			   unsigned long pfn, unsigned long size, unsigned int policy)
-{
-	vma->vm_page_prot = with_policy(vma->vm_page_prot, policy);
-	return remap_pfn_range(vma, address, pfn, size, vma->vm_page_prot);
-}
-
-/* Not with vm_page_prot, which the core resets to what the flags say. */
-unsigned int shmbuf_insert_pfn(struct vm_area_struct *vma, unsigned long address,
-			       unsigned long pfn, unsigned int policy)
-{
-	return vmf_insert_pfn_prot(vma, address, pfn, with_policy(vma_prot(vma), policy));
-}
-
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
 {
-	return vmap(pages, count, VM_MAP, with_policy(PAGE_KERNEL, policy));
+	return vmap(pages, count, VM_MAP, shmbuf_prot(PAGE_KERNEL, policy));
 }
 
 int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy)
 {
-	const pgprot_t prot = vma_prot(vma);
+	const pgprot_t prot = shmbuf_vma_prot(vma);
 
 	vma->vm_page_prot = policy == SHMBUF_POLICY_WRITECOMBINE ? pgprot_writecombine(prot) :
 								   pgprot_device(prot);
 	return io_remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
 				  vma->vm_page_prot);
-}
-
-/* The DMA API wants no alignment where devices snoop. */
-unsigned int shmbuf_dma_cache_alignment(void)
-{
-	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
 }
 
 /*

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Static inline functions, macros and structures that the kernel crate's
- * bindings lack. The Rust side carries the documentation.
+ * Static inline functions, macros, and functions and structures of headers
+ * that the kernel crate's bindings lack: each is a call and little else. The
+ * Rust side carries the documentation.
  */
 #include <linux/anon_inodes.h>
 #include <linux/completion.h>
@@ -9,7 +10,6 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
-#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
@@ -25,34 +25,16 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include "../../include/uapi/shmbuf.h"
 #include "helpers.h"
-
-bool shmbuf_highmem_available(void)
-{
-	return totalhigh_pages() > 0;
-}
-
-bool shmbuf_log_allowed(void)
-{
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
-
-	return __ratelimit(&state);
-}
-
-void shmbuf_vunmap(void *address)
-{
-	vunmap(address);
-}
-
-void shmbuf_vm_unmap_aliases(void)
-{
-	vm_unmap_aliases();
-}
 
 unsigned long shmbuf_total_pages(void)
 {
 	return totalram_pages();
+}
+
+unsigned long shmbuf_total_highmem_pages(void)
+{
+	return totalhigh_pages();
 }
 
 gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account)
@@ -87,11 +69,6 @@ unsigned long shmbuf_page_to_pfn(struct page *page)
 	return page_to_pfn(page);
 }
 
-phys_addr_t shmbuf_page_to_phys(struct page *page)
-{
-	return page_to_phys(page);
-}
-
 struct page *shmbuf_phys_to_page(phys_addr_t address)
 {
 	const unsigned long pfn = PHYS_PFN(address);
@@ -119,38 +96,42 @@ void shmbuf_page_clear_reserved(struct page *page)
 	ClearPageReserved(page);
 }
 
-/*
- * An inode of its own. The file that comes with it may be released when this
- * module is gone already, so its operations are the kernel's.
- */
-struct inode *shmbuf_inode_new(void)
-{
-	struct file *file = anon_inode_create_getfile("[shmbuf]", &generic_ro_fops, NULL,
-						      O_RDONLY, NULL);
-	struct inode *inode;
-
-	if (IS_ERR(file))
-		return ERR_CAST(file);
-	inode = file_inode(file);
-	ihold(inode);
-	fput(file);
-	return inode;
-}
-
-/* Readable, writable, and with a position, as a file that was opened. */
-struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
-			     void *data)
-{
-	struct file *file = anon_inode_getfile(name, operations, data, O_RDWR);
-
-	if (!IS_ERR(file))
-		file->f_mode |= FMODE_PREAD | FMODE_PWRITE;
-	return file;
-}
-
 void *shmbuf_ioremap_wc(phys_addr_t start, size_t size)
 {
 	return (void __force *)ioremap_wc(start, size);
+}
+
+void shmbuf_vunmap(void *address)
+{
+	vunmap(address);
+}
+
+void shmbuf_vm_unmap_aliases(void)
+{
+	vm_unmap_aliases();
+}
+
+void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm)
+{
+	vma_iter_init(iter, mm, 0);
+}
+
+struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter)
+{
+	return vma_next(iter);
+}
+
+struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations)
+{
+	return anon_inode_create_getfile(name, operations, NULL, O_RDONLY, NULL);
+}
+
+/* With a position, as a file that was opened. */
+struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
+			     void *data)
+{
+	return anon_inode_getfile_fmode(name, operations, data, O_RDWR,
+					FMODE_PREAD | FMODE_PWRITE);
 }
 
 int shmbuf_reserved_attach(struct device *dev, struct device *node)
@@ -163,16 +144,9 @@ void shmbuf_reserved_detach(struct device *dev)
 	of_reserved_mem_device_release(dev);
 }
 
-int shmbuf_reserved_range(struct device *node, phys_addr_t *start, unsigned long long *size)
+int shmbuf_reserved_range(struct device *node, struct resource *range)
 {
-	struct resource resource;
-	const int error = of_reserved_mem_region_to_resource(dev_of_node(node), 0, &resource);
-
-	if (error)
-		return error;
-	*start = resource.start;
-	*size = resource_size(&resource);
-	return 0;
+	return of_reserved_mem_region_to_resource(dev_of_node(node), 0, range);
 }
 
 bool shmbuf_has_declared_memory(struct device *dev)
@@ -184,42 +158,40 @@ bool shmbuf_has_declared_memory(struct device *dev)
 #endif
 }
 
+/* Whether no IOMMU and no driver of the bus translates. */
+bool shmbuf_dma_is_direct(struct device *dev)
+{
+	return !get_dma_ops(dev) && !use_dma_iommu(dev);
+}
+
+u64 shmbuf_dma_mask(struct device *dev)
+{
+	return dma_get_mask(dev);
+}
+
+unsigned int shmbuf_dma_max_segment(struct device *dev)
+{
+	return dma_get_max_seg_size(dev);
+}
+
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
 {
 	return dma_to_phys(dev, addr);
 }
 
-/* What dma_capable() asks, of memory that is not encrypted. */
-bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size)
+dma_addr_t shmbuf_phys_to_dma(struct device *dev, phys_addr_t phys)
 {
-	return phys_to_dma(dev, phys) + size - 1 <=
-	       min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	return phys_to_dma(dev, phys);
 }
 
-/*
- * Whether a page can be mapped: it is translated, reached, or copied. The DMA API
- * warns of one that cannot.
- */
-bool shmbuf_dma_maps(struct device *dev, struct page *page)
+phys_addr_t shmbuf_sg_phys(struct scatterlist *entry)
 {
-	return get_dma_ops(dev) || use_dma_iommu(dev) ||
-	       shmbuf_dma_reaches(dev, page_to_phys(page), PAGE_SIZE) ||
-	       dma_max_mapping_size(dev) != SIZE_MAX;
+	return sg_phys(entry);
 }
 
-/* Whether some of what is mapped is a copy. An IOMMU marks it, else the address tells. */
-bool shmbuf_dma_bounces(struct device *dev, struct sg_table *table)
+bool shmbuf_sg_is_swiotlb(struct scatterlist *entry)
 {
-	const bool direct = !get_dma_ops(dev) && !use_dma_iommu(dev);
-	struct scatterlist *sg;
-	int i;
-
-	for_each_sgtable_dma_sg(table, sg, i) {
-		if (sg_dma_is_swiotlb(sg) ||
-		    (direct && sg_dma_address(sg) != phys_to_dma(dev, sg_phys(sg))))
-			return true;
-	}
-	return false;
+	return sg_dma_is_swiotlb(entry);
 }
 
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
@@ -232,11 +204,6 @@ void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 				size_t size, unsigned int dir)
 {
 	dma_sync_single_for_device(dev, addr, size, dir);
-}
-
-unsigned int shmbuf_dma_max_segment(struct device *dev)
-{
-	return dma_get_max_seg_size(dev);
 }
 
 void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir)
@@ -306,28 +273,6 @@ void shmbuf_reinit_completion(struct completion *completion)
 	reinit_completion(completion);
 }
 
-void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm)
-{
-	vma_iter_init(iter, mm, 0);
-}
-
-struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter)
-{
-	return vma_next(iter);
-}
-
-/*
- * Not by the DMA API, which may work on a copy: where the kernel bounces
- * (swiotlb=force), and for a device that does not reach the page.
- */
-void shmbuf_flush_page(struct page *page)
-{
-	void *address = kmap_local_page(page);
-
-	shmbuf_flush_kernel_range(address, page_to_phys(page), PAGE_SIZE);
-	kunmap_local(address);
-}
-
 bool shmbuf_read_implies_exec(void)
 {
 	return current->personality & READ_IMPLIES_EXEC;
@@ -343,4 +288,11 @@ void shmbuf_atomic_end(void)
 {
 	pagefault_enable();
 	preempt_enable();
+}
+
+bool shmbuf_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
 }

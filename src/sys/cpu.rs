@@ -28,7 +28,7 @@ pub(crate) fn machine() -> Machine {
             ffi::shmbuf_cpu_cache_type(),
             ffi::shmbuf_cpu_midr(),
             ffi::shmbuf_cpu_writethrough_available(),
-            ffi::shmbuf_highmem_available(),
+            ffi::shmbuf_total_highmem_pages() != 0,
         )
     };
     let caches = match cache_type {

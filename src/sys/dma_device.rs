@@ -110,8 +110,7 @@ impl DmaDevice {
             .pieces(pages.contiguity())
             .all(|piece| {
                 let (phys, size) = (pages.phys(piece.start()), piece.len());
-                // SAFETY: The device is valid and has a mask, by the type invariants.
-                unsafe { ffi::shmbuf_dma_reaches(self.raw(), phys, size) }
+                reaches(self.device(), phys, size)
             })
     }
 }
@@ -122,6 +121,26 @@ impl Drop for DmaDevice {
         // nothing is attached.
         unsafe { ffi::shmbuf_reserved_detach(self.raw()) };
     }
+}
+
+/// Whether `device` reaches the `size` bytes from `phys` on, as `dma_capable()` decides for memory
+/// that is not encrypted.
+pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size: usize) -> bool {
+    let device = raw(device);
+    // SAFETY: The device is valid.
+    let (first, mask, bus_limit) = unsafe {
+        (
+            ffi::shmbuf_phys_to_dma(device, phys),
+            ffi::shmbuf_dma_mask(device),
+            (*device).bus_dma_limit,
+        )
+    };
+    let last = first.wrapping_add(size as bindings::dma_addr_t - 1);
+    let limit = match bus_limit {
+        0 => mask,
+        _ => mask.min(bus_limit),
+    };
+    u64::from(last) <= limit
 }
 
 /// `Device` is a transparent wrapper of the C structure.

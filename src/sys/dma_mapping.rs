@@ -4,11 +4,15 @@
 
 use super::{
     dma_coherent::CoherentMemory,
-    dma_device::raw,
+    dma_device::{
+        raw,
+        reaches, //
+    },
     ffi,
     pages::Pages, //
 };
 use crate::rules::range::Range;
+use core::ptr;
 use kernel::{
     bindings,
     device,
@@ -45,6 +49,14 @@ impl Backing {
         match self {
             Self::Pages(pages) => pages.page(offset),
             Self::Coherent(memory) => memory.page(offset),
+        }
+    }
+
+    /// The physical address of the byte at `offset`, which is inside.
+    fn phys(&self, offset: usize) -> bindings::phys_addr_t {
+        match self {
+            Self::Pages(pages) => pages.phys(offset),
+            Self::Coherent(memory) => memory.phys() + offset as bindings::phys_addr_t,
         }
     }
 
@@ -100,13 +112,12 @@ impl DeviceMapping {
         direction: DataDirection,
     ) -> Result<Self> {
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
+        let maps_all = maps_all(device);
         for piece in range.pieces(PAGE_SIZE) {
-            let page = memory.page(piece.start());
-            // SAFETY: Device and page are valid.
-            if !unsafe { ffi::shmbuf_dma_maps(raw(device), page) } {
+            if !maps_all && !reaches(device, memory.phys(piece.start()), PAGE_SIZE) {
                 return Err(EIO);
             }
-            pages.push(page, GFP_KERNEL)?;
+            pages.push(memory.page(piece.start()), GFP_KERNEL)?;
         }
         let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
@@ -160,8 +171,21 @@ impl DeviceMapping {
 
     /// Whether the device has a copy, which each sync makes anew (swiotlb).
     pub(crate) fn bounces(&self) -> bool {
+        let device = raw(&self.device);
+        let is_direct = is_direct(&self.device);
         // SAFETY: By the type invariants.
-        unsafe { ffi::shmbuf_dma_bounces(raw(&self.device), self.table.get()) }
+        let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
+        entries.any(|entry| {
+            let address = entry.dma_address();
+            let entry = ptr::from_ref(entry).cast_mut().cast();
+            // An IOMMU's driver marks a copy, else the address tells.
+            // SAFETY: The entry is valid, and the device by the type invariants.
+            unsafe {
+                ffi::shmbuf_sg_is_swiotlb(entry)
+                    || is_direct
+                        && address != ffi::shmbuf_phys_to_dma(device, ffi::shmbuf_sg_phys(entry))
+            }
+        })
     }
 
     /// What the device does with it.
@@ -272,4 +296,17 @@ impl Drop for DeviceMapping {
             bindings::sg_free_table(self.table.get());
         }
     }
+}
+
+/// Whether the addresses that `device` uses are physical ones, but for an offset.
+fn is_direct(device: &device::Device) -> bool {
+    // SAFETY: The device is valid.
+    unsafe { ffi::shmbuf_dma_is_direct(raw(device)) }
+}
+
+/// Whether all memory can be mapped for `device`: it is translated, or copied where the device does
+/// not reach it. The DMA API warns of what cannot.
+fn maps_all(device: &device::Device) -> bool {
+    // SAFETY: The device is valid.
+    !is_direct(device) || unsafe { bindings::dma_max_mapping_size(raw(device)) } != usize::MAX
 }

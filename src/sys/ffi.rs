@@ -20,10 +20,12 @@ use kernel::{
         file,
         file_operations,
         gfp_t,
-        inode,
         mm_struct,
         page,
+        pgprot_t,
         phys_addr_t,
+        resource,
+        scatterlist,
         sg_table,
         vm_area_struct,
         vma_iterator, //

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel crate's bindings lack: static inline functions, macros and
- * module parameters. bindgen makes src/sys/ffi.rs of this file, so that there
- * is one declaration of each; types come from kernel::bindings.
+ * What params.c, arch.c and calls.c have for the Rust side. bindgen makes
+ * src/sys/ffi.rs of this file, so that there is one declaration of each; types
+ * come from kernel::bindings.
  */
 #ifndef _SHMBUF_HELPERS_H
 #define _SHMBUF_HELPERS_H
@@ -13,6 +13,8 @@
 typedef unsigned long phys_addr_t;
 typedef unsigned long dma_addr_t;
 typedef unsigned int gfp_t;
+typedef unsigned long pgprot_t;
+typedef unsigned long long u64;
 #else
 #include <linux/types.h>
 #endif
@@ -24,12 +26,26 @@ struct dma_chan;
 struct dmaengine_result;
 struct file;
 struct file_operations;
-struct inode;
 struct mm_struct;
 struct page;
+struct resource;
+struct scatterlist;
 struct sg_table;
 struct vm_area_struct;
 struct vma_iterator;
+
+/* params.c: module parameters. */
+const char *shmbuf_param_size(void);
+const char *shmbuf_param_kind(void);
+const char *shmbuf_param_cache(void);
+const char *shmbuf_param_mapping(void);
+unsigned long shmbuf_param_limit(void);
+bool shmbuf_param_accept_alias(void);
+
+/*
+ * arch.c: what differs between architectures. Policies are enum shmbuf_policy
+ * of the uAPI.
+ */
 
 /* What shmbuf_memory_type() finds in a pgprot; the names are the kernel's. */
 enum shmbuf_mt {
@@ -50,34 +66,30 @@ enum shmbuf_cache_type {
 	SHMBUF_CACHE_SNOOPING,
 };
 
-/* Module parameters. */
-const char *shmbuf_param_size(void);
-const char *shmbuf_param_kind(void);
-const char *shmbuf_param_cache(void);
-const char *shmbuf_param_mapping(void);
-unsigned long shmbuf_param_limit(void);
-bool shmbuf_param_accept_alias(void);
-
 /* The machine. */
 enum shmbuf_cache_type shmbuf_cpu_cache_type(void);
 unsigned int shmbuf_cpu_midr(void);
 bool shmbuf_cpu_writethrough_available(void);
 bool shmbuf_cma_remapped(struct device *dev);
-bool shmbuf_highmem_available(void);
-bool shmbuf_log_allowed(void);
+unsigned int shmbuf_dma_cache_alignment(void);
 
-/* Memory types. Policies are enum shmbuf_policy of the uAPI. */
+/* Memory types. */
 enum shmbuf_mt shmbuf_memory_type(unsigned int policy);
-void shmbuf_vma_init_prot(struct vm_area_struct *vma);
-int shmbuf_remap_pfn_range(struct vm_area_struct *vma, unsigned long address,
-			   unsigned long pfn, unsigned long size, unsigned int policy);
-unsigned int shmbuf_insert_pfn(struct vm_area_struct *vma, unsigned long address,
-			       unsigned long pfn, unsigned int policy);
+pgprot_t shmbuf_prot(pgprot_t prot, unsigned int policy);
+pgprot_t shmbuf_vma_prot(struct vm_area_struct *vma);
 void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
-void shmbuf_vunmap(void *address);
-void shmbuf_vm_unmap_aliases(void);
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy);
 
-/* Pages: the highest zone that they may lie in. */
+/* Caches and barriers. */
+void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end);
+void shmbuf_flush_user_all(void);
+void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
+void shmbuf_drain_write_buffer(void);
+
+/* calls.c: what the kernel crate's bindings lack. */
+
+/* The highest zone that pages may lie in. */
 enum shmbuf_zone {
 	SHMBUF_ZONE_ANY,
 	SHMBUF_ZONE_LINEAR,
@@ -85,45 +97,51 @@ enum shmbuf_zone {
 	SHMBUF_ZONE_DMA,
 };
 
+/* Pages. */
 unsigned long shmbuf_total_pages(void);
+unsigned long shmbuf_total_highmem_pages(void);
 gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account);
 struct page *shmbuf_alloc_contig_pages(unsigned long count, gfp_t flags);
 struct page *shmbuf_nth_page(struct page *first, unsigned long n);
 unsigned long shmbuf_page_to_pfn(struct page *page);
-phys_addr_t shmbuf_page_to_phys(struct page *page);
 struct page *shmbuf_phys_to_page(phys_addr_t address);
 bool shmbuf_page_is_highmem(struct page *page);
 void *shmbuf_page_address(struct page *page);
-void shmbuf_flush_page(struct page *page);
 void shmbuf_page_set_reserved(struct page *page);
 void shmbuf_page_clear_reserved(struct page *page);
 
+/* Mappings of the kernel's own. */
+void *shmbuf_ioremap_wc(phys_addr_t start, size_t size);
+void shmbuf_vunmap(void *address);
+void shmbuf_vm_unmap_aliases(void);
+
+/* The VMAs of a process. */
+void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm);
+struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter);
+
 /* Files. */
-struct inode *shmbuf_inode_new(void);
+struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
-
-/* Device memory. */
-void *shmbuf_ioremap_wc(phys_addr_t start, size_t size);
-int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy);
 
 /* Reserved memory of a device-tree node. */
 int shmbuf_reserved_attach(struct device *dev, struct device *node);
 void shmbuf_reserved_detach(struct device *dev);
-int shmbuf_reserved_range(struct device *node, phys_addr_t *start, unsigned long long *size);
+int shmbuf_reserved_range(struct device *node, struct resource *range);
 bool shmbuf_has_declared_memory(struct device *dev);
 
 /* DMA. */
+bool shmbuf_dma_is_direct(struct device *dev);
+u64 shmbuf_dma_mask(struct device *dev);
+unsigned int shmbuf_dma_max_segment(struct device *dev);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
-bool shmbuf_dma_reaches(struct device *dev, phys_addr_t phys, size_t size);
-bool shmbuf_dma_maps(struct device *dev, struct page *page);
-bool shmbuf_dma_bounces(struct device *dev, struct sg_table *table);
-unsigned int shmbuf_dma_cache_alignment(void);
+dma_addr_t shmbuf_phys_to_dma(struct device *dev, phys_addr_t phys);
+phys_addr_t shmbuf_sg_phys(struct scatterlist *entry);
+bool shmbuf_sg_is_swiotlb(struct scatterlist *entry);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 				size_t size, unsigned int dir);
-unsigned int shmbuf_dma_max_segment(struct device *dev);
 void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir);
 void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table,
 				      unsigned int dir);
@@ -142,20 +160,10 @@ void shmbuf_dma_terminate_sync(struct dma_chan *channel);
 bool shmbuf_dma_failed(const struct dmaengine_result *result);
 void shmbuf_reinit_completion(struct completion *completion);
 
-/* The VMAs of a process. */
-void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm);
-struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter);
-
-/* Caches and barriers. */
-void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end);
-void shmbuf_flush_user_all(void);
-void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
-void shmbuf_drain_write_buffer(void);
-
-/* The current task. */
+/* The current task, and the log. */
 bool shmbuf_read_implies_exec(void);
 void shmbuf_atomic_begin(void);
 void shmbuf_atomic_end(void);
+bool shmbuf_log_allowed(void);
 
 #endif /* _SHMBUF_HELPERS_H */

@@ -253,17 +253,24 @@ impl Pages {
 
     /// The physical address of the byte at `offset`, which is inside.
     pub(crate) fn phys(&self, offset: usize) -> bindings::phys_addr_t {
-        // SAFETY: By the type invariants.
-        let page = unsafe { ffi::shmbuf_page_to_phys(self.page(offset)) };
+        let page = (self.pfn(offset) as bindings::phys_addr_t) << PAGE_SHIFT;
         page + (offset % PAGE_SIZE) as bindings::phys_addr_t
     }
 
     /// Cleans and invalidates every cache line of the pages, down to memory and in the outer cache
     /// too. Lines under other addresses than the linear ones remain on VIVT caches. Any context.
     pub(crate) fn flush(&self) {
+        // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
+        // and for a device that does not reach the page.
         for n in 0..self.count {
-            // SAFETY: By the type invariants.
-            unsafe { ffi::shmbuf_flush_page(self.nth(n)) };
+            // SAFETY: By the type invariants; unmapped below.
+            let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
+            // SAFETY: The page is mapped there.
+            unsafe {
+                ffi::shmbuf_flush_kernel_range(address, self.phys(n << PAGE_SHIFT), PAGE_SIZE)
+            };
+            // SAFETY: It is the page that was mapped last.
+            unsafe { bindings::kunmap_local(address) };
         }
     }
 

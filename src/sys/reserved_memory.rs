@@ -20,8 +20,10 @@ use kernel::{
 ///
 /// [`ENODEV`] if it refers to none.
 pub(crate) fn range(node: &device::Device) -> Result<(bindings::phys_addr_t, u64)> {
-    let (mut start, mut size) = (0, 0);
-    // SAFETY: The device is valid, and the numbers outlive the call.
-    to_result(unsafe { ffi::shmbuf_reserved_range(raw(node), &mut start, &mut size) })?;
-    Ok((start, size))
+    let mut range = bindings::resource::default();
+    // SAFETY: The device is valid, and the range outlives the call.
+    to_result(unsafe { ffi::shmbuf_reserved_range(raw(node), &mut range) })?;
+    // SAFETY: The range was filled.
+    let size = unsafe { bindings::resource_size(&mut range) };
+    Ok((range.start, size.into()))
 }

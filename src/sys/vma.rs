@@ -92,7 +92,7 @@ pub(crate) fn restrict(vma: &VmaNew, pinning: Pinning) -> Result {
     vma.set_dontexpand();
     vma.set_dontdump();
     // SAFETY: A new VMA may be given another protection.
-    unsafe { ffi::shmbuf_vma_init_prot(vma.as_ptr()) };
+    unsafe { (*vma.as_ptr()).vm_page_prot = ffi::shmbuf_vma_prot(vma.as_ptr()) };
     Ok(())
 }
 
@@ -116,15 +116,21 @@ pub(crate) fn move_offset(vma: &VmaNew, bytes: usize) {
 /// Maps `range` of `pages` at `vma`, which has its length, at once and with the memory type of
 /// `policy`: no fault happens afterwards. The pages must outlive the mapping. May sleep.
 pub(crate) fn remap_pages(vma: &VmaNew, pages: &Pages, range: Range, policy: Policy) -> Result {
+    // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
+    let prot = unsafe {
+        let prot = &raw mut (*vma.as_ptr()).vm_page_prot;
+        *prot = ffi::shmbuf_prot(*prot, policy.to_uapi());
+        *prot
+    };
     range.pieces(pages.contiguity()).try_for_each(|run| {
         // SAFETY: A new VMA may be filled; the frames are those of memory that is ours.
         to_result(unsafe {
-            ffi::shmbuf_remap_pfn_range(
+            bindings::remap_pfn_range(
                 vma.as_ptr(),
                 vma.start() + (run.start() - range.start()),
                 pages.pfn(run.start()),
                 run.len(),
-                policy.to_uapi(),
+                prot,
             )
         })
     })
@@ -178,15 +184,18 @@ impl Faulting {
     pub(crate) fn insert(&self, pages: &Pages, range: Range, policy: Policy) -> Result {
         // SAFETY: By the type invariants.
         let start = unsafe { VmaRef::from_raw(self.0) }.start();
+        // Not with vm_page_prot, which the core resets to what the flags say.
+        // SAFETY: By the type invariants.
+        let prot = unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.0), policy.to_uapi()) };
         range.pieces(PAGE_SIZE).try_for_each(|page| {
             // SAFETY: The VMA is locked and of the right kind; the address is inside, and the frame
             // that of memory that is ours.
             let fault = unsafe {
-                ffi::shmbuf_insert_pfn(
+                bindings::vmf_insert_pfn_prot(
                     self.0,
                     start + (page.start() - range.start()),
                     pages.pfn(page.start()),
-                    policy.to_uapi(),
+                    prot,
                 )
             };
             match fault {
