@@ -10,6 +10,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
+#include <linux/dmapool.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
@@ -215,6 +216,28 @@ void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table
 				      unsigned int dir)
 {
 	dma_sync_sgtable_for_device(dev, table, dir);
+}
+
+/* The bindings have pools where the kernel has PCI, whose header includes theirs. */
+struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
+					size_t boundary)
+{
+	return dma_pool_create("shmbuf", dev, size, align, boundary);
+}
+
+void shmbuf_dma_pool_destroy(struct dma_pool *pool)
+{
+	dma_pool_destroy(pool);
+}
+
+void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma)
+{
+	return dma_pool_zalloc(pool, GFP_KERNEL | __GFP_NOWARN, dma);
+}
+
+void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
+{
+	dma_pool_free(pool, cpu, dma);
 }
 
 struct dma_chan *shmbuf_dma_request_channel(void)

@@ -20,7 +20,7 @@ use kernel::{
 ///
 /// `pool` is a pool of `device`, and ours.
 pub(crate) struct Pool {
-    pool: NonNull<bindings::dma_pool>,
+    pool: NonNull<ffi::dma_pool>,
     device: Arc<DmaDevice>,
 }
 
@@ -43,16 +43,8 @@ impl Pool {
         boundary: usize,
     ) -> Result<Self> {
         // SAFETY: The device is valid and has a mask.
-        let pool = unsafe {
-            bindings::dma_pool_create_node(
-                c"shmbuf".as_char_ptr(),
-                device.raw(),
-                size,
-                align.max(1),
-                boundary,
-                bindings::NUMA_NO_NODE,
-            )
-        };
+        let pool =
+            unsafe { ffi::shmbuf_dma_pool_create(device.raw(), size, align.max(1), boundary) };
         // INVARIANT: Just made.
         Ok(Self {
             pool: NonNull::new(pool).ok_or(ENOMEM)?,
@@ -64,7 +56,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // SAFETY: By the type invariants; blocks keep the pool.
-        unsafe { bindings::dma_pool_destroy(self.pool.as_ptr()) };
+        unsafe { ffi::shmbuf_dma_pool_destroy(self.pool.as_ptr()) };
     }
 }
 
@@ -86,9 +78,6 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    const FLAGS: bindings::gfp_t =
-        bindings::GFP_KERNEL | bindings::__GFP_NOWARN | bindings::__GFP_ZERO;
-
     /// A zeroed block of `pool`, whose blocks are of `size` bytes. May sleep.
     ///
     /// # Errors
@@ -97,7 +86,7 @@ impl Block {
     pub(crate) fn new(pool: &Arc<Pool>, size: usize) -> Result<Self> {
         let mut dma = 0;
         // SAFETY: By the invariants of `Pool`, and `dma` outlives the call.
-        let cpu = unsafe { bindings::dma_pool_alloc(pool.pool.as_ptr(), Self::FLAGS, &mut dma) };
+        let cpu = unsafe { ffi::shmbuf_dma_pool_alloc(pool.pool.as_ptr(), &mut dma) };
         // INVARIANT: Just allocated, if not null.
         Ok(Self {
             cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
@@ -134,7 +123,7 @@ impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, and nothing uses it any more.
         unsafe {
-            bindings::dma_pool_free(self.pool.pool.as_ptr(), self.cpu.as_ptr().cast(), self.dma);
+            ffi::shmbuf_dma_pool_free(self.pool.pool.as_ptr(), self.cpu.as_ptr().cast(), self.dma);
         }
     }
 }

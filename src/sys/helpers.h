@@ -23,6 +23,7 @@ struct completion;
 struct device;
 struct dma_async_tx_descriptor;
 struct dma_chan;
+struct dma_pool;
 struct dmaengine_result;
 struct file;
 struct file_operations;
@@ -145,6 +146,13 @@ void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,
 void shmbuf_dma_sync_table_for_cpu(struct device *dev, struct sg_table *table, unsigned int dir);
 void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table,
 				      unsigned int dir);
+
+/* Pools of small blocks. */
+struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
+					size_t boundary);
+void shmbuf_dma_pool_destroy(struct dma_pool *pool);
+void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
+void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
 
 /* DMA engines. */
 struct dma_chan *shmbuf_dma_request_channel(void);
