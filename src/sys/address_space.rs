@@ -31,7 +31,7 @@ unsafe impl Send for AddressSpace {}
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
-    /// A new one. May sleep.
+    /// A new, empty address space. May sleep.
     ///
     /// # Errors
     ///

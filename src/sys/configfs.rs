@@ -17,7 +17,7 @@ use kernel::{
     },
 };
 
-/// Which group a folder is. The folder's own data has it, and nothing that outlives that but
+/// The group that a folder is. The folder's own data has it, and nothing that outlives that but
 /// [`InUse`].
 ///
 /// # Invariants
@@ -26,7 +26,7 @@ use kernel::{
 pub(crate) struct Item(SetOnce<usize>);
 
 impl Item {
-    /// That of a folder which is not there yet.
+    /// An item for a folder which is not there yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
         // INVARIANT: It is not set.
         Ok(Arc::new(Self(SetOnce::new()), GFP_KERNEL)?)
@@ -60,7 +60,8 @@ unsafe impl Send for InUse {}
 unsafe impl Sync for InUse {}
 
 impl InUse {
-    /// Depends on `item`. To be called while one of its attributes is written, by what that calls.
+    /// Keeps the folder of `item`. To be called while one of its attributes is written, by what that
+    /// calls.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// What a dma-buf can do. See `struct dma_buf_ops` for each.
+/// What a dma-buf does for importers and programs, a method for each of `struct dma_buf_ops`.
 pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// The memory is mapped for a device of an importer, which owns it from now on. Called with
     /// the reservation lock held.
@@ -34,16 +34,16 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     fn unmap(&self, table: SgTable);
     /// The CPU begins to access the memory, in any direction. Called with no lock held.
     fn begin_cpu_access(&self) -> Result;
-    /// The CPU no longer does. Called with no lock held.
+    /// The CPU no longer accesses the memory. Called with no lock held.
     fn end_cpu_access(&self) -> Result;
-    /// mmap(2); the range is inside the dma-buf.
+    /// A program calls mmap(2); the range is inside the dma-buf.
     fn mmap(&self, vma: &VmaNew) -> Result;
-    /// Whether importers can have a kernel address of it. It stays so.
+    /// Whether importers can have a kernel address of the memory. It stays so.
     fn has_vmap(&self) -> bool;
-    /// An importer wants a kernel address of all of it, until [`Self::vunmap`]. Called once, with
-    /// the reservation lock held, if [`Self::has_vmap`]. The core warns if it fails.
+    /// An importer wants a kernel address of all of the memory, until [`Self::vunmap`]. Called once,
+    /// with the reservation lock held, if [`Self::has_vmap`]. The core warns if it fails.
     fn vmap(&self) -> Result<usize>;
-    /// The importer no longer uses the address.
+    /// The importer no longer uses the address that [`Self::vmap`] returned.
     fn vunmap(&self);
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn export<T: Exporter>(
         Ok(dma_buf) => {
             // SAFETY: The dma-buf is valid, and its one reference, that of its file, is ours.
             let file = unsafe { NonNull::new_unchecked((*dma_buf).file) };
-            // SAFETY: As above; nobody has used the file's position yet.
+            // SAFETY: The reference is ours, and nobody has used the file's position yet.
             Ok(unsafe { ARef::from_raw(file.cast()) })
         }
         Err(error) => {
@@ -238,7 +238,7 @@ impl<T: Exporter> Operations<T> {
     }
 }
 
-/// The direction of the DMA API.
+/// The kernel crate's name for a direction of the DMA API.
 ///
 /// # Errors
 ///

@@ -60,7 +60,7 @@ impl CoherentMemory {
         })
     }
 
-    /// The bytes.
+    /// The memory, as the kernel reaches it.
     pub(crate) fn span(&self) -> Span<'_> {
         let address = self.memory.as_mut_ptr().cast();
         // SAFETY: The address is not null, and the memory lives as long as `self`.
@@ -73,25 +73,25 @@ impl CoherentMemory {
         }
     }
 
-    /// The address of the first byte for the device.
+    /// The address of the memory's first byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
         self.memory.dma_address()
     }
 
-    /// The address of the first byte on the CPU's bus.
+    /// The address of the memory's first byte on the CPU's bus.
     pub(crate) fn phys(&self) -> bindings::phys_addr_t {
         // SAFETY: The address is one of this device, which has no IOMMU.
         unsafe { ffi::shmbuf_dma_to_phys(self.device.raw(), self.dma()) }
     }
 
-    /// The page that holds the byte at `offset`, which is inside.
+    /// The page that holds the byte at `offset`, which is inside the memory.
     pub(super) fn page(&self, offset: usize) -> *mut bindings::page {
         assert!(offset < self.memory.size());
         // SAFETY: The function takes any address; coherent memory is contiguous.
         unsafe { ffi::shmbuf_phys_to_page(self.phys() + offset as bindings::phys_addr_t) }
     }
 
-    /// The device it was allocated for.
+    /// The device that the memory was allocated for.
     pub(crate) fn device(&self) -> &Arc<DmaDevice> {
         &self.device
     }

@@ -59,13 +59,16 @@ impl DmaDevice {
         Ok(this)
     }
 
-    /// The same, whose coherent memory is the reserved memory that the device-tree node of `node`
-    /// refers to first (`memory-region`). May sleep.
+    /// Registers a device whose coherent memory is the reserved memory that the device-tree node of
+    /// `node` refers to first (`memory-region`). It addresses what `mask` says, or all memory. May
+    /// sleep.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::new`]; [`ENODEV`] if it refers to none, or to one that is no
-    /// `shared-dma-pool`.
+    /// - [`ENODEV`] if the node refers to no reserved memory, or to one that is no
+    ///   `shared-dma-pool`;
+    /// - [`EIO`] if the kernel serves no device whose mask is so small on this machine;
+    /// - [`ENOMEM`].
     pub(crate) fn with_reserved_memory(
         mask: Option<DmaMask>,
         node: &device::Device,
@@ -76,13 +79,13 @@ impl DmaDevice {
         Ok(this)
     }
 
-    /// Whether its coherent memory was declared for it alone: it is reserved with `no-map`.
+    /// Whether the device's coherent memory was declared for it alone: it is reserved with `no-map`.
     pub(crate) fn has_declared_memory(&self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { ffi::shmbuf_has_declared_memory(self.raw()) }
     }
 
-    /// The device itself.
+    /// The device, as the driver core has it.
     pub(crate) fn device(&self) -> &device::Device<device::Bound> {
         let faux: &faux::Device<device::Bound> = self.0.as_ref();
         faux.as_ref()
@@ -97,7 +100,7 @@ impl DmaDevice {
         self.device().name().to_bytes()
     }
 
-    /// Whether coherent memory loses its cacheable linear mapping, as CMA's does on
+    /// Whether coherent memory of the device loses its cacheable linear mapping, as CMA's does on
     /// 32-bit ARM.
     pub(crate) fn has_cma(&self) -> bool {
         // SAFETY: By the type invariants.
@@ -143,7 +146,7 @@ pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size
     u64::from(last) <= limit
 }
 
-/// `Device` is a transparent wrapper of the C structure.
+/// The C structure of `device`, which is a transparent wrapper of it.
 pub(super) fn raw(device: &device::Device) -> *mut bindings::device {
     ptr::from_ref(device).cast_mut().cast()
 }

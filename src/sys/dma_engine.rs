@@ -35,7 +35,7 @@ unsafe impl Send for Channel {}
 unsafe impl Sync for Channel {}
 
 impl Channel {
-    /// Any that is free. It keeps the engine's driver. May sleep.
+    /// Requests any channel that is free. It keeps the engine's driver. May sleep.
     pub(crate) fn request() -> Option<Self> {
         // SAFETY: The function has no requirements.
         let channel = from_err_ptr(unsafe { ffi::shmbuf_dma_request_channel() }).ok()?;
@@ -43,7 +43,7 @@ impl Channel {
         NonNull::new(channel).map(Self)
     }
 
-    /// The device that reads and writes.
+    /// The device that reads and writes memory for the channel.
     pub(crate) fn device(&self) -> &device::Device {
         // SAFETY: By the type invariants; the engine keeps its device.
         unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_device(self.0.as_ptr())) }
@@ -130,7 +130,7 @@ unsafe impl Send for Progress {}
 unsafe impl Sync for Progress {}
 
 impl Progress {
-    /// Of no transfer yet.
+    /// The progress of no transfer yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             stage: Atomic::new(Stage::Running as u32),
@@ -142,7 +142,7 @@ impl Progress {
         })
     }
 
-    /// Whether [`Self::cancel`] was called.
+    /// Whether the transfer was cancelled, by [`Self::cancel`].
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
     }
@@ -168,7 +168,7 @@ impl Progress {
     unsafe extern "C" fn ended(progress: *mut c_void, result: *const ffi::dmaengine_result) {
         // SAFETY: By this function's contract.
         let this = unsafe { &*progress.cast_const().cast::<Self>() };
-        // SAFETY: As above.
+        // SAFETY: By this function's contract.
         let failed = unsafe { ffi::shmbuf_dma_failed(result) };
         let stage = if failed { Stage::Failed } else { Stage::Done };
         this.stage.store(stage as u32, Release);

@@ -31,20 +31,21 @@ use kernel::{
 /// Memory that can be mapped for any device: it has pages.
 #[derive(Clone)]
 pub(crate) enum Backing {
-    /// Pages of ours.
+    /// Pages that the driver allocated.
     Pages(Arc<Pages>),
     /// The pages of coherent memory.
     Coherent(Arc<CoherentMemory>),
 }
 
 impl Backing {
-    /// That of coherent memory; none if it was declared for one device: what is reserved with
-    /// `no-map` has struct pages where it lies inside RAM, but no linear mapping behind them.
+    /// What can be mapped of coherent memory; nothing if it was declared for one device: what is
+    /// reserved with `no-map` has struct pages where it lies inside RAM, but no linear mapping behind
+    /// them.
     pub(crate) fn coherent(memory: &Arc<CoherentMemory>) -> Option<Self> {
         (!memory.device().has_declared_memory()).then(|| Self::Coherent(memory.clone()))
     }
 
-    /// The page that holds the byte at `offset`, which is inside.
+    /// The page that holds the byte at `offset`, which is inside the memory.
     fn page(&self, offset: usize) -> *mut bindings::page {
         match self {
             Self::Pages(pages) => pages.page(offset),
@@ -52,7 +53,7 @@ impl Backing {
         }
     }
 
-    /// The physical address of the byte at `offset`, which is inside.
+    /// The physical address of the byte at `offset`, which is inside the memory.
     fn phys(&self, offset: usize) -> bindings::phys_addr_t {
         match self {
             Self::Pages(pages) => pages.phys(offset),
@@ -152,7 +153,7 @@ impl DeviceMapping {
         })
     }
 
-    /// The table, for an importer; it is valid as long as the mapping lives.
+    /// The scatter-gather table, for an importer; it is valid as long as the mapping lives.
     pub(crate) fn table(&self) -> SgTable {
         SgTable(self.table.get())
     }
@@ -162,14 +163,14 @@ impl DeviceMapping {
         self.range
     }
 
-    /// The address of the first byte for the device.
+    /// The address of the first mapped byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
         // SAFETY: By the type invariants.
         let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
         entries.next().map_or(0, |entry| entry.dma_address())
     }
 
-    /// Whether the device has a copy, which each sync makes anew (swiotlb).
+    /// Whether the device has a copy of the memory, which each sync makes anew (swiotlb).
     pub(crate) fn bounces(&self) -> bool {
         let device = raw(&self.device);
         let is_direct = is_direct(&self.device);
@@ -188,7 +189,7 @@ impl DeviceMapping {
         })
     }
 
-    /// What the device does with it.
+    /// What the device does with the memory.
     pub(crate) fn direction(&self) -> DataDirection {
         self.direction
     }
@@ -233,7 +234,8 @@ impl DeviceMapping {
         });
     }
 
-    /// As [`Self::sync_for_cpu`] for all that is mapped.
+    /// Makes what the device wrote to any of the mapped memory visible to the CPU, by one sync of the
+    /// whole table. Lines of other virtual addresses remain on VIVT caches.
     ///
     /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart
     /// only if the whole table is synced, as it was mapped (`check_sync()` in
@@ -249,7 +251,11 @@ impl DeviceMapping {
         }
     }
 
-    /// As [`Self::sync_for_device`] for all that is mapped. See [`Self::sync_all_for_cpu`].
+    /// Makes what the CPU wrote to any of the mapped memory visible to the device, by one sync of the
+    /// whole table. Dirty lines are cleaned, and discarded only if the device writes and does not read.
+    ///
+    /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart only
+    /// if the whole table is synced, as it was mapped (`check_sync()` in kernel/dma/debug.c).
     pub(crate) fn sync_all_for_device(&self) {
         // SAFETY: By the type invariants.
         unsafe {

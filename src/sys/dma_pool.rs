@@ -96,24 +96,24 @@ impl Block {
         })
     }
 
-    /// The bytes.
+    /// The block, as the kernel reaches it.
     pub(crate) fn span(&self) -> Span<'_> {
         // SAFETY: By the type invariants; the memory lives as long as `self`.
         unsafe { Span::new(self.cpu, self.size, self.phys()) }
     }
 
-    /// The address of the first byte for the device.
+    /// The address of the block's first byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
         self.dma
     }
 
-    /// The address of the first byte on the CPU's bus.
+    /// The address of the block's first byte on the CPU's bus.
     pub(crate) fn phys(&self) -> bindings::phys_addr_t {
         // SAFETY: The address is one of this device, which has no IOMMU.
         unsafe { ffi::shmbuf_dma_to_phys(self.pool.device.raw(), self.dma) }
     }
 
-    /// The device it was allocated for.
+    /// The device that the block was allocated for.
     pub(crate) fn device(&self) -> &Arc<DmaDevice> {
         &self.pool.device
     }

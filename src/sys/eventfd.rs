@@ -20,7 +20,7 @@ pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 unsafe impl Send for EventFd {}
 
 impl EventFd {
-    /// That of a descriptor of the calling process.
+    /// Takes a reference to the counter behind a descriptor of the calling process.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl EventFd {
         NonNull::new(counter).map(Self).ok_or(EBADF)
     }
 
-    /// Adds one, and wakes who waits. Any context.
+    /// Adds one to the counter, and wakes who waits for it. Any context.
     pub(crate) fn signal(&self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), 0) };

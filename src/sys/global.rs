@@ -24,7 +24,7 @@ static TAKEN: Atomic<bool> = Atomic::new(false);
 /// Whether the lock is initialized.
 static READY: Atomic<bool> = Atomic::new(false);
 
-/// The value is there as long as this lives.
+/// Keeps the value that was [`set`] for [`get`], as long as this lives.
 pub(crate) struct Set(());
 
 /// Makes `value` what [`get`] returns. May sleep.
@@ -44,7 +44,7 @@ pub(crate) fn set<T: Any + Send>(value: T) -> Result<Set> {
     Ok(Set(()))
 }
 
-/// A clone of the value. May sleep.
+/// A clone of the value that was [`set`]. May sleep.
 ///
 /// # Errors
 ///

@@ -25,7 +25,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// The bytes of one access to a device.
+/// How many bytes one access to a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
     One,
@@ -36,7 +36,7 @@ pub(crate) enum Width {
 }
 
 impl Width {
-    /// The width of so many bytes; eight only where one instruction does that.
+    /// The width of an access of so many bytes; eight only where one instruction does that.
     pub(crate) fn new(bytes: u32) -> Option<Self> {
         match bytes {
             1 => Some(Self::One),
@@ -48,7 +48,7 @@ impl Width {
         }
     }
 
-    /// How many bytes.
+    /// The number of bytes of one access.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::One => 1,
@@ -63,11 +63,11 @@ impl Width {
 /// A range of physical addresses that a device answers to.
 #[derive(Clone, Copy)]
 pub(crate) struct IoRange {
-    /// The first address.
+    /// The first physical address.
     pub(crate) start: bindings::phys_addr_t,
-    /// How many bytes.
+    /// The length in bytes.
     pub(crate) size: usize,
-    /// How it is accessed.
+    /// The bytes of each access.
     pub(crate) width: Width,
 }
 
@@ -129,12 +129,12 @@ impl IoRegion {
         }
     }
 
-    /// The range.
+    /// The range of physical addresses.
     pub(crate) fn range(&self) -> IoRange {
         self.range
     }
 
-    /// Where the kernel has it mapped.
+    /// The kernel's address of the first byte.
     pub(crate) fn address(&self) -> usize {
         self.address.as_ptr() as usize
     }

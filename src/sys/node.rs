@@ -42,27 +42,27 @@ use kernel::{
     },
 };
 
-/// The file operations of a [`Node`]. See [`MiscDevice`] for each.
+/// What an open file of a [`Node`] does.
 pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     /// What the node gives access to.
     type Data: Send + Sync;
 
-    /// A file is opened.
+    /// Makes a new open file, for open(2).
     fn open(data: &Self::Data, file: &File) -> Result<KBox<Self>>;
     /// The size of the file, which does not change while it is open.
     fn size(&self) -> usize;
-    /// read(2) at `position`.
+    /// Serves read(2) at `position`, and returns how many bytes that were.
     fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize>;
-    /// write(2) at `position`.
+    /// Serves write(2) at `position`, and returns how many bytes that were.
     fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize>;
-    /// mmap(2).
+    /// Serves mmap(2).
     fn mmap(&self, vma: &VmaNew) -> Result;
-    /// ioctl(2).
+    /// Serves ioctl(2).
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
-    /// poll(2): registers the waiter with `register`, and then looks whether reading and writing
-    /// would go on at once. May sleep.
+    /// Serves poll(2): registers the waiter with `register`, and then looks whether reading and
+    /// writing would go on at once. May sleep.
     fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool;
-    /// /proc/PID/fdinfo.
+    /// Writes the lines of /proc/PID/fdinfo.
     fn show_fdinfo(&self, m: &SeqFile);
 }
 

@@ -21,9 +21,9 @@ use kernel::{
 pub(crate) enum Zone {
     /// In the kernel's linear map, which is cacheable.
     Linear,
-    /// Outside of it, and nowhere else.
+    /// In highmem, outside of the linear map, and nowhere else.
     Highmem,
-    /// Anywhere.
+    /// Anywhere in RAM.
     Any,
     /// In the linear map, at addresses of at most 32 bits.
     Dma32,
@@ -32,7 +32,7 @@ pub(crate) enum Zone {
 }
 
 impl Zone {
-    /// What the allocator is told, charging the running process's control group or nobody's.
+    /// The flags that tell the allocator of the zone, and whether to charge the running process.
     fn flags(self, charge: Charge) -> bindings::gfp_t {
         let zone = match self {
             Self::Linear => ffi::SHMBUF_ZONE_LINEAR,
@@ -58,35 +58,35 @@ pub(crate) enum Charge {
 /// Who may hold references to pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum References {
-    /// We alone. The pages are marked reserved, which is what this field's drivers have always
-    /// done before remap_pfn_range(), and shows in /proc/kpageflags; 7.x no longer needs it.
+    /// This driver alone. The pages are marked reserved, which is what this field's drivers have
+    /// always done before remap_pfn_range(), and shows in /proc/kpageflags; 7.x no longer needs it.
     Ours,
     /// Also user mappings, and what pins their pages. Never together with PG_reserved.
     Shared,
 }
 
-/// What to allocate.
+/// Which pages to allocate.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// Bytes, a multiple of the page size and not zero.
+    /// How many bytes, a multiple of the page size and not zero.
     pub(crate) size: usize,
-    /// Where.
+    /// Where the pages may lie.
     pub(crate) zone: Zone,
-    /// For whom.
+    /// Whose use of memory they are.
     pub(crate) charge: Charge,
-    /// Referenced by whom.
+    /// Who may hold references to them.
     pub(crate) references: References,
 }
 
-/// How pages lie.
+/// How pages lie in physical memory.
 enum Layout {
     /// From the first one on, one after the other.
     Run(NonNull<bindings::page>),
-    /// Each by itself.
+    /// Each wherever it is.
     List(KVVec<NonNull<bindings::page>>),
 }
 
-/// Pages.
+/// Pages that are ours, physically contiguous or not.
 ///
 /// # Invariants
 ///
@@ -145,7 +145,8 @@ impl Pages {
         Ok(pages)
     }
 
-    /// A run from the buddy allocator, which has this order, without the excess.
+    /// Allocates contiguous pages from the buddy allocator, which has this order, and returns the
+    /// excess to it.
     fn from_buddy(
         count: usize,
         order: u32,
@@ -162,7 +163,7 @@ impl Pages {
         Some(first)
     }
 
-    /// Allocates single pages, which lie where they lie. Otherwise as [`Self::contiguous`]; the
+    /// Allocates pages one by one, wherever they lie. The contents are whatever was there. The
     /// control group is always charged. May sleep.
     ///
     /// # Errors
@@ -221,7 +222,7 @@ impl Pages {
         }
     }
 
-    /// The number of bytes.
+    /// The number of bytes of all pages.
     pub(crate) fn size(&self) -> usize {
         self.count << PAGE_SHIFT
     }
@@ -234,7 +235,7 @@ impl Pages {
         }
     }
 
-    /// Whether user mappings may take references.
+    /// Who may hold references to the pages.
     pub(crate) fn references(&self) -> References {
         self.references
     }

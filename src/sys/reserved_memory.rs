@@ -14,7 +14,7 @@ use kernel::{
 };
 
 /// The range of the reserved memory that the device-tree node of `node` refers to first: the first
-/// address and the bytes.
+/// address and the length in bytes.
 ///
 /// # Errors
 ///

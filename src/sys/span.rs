@@ -47,12 +47,12 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// How many bytes.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The address of the first byte.
+    /// The kernel virtual address of the first byte.
     pub(crate) fn address(&self) -> usize {
         self.ptr.as_ptr() as usize
     }
@@ -62,7 +62,7 @@ impl<'a> Span<'a> {
         assert!(range.end() <= self.len);
         // SAFETY: The range is inside.
         let ptr = unsafe { self.ptr.add(range.start()) };
-        // INVARIANT: As above.
+        // INVARIANT: The range is inside.
         Self {
             ptr,
             len: range.len(),
@@ -85,28 +85,29 @@ impl<'a> Span<'a> {
         unsafe { self.ptr.as_ptr().copy_from(other.ptr.as_ptr(), self.len) };
     }
 
-    /// Copies to `to`, of the same length.
+    /// Copies the span to `to`, of the same length.
     pub(crate) fn copy_to_slice(&self, to: &mut [u8]) {
         assert!(self.len == to.len());
         // SAFETY: By the type invariants; nobody else knows the slice.
         unsafe { self.ptr.as_ptr().copy_to(to.as_mut_ptr(), self.len) };
     }
 
-    /// Copies from `from`, of the same length.
+    /// Copies `from`, of the same length, to the span.
     pub(crate) fn copy_from_slice(&self, from: &[u8]) {
         assert!(self.len == from.len());
         // SAFETY: By the type invariants.
         unsafe { self.ptr.as_ptr().copy_from(from.as_ptr(), self.len) };
     }
 
-    /// Copies to `iter` and returns how many bytes went there. Sleeps on page faults unless they
-    /// are disabled; then, or on a bad address, the copy is short.
+    /// Copies the span to `iter` and returns how many bytes went there. Sleeps on page faults unless
+    /// they are disabled; then, or on a bad address, the copy is short.
     pub(crate) fn copy_to_iter(&self, iter: &mut IovIterDest<'_>) -> usize {
         // SAFETY: By the type invariants; the function copes with contents that change.
         unsafe { bindings::_copy_to_iter(self.ptr.as_ptr().cast(), self.len, iter.as_raw()) }
     }
 
-    /// Copies from `iter` and returns how many bytes came. As [`Self::copy_to_iter`].
+    /// Copies from `iter` to the span and returns how many bytes came. Sleeps on page faults unless
+    /// they are disabled; then, or on a bad address, the copy is short.
     pub(crate) fn copy_from_iter(&self, iter: &mut IovIterSource<'_>) -> usize {
         // SAFETY: By the type invariants; the function copes with contents that change.
         unsafe { bindings::_copy_from_iter(self.ptr.as_ptr().cast(), self.len, iter.as_raw()) }

@@ -18,14 +18,14 @@ use kernel::{
 /// The kernel's view of a range of a buffer.
 #[derive(Clone, Copy)]
 pub(crate) enum RangeView<'a> {
-    /// Memory.
+    /// Memory, by its kernel addresses.
     Memory(Span<'a>),
     /// A range of a device, of whole accesses.
     Io(&'a IoRegion, Range),
 }
 
 impl RangeView<'_> {
-    /// How many bytes.
+    /// The length in bytes.
     fn len(&self) -> usize {
         match self {
             Self::Memory(span) => span.len(),
@@ -33,7 +33,7 @@ impl RangeView<'_> {
         }
     }
 
-    /// See [`Span::flush`]; a device has no lines.
+    /// Cleans and invalidates the cache lines of memory, by [`Span::flush`]; a device has none.
     pub(crate) fn flush(&self) {
         if let Self::Memory(span) = self {
             span.flush();
@@ -52,7 +52,7 @@ pub(crate) trait Transfer {
     fn fault_in(&mut self, len: usize) -> usize;
 }
 
-/// What goes to or comes from a device at once.
+/// The bytes that go to or come from a device at once.
 const CHUNK: usize = 256;
 
 impl Transfer for IovIterDest<'_> {
@@ -107,14 +107,14 @@ impl Transfer for IovIterSource<'_> {
     }
 }
 
-/// Bytes of the kernel, one after the other.
+/// Bytes of the kernel that are transferred one after the other.
 pub(crate) struct Bounce<'a> {
     bytes: KernelBytes<'a>,
     done: usize,
 }
 
 impl<'a> Bounce<'a> {
-    /// They are written.
+    /// A transfer that fills `bytes` from a buffer.
     pub(crate) fn to(bytes: &'a mut [u8]) -> Self {
         Self {
             bytes: KernelBytes::Read(bytes),
@@ -122,7 +122,7 @@ impl<'a> Bounce<'a> {
         }
     }
 
-    /// They are read.
+    /// A transfer of `bytes` to a buffer.
     pub(crate) fn from(bytes: &'a [u8]) -> Self {
         Self {
             bytes: KernelBytes::Write(bytes),
@@ -147,14 +147,14 @@ impl Transfer for Bounce<'_> {
 
 /// Bytes of the kernel, and which way they are copied.
 pub(crate) enum KernelBytes<'a> {
-    /// They are read from a buffer.
+    /// Bytes that are read from a buffer.
     Read(&'a mut [u8]),
-    /// They are written to a buffer.
+    /// Bytes that are written to a buffer.
     Write(&'a [u8]),
 }
 
 impl KernelBytes<'_> {
-    /// How many bytes.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Read(to) => to.len(),

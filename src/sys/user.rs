@@ -39,8 +39,8 @@ impl CurrentMappings<'_> {
         }
     }
 
-    /// Those of `range` of `object`, of `size` bytes. No more come to be while the mmap lock is
-    /// held. May sleep.
+    /// The mappings of `range` of `object`, of `size` bytes, in this address space. No more come to be
+    /// while the mmap lock is held. May sleep.
     pub(crate) fn of<'a, T: Mapped>(
         &'a self,
         object: &'a T,
@@ -67,14 +67,14 @@ impl CurrentMappings<'_> {
 /// What is mapped of a range of an object where the running process runs, while the mmap lock is
 /// held.
 pub(crate) enum MappingsOf<'a, T> {
-    /// Nothing.
+    /// Nothing of the range.
     None,
-    /// All of it, by one mapping.
+    /// All of the range, by one mapping.
     One(Found<'a>),
-    /// Parts of it.
+    /// Parts of the range.
     Several(&'a Mm, &'a T, usize),
-    /// Perhaps something, of another process: a kernel thread runs in the address space of whoever
-    /// ran before it.
+    /// Perhaps some of the range, by another process: a kernel thread runs in the address space of
+    /// whoever ran before it.
     Others,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Cleans and invalidates the lines by which it reaches `range` of the object.
+    /// Cleans and invalidates the lines by which the VMA reaches `range` of the object.
     fn flush(&self, range: Range) {
         if let Some(part) = self.range.intersect(range) {
             let start = self.start + (part.start() - self.range.start());
@@ -159,7 +159,7 @@ unsafe fn mappings<'a, T: Mapped>(
             let ends = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
             (ends.vm_start, ends.vm_end, (*vma).vm_pgoff)
         };
-        // SAFETY: As above.
+        // SAFETY: The VMA is valid while the lock is held.
         if unsafe { vma::maps(vma, object) } {
             let range = Range::new((pgoff as u64) << PAGE_SHIFT, (end - start) as u64, size);
             if let Ok(range) = range {

@@ -56,9 +56,9 @@ pub(crate) trait Mapped: Send + Sync + 'static {
 /// Whether pages that are mapped can be pinned (by get_user_pages() and its like).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pinning {
-    /// They cannot: VM_IO is set.
+    /// Pages cannot be pinned: VM_IO is set.
     Refused,
-    /// They can.
+    /// Pages can be pinned.
     Allowed,
 }
 
