@@ -18,7 +18,7 @@ use kernel::{
 ///
 /// # Errors
 ///
-/// [`ENODEV`] if it refers to none.
+/// [`ENODEV`] if the node refers to none.
 pub(crate) fn range(node: &device::Device) -> Result<(bindings::phys_addr_t, u64)> {
     let mut range = bindings::resource::default();
     // SAFETY: The device is valid, and the range outlives the call.
