@@ -8,7 +8,7 @@ use anyhow::{ensure, Context, Result};
 use clap::{Parser, ValueEnum};
 use shmbuf::{Access, Alloc, Buffer, Kind, Phase, Protection};
 use shmbuf_edu::{Direction, Edu};
-use shmbuf_pattern::{Check, Pattern};
+use shmbuf_verify::{Check, Pattern};
 
 /// Sends a buffer through a PCI device (samples/edu) and back
 #[derive(Parser)]

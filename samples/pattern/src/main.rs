@@ -14,7 +14,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use shmbuf::{Access, Alloc, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
-use shmbuf_pattern::{mix, transfer, Pattern, Side};
+use shmbuf_verify::{mix, transfer, Pattern, Side};
 
 /// Writes a pattern through one side of a buffer and verifies it through the
 /// other: a mapping, and read(2) and write(2).

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{ensure, Context, Result};
 use clap::Args;
 use shmbuf::{Access, Buffer, Direction, Info, Kind, Owner, Phase, Protection};
-use shmbuf_pattern::{mix, transfer, Pattern, Side};
+use shmbuf_verify::{mix, transfer, Pattern, Side};
 
 use crate::buffer::BufferArgument;
 

@@ -25,7 +25,7 @@ use shmbuf::{
     abi, Access, Alloc, Buffer, Direction, DmaBuf, Info, Kind, Mapping, MappingKind, Owner, Phase,
     Policy, Protection,
 };
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use super::{
     bad_input::{call, Longer},

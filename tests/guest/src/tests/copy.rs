@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 use shmbuf::{abi, Access, Alloc, Buffer, Direction, Kind, MappingKind, Phase};
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use super::{
     alloc::{every, make, map, SIZE},

@@ -10,7 +10,7 @@ use nix::{
     unistd,
 };
 use shmbuf::{Buffer, Mapping, Protection};
-use shmbuf_pattern::{pieces, Check, Pattern};
+use shmbuf_verify::{pieces, Check, Pattern};
 
 use super::{claim, Claim, Scope};
 use crate::{

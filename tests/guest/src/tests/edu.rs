@@ -19,7 +19,7 @@ use shmbuf::{
     Access, Alloc, Buffer, Direction, Kind, MappingKind, Owner, Phase, Policy, Protection,
 };
 use shmbuf_edu::{abi, Direction as Way, Edu, MEMORY};
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use super::{
     alloc::{every, limit_file, make, map},

@@ -20,7 +20,7 @@ use nix::{
 };
 use shmbuf::{abi, Access, Alloc, Buffer, Direction, DmaBuf, Kind, MappingKind, Owner, Phase};
 use shmbuf::{Policy, Protection};
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use self::{
     card::Card,

@@ -155,7 +155,7 @@ impl Users {
 
     /// Asserts that the whole buffer holds a pattern, as all of them see it.
     #[track_caller]
-    pub(super) fn assert_pattern(&self, pattern: shmbuf_pattern::Pattern) {
+    pub(super) fn assert_pattern(&self, pattern: shmbuf_verify::Pattern) {
         assert_pattern(pattern, 0, &read_all(&self.handle), "read(2)");
         if let Some(mapping) = &self.mapping {
             assert_pattern(pattern, 0, &load_all(mapping), "mapping");

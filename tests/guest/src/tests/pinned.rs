@@ -19,7 +19,7 @@ use nix::{
     unistd::{getpid, pipe, Pid},
 };
 use shmbuf::{Alloc, Buffer, Kind, MappingKind, Policy};
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use super::{
     alloc::{each_kind, every, make, SIZE},

@@ -18,7 +18,7 @@ use nix::{
     },
 };
 use shmbuf::{Access, Alloc, Buffer, Kind, MappingKind, Owner, Phase};
-use shmbuf_pattern::Pattern;
+use shmbuf_verify::Pattern;
 
 use super::{
     alloc::{make, SIZE},
