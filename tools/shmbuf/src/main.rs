@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shmbuf`: look at, fill, check and pass on the buffers of the shmbuf driver.
 
-mod alloc;
 mod arguments;
 mod buffer;
-mod completions;
-mod copy;
-mod export;
+mod commands;
 mod file;
-mod info;
 mod inherit;
-mod list;
-mod man;
-mod read;
-mod set_cache;
 mod size;
-mod sync;
-mod verify;
-mod watch;
-mod write;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use nix::sys::signal::{signal, SigHandler, Signal};
+
+use crate::commands::Command;
 
 /// Look at, fill, check and pass on the buffers of the shmbuf driver
 #[derive(Parser)]
@@ -43,23 +33,6 @@ The exit status is 0 if all went well, 1 if data is wrong, 2 if something was
 refused, 64 if the arguments are wrong, and that of COMMAND where there is one:
 126 or 127 if it cannot be run.";
 
-#[derive(Subcommand)]
-enum Command {
-    Info(info::Options),
-    List(list::Options),
-    SetCache(set_cache::Options),
-    Sync(sync::Options),
-    Read(read::Options),
-    Write(write::Options),
-    Copy(copy::Options),
-    Alloc(alloc::Options),
-    Verify(verify::Options),
-    Export(export::Options),
-    Watch(watch::Options),
-    Completions(completions::Options),
-    Man(man::Options),
-}
-
 fn main() -> ExitCode {
     // A reader that goes away ends the program, as it ends others.
     // SAFETY: the default action runs no code of ours.
@@ -73,22 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let result = match options.command {
-        Command::Info(options) => options.run(),
-        Command::List(options) => options.run(),
-        Command::SetCache(options) => options.run(),
-        Command::Sync(options) => options.run(),
-        Command::Read(options) => options.run(),
-        Command::Write(options) => options.run(),
-        Command::Copy(options) => options.run(),
-        Command::Alloc(options) => options.run(),
-        Command::Verify(options) => options.run(),
-        Command::Export(options) => options.run(),
-        Command::Watch(options) => options.run(),
-        Command::Completions(options) => options.run(),
-        Command::Man(options) => options.run(),
-    };
-    result.unwrap_or_else(|error| {
+    options.command.run().unwrap_or_else(|error| {
         eprintln!("shmbuf: {error:#}");
         ExitCode::from(2)
     })

@@ -86,7 +86,7 @@ fn table(rows: &[(PathBuf, Info)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::info::tests::example;
+    use crate::commands::info::tests::example;
     use shmbuf::Kind;
 
     #[test]

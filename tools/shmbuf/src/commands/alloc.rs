@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use shmbuf::{Alloc, Buffer, Direction, Kind, MappingKind, Policy};
 
-use crate::{arguments::named, buffer, inherit, size, verify};
+use super::verify;
+use crate::{arguments::named, buffer, inherit, size};
 
 /// The kinds that a private buffer can have.
 const KINDS: &[Kind] = &[

@@ -118,7 +118,7 @@ pub fn check(buffer: &Buffer, info: &Info, seed: u32) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{file::tests::plain, info::tests::example};
+    use crate::{commands::info::tests::example, file::tests::plain};
     use nix::fcntl::{fcntl, FcntlArg, OFlag};
 
     /// What the CPU owns and no device takes.
