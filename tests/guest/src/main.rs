@@ -7,7 +7,7 @@ mod cgroup;
 mod demo;
 mod drivers;
 mod expect;
-mod failures;
+mod fault_injection;
 mod heap;
 mod hold;
 mod kmsg;

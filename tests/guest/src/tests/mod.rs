@@ -2,29 +2,29 @@
 //! The tests, by subject, and which of them run for which buffer.
 
 mod alloc;
-mod background;
 mod bad_input;
 mod configfs;
 mod copy;
+mod copy_async;
 mod data;
 mod devicetree;
 mod edu;
 mod export;
-mod failures;
+mod failed_allocations;
 mod info;
 mod leaks;
+mod load_unload;
 mod mapping;
-mod modprobe;
 mod named;
 mod observe;
-mod pinned;
+mod pattern_sample;
 mod policy;
 mod races;
+mod refcounted;
 mod rights;
-mod sample;
+mod stress;
 mod strict;
 mod sync;
-mod together;
 
 use std::path::Path;
 
@@ -161,20 +161,20 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         info::CLAIMS,
         sync::CLAIMS,
         strict::CLAIMS,
-        pinned::CLAIMS,
+        refcounted::CLAIMS,
         export::CLAIMS,
-        failures::CLAIMS,
+        failed_allocations::CLAIMS,
         races::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
         observe::CLAIMS,
-        sample::CLAIMS,
-        together::CLAIMS,
+        pattern_sample::CLAIMS,
+        stress::CLAIMS,
         leaks::CLAIMS,
-        modprobe::CLAIMS,
+        load_unload::CLAIMS,
         rights::CLAIMS,
         copy::CLAIMS,
-        background::CLAIMS,
+        copy_async::CLAIMS,
         edu::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,

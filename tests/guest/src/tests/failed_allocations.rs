@@ -15,7 +15,7 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
-    failures::{self, Failures, Tally},
+    fault_injection::{self, Failures, Tally},
     ktap::diagnose,
     machine::Machine,
     module::{users, Config},
@@ -44,7 +44,7 @@ const fn failing(name: &'static str, body: fn(&Env)) -> Claim {
 fn without_failures(machine: &Machine, config: &Config) -> Option<&'static str> {
     without_debugfs(machine, config).or_else(|| {
         let text = "no fault injection: CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
-        (!failures::is_possible()).then_some(text)
+        (!fault_injection::is_possible()).then_some(text)
     })
 }
 
