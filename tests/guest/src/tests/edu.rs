@@ -96,7 +96,7 @@ fn memory() -> (u64, u64) {
     });
     let first = ranges.next().expect("memory");
     // x86 has some below 1 MiB that says nothing.
-    (first.0, ranges.last().unwrap_or(first).1)
+    (first.0, ranges.next_back().unwrap_or(first).1)
 }
 
 /// Whether one translates.
