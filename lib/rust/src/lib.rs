@@ -58,9 +58,9 @@ mod alloc;
 mod buffer;
 mod cpu_access;
 mod dma_buf;
+mod enums;
 mod error;
 mod mapping;
-mod types;
 
 /// The raw ABI, generated from `include/uapi/shmbuf.h`, and what this crate
 /// uses of `linux/dma-buf.h`.
@@ -77,10 +77,10 @@ pub use alloc::Alloc;
 pub use buffer::Buffer;
 pub use cpu_access::CpuAccess;
 pub use dma_buf::DmaBuf;
-pub use error::{Error, Operation, Result};
-pub use mapping::Mapping;
-pub use nix::errno::Errno;
-pub use types::{
+pub use enums::{
     Access, Direction, DmaAddress, Info, Kind, MappingKind, Owner, ParseNameError, Phase, Policies,
     Policy, Protection,
 };
+pub use error::{Error, Operation, Result};
+pub use mapping::Mapping;
+pub use nix::errno::Errno;
