@@ -13,23 +13,9 @@ use std::{
 };
 
 use crate::{
-    abi, cpu_access::Target, Access, Alloc, CpuAccess, Error, Info, Mapping, Operation, Phase,
-    Policy, Protection, Result,
+    abi, cpu_access::Target, ioctl, Access, Alloc, CpuAccess, Error, Info, Mapping, Operation,
+    Phase, Policy, Protection, Result,
 };
-
-// nix derives its ioctl functions from number and type; here the number is the
-// header's own.
-mod ioctl {
-    use crate::abi;
-
-    nix::ioctl_readwrite_bad!(info, abi::SHMBUF_IOC_INFO, abi::shmbuf_info);
-    nix::ioctl_write_ptr_bad!(set_cache, abi::SHMBUF_IOC_SET_CACHE, abi::shmbuf_set_cache);
-    nix::ioctl_write_ptr_bad!(sync, abi::SHMBUF_IOC_SYNC, abi::shmbuf_sync);
-    nix::ioctl_write_ptr_bad!(alloc, abi::SHMBUF_IOC_ALLOC, abi::shmbuf_alloc);
-    nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
-    nix::ioctl_none_bad!(copy_result, abi::SHMBUF_IOC_COPY_RESULT);
-    nix::ioctl_write_ptr_bad!(export, abi::SHMBUF_IOC_EXPORT, abi::shmbuf_export);
-}
 
 /// An open handle on a buffer. Mappings and dma-bufs made from it live on
 /// without it.

@@ -8,17 +8,11 @@ use std::{
 };
 
 use crate::{
-    abi, cpu_access::Target, Access, CpuAccess, Error, Mapping, Operation, Phase, Protection,
-    Result,
+    abi, cpu_access::Target, ioctl, Access, CpuAccess, Error, Mapping, Operation, Phase,
+    Protection, Result,
 };
 
-mod ioctl {
-    use crate::abi;
-
-    nix::ioctl_write_ptr_bad!(sync, abi::DMA_BUF_IOCTL_SYNC, abi::dma_buf_sync);
-}
-
-// One conversion serves both.
+// One conversion of [`Access`] and [`Phase`] serves SYNC and DMA_BUF_IOCTL_SYNC.
 const _: () = assert!(
     abi::SHMBUF_SYNC_READ == abi::DMA_BUF_SYNC_READ
         && abi::SHMBUF_SYNC_WRITE == abi::DMA_BUF_SYNC_WRITE
@@ -77,7 +71,7 @@ impl DmaBuf {
             flags: (access.raw() | phase.raw()).into(),
         };
         // SAFETY: the call reads one such structure and keeps no pointer.
-        unsafe { ioctl::sync(self.file.as_raw_fd(), &raw) }
+        unsafe { ioctl::dma_buf_sync(self.file.as_raw_fd(), &raw) }
             .map_err(Error::sys(Operation::DmaBufSync))?;
         Ok(())
     }

@@ -60,6 +60,8 @@ mod cpu_access;
 mod dma_buf;
 mod enums;
 mod error;
+mod info;
+mod ioctl;
 mod mapping;
 
 /// The raw ABI, generated from `include/uapi/shmbuf.h`, and what this crate
@@ -78,9 +80,10 @@ pub use buffer::Buffer;
 pub use cpu_access::CpuAccess;
 pub use dma_buf::DmaBuf;
 pub use enums::{
-    Access, Direction, DmaAddress, Info, Kind, MappingKind, Owner, ParseNameError, Phase, Policies,
-    Policy, Protection,
+    Access, Direction, Kind, MappingKind, Owner, ParseNameError, Phase, Policies, Policy,
+    Protection,
 };
 pub use error::{Error, Operation, Result};
+pub use info::{DmaAddress, Info};
 pub use mapping::Mapping;
 pub use nix::errno::Errno;
