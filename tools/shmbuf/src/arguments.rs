@@ -42,13 +42,14 @@ impl RangeArguments {
 
 /// Takes the name of one of some values; help and completions list the names.
 pub fn named<T>(
-    values: &'static [T],
+    values: impl Into<Vec<T>>,
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + 'static,
 {
-    let names = values.iter().copied().map(name);
+    let values = values.into();
+    let names: Vec<_> = values.iter().copied().map(name).collect();
     PossibleValuesParser::new(names).map(move |text| {
         let value = values.iter().find(|value| name(**value) == text);
         *value.expect("the parser takes none but these names")

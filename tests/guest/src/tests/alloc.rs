@@ -95,14 +95,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "alloc_stays_within_the_cgroup", within).unless(without_memcg),
 ];
 
-/// The kinds that ALLOC takes.
-const KINDS: [Kind; 5] = [
-    Kind::Pages,
-    Kind::Coherent,
-    Kind::Streaming,
-    Kind::Scatter,
-    Kind::Pool,
-];
+/// The kinds that ALLOC takes: all but region.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let kinds = Kind::ALL.iter().copied();
+    kinds.filter(|kind| *kind != Kind::Region)
+}
 
 /// Bytes of the buffers that tests make.
 pub(super) const SIZE: u64 = 64 << 10;
@@ -138,7 +135,7 @@ fn mappings(machine: &Machine, kind: Kind, policy: Option<Policy>) -> Vec<Mappin
 /// Private buffers of each kind and policy and way of mapping that works here.
 pub(super) fn every(machine: &Machine) -> Vec<Alloc> {
     let mut list = Vec::new();
-    for kind in KINDS {
+    for kind in kinds() {
         for policy in policies(machine, kind) {
             for mapping in mappings(machine, kind, policy) {
                 let size = if kind == Kind::Pool { BLOCK } else { SIZE };
@@ -157,7 +154,7 @@ pub(super) fn every(machine: &Machine) -> Vec<Alloc> {
 pub(super) fn each_kind(machine: &Machine) -> Vec<Alloc> {
     let mut list = every(machine);
     list.dedup_by_key(|alloc| alloc.kind);
-    assert_eq!(list.len(), KINDS.len());
+    assert_eq!(list.len(), kinds().count());
     list
 }
 
@@ -755,7 +752,7 @@ fn bad_fields(env: &Env) {
     let before = (private_used(), descriptors());
     let bits = || (0..32).map(|n| 1u32 << n);
     let page = page() as u32;
-    for kind in KINDS {
+    for kind in kinds() {
         let good = raw(kind);
         for flags in bits() {
             bad(&buffer, abi::shmbuf_alloc { flags, ..good }, Errno::EINVAL);
@@ -768,7 +765,7 @@ fn bad_fields(env: &Env) {
             );
         }
         let numbers = || bits().chain([Kind::Region.raw(), 6, u32::MAX]);
-        for kind in numbers().filter(|kind| KINDS.iter().all(|known| known.raw() != *kind)) {
+        for kind in numbers().filter(|kind| kinds().all(|known| known.raw() != *kind)) {
             let errno = match kind == Kind::Region.raw() {
                 true => Errno::EOPNOTSUPP,
                 false => Errno::EINVAL,
@@ -831,7 +828,7 @@ fn bad_fields(env: &Env) {
 }
 
 fn bad_policies(env: &Env) {
-    for kind in KINDS {
+    for kind in kinds() {
         for policy in Policy::ALL {
             if env.machine.expect(kind, *policy, false) == Expect::Refused {
                 let policy = Some(*policy);
@@ -847,7 +844,7 @@ fn bad_policies(env: &Env) {
 }
 
 fn bad_mappings(env: &Env) {
-    for kind in KINDS {
+    for kind in kinds() {
         for policy in policies(&env.machine, kind) {
             let good = mappings(&env.machine, kind, policy);
             for mapping in MappingKind::ALL.iter().filter(|way| !good.contains(way)) {

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     kmsg::Log,
     machine::{mount_configfs, Machine},
-    module::Config,
+    module::{Config, KINDS},
     runner::Env,
     sys::{page, refused},
 };
@@ -110,14 +110,16 @@ fn bounces() -> bool {
     line.split_whitespace().any(|word| word == "swiotlb=force")
 }
 
-/// The kinds that a device takes; where the kernel copies, only the one that has a SYNC and no
-/// address for a device of ours.
+/// The kinds that a device takes. Where the kernel copies, that is kind pages alone: it has a
+/// SYNC, and no address for a device of ours.
 fn kinds() -> &'static [Kind] {
-    const KINDS: [Kind; 4] = [Kind::Pages, Kind::Coherent, Kind::Streaming, Kind::Scatter];
-    &KINDS[..if bounces() { 1 } else { 4 }]
+    match bounces() {
+        true => &[Kind::Pages],
+        false => &KINDS,
+    }
 }
 
-/// The cached one that is the most of one.
+/// A cached kind that a device takes: scatter, or pages where the kernel copies.
 fn cached() -> Kind {
     kinds()[kinds().len() - 1]
 }

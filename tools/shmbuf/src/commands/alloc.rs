@@ -10,14 +10,11 @@ use shmbuf::{Alloc, Buffer, Direction, Kind, MappingKind, Policy};
 use super::verify;
 use crate::{arguments::named, buffer, inherit, size};
 
-/// The kinds that a private buffer can have.
-const KINDS: &[Kind] = &[
-    Kind::Pages,
-    Kind::Coherent,
-    Kind::Streaming,
-    Kind::Scatter,
-    Kind::Pool,
-];
+/// The kinds that a private buffer can have: all but region.
+fn kinds() -> Vec<Kind> {
+    let kinds = Kind::ALL.iter().copied();
+    kinds.filter(|kind| *kind != Kind::Region).collect()
+}
 
 /// The variable that has the number of the file descriptor.
 const VARIABLE: &str = "SHMBUF_FD";
@@ -40,7 +37,7 @@ pub struct Options {
     #[arg(value_name = "BYTES", value_parser = size::parse)]
     size: u64,
     /// Where the memory comes from
-    #[arg(long, value_name = "KIND", default_value = "pages", value_parser = named(KINDS, Kind::name))]
+    #[arg(long, value_name = "KIND", default_value = "pages", value_parser = named(kinds(), Kind::name))]
     kind: Kind,
     /// The cache policy [default: the one that suits the kind]
     #[arg(long, value_name = "POLICY", value_parser = named(Policy::ALL, Policy::name))]
