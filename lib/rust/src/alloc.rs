@@ -14,13 +14,13 @@ pub struct Alloc {
     pub policy: Option<Policy>,
     /// How mappings are made; strict for the kinds streaming and scatter alone.
     pub mapping: MappingKind,
-    /// What devices do with it; for the kinds streaming and scatter alone.
+    /// What devices do with the buffer; for the kinds streaming and scatter alone.
     pub direction: Direction,
-    /// The kind pool begins at a multiple of this power of two in bytes, at
-    /// most a page; zero for any, and for other kinds.
+    /// A buffer of kind pool begins at a multiple of this power of two in bytes,
+    /// at most a page; zero for any, and for other kinds.
     pub align: u32,
-    /// The kind pool crosses no multiple of this power of two in bytes, at
-    /// least the size; zero for none, and for other kinds.
+    /// A buffer of kind pool crosses no multiple of this power of two in bytes,
+    /// at least the size; zero for none, and for other kinds.
     pub boundary: u32,
 }
 

@@ -144,9 +144,10 @@ impl Buffer {
         self.copy(offset, source, &range, 0, None)
     }
 
-    /// Begins such a copy, and returns. poll(2) finds this handle readable again
-    /// when it has ended, and `eventfd`, if one is given, is added one; then
-    /// [`Self::copy_result`] says how. It is cancelled when the handle is closed.
+    /// Begins a copy like that of [`Self::copy_from`], and returns. poll(2) finds this
+    /// handle readable again when the copy has ended, and `eventfd`, if one is given,
+    /// is added one; then [`Self::copy_result`] says how it ended. The copy is cancelled
+    /// when the handle is closed.
     ///
     /// # Errors
     ///
@@ -212,7 +213,7 @@ impl Buffer {
         Ok(Self { file, size })
     }
 
-    /// Bytes. It never changes while a handle is open.
+    /// The buffer's size in bytes. It never changes while a handle is open.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -361,8 +362,9 @@ impl Buffer {
     /// # Errors
     ///
     /// EINVAL if the bytes are not inside the buffer, EACCES for writing on a
-    /// read-only handle, EOPNOTSUPP for the kind pool, EBUSY where caches are virtually indexed and this
-    /// process has a cached mapping of some of the same bytes.
+    /// read-only handle, EOPNOTSUPP for the kind pool, EBUSY where caches are
+    /// virtually indexed and this process has a cached mapping of some of the
+    /// same bytes.
     pub fn map(&self, offset: u64, length: usize, protection: Protection) -> Result<Mapping> {
         Mapping::new(self.file.as_fd(), offset, length, protection)
             .map_err(Error::sys(Operation::Map))
@@ -403,7 +405,7 @@ mod tests {
     use crate::Kind;
     use nix::errno::Errno;
 
-    // Any file that can be mapped does for what is not an ioctl.
+    /// A plain file as a buffer: it does for all calls but ioctls.
     fn plain(size: u64) -> Buffer {
         let name = format!("shmbuf-{}-{:p}", std::process::id(), &size);
         let path = std::env::temp_dir().join(name);

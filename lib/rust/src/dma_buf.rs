@@ -33,8 +33,8 @@ impl DmaBuf {
     ///
     /// # Errors
     ///
-    /// ESPIPE if it is none, which is closed then. Some files that are none,
-    /// such as those of a file system, show only when they are synced.
+    /// ESPIPE if the file is no dma-buf, which is closed then. Some files that are
+    /// none, such as those of a file system, show only when they are synced.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let mut file = File::from(fd);
         let size = file
@@ -43,7 +43,7 @@ impl DmaBuf {
         Ok(Self { file, size })
     }
 
-    /// Bytes. It never changes.
+    /// The size in bytes. It never changes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -59,7 +59,7 @@ impl DmaBuf {
             .map_err(Error::sys(Operation::Map))
     }
 
-    /// Begins or ends an access of the CPU to all of it.
+    /// Begins or ends an access of the CPU to all of the dma-buf.
     /// [`with_cpu_access`](Self::with_cpu_access) does both.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ mod tests {
         sys::memfd::{memfd_create, MFdFlags},
     };
 
-    // A file has a size and mappings like a dma-buf, and is none.
+    /// A plain file as a dma-buf: it has a size and mappings, and no SYNC.
     fn plain() -> DmaBuf {
         let fd = memfd_create(c"shmbuf", MFdFlags::MFD_CLOEXEC).unwrap();
         nix::unistd::ftruncate(&fd, 8192).unwrap();

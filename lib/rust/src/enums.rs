@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use crate::{abi, Error, Result};
 
-/// A name that is none of those which a type has.
+/// A text that names no value of an enum of the ABI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no such {what}: it is one of {names}")]
 pub struct ParseNameError {
@@ -13,7 +13,7 @@ pub struct ParseNameError {
     names: String,
 }
 
-/// An enum of the ABI: numbers, and the names that module parameters have.
+/// Makes an enum of the ABI: the numbers of the header, and the names that module parameters have.
 macro_rules! abi_enum {
     ($(#[$doc:meta])* $type:ident, $what:literal {
         $($(#[$vdoc:meta])* $variant:ident = $raw:ident $name:literal,)*
@@ -25,15 +25,15 @@ macro_rules! abi_enum {
         }
 
         impl $type {
-            /// All of them, in the order of the header.
+            /// All values, in the order of the header.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name, as in module parameters.
+            /// The value's name, as in module parameters.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The number in the header.
+            /// The value's number in the header.
             pub fn raw(self) -> u32 {
                 match self { $(Self::$variant => abi::$raw,)* }
             }
@@ -46,7 +46,7 @@ macro_rules! abi_enum {
                 Self::ALL
                     .iter()
                     .copied()
-                    .find(|v| v.raw() == raw)
+                    .find(|value| value.raw() == raw)
                     .ok_or(Error::Newer { what: $what, value: raw })
             }
         }
@@ -61,8 +61,8 @@ macro_rules! abi_enum {
             type Err = ParseNameError;
 
             fn from_str(name: &str) -> std::result::Result<Self, ParseNameError> {
-                Self::ALL.iter().copied().find(|v| v.name() == name).ok_or_else(|| {
-                    let names: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
+                Self::ALL.iter().copied().find(|value| value.name() == name).ok_or_else(|| {
+                    let names: Vec<_> = Self::ALL.iter().map(|value| value.name()).collect();
                     ParseNameError { what: $what, names: names.join(", ") }
                 })
             }
@@ -89,7 +89,7 @@ abi_enum! {
 }
 
 impl Kind {
-    /// Whether the CPU and the device own it by turns.
+    /// Whether the CPU and the device own a buffer of this kind by turns.
     pub fn has_owner(self) -> bool {
         matches!(self, Self::Streaming | Self::Scatter)
     }
@@ -114,13 +114,13 @@ abi_enum! {
 abi_enum! {
     /// How mappings of a buffer are made.
     MappingKind, "mapping" {
-        /// At once, by page frame number.
+        /// Made at once, by page frame number.
         Pfnmap = SHMBUF_MAPPING_PFNMAP "pfnmap",
-        /// By fault, and withdrawn while the device owns the buffer: a touch
-        /// is SIGBUS then.
+        /// Made by fault, and withdrawn while the device owns the buffer: a
+        /// touch is SIGBUS then.
         Strict = SHMBUF_MAPPING_STRICT "strict",
-        /// At once, with a reference to each page, as O_DIRECT, io_uring and
-        /// vmsplice(2) need it.
+        /// Made at once, with a reference to each page, as O_DIRECT, io_uring
+        /// and vmsplice(2) need it.
         Refcounted = SHMBUF_MAPPING_REFCOUNTED "refcounted",
     }
 }
@@ -128,11 +128,11 @@ abi_enum! {
 abi_enum! {
     /// What devices do with a buffer.
     Direction, "direction" {
-        /// They read and write it.
+        /// Devices read and write the buffer.
         Bidirectional = SHMBUF_DIRECTION_BIDIRECTIONAL "bidirectional",
-        /// They read what the CPU wrote.
+        /// Devices read what the CPU wrote.
         ToDevice = SHMBUF_DIRECTION_TO_DEVICE "to-device",
-        /// They write what the CPU reads.
+        /// Devices write what the CPU reads.
         FromDevice = SHMBUF_DIRECTION_FROM_DEVICE "from-device",
     }
 }
@@ -140,9 +140,9 @@ abi_enum! {
 abi_enum! {
     /// Who may touch the contents now.
     Owner, "owner" {
-        /// Programs and the kernel.
+        /// Programs and the kernel may.
         Cpu = SHMBUF_OWNER_CPU "cpu",
-        /// A device.
+        /// A device may.
         Device = SHMBUF_OWNER_DEVICE "device",
     }
 }
@@ -162,17 +162,17 @@ impl Policies {
         self.0
     }
 
-    /// Whether the policy is one of them.
+    /// Whether a policy is in the set.
     pub fn contains(self, policy: Policy) -> bool {
         self.0 & (1 << policy.raw()) != 0
     }
 
-    /// Those of them that this crate knows.
+    /// The policies in the set that this crate knows.
     pub fn iter(self) -> impl Iterator<Item = Policy> {
         Policy::ALL
             .iter()
             .copied()
-            .filter(move |p| self.contains(*p))
+            .filter(move |policy| self.contains(*policy))
     }
 }
 
@@ -181,7 +181,7 @@ impl FromIterator<Policy> for Policies {
         Self(
             policies
                 .into_iter()
-                .fold(0, |bits, p| bits | (1 << p.raw())),
+                .fold(0, |bits, policy| bits | (1 << policy.raw())),
         )
     }
 }
@@ -196,11 +196,11 @@ impl fmt::Display for Policies {
 /// What the CPU does between the begin and the end of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It reads.
+    /// The CPU reads.
     Read,
-    /// It writes.
+    /// The CPU writes.
     Write,
-    /// It reads and writes.
+    /// The CPU reads and writes.
     ReadWrite,
 }
 
@@ -237,9 +237,9 @@ impl Phase {
 /// What a mapping or a dma-buf allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// Reads.
+    /// Reading alone.
     Read,
-    /// Reads and writes.
+    /// Reading and writing.
     ReadWrite,
 }
 

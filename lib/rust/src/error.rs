@@ -72,15 +72,15 @@ pub enum Error {
     Refused {
         /// What was refused.
         operation: Operation,
-        /// Why.
+        /// With which errno.
         errno: Errno,
     },
     /// The driver speaks of something that this crate is too old to know.
     #[error("the driver reports {what} {value}, which this program is too old to know: rebuild it with the driver's header")]
     Newer {
-        /// What sort of thing.
+        /// What the value is of: a kind, a policy and so on.
         what: &'static str,
-        /// Its number.
+        /// The number that the driver reports.
         value: u32,
     },
 }
@@ -115,6 +115,7 @@ impl From<Error> for io::Error {
     }
 }
 
+/// What an errno of an operation means, and what to do about it.
 fn advice(operation: Operation, errno: Errno) -> &'static str {
     use Operation::*;
     match (operation, errno) {

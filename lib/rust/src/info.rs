@@ -15,7 +15,7 @@ pub struct DmaAddress {
     pub address: u64,
 }
 
-/// What a buffer is, and what is in force.
+/// What a buffer is, and what is in force for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// Where the memory comes from.
@@ -25,7 +25,7 @@ pub struct Info {
     /// The policies that [`Buffer::set_cache`](crate::Buffer::set_cache) takes
     /// on this buffer and machine.
     pub policies: Policies,
-    /// Bytes.
+    /// The buffer's size in bytes.
     pub size: u64,
     /// The CPU's bus address of the first byte (of scattered memory: of the
     /// first page only); privileged callers get it.
@@ -37,7 +37,7 @@ pub struct Info {
     pub aliased: bool,
     /// Who may touch the contents now.
     pub owner: Owner,
-    /// Bytes; SYNC takes multiples of it.
+    /// Bytes of a cache line; SYNC takes multiples of it.
     pub cache_line: u32,
     /// Mappings that exist now, in all processes.
     pub mappings: u32,
@@ -92,8 +92,8 @@ impl TryFrom<&abi::shmbuf_info> for Info {
 fn text(chars: &[c_char]) -> String {
     let bytes: Vec<u8> = chars
         .iter()
-        .flat_map(|c| c.to_ne_bytes()) // signed or not, by architecture
-        .take_while(|b| *b != 0)
+        .flat_map(|char| char.to_ne_bytes()) // signed or not, by architecture
+        .take_while(|byte| *byte != 0)
         .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -68,7 +68,7 @@ impl Mapping {
         })
     }
 
-    /// Bytes.
+    /// The length in bytes.
     // Mappings are never empty.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

@@ -4,19 +4,19 @@
 
 use std::fmt;
 
-/// The word at an offset. Different for all offsets of a seed, so data that
-/// ended up elsewhere shows.
+/// The word of a seed's pattern at an offset. It differs for all offsets, so data
+/// that ended up elsewhere shows.
 pub fn mix(seed: u32, offset: u32) -> u32 {
-    let mut x = seed ^ offset.wrapping_mul(0x9e37_79b1);
-    x = (x ^ (x >> 16)).wrapping_mul(0x21f0_aaad);
-    x = (x ^ (x >> 15)).wrapping_mul(0x735a_2d97);
-    x ^ (x >> 15)
+    let mut word = seed ^ offset.wrapping_mul(0x9e37_79b1);
+    word = (word ^ (word >> 16)).wrapping_mul(0x21f0_aaad);
+    word = (word ^ (word >> 15)).wrapping_mul(0x735a_2d97);
+    word ^ (word >> 15)
 }
 
 /// The pattern of one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pattern {
-    /// The seed.
+    /// The number that the pattern is made from.
     pub seed: u32,
 }
 
@@ -26,12 +26,12 @@ impl Pattern {
         Self { seed }
     }
 
-    /// The byte at an offset.
+    /// The pattern's byte at an offset.
     pub fn byte(self, offset: usize) -> u8 {
         mix(self.seed, offset as u32 & !3).to_ne_bytes()[offset & 3]
     }
 
-    /// The bytes from an offset on.
+    /// Fills memory with the pattern's bytes from an offset on.
     pub fn fill(self, offset: usize, to: &mut [u8]) {
         let head = (offset.wrapping_neg() & 3).min(to.len());
         let (first, rest) = to.split_at_mut(head);
@@ -47,7 +47,7 @@ impl Pattern {
         }
     }
 
-    /// The bytes from an offset on.
+    /// The pattern's bytes from an offset on.
     pub fn bytes(self, offset: usize, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.fill(offset, &mut bytes);

@@ -10,24 +10,24 @@ use crate::{mix, pieces, Check, Pattern};
 /// A way to reach the contents of a buffer.
 #[derive(Debug, Clone, Copy)]
 pub enum Side<'a> {
-    /// Loads and stores in a mapping of all of it.
+    /// Loads and stores in a mapping of the whole buffer.
     Mapping(&'a Mapping),
     /// read(2) and write(2), in pieces of odd lengths.
     Kernel(&'a Buffer),
     /// Copies by a DMA engine, to and from another buffer of the same size, and
     /// loads and stores in a mapping of that.
     Engine {
-        /// The buffer.
+        /// The buffer whose contents are reached.
         buffer: &'a Buffer,
-        /// The other.
+        /// The other buffer, which the engine copies from and to.
         aside: &'a Buffer,
-        /// All of the other.
+        /// A mapping of the whole other buffer.
         mapping: &'a Mapping,
     },
 }
 
 impl Side<'_> {
-    /// All bytes, or as many as there are.
+    /// Reads the whole buffer, or as many bytes as read(2) gives.
     fn load(self, size: usize, seed: u32) -> Result<Vec<u8>> {
         let mut bytes = vec![0; size];
         match self {
@@ -54,6 +54,7 @@ impl Side<'_> {
         Ok(bytes)
     }
 
+    /// Writes a pattern over the whole buffer.
     fn store(self, size: usize, pattern: Pattern) -> Result<()> {
         match self {
             Self::Mapping(mapping) => {
@@ -135,6 +136,7 @@ pub fn transfer(
     })
 }
 
+/// Runs a function; with `hand_over`, between the begin and the end of an access of the CPU.
 fn access<T>(
     buffer: &Buffer,
     hand_over: bool,
@@ -178,7 +180,7 @@ mod tests {
 
     const SIZE: u64 = 65536;
 
-    // Any file that can be mapped does for what is not an ioctl.
+    /// A plain file as a buffer: it does for all calls but ioctls.
     fn plain(name: &str) -> Buffer {
         let path = env::temp_dir().join(format!("shmbuf-{name}-{}", std::process::id()));
         fs::File::create(&path).unwrap().set_len(SIZE).unwrap();
