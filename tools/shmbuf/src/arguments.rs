@@ -23,7 +23,7 @@ pub struct RangeArguments {
 }
 
 impl RangeArguments {
-    /// The bytes, which are inside a buffer of a size.
+    /// The range in bytes, which has to be inside a buffer of a size.
     pub fn within(&self, size: u64) -> Result<Range<u64>> {
         let Self { offset, length } = *self;
         ensure!(
@@ -40,7 +40,7 @@ impl RangeArguments {
     }
 }
 
-/// Takes the name of one of some values; help and completions list the names.
+/// A parser that takes the name of one of the values; help and completions list the names.
 pub fn named<T>(
     values: impl Into<Vec<T>>,
     name: fn(T) -> &'static str,

@@ -44,18 +44,18 @@ impl From<OsString> for BufferName {
 }
 
 impl BufferName {
-    /// Opens it for reading and writing.
+    /// Opens the buffer for reading and writing.
     pub fn open(&self) -> Result<Buffer> {
-        self.with(|path| Buffer::open(path))
+        self.open_with(|path| Buffer::open(path))
     }
 
-    /// Opens it for reading alone. A handle that was inherited keeps its
+    /// Opens the buffer for reading alone. A handle that was inherited keeps its
     /// rights.
     pub fn open_read_only(&self) -> Result<Buffer> {
-        self.with(|path| Buffer::open_read_only(path))
+        self.open_with(|path| Buffer::open_read_only(path))
     }
 
-    fn with(&self, open: fn(&Path) -> shmbuf::Result<Buffer>) -> Result<Buffer> {
+    fn open_with(&self, open: fn(&Path) -> shmbuf::Result<Buffer>) -> Result<Buffer> {
         let path = self.path();
         let buffer = match inherited(&path) {
             Some(number) => duplicate(number).and_then(|fd| Ok(Buffer::from_fd(fd)?)),
@@ -64,7 +64,7 @@ impl BufferName {
         buffer.with_context(|| path.display().to_string())
     }
 
-    /// Where it is.
+    /// The path of the buffer.
     pub fn path(&self) -> PathBuf {
         if self.0.as_bytes().contains(&b'/') {
             PathBuf::from(&self.0)

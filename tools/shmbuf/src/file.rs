@@ -5,7 +5,7 @@ use std::{fs::File, io, os::fd::AsFd, path::Path};
 
 use anyhow::{Context, Result};
 
-/// Bytes that are copied at once: a multiple of any access width.
+/// How many bytes are copied at once: a multiple of any access width.
 pub const PIECE: usize = 65536;
 
 /// Opens a file, where `-` is standard input or output.
@@ -28,7 +28,7 @@ pub(crate) mod tests {
     use shmbuf::Buffer;
     use std::{env, fs};
 
-    /// A file, which does for all that is not an ioctl.
+    /// A plain file as a buffer: it does for all calls but ioctls.
     pub fn plain(name: &str, size: u64) -> Buffer {
         let path = env::temp_dir().join(format!("shmbuf-tool-{name}-{}", std::process::id()));
         File::create(&path).unwrap().set_len(size).unwrap();

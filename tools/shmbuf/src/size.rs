@@ -9,7 +9,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
         .map_err(|_| "give a number of bytes, such as 4096, 64K or 1M".into())
 }
 
-/// As [`parse`], for what is at most 32 bits.
+/// Bytes from a number with an optional suffix, at most what 32 bits hold.
 pub fn parse_u32(text: &str) -> Result<u32, String> {
     parse(text)?
         .try_into()

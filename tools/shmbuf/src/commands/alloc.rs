@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf alloc`
+//! `shmbuf alloc`: makes a private buffer and runs a command with it.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -16,7 +16,7 @@ fn kinds() -> Vec<Kind> {
     kinds.filter(|kind| *kind != Kind::Region).collect()
 }
 
-/// The variable that has the number of the file descriptor.
+/// The environment variable that has the number of the file descriptor.
 const VARIABLE: &str = "SHMBUF_FD";
 
 /// Make a private buffer and run a command with it, or verify it

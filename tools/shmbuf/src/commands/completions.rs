@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf completions`
+//! `shmbuf completions`: prints what makes a shell complete the arguments.
 
 use std::{
     io::{stdout, Write},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf copy`
+//! `shmbuf copy`: has a DMA engine copy between buffers.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf export`
+//! `shmbuf export`: makes a dma-buf and runs a command with it.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -9,7 +9,7 @@ use shmbuf::Protection;
 
 use crate::{arguments::RangeArguments, buffer::BufferArgument, inherit};
 
-/// The variable that has the number of the file descriptor.
+/// The environment variable that has the number of the file descriptor.
 const VARIABLE: &str = "SHMBUF_DMABUF_FD";
 
 /// Make a dma-buf of whole pages of a buffer and run a command with it

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf info`
+//! `shmbuf info`: says what a buffer is and what is in force.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf list`
+//! `shmbuf list`: lists the buffers that have a node.
 
 use std::{
     fs, io,

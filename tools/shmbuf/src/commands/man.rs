@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf man`
+//! `shmbuf man`: prints the manual page.
 
 use std::{
     io::{self, stdout, Write},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf read`
+//! `shmbuf read`: copies from a buffer to a file.
 
 use std::{
     fs::File,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf set-cache`
+//! `shmbuf set-cache`: changes the cache policy of a buffer.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf sync`
+//! `shmbuf sync`: begins or ends an access of the CPU.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf verify`
+//! `shmbuf verify`: writes a pattern through one side and verifies it through the other.
 
 use std::process::ExitCode;
 
@@ -121,7 +121,7 @@ mod tests {
     use crate::{commands::info::tests::example, file::tests::plain};
     use nix::fcntl::{fcntl, FcntlArg, OFlag};
 
-    /// What the CPU owns and no device takes.
+    /// INFO of a buffer that the CPU owns and no device takes.
     fn pages() -> Info {
         Info {
             kind: Kind::Pages,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf watch`
+//! `shmbuf watch`: prints how the counters of all buffers change.
 
 use std::{
     collections::BTreeMap,

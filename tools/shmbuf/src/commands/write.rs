@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `shmbuf write`
+//! `shmbuf write`: copies from a file to a buffer.
 
 use std::{
     fs::File,
@@ -58,7 +58,7 @@ impl Options {
 
 const UNREADABLE: &str = "the input cannot be read: give another file";
 
-/// Returns how many bytes were copied.
+/// Copies from a file to a buffer, from an offset on, until the file ends. Returns how many bytes.
 fn copy(buffer: &Buffer, start: u64, input: &mut impl Read) -> Result<u64> {
     let mut piece = Vec::with_capacity(PIECE);
     let mut at = start;
