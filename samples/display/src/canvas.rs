@@ -24,19 +24,22 @@ impl Canvas {
         }
     }
 
-    /// Line by line.
+    /// The pixels, line by line.
     pub fn pixels(&self) -> impl Iterator<Item = Rgb888> + '_ {
         self.pixels.iter().copied()
     }
 
-    /// Writes it as a PPM file.
+    /// Writes the picture as a PPM file.
     ///
     /// # Errors
     ///
-    /// The writer's.
+    /// Those of the writer.
     pub fn write_ppm(&self, to: &mut impl Write) -> io::Result<()> {
         writeln!(to, "P6\n{} {}\n255", self.size.width, self.size.height)?;
-        let bytes: Vec<u8> = self.pixels().flat_map(|c| [c.r(), c.g(), c.b()]).collect();
+        let bytes: Vec<u8> = self
+            .pixels()
+            .flat_map(|color| [color.r(), color.g(), color.b()])
+            .collect();
         to.write_all(&bytes)
     }
 }

@@ -46,14 +46,14 @@ impl Device for Card {}
 impl ControlDevice for Card {}
 
 impl Card {
-    /// Opens one.
+    /// Opens a DRM device by its path.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().read(true).write(true).open(path);
         let file = file.with_context(|| format!("{}: cannot be opened", path.display()))?;
         Ok(Self(file))
     }
 
-    /// Opens the first that has a screen.
+    /// Opens the first DRM device that has a screen, in the mode nearest to a size.
     pub fn first(wanted: (u16, u16)) -> Result<(Self, Screen)> {
         const NONE: &str = "there is no display: load its DRM driver (/dev/dri/card*)";
         let mut paths: Vec<PathBuf> = fs::read_dir("/dev/dri")
@@ -72,7 +72,7 @@ impl Card {
         bail!(NONE)
     }
 
-    /// The screen, in the mode nearest to a size.
+    /// The device's screen, in the mode nearest to a size.
     pub fn screen(&self, (width, height): (u16, u16)) -> Result<Screen> {
         let resources = self.resource_handles().context("not a display")?;
         let crtc = *resources.crtcs().first().context("no CRTC")?;
@@ -137,13 +137,13 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Pixels.
+    /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.mode.size();
         (width.into(), height.into())
     }
 
-    /// Times a second.
+    /// How many frames are shown in a second.
     pub fn rate(&self) -> u32 {
         self.mode.vrefresh()
     }
@@ -154,12 +154,12 @@ impl Screen {
         u64::from(width * height * 4)
     }
 
-    /// What a pixel is called.
+    /// The format of the pixels.
     pub fn format(&self) -> DrmFourcc {
         self.format
     }
 
-    /// The pixel of a color.
+    /// A color as a pixel of the screen's format.
     pub fn pixel(&self, red: u8, green: u8, blue: u8) -> u32 {
         let opaque = 0xff00_0000;
         match self.format {
@@ -171,9 +171,9 @@ impl Screen {
     }
 }
 
-/// A frame that the display has imported.
+/// A dma-buf that the display has imported as a frame.
 #[derive(Debug)]
-pub struct Frame<'a> {
+pub struct Framebuffer<'a> {
     card: &'a Card,
     screen: &'a Screen,
     handle: Handle,
@@ -208,7 +208,7 @@ impl PlanarBuffer for Planes<'_> {
     }
 }
 
-impl<'a> Frame<'a> {
+impl<'a> Framebuffer<'a> {
     /// Imports a dma-buf, which may be closed then.
     pub fn import(card: &'a Card, screen: &'a Screen, dma_buf: BorrowedFd<'_>) -> Result<Self> {
         let handle = card
@@ -227,7 +227,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// Sets the mode and shows it.
+    /// Sets the screen's mode and shows this frame.
     pub fn show(&self) -> Result<()> {
         let Screen {
             connector,
@@ -246,8 +246,8 @@ impl<'a> Frame<'a> {
             .context("the mode cannot be set: is another program the display's master?")
     }
 
-    /// Shows it instead of another, from the next vertical blank on, and waits
-    /// for that.
+    /// Shows this frame instead of another, from the next vertical blank on, and
+    /// waits for that.
     pub fn flip(&self) -> Result<()> {
         self.card
             .page_flip(
@@ -261,7 +261,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl Drop for Frame<'_> {
+impl Drop for Framebuffer<'_> {
     fn drop(&mut self) {
         // The display may be gone, and there is nobody to tell.
         let _ = self.card.destroy_framebuffer(self.framebuffer);

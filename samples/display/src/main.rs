@@ -18,10 +18,11 @@ use std::{
 use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use embedded_graphics::prelude::*;
+use nix::unistd::{sysconf, SysconfVar};
 use shmbuf::{Access, Alloc, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
 
 use canvas::Canvas;
-use card::{Card, Frame, Screen};
+use card::{Card, Framebuffer, Screen};
 
 /// Shows a moving test card on the machine's screen, from shmbuf buffers
 #[derive(Parser)]
@@ -85,11 +86,11 @@ fn run(options: &Options) -> Result<()> {
     );
 
     let device = Buffer::open(&options.device)?;
-    let sides = [
-        Side::new(&device, &card, &screen, options)?,
-        Side::new(&device, &card, &screen, options)?,
+    let frames = [
+        Frame::new(&device, &card, &screen, options)?,
+        Frame::new(&device, &card, &screen, options)?,
     ];
-    let info = &sides[0].info;
+    let info = &frames[0].info;
     println!(
         "buffers: two, kind {}, {}, {}",
         info.kind, info.policy, info.memory_type
@@ -106,11 +107,11 @@ fn run(options: &Options) -> Result<()> {
     for number in 0..options.frames {
         test_card::draw(&mut canvas, &lines, number);
         // The other one is on the screen.
-        let side = &sides[number as usize % 2];
-        side.put(&canvas, &screen)?;
+        let frame = &frames[number as usize % 2];
+        frame.put(&canvas, &screen)?;
         match number {
-            0 => side.frame.show()?,
-            _ => side.frame.flip()?,
+            0 => frame.framebuffer.show()?,
+            _ => frame.framebuffer.flip()?,
         }
     }
     if let Some(path) = &options.ppm {
@@ -128,32 +129,31 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// One of the two frames.
-struct Side<'a> {
+/// One of the two frames: a buffer, where the program draws and what the display shows.
+struct Frame<'a> {
     buffer: Buffer,
     mapping: Mapping,
     info: Info,
-    frame: Frame<'a>,
+    framebuffer: Framebuffer<'a>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> Frame<'a> {
+    /// Makes a private buffer of the frame's size, maps it, and gives it to the display.
     fn new(device: &Buffer, card: &'a Card, screen: &'a Screen, options: &Options) -> Result<Self> {
         ensure!(
             matches!(options.kind, Kind::Coherent | Kind::Streaming),
             "a display wants contiguous memory that devices reach: kind coherent or streaming"
         );
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
+        let page = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as u64;
+        let size = screen.frame_size().next_multiple_of(page);
         let buffer = device.alloc(&Alloc {
             policy: options.cache,
-            ..Alloc::new(
-                screen.frame_size().next_multiple_of(page as u64),
-                options.kind,
-            )
+            ..Alloc::new(size, options.kind)
         })?;
         let mapping = buffer.map(0, buffer.size() as usize, Protection::ReadWrite)?;
         let dma_buf = buffer.export(.., Protection::ReadWrite)?;
         Ok(Self {
-            frame: Frame::import(card, screen, dma_buf.as_fd())?,
+            framebuffer: Framebuffer::import(card, screen, dma_buf.as_fd())?,
             info: buffer.info()?,
             mapping,
             buffer,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is drawn.
+//! The test card, which is drawn anew for each frame.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ const BARS: [Rgb888; 8] = [
 /// Steps of the gray ramp.
 const GRAYS: u32 = 32;
 
-/// The card, with lines of text. Each frame differs from the one before it.
+/// Draws the card, with lines of text. Each frame differs from the one before it.
 pub fn draw(canvas: &mut Canvas, lines: &[String], frame: u32) {
     let Ok(()) = try_draw(canvas, lines, frame);
 }

@@ -140,7 +140,7 @@ enum State {
     Open,
     /// The device may use this memory.
     Attached(Import),
-    /// It did not answer, and does no DMA any more.
+    /// The device did not answer, and does no DMA any more.
     Failed,
     /// The driver is not bound any more.
     Gone,

@@ -151,7 +151,7 @@ impl Import {
         self.direction
     }
 
-    /// The number of bytes.
+    /// The dma-buf's size in bytes.
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: By the type invariants.
         let size = unsafe { abi::edu_dma_buf_size(self.attachment.as_ptr()) };
@@ -206,7 +206,7 @@ unsafe impl Send for Ended {}
 unsafe impl Sync for Ended {}
 
 impl Ended {
-    /// Nothing has ended.
+    /// Makes one, of which nothing has ended yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -219,7 +219,7 @@ impl Ended {
         )
     }
 
-    /// It has. Any context.
+    /// Tells who waits that it has ended. Any context.
     pub(crate) fn tell(&self) {
         // SAFETY: Initialized by `new`.
         unsafe { bindings::complete(self.completion.get()) };

@@ -30,17 +30,17 @@ mod ioctl {
     nix::ioctl_readwrite_bad!(transfer, abi::EDU_IOC_TRANSFER, abi::edu_transfer);
 }
 
-/// Bytes in the device.
+/// Bytes of the device's own memory.
 pub const MEMORY: u32 = abi::EDU_MEMORY;
 
-/// What the device does with memory.
+/// What the device does with the memory of a dma-buf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Both.
+    /// The device reads and writes the memory.
     Bidirectional,
-    /// It reads.
+    /// The device reads the memory.
     ToDevice,
-    /// It writes.
+    /// The device writes the memory.
     FromDevice,
 }
 
@@ -54,12 +54,12 @@ impl Direction {
     }
 }
 
-/// The device, for us alone.
+/// The device, opened; nobody else can open it meanwhile.
 #[derive(Debug)]
 pub struct Edu(File);
 
 impl Edu {
-    /// Opens the node.
+    /// Opens the device's node.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Edu {
         self.attach_raw(&raw)
     }
 
-    /// The same, as it is.
+    /// EDU_IOC_ATTACH with any structure.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Edu {
         Ok(raw.dma_addr)
     }
 
-    /// The same, as it is.
+    /// EDU_IOC_TRANSFER with any structure.
     ///
     /// # Errors
     ///
@@ -124,7 +124,8 @@ impl Edu {
     }
 
     /// Copies a range of the dma-buf to another by way of the device, in pieces
-    /// of its memory. Returns where it found the first bytes of both.
+    /// of its memory. Returns the addresses at which the device found the first byte
+    /// of either.
     ///
     /// # Errors
     ///
