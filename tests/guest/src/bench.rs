@@ -98,7 +98,7 @@ enum Source {
     Plain,
 }
 
-/// A buffer.
+/// A buffer of any source.
 #[derive(Debug)]
 enum Memory {
     Shmbuf(Buffer),
@@ -122,7 +122,7 @@ impl Memory {
         Region::map(self, length, protection, libc::MAP_SHARED, 0)
     }
 
-    /// What a device needs to import it. `None`: there is no way.
+    /// The buffer as a dma-buf, for a device to import; `None` if there is no way.
     fn dma_buf(&self) -> Option<DmaBuf> {
         let fd = match self {
             Self::Shmbuf(buffer) => buffer.export(.., Protection::ReadWrite).expect("EXPORT"),
@@ -134,7 +134,7 @@ impl Memory {
 }
 
 impl Source {
-    /// As in the tables.
+    /// The source's name, as in the tables of the benchmarks.
     fn name(&self) -> String {
         match self {
             Self::Shmbuf(_, alloc) => {
@@ -176,27 +176,27 @@ impl Source {
     }
 }
 
-/// Another file of the plain driver.
+/// Opens the plain driver's node: each file is a buffer, and a device that imports.
 fn plain() -> File {
     let file = File::options().read(true).write(true).open(PLAIN);
     file.expect(PLAIN)
 }
 
-/// A device has the dma-buf from now on, until the file is closed.
+/// Gives a dma-buf to the device of a plain driver's file, until that is closed.
 fn import_to(file: &File, dma_buf: &DmaBuf) -> Result<(), Errno> {
     let fd = dma_buf.as_fd().as_raw_fd();
     // SAFETY: the call takes a number, and no memory is involved.
     unsafe { plain_import(file.as_raw_fd(), fd) }.map(drop)
 }
 
-/// Touches each page.
+/// Writes a word to each page of a region.
 fn touch(region: &Region) {
     for offset in (0..region.len()).step_by(page()) {
         region.write(offset, 1);
     }
 }
 
-/// Loads each word.
+/// Loads each word of a region.
 fn load(region: &Region) {
     let start = region.start().cast::<u32>();
     for i in 0..region.len() / 4 {
@@ -205,7 +205,7 @@ fn load(region: &Region) {
     }
 }
 
-/// Stores each word.
+/// Stores each word of a region.
 fn store(region: &Region) {
     let start = region.start().cast::<u32>();
     for i in 0..region.len() / 4 {
@@ -221,7 +221,7 @@ fn size(bytes: usize) -> String {
     }
 }
 
-/// All that is done with one source of buffers.
+/// Measures all calls with the buffers of one source.
 fn bench(source: &Source, engine: bool) {
     let of = |call: &str| format!("{call}\t{}", source.name());
     let (path, flags) = (source.path(), OFlag::O_RDWR | OFlag::O_CLOEXEC);
@@ -289,7 +289,8 @@ fn allocate(source: &Source, bytes: usize, name: &impl Fn(&str) -> String) {
     );
 }
 
-/// read(2) and write(2), where there are any, of a buffer that the program has mapped or not.
+/// Measures read(2) and write(2), where there are any, of a buffer that the program has mapped
+/// or not.
 fn transfer(memory: &Memory, bytes: usize, name: &impl Fn(&str) -> String) {
     if let Memory::DmaBuf(_) = memory {
         return;
@@ -317,8 +318,8 @@ fn transfer(memory: &Memory, bytes: usize, name: &impl Fn(&str) -> String) {
     both("read mapped", "write mapped");
 }
 
-/// SYNC of parts of a buffer that the program has mapped, and that a device has
-/// imported if the dma-buf is not this driver's: theirs does nothing without.
+/// Measures SYNC of parts of a buffer that the program has mapped, and that a device has
+/// imported if it is another driver's: the SYNC of those does nothing without.
 fn sync(memory: &Memory, of: &impl Fn(&str) -> String) {
     let region = memory.map(MIB).expect("mmap");
     touch(&region);
@@ -374,7 +375,7 @@ fn take_turns<E: Debug>(
     );
 }
 
-/// A dma-buf of a buffer, and a device that imports it.
+/// Measures EXPORT of a buffer, and its import by a device.
 fn import(memory: &Memory, of: &impl Fn(&str) -> String) {
     if let Memory::Shmbuf(buffer) = memory {
         measure(
@@ -389,7 +390,7 @@ fn import(memory: &Memory, of: &impl Fn(&str) -> String) {
     measure(&of("import 1 MiB"), plain, |file| import_to(file, &dma_buf));
 }
 
-/// A copy by the DMA engine, between two buffers of a sort.
+/// Measures COPY between two buffers of a source, by the DMA engine.
 fn copy(source: &Source, bytes: usize, name: &str) {
     let (Memory::Shmbuf(from), Memory::Shmbuf(to)) = (source.make(bytes), source.make(bytes))
     else {
@@ -425,11 +426,11 @@ fn ours() -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// Runs all. The module is loaded, and the plain one too.
+/// Measures all calls with all buffers. The module is loaded, and the plain one too.
 ///
 /// # Errors
 ///
-/// If that is not so, or the machine has no plugin that counts.
+/// If a module is not loaded, or the machine has no plugin that counts.
 pub fn run() -> Result<bool> {
     ensure!(
         cfg!(target_arch = "arm"),

@@ -11,7 +11,7 @@ use nix::{
     unistd::getpid,
 };
 
-/// Where the hierarchy is.
+/// Where the hierarchy of control groups is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// A control group, which is removed when dropped. Its processes must be gone.
@@ -33,7 +33,7 @@ impl Cgroup {
         list.split_whitespace().any(|name| name == "memory")
     }
 
-    /// Makes one.
+    /// Makes a control group.
     pub fn new(name: &str) -> Self {
         put(&Path::new(ROOT).join("cgroup.subtree_control"), "+memory");
         let path = Path::new(ROOT).join(name);
@@ -41,19 +41,19 @@ impl Cgroup {
         Self { path }
     }
 
-    /// Moves this process into it.
+    /// Moves this process into the control group.
     pub fn enter(&self) {
         put(&self.path.join("cgroup.procs"), &getpid().to_string());
     }
 
-    /// Bytes that are charged to it.
+    /// Bytes that are charged to the control group.
     pub fn memory(&self) -> u64 {
         let path = self.path.join("memory.current");
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}"));
         text.trim().parse().expect("bytes")
     }
 
-    /// Limits the bytes that may be charged to it.
+    /// Limits the bytes that may be charged to the control group.
     pub fn limit_memory(&self, bytes: u64) {
         put(&self.path.join("memory.max"), &bytes.to_string());
     }

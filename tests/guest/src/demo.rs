@@ -20,11 +20,11 @@ use crate::{
     module::{is_loaded, Config, Module, DEVICE, KINDS},
 };
 
-/// The sample in Rust.
+/// The program of the pattern sample in Rust.
 pub const RUST: &str = "shmbuf-pattern";
-/// The sample in C.
+/// The program of the pattern sample in C.
 pub const C: &str = "shmbuf-pattern-c";
-/// Both.
+/// The programs of the pattern sample.
 pub const PROGRAMS: [&str; 2] = [RUST, C];
 
 /// Where a program of the sample is: beside this one.
@@ -47,14 +47,14 @@ pub struct Options {
 struct Case {
     kind: Kind,
     policy: Policy,
-    /// The program without any option, which makes no ioctl.
+    /// The program gets no option, and makes no ioctl.
     classic: bool,
-    /// Nothing if it is insmod that is refused.
+    /// The program of the sample; none if it is insmod that is refused.
     program: Option<&'static str>,
     expect: Expect,
 }
 
-/// What came of it: the columns of a row.
+/// What came of a combination: the columns of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
     memory_type: String,
@@ -135,7 +135,7 @@ pub fn run(options: &Options, machine: &Machine, module: &Module) -> Result<bool
             for line in output.lines() {
                 println!("    {line}");
             }
-            for line in lines.iter().filter(|l| l.text.starts_with("shmbuf")) {
+            for line in lines.iter().filter(|line| line.text.starts_with("shmbuf")) {
                 println!("    kernel: {}", line.text);
             }
         }
@@ -144,8 +144,8 @@ pub fn run(options: &Options, machine: &Machine, module: &Module) -> Result<bool
     Ok(failed == 0)
 }
 
-/// Loads the module and runs the program. Returns what the program printed as
-/// well.
+/// Loads the module and runs the program for one combination. Returns what the program
+/// printed as well.
 fn one(case: &Case, size: u64, module: &Module) -> Result<(Row, String)> {
     let config = Config {
         // Of pages it is the program that sets it.
@@ -229,7 +229,7 @@ impl Row {
         }
     }
 
-    /// A refusal: right if the table says so, and it is the right errno.
+    /// The row of a refusal, which is right if the table says so, and it is the right errno.
     fn refused(case: &Case, errno: Option<Errno>) -> Self {
         let right = errno == Some(Errno::EOPNOTSUPP);
         let remark = match (case.expect, right) {
@@ -245,7 +245,7 @@ impl Row {
         }
     }
 
-    /// A run: right if all was verified, and what was in force is what the
+    /// The row of a run, which is right if all was verified, and what was in force is what the
     /// table says.
     fn ran(
         case: &Case,

@@ -74,7 +74,7 @@ fn armv5(kind: Kind, policy: Policy) -> Expect {
     }
 }
 
-/// `unaliased`: there is memory without a cacheable alias, or the
+/// What ARMv7 gives. `unaliased`: there is memory without a cacheable alias, or the
 /// administrator accepts the alias.
 fn armv7(
     kind: Kind,

@@ -21,10 +21,10 @@ use crate::sys::HasErrno;
 /// The n-th allocation of this process fails.
 const NTH: &str = "/proc/self/fail-nth";
 
-/// Where the settings are.
+/// Where the settings of fault injection are.
 const SETTINGS: &str = "/sys/kernel/debug";
 
-/// Whether this kernel can do it. debugfs must be mounted.
+/// Whether this kernel can make allocations fail. debugfs must be mounted.
 pub fn is_possible() -> bool {
     let settings = |folder: &str| Path::new(SETTINGS).join(folder).exists();
     Path::new(NTH).exists() && settings("failslab") && settings("fail_page_alloc")
@@ -39,29 +39,29 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Sets them. From now on this process has one CPU.
+    /// Makes the settings. From now on this process has one CPU.
     pub fn new() -> Self {
         let mut cpus = CpuSet::new();
         let cpu = sched_getcpu().expect("getcpu");
         cpus.set(cpu).expect("a CPU");
         sched_setaffinity(Pid::from_raw(0), &cpus).expect("sched_setaffinity");
         let nth = OpenOptions::new().read(true).write(true).open(NTH);
-        let mut this = Self {
+        let mut failures = Self {
             nth: nth.expect(NTH),
             before: Vec::new(),
         };
         for folder in ["failslab", "fail_page_alloc"] {
             // No other process is meant.
-            this.set(folder, "probability", "0");
-            this.set(folder, "task-filter", "Y");
-            this.set(folder, "times", "-1");
-            this.set(folder, "verbose", "0");
-            this.set(folder, "ignore-gfp-wait", "N");
+            failures.set(folder, "probability", "0");
+            failures.set(folder, "task-filter", "Y");
+            failures.set(folder, "times", "-1");
+            failures.set(folder, "verbose", "0");
+            failures.set(folder, "ignore-gfp-wait", "N");
         }
-        this.set("failslab", "cache-filter", "N");
-        this.set("fail_page_alloc", "ignore-gfp-highmem", "N");
-        this.set("fail_page_alloc", "min-order", "0");
-        this
+        failures.set("failslab", "cache-filter", "N");
+        failures.set("fail_page_alloc", "ignore-gfp-highmem", "N");
+        failures.set("fail_page_alloc", "min-order", "0");
+        failures
     }
 
     fn set(&mut self, folder: &str, name: &str, value: &str) {
@@ -89,10 +89,10 @@ impl Failures {
         &self,
         mut call: impl FnMut() -> Result<T, E>,
         mut check: impl FnMut(Result<T, E>),
-    ) -> Tally {
+    ) -> FailureCounts {
         // What is made once for all is there afterwards.
         check(Ok(call().expect("without a failure")));
-        let mut tally = Tally::default();
+        let mut counts = FailureCounts::default();
         for n in 1..MOST {
             // The kernel's debugging of DMA switches itself off for good when
             // there is no node for its radix tree. Who makes a thread leaves
@@ -115,14 +115,14 @@ impl Failures {
                 }
             }
             if injected {
-                *tally.0.entry(result.is_err()).or_default() += 1;
+                *counts.0.entry(result.is_err()).or_default() += 1;
             }
             check(result);
             if !injected {
-                return tally;
+                return counts;
             }
         }
-        panic!("more than {MOST} allocations: {tally}");
+        panic!("more than {MOST} allocations: {counts}");
     }
 }
 
@@ -140,16 +140,16 @@ impl Drop for Failures {
 
 /// How many allocations failed, by whether the call failed then.
 #[derive(Debug, Default)]
-pub struct Tally(BTreeMap<bool, u32>);
+pub struct FailureCounts(BTreeMap<bool, u32>);
 
-impl Tally {
-    /// Failed allocations that made the call fail.
+impl FailureCounts {
+    /// How many failed allocations made the call fail.
     pub fn fatal(&self) -> u32 {
         self.0.get(&true).copied().unwrap_or(0)
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for FailureCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let survived = self.0.get(&false).copied().unwrap_or(0);
         write!(

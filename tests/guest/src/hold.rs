@@ -170,7 +170,7 @@ fn stay(buffer: &Buffer, regions: &[Region], offset: u64) -> ! {
         json!({
             "va": region.start().addr(),
             "length": region.len(),
-            "protection": mapped(region.start()).map(|m| m.permissions),
+            "protection": mapped(region.start()).map(|mapped| mapped.permissions),
         })
     };
     let line = json!({
@@ -188,7 +188,7 @@ fn stay(buffer: &Buffer, regions: &[Region], offset: u64) -> ! {
     }
 }
 
-/// All fields of INFO, with names for what has some.
+/// All fields of INFO as JSON, by name where a number has one.
 fn info(buffer: &Buffer) -> Value {
     let mut raw = abi::shmbuf_info::default();
     let argument = std::ptr::from_mut(&mut raw).cast();

@@ -12,9 +12,9 @@ use nix::libc;
 /// A line of the kernel's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// 0 (emergency) to 7 (debug).
+    /// The level of the message, from 0 (emergency) to 7 (debug).
     pub level: u8,
-    /// The text.
+    /// The text of the message.
     pub text: String,
 }
 
@@ -25,7 +25,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins at the end of the log as it is now. Where the log cannot be
+    /// A log that begins at the end of the kernel's as it is now. Where the log cannot be
     /// read, no lines come.
     pub fn from_now() -> Self {
         let file = OpenOptions::new()

@@ -7,11 +7,11 @@ use std::fmt;
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It passed.
+    /// The test passed.
     Passed,
-    /// It failed; its diagnostics say why.
+    /// The test failed; its diagnostics say why.
     Failed,
-    /// It cannot run here, for a reason.
+    /// The test cannot run here, for a reason.
     Skipped(String),
 }
 
@@ -38,7 +38,7 @@ impl Report {
         Self::default()
     }
 
-    /// Prints one result.
+    /// Prints the result of a test.
     pub fn result(&mut self, name: &str, outcome: &Outcome) {
         println!("{}", self.line(name, outcome));
     }

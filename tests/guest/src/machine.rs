@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use anyhow::{bail, Context, Result};
 use nix::sys::utsname::uname;
 
-/// What decides which policies there are.
+/// An architecture, as far as it decides which policies there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
     /// ARMv5 with a virtually indexed, virtually tagged cache.
@@ -17,8 +17,8 @@ pub enum Arch {
         highmem: bool,
         /// The kernel is one for several CPUs.
         smp: bool,
-        /// Whether the core implements write-through; nothing if we do not
-        /// know the core.
+        /// Whether the core implements write-through; `None` if the core is
+        /// not known.
         writethrough: Option<bool>,
     },
     /// 64-bit ARM: all memory has a cacheable alias in the kernel.
@@ -30,12 +30,12 @@ pub enum Arch {
 /// The machine that the tests run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// What decides which policies there are.
+    /// Its architecture, as far as it decides which policies there are.
     pub arch: Arch,
 }
 
 impl Machine {
-    /// Finds out.
+    /// Finds out what machine this is.
     ///
     /// # Errors
     ///

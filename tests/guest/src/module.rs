@@ -42,7 +42,7 @@ impl Config {
     /// The driver's defaults.
     pub const DEFAULT: Self = Self::new(Kind::Pages, Policy::WriteBack);
 
-    /// A kind and policy, of the default size.
+    /// The parameters for a kind and policy, with the default size.
     pub const fn new(kind: Kind, policy: Policy) -> Self {
         Self {
             kind,
@@ -66,7 +66,7 @@ impl Config {
     }
 }
 
-/// As in the names of tests.
+/// The text is what the names of tests have.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let alias = if self.accept_alias { "_aliased" } else { "" };
@@ -74,19 +74,19 @@ impl fmt::Display for Config {
     }
 }
 
-/// The module file.
+/// The file of the module.
 #[derive(Debug, Clone)]
 pub struct Module {
     path: PathBuf,
 }
 
 impl Module {
-    /// The module in a file.
+    /// The module that is in a file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// insmod.
+    /// Loads the module, as insmod does.
     pub fn load(&self, parameters: &str) -> Result<(), Errno> {
         let file = File::open(&self.path).map_err(|error| {
             crate::ktap::diagnose(format_args!("{}: {error}", self.path.display()));
@@ -96,7 +96,7 @@ impl Module {
         finit_module(file, &parameters, ModuleInitFlags::empty())
     }
 
-    /// insmod that has to work.
+    /// Loads the module, which has to work.
     #[track_caller]
     pub fn must_load(&self, parameters: &str) {
         if let Err(errno) = self.load(parameters) {
@@ -104,8 +104,8 @@ impl Module {
         }
     }
 
-    /// insmod that has to fail, and leave nothing but a reason in the log,
-    /// which is returned.
+    /// Tries to load the module, which has to fail and leave nothing but a reason in
+    /// the log. Returns the reason.
     #[track_caller]
     pub fn must_not_load(&self, parameters: &str, errno: Errno) -> Vec<Line> {
         let mut log = Log::from_now();
@@ -121,12 +121,12 @@ impl Module {
         reasons
     }
 
-    /// rmmod, which does not wait for users.
+    /// Unloads the module, as rmmod does, which does not wait for users.
     pub fn unload(&self) -> Result<(), Errno> {
         delete_module(c"shmbuf", DeleteModuleFlags::O_NONBLOCK)
     }
 
-    /// rmmod that has to work.
+    /// Unloads the module, which has to work.
     #[track_caller]
     pub fn must_unload(&self) {
         if let Err(errno) = self.unload() {
@@ -145,7 +145,7 @@ fn is_reason(line: &Line) -> bool {
         && !core.iter().any(|remark| line.text.contains(remark))
 }
 
-/// Whether the module is there.
+/// Whether the module is loaded.
 pub fn is_loaded() -> bool {
     Path::new(SYSFS).join("refcnt").exists()
 }

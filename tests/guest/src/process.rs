@@ -23,7 +23,7 @@ pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| diagnose(info)));
 }
 
-/// A forked child. One that is not waited for is killed.
+/// A forked child, which is killed when dropped if nobody has waited for it.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
@@ -31,7 +31,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Forks and runs a function in the child. It fails by a panic.
+    /// Forks, and runs a function in the child, which fails by a panic.
     #[track_caller]
     pub fn run(f: impl FnOnce()) -> Self {
         // What is in the buffer would be printed by both.
@@ -51,18 +51,18 @@ impl Child {
         }
     }
 
-    /// The process.
+    /// The process number.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Waits for its end, however it comes.
+    /// Waits for the child's end, however it comes.
     pub fn wait(mut self) -> WaitStatus {
         self.waited = true;
         waitpid(self.pid, None).expect("waitpid")
     }
 
-    /// Waits for it to pass.
+    /// Waits for the child, which has to pass.
     #[track_caller]
     pub fn join(self) {
         let pid = self.pid;
@@ -70,7 +70,7 @@ impl Child {
         assert_eq!(status, WaitStatus::Exited(pid, 0), "the child failed");
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills the child, and waits until it is gone.
     pub fn kill(self) {
         kill(self.pid, Signal::SIGKILL).expect("kill");
         let pid = self.pid;
@@ -88,7 +88,7 @@ impl Drop for Child {
     }
 }
 
-/// One process tells another that it may go on.
+/// What one process gives to another so that it may go on.
 #[derive(Debug)]
 pub struct Turn {
     from: OwnedFd,
@@ -96,18 +96,18 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Made before the fork; both have it.
+    /// Makes a turn, before the fork, for parent and child to have.
     pub fn new() -> Self {
         let (from, to) = pipe().expect("pipe");
         Self { from, to }
     }
 
-    /// Tells one who waits, or will.
+    /// Lets the other process go on, which waits or will.
     pub fn give(&self) {
         write(&self.to, &[0]).expect("write to a pipe");
     }
 
-    /// Waits to be told.
+    /// Waits until the other process gives the turn.
     pub fn take(&self) {
         let mut byte = [0];
         assert_eq!(read(&self.from, &mut byte), Ok(1));

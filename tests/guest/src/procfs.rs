@@ -9,7 +9,7 @@ use std::{
 
 use crate::machine::number;
 
-/// Lines of "key: value".
+/// Fields by their keys, from lines of "key: value".
 pub type Fields = BTreeMap<String, String>;
 
 fn fields(text: &str) -> Fields {
@@ -24,7 +24,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// A field that has to be there.
+/// The value of a field that has to be there.
 #[track_caller]
 pub fn field<'a>(fields: &'a Fields, key: &str) -> &'a str {
     match fields.get(key) {
@@ -65,13 +65,13 @@ pub fn private_used() -> u64 {
 /// What /proc/self/smaps says of the mapping that starts at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {
-    /// Such as "rw-s".
+    /// The permissions, such as "rw-s".
     pub permissions: String,
-    /// Two letters each.
+    /// The flags of VmFlags, of two letters each.
     pub flags: Vec<String>,
 }
 
-/// Looks a mapping up.
+/// Looks up the mapping of this process that starts at an address.
 pub fn mapped(start: *const u8) -> Option<Mapped> {
     find(&read("/proc/self/smaps"), start.addr())
 }

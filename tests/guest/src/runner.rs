@@ -33,11 +33,11 @@ use crate::{
 /// What a test has to work with.
 #[derive(Debug, Clone)]
 pub struct Env {
-    /// Where it runs.
+    /// The machine that the test runs on.
     pub machine: Machine,
-    /// The module file.
+    /// The module under test.
     pub module: Module,
-    /// What is loaded, or what the test loads.
+    /// The parameters that the module is loaded with, or that the test loads it with.
     pub config: Config,
 }
 
@@ -82,19 +82,19 @@ impl Env {
     }
 }
 
-/// A test.
+/// A test, for one machine and one configuration of the module.
 pub struct Test {
-    /// Its name, with dots.
+    /// The name of the test, with dots.
     pub name: String,
-    /// Its buffer.
+    /// The module's parameters, and so the default buffer.
     pub config: Config,
-    /// The test loads and unloads the module itself.
+    /// Whether the test loads and unloads the module itself.
     pub own_module: bool,
-    /// Seconds after which it has failed.
+    /// Seconds after which the test has failed.
     pub timeout: u32,
-    /// Why it cannot run here.
+    /// Why the test cannot run here, if so.
     pub skip: Option<String>,
-    /// It fails by a panic.
+    /// What the test does; it fails by a panic.
     pub body: fn(&Env),
 }
 
@@ -142,7 +142,7 @@ pub fn run(tests: &[Test], machine: &Machine, module: &Module, label: Option<&Pa
     report.end()
 }
 
-/// Says which test comes.
+/// Runs the program that tells a checker which test comes.
 fn tell(program: &Path, name: &str) -> Result<(), String> {
     match Command::new(program).arg(name).status() {
         Ok(status) if status.success() => Ok(()),
@@ -162,8 +162,11 @@ fn run_one(test: &Test, env: &Env, log: &mut Log) -> Outcome {
         }
         Err(fault) => faults.push(fault),
     }
-    let trouble = log.lines().into_iter().filter(|l| is_trouble(&l.text));
-    faults.extend(trouble.map(|l| format!("kernel log: {}", l.text)));
+    let trouble = log
+        .lines()
+        .into_iter()
+        .filter(|line| is_trouble(&line.text));
+    faults.extend(trouble.map(|line| format!("kernel log: {}", line.text)));
 
     for fault in &faults {
         diagnose(fault);
@@ -180,7 +183,7 @@ fn loaded() -> Option<shmbuf::Info> {
     Buffer::open(DEVICE).ok()?.info().ok()
 }
 
-/// Makes the module what the test wants it to be.
+/// Loads the module as the test wants it, or unloads it.
 fn prepare(test: &Test, env: &Env) -> Result<(), String> {
     let Config {
         kind, policy, size, ..

@@ -44,9 +44,9 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(true)
 }
 
-/// How often something happened, in all processes.
+/// How often each thing happened, in all processes.
 #[derive(Debug, Default)]
-struct Tally {
+struct StressTally {
     maps: AtomicU32,
     reads: AtomicU32,
     writes: AtomicU32,
@@ -66,7 +66,7 @@ fn count(counter: &AtomicU32) {
 /// What all workers know.
 #[derive(Clone, Copy)]
 struct Arena {
-    tally: &'static Tally,
+    tally: &'static StressTally,
     begin: Instant,
     end: Instant,
     vivt: bool,
@@ -76,20 +76,20 @@ struct Arena {
     line: u64,
 }
 
-/// Who has which share of the buffer: so many keepers, the neighbours, and
-/// one that belongs to nobody.
+/// How many keepers there are. They have the first shares of the buffer, then the neighbours;
+/// the last belongs to nobody.
 const KEEPERS: usize = 3;
 const NEIGHBOURS: usize = KEEPERS;
 const NOBODY: usize = KEEPERS + 1;
 const SHARES: usize = KEEPERS + 2;
 
-/// Does it, and panics if the contract was broken.
+/// Stresses the buffer that is loaded, and panics if the contract was broken.
 pub fn stress(duration: Duration, vivt: bool, policies: Policies) {
     let memory = Region::shared(page());
-    assert!(size_of::<Tally>() <= page());
+    assert!(size_of::<StressTally>() <= page());
     // SAFETY: the memory is zeroed, which is a tally, aligned to a page, and
     // forgotten below, so that it stays for good.
-    let tally: &'static Tally = unsafe { &*memory.start().cast::<Tally>() };
+    let tally: &'static StressTally = unsafe { &*memory.start().cast::<StressTally>() };
     std::mem::forget(memory);
 
     let buffer = Buffer::open(DEVICE).expect("open");
@@ -161,7 +161,7 @@ impl Arena {
         number * length..(number + 1) * length
     }
 
-    /// What cannot be, whoever does what meanwhile.
+    /// Asserts what INFO has to say, whoever does what meanwhile.
     #[track_caller]
     fn assert_sane(&self, info: &Info) {
         assert_eq!((info.kind, info.size), (self.kind, self.size as u64));
@@ -182,7 +182,8 @@ impl Arena {
             .expect("SYNC");
     }
 
-    /// A transfer, which the owner of a streaming buffer may refuse.
+    /// Reads or writes by a call, which is refused while a device owns a streaming buffer, and
+    /// takes it back then.
     #[track_caller]
     fn transfer(&self, buffer: &Buffer, mut f: impl FnMut() -> shmbuf::Result<usize>) -> usize {
         loop {
@@ -221,7 +222,7 @@ impl Arena {
             .expect("mmap")
     }
 
-    /// SET_CACHE to anything; who has a mapping cannot succeed.
+    /// Calls SET_CACHE with any policy, which cannot succeed if this worker has a mapping.
     #[track_caller]
     fn set_any_policy(&self, buffer: &Buffer, rng: &mut Rng, mapped: bool) {
         let policy = Policy::ALL[rng.usize(..Policy::ALL.len())];
@@ -243,7 +244,7 @@ impl Arena {
     }
 }
 
-/// Knows every byte of its share.
+/// A worker that knows every byte of its share, and checks.
 struct Keeper {
     arena: Arena,
     buffer: Buffer,
@@ -310,8 +311,8 @@ impl Keeper {
         assert!(all == self.model, "at the end");
     }
 
-    /// Some bytes of the share: a few, or many.
-    fn some(&mut self) -> Range<usize> {
+    /// A range of the share, at random: of a few bytes, or many.
+    fn random_range(&mut self) -> Range<usize> {
         let limit = if self.rng.bool() { 64 } else { 3 * page() };
         let start = self.rng.usize(..self.model.len());
         let length = self.rng.usize(1..=limit);
@@ -319,7 +320,7 @@ impl Keeper {
     }
 
     fn change(&mut self) -> Range<usize> {
-        let range = self.some();
+        let range = self.random_range();
         self.rng.fill(&mut self.model[range.clone()]);
         range
     }
@@ -333,7 +334,7 @@ impl Keeper {
     }
 
     fn load(&mut self) {
-        let range = self.some();
+        let range = self.random_range();
         if let Some(mapping) = &self.mapping {
             let mut bytes = vec![0; range.len()];
             mapping.read(range.start, &mut bytes);
@@ -348,7 +349,7 @@ impl Keeper {
     }
 
     fn read(&mut self) {
-        let range = self.some();
+        let range = self.random_range();
         let at = self.share.start + range.start;
         let bytes = self.arena.read(&self.buffer, at, range.len());
         self.check(&range, &bytes, "read(2)");
@@ -392,7 +393,7 @@ impl Keeper {
     /// A child sees what its parent sees, and leaves nothing.
     fn fork(&mut self) {
         count(&self.arena.tally.forks);
-        let range = self.some();
+        let range = self.random_range();
         let at = self.share.start + range.start;
         Child::run(|| {
             if let Some(mapping) = &self.mapping {

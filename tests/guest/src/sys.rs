@@ -34,11 +34,11 @@ fn result(value: isize) -> Result<usize, Errno> {
 /// What the argument points to is as large as the call reads and writes, or is
 /// no memory of this process.
 pub unsafe fn ioctl(fd: impl AsFd, number: u32, argument: *mut c_void) -> Result<(), Errno> {
-    // SAFETY: as above.
+    // SAFETY: the caller has promised it.
     unsafe { ioctl_value(fd, number, argument) }.map(drop)
 }
 
-/// The same, and what it returns.
+/// ioctl(2) with any number and any argument, and what it returns.
 ///
 /// # Safety
 ///
@@ -48,7 +48,7 @@ pub unsafe fn ioctl_value(
     number: u32,
     argument: *mut c_void,
 ) -> Result<c_int, Errno> {
-    // SAFETY: as above.
+    // SAFETY: the caller has promised it.
     let value = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), number as _, argument) };
     Errno::result(value)
 }
@@ -66,7 +66,7 @@ pub fn resized(number: u32, size: usize) -> u32 {
 ///
 /// No memory at the address has a Rust reference to it, or there is none.
 pub unsafe fn pread(fd: impl AsFd, to: *mut u8, length: usize, at: i64) -> Result<usize, Errno> {
-    // SAFETY: as above.
+    // SAFETY: the caller has promised it.
     result(unsafe { libc::pread64(fd.as_fd().as_raw_fd(), to.cast(), length, at) })
 }
 
@@ -76,7 +76,7 @@ pub unsafe fn pread(fd: impl AsFd, to: *mut u8, length: usize, at: i64) -> Resul
 ///
 /// As [`pread`].
 pub unsafe fn read(fd: impl AsFd, to: *mut u8, length: usize) -> Result<usize, Errno> {
-    // SAFETY: as above.
+    // SAFETY: the caller has promised it.
     result(unsafe { libc::read(fd.as_fd().as_raw_fd(), to.cast(), length) })
 }
 
@@ -143,52 +143,52 @@ impl Region {
         Ok(Self { start, length })
     }
 
-    /// The first address.
+    /// The first address of the region.
     pub fn start(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 
-    /// An address inside.
+    /// The address at an offset inside the region.
     pub fn at(&self, offset: usize) -> *mut u8 {
         assert!(offset <= self.length);
         // SAFETY: just checked.
         unsafe { self.start.as_ptr().add(offset) }
     }
 
-    /// Bytes.
+    /// The length in bytes.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Reads one aligned word.
+    /// Reads an aligned word at an offset.
     pub fn read(&self, offset: usize) -> u32 {
         assert!(offset % 4 == 0 && offset + 4 <= self.length);
         // SAFETY: inside and aligned; the callers know what is mapped.
         unsafe { self.at(offset).cast::<u32>().read_volatile() }
     }
 
-    /// Writes one aligned word.
+    /// Writes an aligned word at an offset.
     pub fn write(&self, offset: usize, value: u32) {
         assert!(offset % 4 == 0 && offset + 4 <= self.length);
         // SAFETY: inside and aligned; the callers know what is mapped.
         unsafe { self.at(offset).cast::<u32>().write_volatile(value) }
     }
 
-    /// munmap(2) of a part.
+    /// munmap(2) of a part of the region.
     pub fn unmap(&self, offset: usize, length: usize) -> Result<(), Errno> {
         assert!(offset + length <= self.length);
         // SAFETY: it is ours, and nothing has a reference to it.
         Errno::result(unsafe { libc::munmap(self.at(offset).cast(), length) }).map(drop)
     }
 
-    /// mprotect(2) of the whole.
+    /// mprotect(2) of the whole region.
     pub fn protect(&self, protection: c_int) -> Result<(), Errno> {
         // SAFETY: it is ours, and nothing has a reference to it.
         let value = unsafe { libc::mprotect(self.start().cast(), self.length, protection) };
         Errno::result(value).map(drop)
     }
 
-    /// madvise(2) of the whole.
+    /// madvise(2) of the whole region.
     pub fn advise(&self, advice: c_int) -> Result<(), Errno> {
         // SAFETY: it is ours, and nothing has a reference to it.
         let value = unsafe { libc::madvise(self.start().cast(), self.length, advice) };
@@ -246,7 +246,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Makes one.
+    /// Makes a probe.
     pub fn new() -> Self {
         let (from, to) = nix::unistd::pipe().expect("pipe");
         Self { from, to }
@@ -293,7 +293,7 @@ pub fn faults() -> c_long {
 
 /// Errors that have an errno.
 pub trait HasErrno: Debug {
-    /// The errno.
+    /// The errno of the error, if it has one.
     fn errno(&self) -> Option<Errno>;
 }
 

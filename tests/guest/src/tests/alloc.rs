@@ -96,7 +96,7 @@ pub(super) const CLAIMS: &[Claim] = &[
 ];
 
 /// The kinds that ALLOC takes: all but region.
-fn kinds() -> impl Iterator<Item = Kind> {
+pub(super) fn kinds() -> impl Iterator<Item = Kind> {
     let kinds = Kind::ALL.iter().copied();
     kinds.filter(|kind| *kind != Kind::Region)
 }
@@ -104,7 +104,7 @@ fn kinds() -> impl Iterator<Item = Kind> {
 /// Bytes of the buffers that tests make.
 pub(super) const SIZE: u64 = 64 << 10;
 
-/// Bytes of those of kind pool.
+/// Bytes of the buffers of kind pool that tests make.
 const BLOCK: u64 = 192;
 
 /// Bytes that private buffers may have if nobody says otherwise.
@@ -150,7 +150,7 @@ pub(super) fn every(machine: &Machine) -> Vec<Alloc> {
     list
 }
 
-/// One for each kind.
+/// One private buffer of each kind.
 pub(super) fn each_kind(machine: &Machine) -> Vec<Alloc> {
     let mut list = every(machine);
     list.dedup_by_key(|alloc| alloc.kind);
@@ -158,7 +158,7 @@ pub(super) fn each_kind(machine: &Machine) -> Vec<Alloc> {
     list
 }
 
-/// Makes it.
+/// Makes a private buffer, which has to work.
 #[track_caller]
 pub(super) fn make(env: &Env, alloc: &Alloc) -> Buffer {
     try_make(env, alloc).unwrap_or_else(|error| panic!("{alloc:?}: {error}"))
@@ -173,7 +173,7 @@ fn info(buffer: &Buffer) -> Info {
     buffer.info().expect("INFO")
 }
 
-/// Maps all of it.
+/// Maps a whole buffer.
 #[track_caller]
 pub(super) fn map(buffer: &Buffer) -> Mapping {
     buffer
@@ -366,7 +366,7 @@ enum User {
 }
 
 impl User {
-    /// One of each sort that there is.
+    /// All users that a buffer can have: a handle, a mapping and a dma-buf.
     fn all(buffer: Buffer) -> Vec<User> {
         let kind = info(&buffer).kind;
         let mapping = (kind != Kind::Pool).then(|| map(&buffer));
@@ -397,7 +397,7 @@ impl User {
     }
 }
 
-/// All orders of so many things.
+/// All orders in which so many things can go.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     let mut orders = vec![vec![]];
     for _ in 0..count {
@@ -613,7 +613,7 @@ fn eight(env: &Env) {
     }
 }
 
-/// The limit as a file.
+/// The file of the parameter `limit`.
 pub(super) fn limit_file() -> String {
     format!("{SYSFS}/parameters/limit")
 }
@@ -730,13 +730,13 @@ fn no_descriptors(env: &Env) {
     }
 }
 
-/// ALLOC with a structure, which has to be refused.
+/// Asserts that ALLOC of a structure is refused.
 #[track_caller]
 fn bad(buffer: &Buffer, argument: abi::shmbuf_alloc, errno: Errno) {
     refused(call(buffer, abi::SHMBUF_IOC_ALLOC, argument), errno);
 }
 
-/// The structure for a kind.
+/// The structure of ALLOC for a buffer of a kind.
 fn raw(kind: Kind) -> abi::shmbuf_alloc {
     let size = if kind == Kind::Pool { BLOCK } else { SIZE };
     abi::shmbuf_alloc {
@@ -916,7 +916,10 @@ fn pool_pages(env: &Env) {
     addresses.sort_unstable();
     let apart = addresses.windows(2).all(|pair| pair[1] - pair[0] >= 64);
     assert!(apart, "blocks overlap: {addresses:x?}");
-    let mut pages: Vec<_> = addresses.iter().map(|a| a / page() as u64).collect();
+    let mut pages: Vec<_> = addresses
+        .iter()
+        .map(|address| address / page() as u64)
+        .collect();
     pages.dedup();
     let least = (count * 64).div_ceil(page());
     assert!(

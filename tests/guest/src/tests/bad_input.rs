@@ -35,7 +35,7 @@ fn unchanged(env: &Env, f: impl FnOnce(&Buffer)) {
     assert!(before.1 == after.1, "the contents have changed");
 }
 
-/// An ioctl with any structure and number.
+/// Calls an ioctl with any structure and number.
 pub(super) fn call<T>(buffer: &Buffer, number: u32, mut argument: T) -> Result<(), Errno> {
     let argument = std::ptr::from_mut(&mut argument).cast();
     // SAFETY: the callers give the structure that the number is for.
@@ -128,13 +128,13 @@ fn set_cache(env: &Env) {
 /// A structure of a later header.
 #[repr(C)]
 pub(super) struct Longer<T> {
-    /// What there is now.
+    /// The structure as this header has it.
     pub(super) known: T,
-    /// What comes after it.
+    /// What a later header has added.
     pub(super) more: [u64; 4],
 }
 
-/// As a later or an earlier header would call.
+/// Programs with a later or an earlier header: their structures are longer or shorter.
 fn growth(env: &Env) {
     let known = abi::shmbuf_sync {
         offset: 0,

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use shmbuf::{Alloc, Direction, Kind, MappingKind, Owner, Policy};
 
 use super::{
-    alloc::{each_kind, every, SIZE},
+    alloc::{each_kind, every, kinds, SIZE},
     claim,
     data::{fresh, read_all, write_all},
     named::{assert_data, assert_logged, assert_there, info, keepers, node, open, Crowd, Users},
@@ -47,10 +47,10 @@ const fn configfs_claim(name: &'static str, body: fn(&Env)) -> Claim {
         .unless(|_, _| (!mount_configfs()).then_some("no configfs: CONFIG_CONFIGFS_FS"))
 }
 
-/// The folder of all folders.
+/// The folder that has a folder for each buffer.
 pub(super) const ROOT: &str = "/sys/kernel/config/shmbuf";
 
-/// The attributes, and what they are at first.
+/// The attributes of a folder, and what they are at first.
 const DEFAULTS: [(&str, &str); 7] = [
     ("size", "1048576"),
     ("kind", "pages"),
@@ -61,7 +61,7 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("enable", "0"),
 ];
 
-/// A folder, which goes when dropped if it can.
+/// A folder of configfs, which is removed when dropped if it can be.
 pub(super) struct Folder {
     path: PathBuf,
 }
@@ -73,13 +73,13 @@ impl Folder {
         Ok(Self { path })
     }
 
-    /// mkdir that has to work.
+    /// Makes a folder, which has to work.
     #[track_caller]
     pub(super) fn new(name: &str) -> Self {
         Self::try_new(name).unwrap_or_else(|error| panic!("mkdir {name}: {error}"))
     }
 
-    /// Where an attribute is.
+    /// The path of an attribute.
     pub(super) fn attribute(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -90,7 +90,7 @@ impl Folder {
             .unwrap_or_else(|error| panic!("{attribute}: {error}"))
     }
 
-    /// Asserts what an attribute is.
+    /// Asserts that an attribute has a value.
     #[track_caller]
     fn assert_is(&self, attribute: &str, value: &str) {
         assert_eq!(self.text(attribute), format!("{value}\n"), "{attribute}");
@@ -117,7 +117,7 @@ impl Folder {
         self.set("direction", alloc.direction.name());
     }
 
-    /// Asserts that an attribute is refused, and stays as it is.
+    /// Asserts that a value of an attribute is refused, and the attribute stays as it is.
     #[track_caller]
     pub(super) fn assert_refused(&self, attribute: &str, value: &str, errno: Errno) {
         let before = self.text(attribute);
@@ -144,7 +144,7 @@ impl Folder {
         fs::remove_dir(&self.path)
     }
 
-    /// rmdir that has to work.
+    /// Removes the folder, which has to work.
     #[track_caller]
     fn remove(self) {
         self.rmdir().expect("rmdir");
@@ -192,14 +192,16 @@ fn kept(env: &Env) {
     .map(|(written, read)| ("size", written.into(), read.into()))
     .into();
     let mut add = |attribute, value: &str| values.push((attribute, value.into(), value.into()));
-    Kind::ALL.iter().for_each(|k| add("kind", k.name()));
-    Policy::ALL.iter().for_each(|p| add("cache", p.name()));
+    Kind::ALL.iter().for_each(|kind| add("kind", kind.name()));
+    Policy::ALL
+        .iter()
+        .for_each(|policy| add("cache", policy.name()));
     MappingKind::ALL
         .iter()
-        .for_each(|m| add("mapping", m.name()));
+        .for_each(|mapping| add("mapping", mapping.name()));
     Direction::ALL
         .iter()
-        .for_each(|d| add("direction", d.name()));
+        .for_each(|direction| add("direction", direction.name()));
     (1..=64).for_each(|bits: u32| add("dma_mask_bits", &bits.to_string()));
     add("cache", "default");
     add("dma_mask_bits", "default");
@@ -364,18 +366,12 @@ fn zeroed(env: &Env) {
     assert_ne!(again, 0, "no memory came a second time");
 }
 
-/// What is refused when it is enabled: attributes that are not as at first,
-/// the errno, and words of the reason.
+/// Buffers that are refused when their folder is enabled, with the errno and words of
+/// the reason.
 fn refused_here(machine: &Machine) -> Vec<(Alloc, Errno, String)> {
     let pages = || Alloc::new(SIZE, Kind::Pages);
     let mut list = Vec::new();
-    for kind in [
-        Kind::Pages,
-        Kind::Coherent,
-        Kind::Streaming,
-        Kind::Scatter,
-        Kind::Pool,
-    ] {
+    for kind in kinds() {
         let size = if kind == Kind::Pool { 64 } else { SIZE };
         for policy in Policy::ALL {
             if machine.expect(kind, *policy, false) == Expect::Refused {

@@ -36,7 +36,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     }),
 ];
 
-/// But for that of the tests, which one that failed may have left.
+/// Why there is no DMA engine to test with. That of tests/engine, which a test that failed
+/// may have left, does not count.
 pub(super) fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
     let channels = fs::read_dir("/sys/class/dma").into_iter().flatten();
     let devices =
@@ -59,7 +60,7 @@ fn reached(env: &Env) -> Vec<Alloc> {
 struct Expected(Vec<u8>);
 
 impl Expected {
-    /// A buffer that is filled with a pattern, by the lines of its mapping.
+    /// Fills a buffer with a pattern, through a mapping.
     fn of(buffer: &Buffer, pattern: Pattern) -> Self {
         store_all(&map(buffer), 0, pattern);
         Self(pattern.bytes(0, buffer.size() as usize))
@@ -203,7 +204,7 @@ fn owned(env: &Env) {
 
 nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
 
-/// COPY of the first hundred bytes, changed.
+/// Calls COPY for the first hundred bytes, after a change of the structure.
 pub(super) fn raw_copy(
     to: &Buffer,
     from: &Buffer,

@@ -57,7 +57,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("race_of_copies_with_one_handle", begin_race),
 ];
 
-/// With the engine of tests/engine, where it is the only one.
+/// A claim that is tested with the engine of tests/engine, where it is the only one.
 const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
     claim(Scope::Own, name, body).unless(without_slow_engine)
 }
@@ -82,7 +82,7 @@ fn set(parameter: &str, value: &str) {
     fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
-/// Calls `body` with the modules.
+/// Calls `body` with shmbuf and the slow engine loaded.
 fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
     // Of a test that failed.
     let _ = delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK);
@@ -95,14 +95,14 @@ fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
     delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK).expect("rmmod engine");
 }
 
-/// Two buffers, and what is in the first.
-struct Two {
+/// Two buffers to copy between, and what is in the first.
+struct Pair {
     from: Buffer,
     to: Buffer,
     bytes: Vec<u8>,
 }
 
-impl Two {
+impl Pair {
     fn new(env: &Env) -> Self {
         let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
         let pattern = fresh();
@@ -118,7 +118,7 @@ impl Two {
             .expect("COPY");
     }
 
-    /// With more patience than who looks.
+    /// Begins a copy that may take longer than anybody here waits for it.
     #[track_caller]
     fn begin_patiently(&self) {
         let begun = raw_copy(&self.to, &self.from, |it| {
@@ -139,7 +139,7 @@ impl Two {
     }
 }
 
-/// Whether poll(2) says within that time that the file is ready.
+/// Whether poll(2) says within a time that the file is ready.
 fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
     let events = PollFlags::POLLIN | PollFlags::POLLOUT;
     let mut list = [PollFd::new(file.as_fd(), events)];
@@ -158,53 +158,53 @@ fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
 }
 
 fn background(env: &Env) {
-    let two = Two::new(env);
-    assert!(is_ready(&two.to, Duration::ZERO), "a file like others");
-    refused(two.to.copy_result(), Errno::ENODATA);
+    let pair = Pair::new(env);
+    assert!(is_ready(&pair.to, Duration::ZERO), "a file like others");
+    refused(pair.to.copy_result(), Errno::ENODATA);
     for _ in 0..3 {
-        two.begin();
-        assert!(is_ready(&two.to, SOON));
+        pair.begin();
+        assert!(is_ready(&pair.to, SOON));
         // An end is not lost: the result waits to be taken.
         refused(
-            two.to.begin_copy_from(0, &two.from, .., None),
+            pair.to.begin_copy_from(0, &pair.from, .., None),
             Errno::EINPROGRESS,
         );
-        two.to.copy_result().expect("COPY_RESULT");
-        refused(two.to.copy_result(), Errno::ENODATA);
-        two.assert_copied();
-        write_all(&two.to, fresh());
+        pair.to.copy_result().expect("COPY_RESULT");
+        refused(pair.to.copy_result(), Errno::ENODATA);
+        pair.assert_copied();
+        write_all(&pair.to, fresh());
     }
     // Only bytes that the CPU copies, those of one line.
-    two.to
-        .begin_copy_from(1, &two.from, 5..8, None)
+    pair.to
+        .begin_copy_from(1, &pair.from, 5..8, None)
         .expect("COPY");
-    assert!(is_ready(&two.to, SOON));
-    two.to.copy_result().expect("COPY_RESULT");
-    assert_eq!(read_all(&two.to)[1..4], two.bytes[5..8]);
+    assert!(is_ready(&pair.to, SOON));
+    pair.to.copy_result().expect("COPY_RESULT");
+    assert_eq!(read_all(&pair.to)[1..4], pair.bytes[5..8]);
 }
 
 fn eventfd(env: &Env) {
-    let two = Two::new(env);
+    let pair = Pair::new(env);
     let counter = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).expect("eventfd");
     for _ in 0..3 {
-        two.to
-            .begin_copy_from(0, &two.from, .., Some(counter.as_fd()))
+        pair.to
+            .begin_copy_from(0, &pair.from, .., Some(counter.as_fd()))
             .expect("COPY");
         assert_eq!(counter.read(), Ok(1));
-        two.to.copy_result().expect("COPY_RESULT");
+        pair.to.copy_result().expect("COPY_RESULT");
     }
-    two.assert_copied();
+    pair.assert_copied();
 }
 
 fn bad_arguments(env: &Env) {
-    let two = Two::new(env);
+    let pair = Pair::new(env);
     let null = File::open("/dev/null").expect("/dev/null");
-    let start = |eventfd| two.to.begin_copy_from(0, &two.from, .., Some(eventfd));
+    let start = |eventfd| pair.to.begin_copy_from(0, &pair.from, .., Some(eventfd));
     refused(start(null.as_fd()), Errno::EINVAL);
-    refused(start(two.to.as_fd()), Errno::EINVAL);
+    refused(start(pair.to.as_fd()), Errno::EINVAL);
     let counted = abi::SHMBUF_COPY_ASYNC | abi::SHMBUF_COPY_EVENTFD;
     let raw = |flags, eventfd| {
-        raw_copy(&two.to, &two.from, |it| {
+        raw_copy(&pair.to, &pair.from, |it| {
             (it.flags, it.eventfd) = (flags, eventfd)
         })
     };
@@ -215,19 +215,19 @@ fn bad_arguments(env: &Env) {
     refused(raw(0, 1), Errno::EINVAL);
     refused(raw(abi::SHMBUF_COPY_ASYNC | 4, 0), Errno::EINVAL);
     // What is refused has begun nothing, and what is known is said at once.
-    let later = |range: std::ops::Range<u64>| two.to.begin_copy_from(0, &two.from, range, None);
+    let later = |range: std::ops::Range<u64>| pair.to.begin_copy_from(0, &pair.from, range, None);
     refused(later(0..SIZE + 1), Errno::ERANGE);
     refused(later(0..0), Errno::EINVAL);
-    two.from
+    pair.from
         .sync(.., Access::ReadWrite, Phase::End)
         .expect("SYNC");
     refused(later(0..SIZE), Errno::EBUSY);
-    two.from
+    pair.from
         .sync(.., Access::ReadWrite, Phase::Begin)
         .expect("SYNC");
-    assert!(is_ready(&two.to, Duration::ZERO));
-    refused(two.to.copy_result(), Errno::ENODATA);
-    two.assert_untouched();
+    assert!(is_ready(&pair.to, Duration::ZERO));
+    refused(pair.to.copy_result(), Errno::ENODATA);
+    pair.assert_untouched();
 }
 
 fn as_by_others(env: &Env) {
@@ -243,21 +243,21 @@ fn as_by_others(env: &Env) {
 
 fn goes_on(env: &Env) {
     with_slow_engine(env, "3000", || {
-        let two = Two::new(env);
+        let pair = Pair::new(env);
         let begin = Instant::now();
-        two.begin();
-        assert!(!is_ready(&two.to, Duration::ZERO));
-        refused(two.to.copy_result(), Errno::EAGAIN);
+        pair.begin();
+        assert!(!is_ready(&pair.to, Duration::ZERO));
+        refused(pair.to.copy_result(), Errno::EAGAIN);
         refused(
-            two.to.begin_copy_from(0, &two.from, .., None),
+            pair.to.begin_copy_from(0, &pair.from, .., None),
             Errno::EINPROGRESS,
         );
         // INFO does not wait for it, and knows the engine.
-        let info = two.to.info().expect("INFO");
+        let info = pair.to.info().expect("INFO");
         assert_eq!(info.engine.as_deref(), Some("test-engine"));
-        refused(two.to.copy_result(), Errno::EAGAIN);
+        refused(pair.to.copy_result(), Errno::EAGAIN);
         // Neither buffer goes to a device until it has ended.
-        for buffer in [&two.from, &two.to] {
+        for buffer in [&pair.from, &pair.to] {
             buffer
                 .sync(.., Access::ReadWrite, Phase::End)
                 .expect("SYNC");
@@ -269,73 +269,73 @@ fn goes_on(env: &Env) {
                 .sync(.., Access::ReadWrite, Phase::Begin)
                 .expect("SYNC");
         }
-        assert!(is_ready(&two.to, SOON));
-        two.to.copy_result().expect("COPY_RESULT");
-        two.assert_copied();
+        assert!(is_ready(&pair.to, SOON));
+        pair.to.copy_result().expect("COPY_RESULT");
+        pair.assert_copied();
     });
 }
 
 fn turns(env: &Env) {
     with_slow_engine(env, "300", || {
-        let several = [(); 4].map(|()| Two::new(env));
-        for two in &several {
-            two.begin();
+        let several = [(); 4].map(|()| Pair::new(env));
+        for pair in &several {
+            pair.begin();
         }
         // And who waits for his own.
-        let here = Two::new(env);
+        let here = Pair::new(env);
         here.to.copy_from(0, &here.from, ..).expect("COPY");
         here.assert_copied();
-        for two in &several {
-            assert!(is_ready(&two.to, SOON));
-            two.to.copy_result().expect("COPY_RESULT");
-            two.assert_copied();
+        for pair in &several {
+            assert!(is_ready(&pair.to, SOON));
+            pair.to.copy_result().expect("COPY_RESULT");
+            pair.assert_copied();
         }
     });
 }
 
 fn times_out(env: &Env) {
     with_slow_engine(env, FOREVER, || {
-        let two = Two::new(env);
+        let pair = Pair::new(env);
         let quick = |flags| {
-            raw_copy(&two.to, &two.from, |it| {
+            raw_copy(&pair.to, &pair.from, |it| {
                 (it.timeout_ms, it.flags, it.length) = (100, flags, SIZE)
             })
         };
         refused(quick(0), Errno::ETIMEDOUT);
         assert_eq!(quick(abi::SHMBUF_COPY_ASYNC), Ok(0));
-        assert!(is_ready(&two.to, SOON));
-        refused(two.to.copy_result(), Errno::ETIMEDOUT);
-        two.assert_untouched();
+        assert!(is_ready(&pair.to, SOON));
+        refused(pair.to.copy_result(), Errno::ETIMEDOUT);
+        pair.assert_untouched();
         // The engine was stopped, and is as good as before.
         set("delay_ms", "0");
-        two.to.copy_from(0, &two.from, ..).expect("COPY");
-        two.assert_copied();
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
     });
 }
 
 fn engine_fails(env: &Env) {
     with_slow_engine(env, "0", || {
-        let two = Two::new(env);
+        let pair = Pair::new(env);
         set("fail", "1");
-        refused(two.to.copy_from(0, &two.from, ..), Errno::EIO);
-        two.begin();
-        assert!(is_ready(&two.to, SOON));
-        refused(two.to.copy_result(), Errno::EIO);
-        two.assert_untouched();
+        refused(pair.to.copy_from(0, &pair.from, ..), Errno::EIO);
+        pair.begin();
+        assert!(is_ready(&pair.to, SOON));
+        refused(pair.to.copy_result(), Errno::EIO);
+        pair.assert_untouched();
         set("fail", "0");
-        two.to.copy_from(0, &two.from, ..).expect("COPY");
-        two.assert_copied();
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
     });
 }
 
 fn interrupted(env: &Env) {
     with_slow_engine(env, FOREVER, || {
-        let two = Two::new(env);
+        let pair = Pair::new(env);
         let begun = Turn::new();
         // Death is a signal too; another one would need a handler.
         let child = Child::run(|| {
             begun.give();
-            let _ = raw_copy(&two.to, &two.from, |it| {
+            let _ = raw_copy(&pair.to, &pair.from, |it| {
                 (it.timeout_ms, it.length) = (60_000, SIZE)
             });
         });
@@ -344,24 +344,24 @@ fn interrupted(env: &Env) {
         let begin = Instant::now();
         child.kill();
         assert!(begin.elapsed() < SOON);
-        two.assert_untouched();
+        pair.assert_untouched();
         // The engine is free, and so are the buffers.
         set("delay_ms", "0");
-        two.to.copy_from(0, &two.from, ..).expect("COPY");
-        two.assert_copied();
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
     });
 }
 
 fn cancelled(env: &Env) {
     with_slow_engine(env, FOREVER, || {
         let before = private_used();
-        let (first, second) = (Two::new(env), Two::new(env));
+        let (first, second) = (Pair::new(env), Pair::new(env));
         first.begin_patiently();
         // This one waits for the engine.
         second.begin_patiently();
         thread::sleep(Duration::from_millis(200));
         let begin = Instant::now();
-        let Two { from, to, .. } = second;
+        let Pair { from, to, .. } = second;
         drop(to);
         assert!(begin.elapsed() < SOON);
         // What was copied from is the CPU's again, and the first goes on.
@@ -382,7 +382,7 @@ fn killed(env: &Env) {
         let before = private_used();
         let begun = Turn::new();
         let child = Child::run(|| {
-            let (first, second) = (Two::new(env), Two::new(env));
+            let (first, second) = (Pair::new(env), Pair::new(env));
             first.begin_patiently();
             second.begin_patiently();
             begun.give();
@@ -403,10 +403,10 @@ fn close_race(env: &Env) {
         let (mut ended, mut closed) = (0, 0);
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(5) || ended == 0 || closed == 0 {
-            let two = Two::new(env);
-            two.begin();
+            let pair = Pair::new(env);
+            pair.begin();
             thread::sleep(Duration::from_micros(fastrand::u64(..30_000)));
-            match two.to.copy_result() {
+            match pair.to.copy_result() {
                 Ok(()) => ended += 1,
                 Err(error) => {
                     assert_eq!(error.errno(), Some(Errno::EAGAIN));
@@ -415,41 +415,41 @@ fn close_race(env: &Env) {
             }
         }
         assert_eq!(private_used(), before);
-        let two = Two::new(env);
-        two.to.copy_from(0, &two.from, ..).expect("COPY");
-        two.assert_copied();
+        let pair = Pair::new(env);
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
     });
 }
 
 /// Two threads with one handle: each copy that began ends once.
 fn begin_race(env: &Env) {
     with_slow_engine(env, "0", || {
-        let two = Two::new(env);
+        let pair = Pair::new(env);
         let end = Instant::now() + Duration::from_secs(3);
         let [one, other] = thread::scope(|scope| {
             [(); 2]
-                .map(|()| scope.spawn(|| begin_and_end(&two, end)))
+                .map(|()| scope.spawn(|| begin_and_end(&pair, end)))
                 .map(|thread| thread.join().expect("a thread"))
         });
         let (began, mut ended) = (one.0 + other.0, one.1 + other.1);
-        if is_ready(&two.to, SOON) && two.to.copy_result().is_ok() {
+        if is_ready(&pair.to, SOON) && pair.to.copy_result().is_ok() {
             ended += 1;
         }
         assert!(began > 0);
         assert_eq!(began, ended);
-        two.assert_copied();
+        pair.assert_copied();
     });
 }
 
-/// How many copies this thread began, and of how many it took the result.
-fn begin_and_end(two: &Two, end: Instant) -> (u32, u32) {
+/// Begins copies and takes results until a time. Returns how many of each.
+fn begin_and_end(pair: &Pair, end: Instant) -> (u32, u32) {
     let (mut began, mut ended) = (0, 0);
     while Instant::now() < end {
-        match two.to.begin_copy_from(0, &two.from, .., None) {
+        match pair.to.begin_copy_from(0, &pair.from, .., None) {
             Ok(()) => began += 1,
             Err(error) => assert_eq!(error.errno(), Some(Errno::EINPROGRESS)),
         }
-        match two.to.copy_result() {
+        match pair.to.copy_result() {
             Ok(()) => ended += 1,
             Err(error) => {
                 let may_be = [Errno::EAGAIN, Errno::ENODATA];

@@ -48,7 +48,7 @@ pub(super) fn fresh() -> Pattern {
     Pattern::new(fastrand::u32(..))
 }
 
-/// The whole buffer by pread(2).
+/// Reads the whole buffer by pread(2).
 #[track_caller]
 pub(super) fn read_all(buffer: &Buffer) -> Vec<u8> {
     let mut bytes = vec![0; buffer.size() as usize];
@@ -56,7 +56,7 @@ pub(super) fn read_all(buffer: &Buffer) -> Vec<u8> {
     bytes
 }
 
-/// The whole mapping.
+/// Reads the whole mapping.
 pub(super) fn load_all(mapping: &Mapping) -> Vec<u8> {
     let mut bytes = vec![0; mapping.len()];
     mapping.read(0, &mut bytes);
@@ -166,7 +166,7 @@ fn small(env: &Env) {
     }
 }
 
-/// Reads the first half into the second, both oddly aligned.
+/// Reads the first half of the buffer into the second by pread(2), both oddly aligned.
 fn read_into(env: &Env, touch: bool) {
     let buffer = env.open();
     let pattern = fresh();

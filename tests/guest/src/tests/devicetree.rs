@@ -152,7 +152,7 @@ fn cells(property: &[u8]) -> Vec<u32> {
         .collect()
 }
 
-/// Lines of /proc/iomem that are ours: the range, without its indentation.
+/// Ranges of /proc/iomem that are the driver's, without their indentation.
 fn ranges() -> Vec<String> {
     fs::read_to_string("/proc/iomem")
         .expect("/proc/iomem")
@@ -167,7 +167,7 @@ fn load(env: &Env) {
     env.module.must_load(&Config::DEFAULT.parameters());
 }
 
-/// Which of the rivals has the range, and who has not.
+/// Which of [`RIVALS`] has the range, and which has not.
 #[track_caller]
 fn rivals() -> (&'static str, &'static str) {
     let [first, second] = RIVALS;
@@ -405,7 +405,7 @@ fn exports(env: &Env) {
     }
 }
 
-/// How many buffers of a node's exist at most, each bound anew. Fails if they
+/// How many buffers of a node can exist at once, each bound anew. Fails if they
 /// share memory.
 fn capacity(name: &str) -> u64 {
     let device = Device::of(name);

@@ -56,24 +56,24 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "edu_gets_no_second_copy", second).unless(without_two_that_bounce),
 ];
 
-/// With the mask that the machine's device has.
+/// A claim that is tested with the DMA mask that the machine's device has.
 const fn with_device(name: &'static str, body: fn(&Env)) -> Claim {
     claim(Scope::Own, name, body).unless(without_device)
 }
 
 const MODULE: &str = "/lib/modules/edu.ko";
 const NODE: &str = "/dev/edu";
-/// Two halves, of more than the device holds.
+/// Bytes of a buffer, of which each half is more than the device holds.
 const SIZE: u64 = 16 << 10;
-/// The bits of QEMU's device, unless it is told otherwise.
+/// Bits of an address that QEMU's device drives, unless it is told otherwise.
 const BITS: u32 = 28;
 
-/// Where the PCI device is.
+/// The folder of the PCI device in sysfs.
 fn device() -> Option<PathBuf> {
     let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten();
     let mut devices = devices.filter_map(|entry| Some(entry.ok()?.path()));
     devices.find(|path| {
-        let is = |file, id| fs::read_to_string(path.join(file)).is_ok_and(|t| t.trim() == id);
+        let is = |file, id| fs::read_to_string(path.join(file)).is_ok_and(|text| text.trim() == id);
         is("vendor", "0x1234") && is("device", "0x11e8")
     })
 }
@@ -99,12 +99,13 @@ fn memory() -> (u64, u64) {
     (first.0, ranges.next_back().unwrap_or(first).1)
 }
 
-/// Whether one translates.
+/// Whether an IOMMU translates for the device.
 fn has_iommu() -> bool {
     let domain = device().map(|path| fs::read_to_string(path.join("iommu_group/type")));
     matches!(domain, Some(Ok(text)) if text.trim() != "identity")
 }
 
+/// Whether the kernel copies for all devices (swiotlb=force).
 fn bounces() -> bool {
     let line = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
     line.split_whitespace().any(|word| word == "swiotlb=force")
@@ -150,7 +151,7 @@ fn without_memory_beyond_alone(machine: &Machine, config: &Config) -> Option<&'s
     })
 }
 
-/// The driver of the device, which goes when dropped.
+/// The driver of the device, which is unloaded when dropped.
 struct Driver {
     bits: u32,
 }
@@ -163,7 +164,7 @@ impl Driver {
         Self { bits }
     }
 
-    /// With as many bits as reach all memory, or an IOMMU.
+    /// Loads the driver with as many bits as reach all memory, or an IOMMU.
     fn fitting() -> Self {
         let all = memory().1 >> BITS == 0 || has_iommu();
         Self::load(if all { BITS } else { 32 })
@@ -189,7 +190,7 @@ impl Drop for Driver {
     }
 }
 
-/// Calls `body` with both modules.
+/// Calls `body` with shmbuf and the driver of the device loaded.
 fn with(env: &Env, driver: impl FnOnce() -> Driver, body: impl FnOnce(&Driver)) {
     env.module.must_load(&env.config.parameters());
     let driver = driver();
@@ -210,7 +211,7 @@ fn export(buffer: &Buffer) -> OwnedFd {
         .unwrap_or_else(|error| panic!("EXPORT: {error}"))
 }
 
-/// Buffers that are exported, a half of which holds a pattern.
+/// All private buffers that the device can import, of [`SIZE`] bytes.
 fn exported(env: &Env) -> Vec<Alloc> {
     let mut list = every(&env.machine);
     list.retain(|alloc| kinds().contains(&alloc.kind));
@@ -220,7 +221,8 @@ fn exported(env: &Env) -> Vec<Alloc> {
     list
 }
 
-/// Has the device copy the first half to the second, and looks. Returns where it found them.
+/// Asserts that the device copies the first half of a buffer to the second. Returns the
+/// addresses at which it found them.
 #[track_caller]
 fn assert_copies(edu: &Edu, buffer: &Buffer, what: &str) -> (u64, u64) {
     let (pattern, half) = (fresh(), buffer.size() / 2);

@@ -27,6 +27,7 @@ use self::{
     video::{Video, FRAME, HEIGHT, LINE},
 };
 use super::{
+    bad_input::{call, Longer},
     claim,
     data::{assert_pattern, fresh, load_all, nowhere, read_all, store_all, write_all},
     without_debugfs, Claim, Scope,
@@ -34,9 +35,10 @@ use super::{
 use crate::{
     heap::Heap,
     ktap::diagnose,
-    machine::{number, Machine},
+    machine::Machine,
     module::Config,
     process::Child,
+    procfs::private_used,
     runner::Env,
     sys::{self, faults, page, refused, resized, settle, Region},
 };
@@ -99,7 +101,7 @@ fn open(driver: &str) -> Card {
     Card::of(driver).expect("it was there when the tests were listed")
 }
 
-/// What a private buffer as the one that is loaded is made with.
+/// A private buffer of some pages, of the kind and policy of the default buffer.
 fn like(env: &Env, pages: usize) -> Alloc {
     Alloc {
         policy: Some(env.config.policy),
@@ -112,7 +114,7 @@ fn private(env: &Env, pages: usize) -> Buffer {
     env.open().alloc(&like(env, pages)).expect("ALLOC")
 }
 
-/// A dma-buf of some pages.
+/// A dma-buf of some pages of a buffer.
 #[track_caller]
 fn export(buffer: &Buffer, pages: Range<usize>, rights: Protection) -> DmaBuf {
     let bytes = (pages.start * page()) as u64..(pages.end * page()) as u64;
@@ -143,20 +145,12 @@ fn is_cached(env: &Env) -> bool {
     matches!(env.config.policy, Policy::WriteBack | Policy::WriteThrough)
 }
 
-/// Bytes of all private buffers, by debugfs.
-#[track_caller]
-fn used() -> u64 {
-    let path = "/sys/kernel/debug/shmbuf/private/memory";
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    number(&text, "used").unwrap_or_else(|| panic!("no \"used\" in {text}"))
-}
-
-/// Reports of the kernel's checker of DMA, if there is one.
+/// How many errors the kernel's checker of DMA has counted, if there is one.
 fn dma_errors() -> Option<String> {
     fs::read_to_string("/sys/kernel/debug/dma-api/error_count").ok()
 }
 
-/// A program's ways to the bytes.
+/// The ways in which a program reaches the bytes of a buffer.
 #[derive(Debug, Clone, Copy)]
 enum View<'a> {
     Mapping(&'a Buffer),
@@ -208,7 +202,7 @@ impl View<'_> {
     }
 }
 
-/// Asserts that what is written by each view is there by all.
+/// Asserts that what is written by each view is seen by all.
 #[track_caller]
 fn assert_same(views: &[View]) {
     for from in views {
@@ -270,7 +264,7 @@ fn ranges(env: &Env) {
 }
 
 fn keeps(env: &Env) {
-    let before = used();
+    let before = private_used();
     let buffer = private(env, 4);
     let held = before + buffer.size();
     let pattern = fresh();
@@ -283,17 +277,17 @@ fn keeps(env: &Env) {
     assert_eq!(exports(&buffer), 1);
 
     drop(buffer);
-    assert_eq!(used(), held);
+    assert_eq!(private_used(), held);
     assert_eq!(env.module.unload(), Err(IN_USE));
     assert_pattern(pattern, 0, &View::DmaBuf(&second).get(), "dma-buf");
     let mapping = second.map(0, 4 * page(), Protection::Read).expect("mmap");
     second.sync(Access::Read, Phase::Begin).expect("SYNC");
     drop(second);
-    assert_eq!(used(), held);
+    assert_eq!(private_used(), held);
     assert_eq!(env.module.unload(), Err(IN_USE));
     assert_pattern(pattern, 0, &load_all(&mapping), "mapping");
     drop(mapping);
-    assert_eq!(used(), before);
+    assert_eq!(private_used(), before);
 }
 
 fn sync(env: &Env) {
@@ -317,7 +311,7 @@ fn sync(env: &Env) {
     }
 }
 
-/// A mapping of a dma-buf is one of the buffer.
+/// A mapping of a dma-buf is a mapping of the buffer.
 fn second(env: &Env) {
     let buffer = private(env, 4);
     let dma_buf = export(&buffer, 1..3, Protection::ReadWrite);
@@ -382,13 +376,6 @@ fn read_only(env: &Env) {
     assert_read_only(&dma_buf);
 }
 
-/// EXPORT of any structure, of which nothing is to come.
-fn call<T>(buffer: &Buffer, number: u32, mut argument: T) -> Result<(), Errno> {
-    let argument = std::ptr::from_mut(&mut argument).cast();
-    // SAFETY: the callers give the structure that the number is for.
-    unsafe { sys::ioctl(buffer, number, argument) }
-}
-
 fn bad_arguments(env: &Env) {
     let buffer = private(env, 4);
     let page = page() as u64;
@@ -438,13 +425,8 @@ fn bad_arguments(env: &Env) {
     assert_eq!(exports(&buffer), 0);
 }
 
-/// As a later or an earlier header would call.
+/// Programs with a later or an earlier header: their structures are longer or shorter.
 fn growth(env: &Env) {
-    #[repr(C)]
-    struct Longer {
-        known: abi::shmbuf_export,
-        more: [u64; 4],
-    }
     let buffer = private(env, 1);
     let known = abi::shmbuf_export {
         offset: 0,

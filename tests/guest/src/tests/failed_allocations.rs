@@ -15,7 +15,7 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
-    fault_injection::{self, Failures, Tally},
+    fault_injection::{self, FailureCounts, Failures},
     ktap::diagnose,
     machine::Machine,
     module::{users, Config},
@@ -51,7 +51,7 @@ fn without_failures(machine: &Machine, config: &Config) -> Option<&'static str> 
 /// A buffer that is larger than the kernel's window into it, in pages.
 const LARGE: u64 = 8 << 20;
 
-/// Private buffers as in other tests, small, as each page is an allocation.
+/// Private buffers of each sort, small, as each page is an allocation.
 fn small(env: &Env) -> Vec<Alloc> {
     let mut list = every(&env.machine);
     for alloc in &mut list {
@@ -69,23 +69,23 @@ fn each<T, E: HasErrno>(
     what: impl Debug,
     call: impl FnMut() -> Result<T, E>,
     mut check: impl FnMut(&Result<T, E>),
-) -> Tally {
+) -> FailureCounts {
     let failures = Failures::new();
     let state = || (private_used(), descriptors(), users());
     let before = state();
-    let tally = failures.each(call, |result| {
+    let counts = failures.each(call, |result| {
         check(&result);
         drop(result);
         assert_eq!(state(), before, "left behind");
     });
-    diagnose(format_args!("{what:?}: {tally}"));
-    tally
+    diagnose(format_args!("{what:?}: {counts}"));
+    counts
 }
 
 /// Asserts that the call had so many allocations without which it cannot be.
 #[track_caller]
-fn assert_needs(least: u32, tally: &Tally) {
-    let fatal = tally.fatal();
+fn assert_needs(least: u32, counts: &FailureCounts) {
+    let fatal = counts.fatal();
     assert!(fatal >= least, "only {fatal} made it fail");
 }
 
@@ -102,9 +102,9 @@ fn load(env: &Env) {
 
 fn open(env: &Env) {
     load(env);
-    let tally = each("open", || Buffer::open(crate::module::DEVICE), |_| {});
+    let counts = each("open", || Buffer::open(crate::module::DEVICE), |_| {});
     // The file, and the driver's handle.
-    assert_needs(2, &tally);
+    assert_needs(2, &counts);
 }
 
 fn info(env: &Env) {
@@ -112,13 +112,13 @@ fn info(env: &Env) {
     for alloc in small(env) {
         let buffer = make(env, &alloc);
         let expected = buffer.info().expect("INFO");
-        let tally = each(
+        let counts = each(
             &alloc,
             || buffer.info(),
             |info| assert_eq!(*info, Ok(expected.clone())),
         );
         // It needs none.
-        assert_eq!(tally.fatal(), 0);
+        assert_eq!(counts.fatal(), 0);
     }
 }
 
@@ -126,7 +126,7 @@ fn alloc(env: &Env) {
     load(env);
     let buffer = env.open();
     for alloc in small(env) {
-        let tally = each(
+        let counts = each(
             &alloc,
             || buffer.alloc(&alloc),
             |made| {
@@ -136,7 +136,7 @@ fn alloc(env: &Env) {
             },
         );
         // The buffer, its inode, its memory, the handle, the file.
-        assert_needs(5, &tally);
+        assert_needs(5, &counts);
     }
 }
 
@@ -148,9 +148,9 @@ fn export(env: &Env) {
         }
         let buffer = make(env, &alloc);
         let export = || buffer.export(.., Protection::ReadWrite);
-        let tally = each(&alloc, export, |_| {});
+        let counts = each(&alloc, export, |_| {});
         // What is exported, the dma-buf, its file.
-        assert_needs(3, &tally);
+        assert_needs(3, &counts);
         assert_eq!(buffer.info().expect("INFO").exports, 0);
         assert_goes(buffer);
     }
@@ -172,12 +172,12 @@ fn mmap(env: &Env) {
             mapping.read_u32(0);
             Ok::<_, shmbuf::Error>(mapping)
         };
-        let tally = each(&alloc, map, |_| {
+        let counts = each(&alloc, map, |_| {
             assert!(buffer.info().expect("INFO").mappings <= 1);
         });
         // The VMA, and a page table if it is filled at once.
         let at_once = alloc.mapping != MappingKind::Strict;
-        assert_needs(1 + u32::from(at_once), &tally);
+        assert_needs(1 + u32::from(at_once), &counts);
         assert_eq!(buffer.info().expect("INFO").mappings, 0);
         assert_goes(buffer);
     }
@@ -203,8 +203,8 @@ fn set_cache(env: &Env) {
                 assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
                 buffer.set_cache(from).expect("SET_CACHE back");
             };
-            let tally = each((from, to), || buffer.set_cache(to), check);
-            assert_needs(1, &tally);
+            let counts = each((from, to), || buffer.set_cache(to), check);
+            assert_needs(1, &counts);
         }
     }
 }
@@ -233,7 +233,7 @@ fn sync(env: &Env) {
                     let owner = || buffer.info().expect("INFO").owner;
                     sync(other(phase)).expect("SYNC before");
                     let before = owner();
-                    let tally = each(
+                    let counts = each(
                         (&alloc, phase),
                         || sync(phase),
                         |result| {
@@ -249,9 +249,9 @@ fn sync(env: &Env) {
                     );
                     if size == small {
                         // One window shows all of it.
-                        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+                        assert_eq!(counts.fatal(), 0, "{alloc:?}");
                     }
-                    needed += tally.fatal();
+                    needed += counts.fatal();
                 }
             }
         }
@@ -269,11 +269,11 @@ fn transfers(env: &Env) {
         let mut bytes = vec![0; alloc.size as usize];
         let read = || buffer.read_at(&mut bytes, 0);
         // Reading and writing allocate nothing that they could not do without.
-        let tally = each((&alloc, "read"), read, |_| {});
-        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+        let counts = each((&alloc, "read"), read, |_| {});
+        assert_eq!(counts.fatal(), 0, "{alloc:?}");
         let bytes = pattern.bytes(0, alloc.size as usize);
-        let tally = each((&alloc, "write"), || buffer.write_at(&bytes, 0), |_| {});
-        assert_eq!(tally.fatal(), 0, "{alloc:?}");
+        let counts = each((&alloc, "write"), || buffer.write_at(&bytes, 0), |_| {});
+        assert_eq!(counts.fatal(), 0, "{alloc:?}");
         assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
     }
     // But for windows into a large buffer.

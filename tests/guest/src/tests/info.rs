@@ -23,7 +23,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "addresses_need_cap_sys_rawio", privilege),
 ];
 
-/// INFO as it comes.
+/// Calls INFO, and returns the structure as it comes.
 ///
 /// The argument is what the structure holds before.
 pub(super) fn raw(buffer: &Buffer, mut info: abi::shmbuf_info) -> Result<abi::shmbuf_info, Errno> {
@@ -66,7 +66,7 @@ fn fields(env: &Env) {
     assert_eq!(again, Ok(info), "through a read-only handle");
 }
 
-/// Nothing of what was in the structure comes back.
+/// INFO writes all of the structure: nothing of what was in it comes back.
 fn whole(env: &Env) {
     let buffer = env.open();
     let zeroed = raw(&buffer, abi::shmbuf_info::default()).expect("INFO");
@@ -104,7 +104,7 @@ fn flags(env: &Env) {
     }
 }
 
-/// INFO with another size of the structure, within zeroed memory where one
+/// Calls INFO with another size of the structure, within zeroed memory where one
 /// byte at an offset is not zero.
 fn sized(buffer: &Buffer, size: usize, dirt: Option<usize>) -> Result<Vec<u8>, Errno> {
     // As aligned as the structure.
@@ -119,7 +119,7 @@ fn sized(buffer: &Buffer, size: usize, dirt: Option<usize>) -> Result<Vec<u8>, E
     Ok(memory.iter().flat_map(|word| word.to_ne_bytes()).collect())
 }
 
-/// The structure's bytes in the first header.
+/// Bytes that the structure has in the first header.
 const FIRST: usize = 136;
 
 fn growth(env: &Env) {

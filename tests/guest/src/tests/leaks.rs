@@ -105,8 +105,8 @@ fn life(env: &Env, config: &Config) {
     env.module.must_unload();
 }
 
-/// As `life`, in a process that takes its page tables, which the driver's mmap
-/// filled, along when it ends.
+/// One life of the module, with users in a process that takes its page tables, which the
+/// driver's mmap filled, along when it ends.
 fn life_elsewhere(env: &Env, config: &Config) {
     Child::run(|| life(env, config)).join();
 }

@@ -244,7 +244,7 @@ fn child(env: &Env) {
     env.module.must_unload();
 }
 
-/// Consent to an alias makes none.
+/// Consent to an alias makes none where it is not needed.
 fn no_alias(env: &Env) {
     for policy in [Policy::WriteBack, Policy::WriteCombine, Policy::NonCached] {
         let config = Config {

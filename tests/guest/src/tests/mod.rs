@@ -48,9 +48,9 @@ enum Scope {
     Kind,
     /// Kinds that CPU and device own in turns.
     Owned,
-    /// The default.
+    /// The default buffer.
     Once,
-    /// As Each; the test loads the module.
+    /// Every combination of kind and policy that works here; the test loads the module.
     OwnEach,
     /// Every combination that is refused here; the test loads the module.
     OwnRefused,
@@ -80,12 +80,12 @@ const fn claim(scope: Scope, name: &'static str, body: fn(&Env)) -> Claim {
 }
 
 impl Claim {
-    /// It takes up to that many seconds.
+    /// Gives the test up to that many seconds.
     const fn seconds(self, timeout: u32) -> Self {
         Self { timeout, ..self }
     }
 
-    /// It cannot be tested where the function gives a reason.
+    /// Skips the test where the function gives a reason.
     const fn unless(self, unless: fn(&Machine, &Config) -> Option<&'static str>) -> Self {
         Self { unless, ..self }
     }
@@ -125,7 +125,8 @@ fn with_one_policy(machine: &Machine, config: &Config) -> Option<&'static str> {
     (policies.iter().count() < 2).then_some("there is no other policy here")
 }
 
-/// The combinations that work here, and those that are refused.
+/// The combinations that work here, those that are refused, and those of which nothing is
+/// known.
 fn combinations(machine: &Machine) -> (Vec<Config>, Vec<Config>, Vec<Config>) {
     let (mut work, mut refused, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for kind in &KINDS {
@@ -184,7 +185,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
     let mut tests = Vec::new();
 
     for config in &work {
-        let first = work.iter().find(|c| c.kind == config.kind) == Some(config);
+        let first = work.iter().find(|other| other.kind == config.kind) == Some(config);
         let fits = |claim: &&Claim| match claim.scope {
             Scope::Each => true,
             Scope::EachPages => config.kind == Kind::Pages,
@@ -194,16 +195,16 @@ pub fn all(machine: &Machine) -> Vec<Test> {
             Scope::OwnEach | Scope::OwnRefused | Scope::Own => false,
         };
         let claims = claims.iter().filter(fits);
-        tests.extend(claims.map(|c| c.test(machine, *config, &config.to_string())));
+        tests.extend(claims.map(|claim| claim.test(machine, *config, &config.to_string())));
     }
     for (scope, configs) in [(Scope::OwnEach, &work), (Scope::OwnRefused, &refused)] {
         for config in configs {
-            let claims = claims.iter().filter(|c| c.scope == scope);
-            tests.extend(claims.map(|c| c.test(machine, *config, &config.to_string())));
+            let claims = claims.iter().filter(|claim| claim.scope == scope);
+            tests.extend(claims.map(|claim| claim.test(machine, *config, &config.to_string())));
         }
     }
-    let claims = claims.iter().filter(|c| c.scope == Scope::Own);
-    tests.extend(claims.map(|c| c.test(machine, Config::DEFAULT, "module")));
+    let claims = claims.iter().filter(|claim| claim.scope == Scope::Own);
+    tests.extend(claims.map(|claim| claim.test(machine, Config::DEFAULT, "module")));
     tests.extend(unknown.into_iter().map(|config| Test {
         name: format!("{config}.works_or_is_refused"),
         config,

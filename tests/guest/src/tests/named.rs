@@ -37,7 +37,7 @@ pub(super) fn open(name: &str) -> Buffer {
     Buffer::open(node(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// INFO that has to work.
+/// What INFO tells of a buffer; the call has to work.
 #[track_caller]
 pub(super) fn info(buffer: &Buffer) -> Info {
     buffer.info().expect("INFO")
@@ -130,7 +130,7 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Those of the buffer that has the name now.
+    /// Opens, maps and exports the buffer that has the name now.
     #[track_caller]
     pub(super) fn of(name: &str) -> Self {
         let handle = open(name);
@@ -148,12 +148,12 @@ impl Users {
         }
     }
 
-    /// The handle.
+    /// The handle on the buffer.
     pub(super) fn handle(&self) -> &Buffer {
         &self.handle
     }
 
-    /// Asserts that the whole buffer holds a pattern, as all of them see it.
+    /// Asserts that the whole buffer holds a pattern, as all of the users see it.
     #[track_caller]
     pub(super) fn assert_pattern(&self, pattern: shmbuf_verify::Pattern) {
         assert_pattern(pattern, 0, &read_all(&self.handle), "read(2)");
@@ -165,7 +165,7 @@ impl Users {
         }
     }
 
-    /// Asserts that what one of them writes, the others see.
+    /// Asserts that what one of the users writes, the others see.
     #[track_caller]
     pub(super) fn assert_data(&self) {
         let pattern = fresh();
@@ -196,7 +196,7 @@ impl Users {
 
 /// How often the crowd did something, in all processes.
 #[derive(Debug, Default)]
-struct Tally {
+struct VisitTally {
     opened: AtomicU32,
     mapped: AtomicU32,
     exported: AtomicU32,
@@ -207,21 +207,21 @@ struct Tally {
 /// Processes that open, read, write, map, export and close buffers by name as
 /// fast as they can, and check what they see.
 pub(super) struct Crowd {
-    tally: &'static Tally,
+    tally: &'static VisitTally,
     workers: Vec<Child>,
 }
 
 impl Crowd {
-    /// Each process has a share of every buffer for itself.
+    /// How many processes the crowd is; each has a share of every buffer for itself.
     const SIZE: usize = 3;
 
-    /// Sends it to buffers of these names, while there are such.
+    /// Sends a crowd to buffers of these names, while there are such.
     pub(super) fn new(names: &[&str]) -> Self {
         let memory = Region::shared(page());
-        assert!(size_of::<Tally>() <= page());
+        assert!(size_of::<VisitTally>() <= page());
         // SAFETY: the memory is zeroed, which is a tally, aligned to a page,
         // and forgotten below, so that it stays for good.
-        let tally: &'static Tally = unsafe { &*memory.start().cast::<Tally>() };
+        let tally: &'static VisitTally = unsafe { &*memory.start().cast::<VisitTally>() };
         mem::forget(memory);
         let work = |number| {
             fastrand::seed(number as u64);
@@ -235,12 +235,12 @@ impl Crowd {
         Self { tally, workers }
     }
 
-    /// How many buffers it has opened so far.
+    /// How many buffers the crowd has opened so far.
     pub(super) fn opened(&self) -> u32 {
         self.tally.opened.load(Relaxed)
     }
 
-    /// Waits until it opens one more.
+    /// Waits until the crowd opens one more buffer.
     #[track_caller]
     pub(super) fn wait_for_a_visit(&self) {
         let (before, begin) = (self.opened(), Instant::now());
@@ -250,14 +250,14 @@ impl Crowd {
         }
     }
 
-    /// Sends it home. Fails if one of it has seen something wrong, or if it
+    /// Sends the crowd home. Fails if one of it has seen something wrong, or if it
     /// did not do all that there is to do.
     #[track_caller]
     pub(super) fn disperse(self) {
         self.tally.is_over.store(true, Relaxed);
         self.workers.into_iter().for_each(Child::join);
         diagnose(format_args!("{:?}", self.tally));
-        let Tally {
+        let VisitTally {
             opened,
             mapped,
             exported,
@@ -276,7 +276,7 @@ impl Crowd {
 }
 
 /// One visit of a worker to a buffer, whose name may go at any moment.
-fn visit(name: &str, number: usize, tally: &Tally) {
+fn visit(name: &str, number: usize, tally: &VisitTally) {
     // It is read while it goes, too.
     let _ = fs::read(format!("/sys/kernel/debug/shmbuf/{name}/buffer"));
     let buffer = match Buffer::open(node(name)) {

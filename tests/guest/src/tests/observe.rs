@@ -122,7 +122,7 @@ fn private(_: &Env) {
     }
 }
 
-/// A mapping as a debugger has it: by ptrace(2) or /proc/PID/mem.
+/// What a debugger sees of a mapping, by ptrace(2) or /proc/PID/mem.
 fn debugger(env: &Env) {
     let buffer = env.open();
     let mut pattern = fresh();

@@ -134,8 +134,8 @@ fn info(env: &Env) {
     assert_eq!(rust, c);
 }
 
-/// On an ordinary file that somebody else scribbles into, as no driver would
-/// let happen.
+/// The samples find wrong bytes in an ordinary file that somebody else scribbles into, as no
+/// driver would let happen.
 fn finds(_: &Env) {
     let path = unique("scribble");
     let size = 1 << 20;

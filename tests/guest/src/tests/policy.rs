@@ -32,7 +32,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "set_cache_needs_a_writable_handle", read_only),
 ];
 
-/// Another policy that this buffer can have.
+/// A policy that the default buffer can have, and does not have now.
 #[track_caller]
 fn another(env: &Env) -> Policy {
     let policies = env

@@ -41,18 +41,18 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
 ];
 
-/// How long each takes, and at most, if something has not happened by then.
+/// How long each race lasts; up to [`AT_MOST`] if something has not happened by then.
 const SECONDS: Duration = Duration::from_secs(3);
 const AT_MOST: Duration = Duration::from_secs(60);
 
 /// How often something worked, and how often it was refused as it may be.
 #[derive(Debug, Default)]
-struct Tally {
+struct RaceTally {
     worked: AtomicU32,
     refused: AtomicU32,
 }
 
-impl Tally {
+impl RaceTally {
     /// Counts a result, of which only one error may come.
     #[track_caller]
     fn note<T, E: HasErrno>(&self, result: Result<T, E>, may_be: Errno) -> Option<T> {
@@ -75,7 +75,7 @@ impl Tally {
             .all(|count| count.load(SeqCst) > 0)
     }
 
-    /// Whether a race that began then has lasted long enough.
+    /// Whether a race that began at a time has lasted long enough.
     fn is_over(&self, begin: Instant) -> bool {
         let lasted = begin.elapsed();
         lasted
@@ -93,8 +93,8 @@ impl Tally {
     }
 }
 
-/// Runs both again and again, each in a thread of its own, until time is up.
-fn against(tally: &Tally, mut one: impl FnMut() + Send, mut other: impl FnMut() + Send) {
+/// Runs two functions again and again, each in a thread of its own, until time is up.
+fn against(tally: &RaceTally, mut one: impl FnMut() + Send, mut other: impl FnMut() + Send) {
     let over = AtomicBool::new(false);
     let until_over = |f: &mut (dyn FnMut() + Send)| {
         while !over.load(SeqCst) {
@@ -115,13 +115,13 @@ fn against(tally: &Tally, mut one: impl FnMut() + Send, mut other: impl FnMut() 
     });
 }
 
-/// There is room for a few buffers only, so that one side lives on what the
-/// other frees, who now and then keeps all there are.
+/// ALLOC races with close. There is room for a few buffers only, so that one side lives on
+/// what the other frees, who now and then keeps all there are.
 fn alloc_close(env: &Env) {
     env.module.must_load(&format!("limit={}", 3 * SIZE));
     let kinds = every(&env.machine);
     let before = descriptors();
-    let tally = Tally::default();
+    let tally = RaceTally::default();
     {
         let source = env.open();
         let (send, receive) = sync_channel(8);
@@ -159,7 +159,7 @@ fn mmap_sync(env: &Env) {
         );
         let pattern = fresh();
         write_all(buffer, pattern);
-        let reads = &Tally::default();
+        let reads = &RaceTally::default();
         let sync = |phase| {
             let result = buffer.sync(.., Access::ReadWrite, phase);
             result.expect("SYNC");
@@ -186,7 +186,7 @@ fn mmap_sync(env: &Env) {
     }
 }
 
-/// EXPORT of a descriptor that may be closed.
+/// Calls EXPORT of a descriptor that may be closed.
 fn export_fd(fd: i32) -> Result<OwnedFd, Errno> {
     let mut argument = abi::shmbuf_export {
         offset: 0,
@@ -202,10 +202,10 @@ fn export_fd(fd: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(made) })
 }
 
-/// EXPORT of a buffer whose last handle is closed at the same time.
+/// EXPORT races with the close of the buffer's last handle.
 fn export_close(env: &Env) {
     let before = (private_used(), descriptors());
-    let tally = &Tally::default();
+    let tally = &RaceTally::default();
     let mut kinds = every(&env.machine);
     kinds.retain(|alloc| !matches!(alloc.kind, Kind::Pool | Kind::Coherent));
     let since = Instant::now();
@@ -243,7 +243,7 @@ fn spin(count: u32) {
     (0..count).for_each(|_| std::hint::spin_loop());
 }
 
-/// SET_CACHE to anything against something that makes it EBUSY.
+/// Runs SET_CACHE with any policy against a function that makes it EBUSY.
 fn against_set_cache(env: &Env, other: impl Fn(&shmbuf::Buffer) + Send + Sync) {
     let first = Policy::WriteBack;
     let buffer = &make(
@@ -256,7 +256,7 @@ fn against_set_cache(env: &Env, other: impl Fn(&shmbuf::Buffer) + Send + Sync) {
     let policies: Vec<_> = buffer.info().expect("INFO").policies.iter().collect();
     let pattern = fresh();
     write_all(buffer, pattern);
-    let tally = &Tally::default();
+    let tally = &RaceTally::default();
     against(
         tally,
         || {

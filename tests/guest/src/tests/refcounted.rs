@@ -83,7 +83,8 @@ fn map(buffer: &Buffer) -> Region {
     Region::map(buffer, SIZE as usize, protection, libc::MAP_SHARED, 0).expect("mmap")
 }
 
-/// For each, with a mapping of all of it, and a pattern that is in it.
+/// Calls a function for each refcounted buffer, with a mapping of all of it, and the pattern
+/// that is in it.
 fn each(env: &Env, f: impl Fn(&Buffer, Region, Pattern)) {
     for alloc in refcounted(env) {
         let buffer = make(env, &alloc);
@@ -94,7 +95,7 @@ fn each(env: &Env, f: impl Fn(&Buffer, Region, Pattern)) {
     }
 }
 
-/// The disk, past the page cache.
+/// Opens the disk, past the page cache.
 fn disk() -> File {
     OpenOptions::new()
         .read(true)
@@ -106,7 +107,7 @@ fn disk() -> File {
 
 const LENGTH: usize = SIZE as usize;
 
-/// What is at the beginning of the disk, by memory that is anybody's.
+/// Reads the beginning of the disk, into memory that is not the driver's.
 fn read_disk(disk: &File) -> Vec<u8> {
     let memory = Region::anonymous(LENGTH);
     // SAFETY: nothing has a reference to it.

@@ -49,7 +49,7 @@ pub(super) const CLAIMS: &[Claim] = &[
 /// The group that a node is given to.
 const GROUP: u32 = 1000;
 
-/// An ordinary user, with groups.
+/// Makes this process one of an ordinary user, with groups.
 fn become_user(groups: &[u32]) {
     let groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
     setgroups(&groups).expect("setgroups");
@@ -77,7 +77,7 @@ fn as_stranger(f: impl FnOnce()) {
     .join();
 }
 
-/// What the udev rule does.
+/// Gives a node to the group, as the udev rule does.
 #[track_caller]
 fn give_to_group(node: &Path, mode: u32) {
     chown(node, Some(0), Some(GROUP)).expect("chown");
@@ -99,7 +99,7 @@ fn assert_no_entry(node: &Path) {
     );
 }
 
-/// The default buffer's node and, where it can be made, one with a name.
+/// Calls a function with the default buffer's node and, where it can be made, one with a name.
 fn nodes(f: impl FnOnce(&[&Path])) {
     let default = Path::new(DEVICE);
     if mount_configfs() {
@@ -164,7 +164,8 @@ fn member(env: &Env) {
     });
 }
 
-/// INFO, read, write, mmap, SYNC, EXPORT, and mmap of the dma-buf.
+/// Makes all calls that a user of a buffer may: INFO, read, write, mmap, SYNC, EXPORT, and
+/// mmap of the dma-buf.
 #[track_caller]
 fn use_all(buffer: &Buffer) {
     let before = info(buffer);

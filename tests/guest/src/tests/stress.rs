@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Opposite things at once.
+//! Processes and threads that do opposite things to one buffer at once, as `stress` does.
 
 use std::time::Duration;
 

@@ -63,8 +63,8 @@ const READ: i32 = libc::PROT_READ;
 const WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 const SHARED: i32 = libc::MAP_SHARED;
 
-/// A strict private buffer of each kind that can be, all of it mapped, not yet
-/// touched, and what is in it.
+/// Calls a function with a strict private buffer of each kind that can be, all of it mapped,
+/// not yet touched, and what is in it.
 fn each(env: &Env, f: impl Fn(&Buffer, Region, Pattern)) {
     for kind in [Kind::Streaming, Kind::Scatter] {
         let buffer = make(
@@ -100,7 +100,7 @@ fn start(buffer: &Buffer) {
         .expect("SYNC START");
 }
 
-/// The offsets of the pages.
+/// The offsets of the pages of a region.
 fn pages(region: &Region) -> impl Iterator<Item = usize> {
     (0..region.len()).step_by(page())
 }
@@ -115,7 +115,7 @@ fn assert_sigbus<T>(touch: impl FnOnce() -> T) {
     );
 }
 
-/// Asserts that no page is there: in this process as the kernel sees it, in a
+/// Asserts that no page of a region is there: in this process as the kernel sees it, in a
 /// forked child as the program does.
 #[track_caller]
 fn assert_withdrawn(region: &Region) {
@@ -128,7 +128,7 @@ fn assert_withdrawn(region: &Region) {
     assert_sigbus(|| region.read(last));
 }
 
-/// Asserts that all of it is there, the pattern from an offset on.
+/// Asserts that all pages of a region are there, with the pattern from an offset on.
 #[track_caller]
 fn assert_there(region: &Region, pattern: Pattern, offset: usize) {
     let bytes: Vec<u8> = (0..region.len())
@@ -420,12 +420,13 @@ fn reader(env: &Env) {
     assert_there(&region, pattern, 0);
 }
 
-/// Whose the buffer is in a race: counts up, and one in four is each of these,
-/// those between for the calls that change it.
+/// [`Race::turn`] modulo 4 while the CPU owns the buffer. Odd are the turns in which a call
+/// changes that.
 const CPU: u32 = 0;
+/// [`Race::turn`] modulo 4 while the device owns the buffer.
 const DEVICE_OWNS: u32 = 2;
 
-/// Touches while another hands a buffer to and fro.
+/// A race between touches of a buffer and a process that hands it to and fro.
 struct Race<'a> {
     buffer: &'a Buffer,
     turn: &'a AtomicU32,
@@ -437,7 +438,7 @@ impl Race<'_> {
         Instant::now() >= self.end
     }
 
-    /// Touches, and compares with whose it was all the time.
+    /// Touches a page, and compares with who owned the buffer all the time.
     fn touch(&self, probe: &Probe, region: &Region, counts: &mut [u32; 2]) {
         let offset = fastrand::usize(..region.len());
         let before = self.turn.load(SeqCst);
@@ -458,7 +459,7 @@ impl Race<'_> {
         }
     }
 
-    /// One mapping, touched again and again.
+    /// Touches one mapping again and again.
     fn stay(&self) -> [u32; 2] {
         let (probe, region, mut counts) = (Probe::new(), map(self.buffer), [0; 2]);
         while !self.is_over() {
@@ -467,7 +468,7 @@ impl Race<'_> {
         counts
     }
 
-    /// Mappings that come, are touched, and go.
+    /// Makes, touches and drops mappings again and again.
     fn come_and_go(&self) -> [u32; 2] {
         let (probe, mut counts) = (Probe::new(), [0; 2]);
         while !self.is_over() {
@@ -479,7 +480,7 @@ impl Race<'_> {
         counts
     }
 
-    /// A mapping in children that come and go.
+    /// Touches a mapping in children that come and go.
     fn fork(&self) {
         let region = map(self.buffer);
         while !self.is_over() {
@@ -493,7 +494,7 @@ impl Race<'_> {
         }
     }
 
-    /// Hands it to and fro.
+    /// Hands the buffer to the device and back, again and again.
     fn sync(&self) {
         let pause = || thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
         while !self.is_over() {

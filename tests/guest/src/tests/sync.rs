@@ -210,7 +210,8 @@ fn death(env: &Env) {
     assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
 }
 
-/// Mappings stay, and can be made: they are for the next access of the CPU.
+/// While the device owns the buffer, mappings stay, and can be made: they are for the next
+/// access of the CPU.
 fn mapped(env: &Env) {
     assert!(env.config.kind.has_owner());
     let buffer = env.open();

@@ -56,7 +56,7 @@ impl Card {
         Ok(Imported { card: self, handle })
     }
 
-    /// What the smallest mode of the display needs.
+    /// The screen, in the smallest mode of the display.
     #[track_caller]
     pub(super) fn screen(&self) -> Screen {
         let resources = self.resource_handles().expect("resources");
@@ -86,7 +86,7 @@ impl Card {
     }
 }
 
-/// A way to show a frame.
+/// A connector of the display with a mode, to show a frame on.
 #[derive(Debug)]
 pub(super) struct Screen {
     connector: connector::Handle,
@@ -122,7 +122,7 @@ impl Drop for Imported<'_> {
 }
 
 impl Imported<'_> {
-    /// A file descriptor of it, from this driver.
+    /// Exports the buffer again, as a dma-buf of this driver.
     #[track_caller]
     pub(super) fn export(&self) -> DmaBuf {
         let flags = (libc::O_CLOEXEC | libc::O_RDWR) as u32;
@@ -130,7 +130,7 @@ impl Imported<'_> {
         DmaBuf::from_fd(fd.expect("HANDLE_TO_FD")).expect("a dma-buf")
     }
 
-    /// Where mmap(2) of this driver's file would find it.
+    /// The offset at which mmap(2) of this driver's file would find the buffer.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Imported<'_> {
             .map(|map| map.offset)
     }
 
-    /// Puts it on the screen.
+    /// Puts the buffer on the screen.
     ///
     /// # Errors
     ///

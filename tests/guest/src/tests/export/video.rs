@@ -30,21 +30,21 @@ mod ioctl {
 const IN: u32 = drivers::V4L2_BUF_TYPE_VIDEO_OUTPUT;
 const OUT: u32 = drivers::V4L2_BUF_TYPE_VIDEO_CAPTURE;
 
-/// Pixels of two bytes.
+/// Pixels in a line, of two bytes each.
 pub(super) const WIDTH: usize = 128;
-/// Lines.
+/// Lines in a frame.
 pub(super) const HEIGHT: usize = 64;
 /// Bytes of a line.
 pub(super) const LINE: usize = WIDTH * 2;
 /// Bytes of a frame.
 pub(super) const FRAME: usize = LINE * HEIGHT;
 
-/// The device, set up to turn frames upside down.
+/// vim2m, set up to turn frames upside down.
 #[derive(Debug)]
 pub(super) struct Video(File);
 
 impl Video {
-    /// Opens it, if it is there.
+    /// Opens the device, if it is there.
     pub(super) fn open() -> Option<Self> {
         first(b"vim2m\0", drivers::V4L2_CAP_VIDEO_M2M).map(Self)
     }
@@ -109,10 +109,10 @@ impl Video {
 pub(in crate::tests) struct Camera(File);
 
 impl Camera {
-    /// What a device without other limits takes in one piece.
+    /// Bytes that a device without other limits takes in one piece.
     pub(in crate::tests) const BYTES: u64 = 64 << 10;
 
-    /// Opens it, if it is there.
+    /// Opens the device, if it is there.
     pub(in crate::tests) fn open() -> Option<Self> {
         let path = "/sys/module/vivid/parameters/allocators";
         let maps = fs::read_to_string(path).is_ok_and(|text| text.starts_with('1'));
