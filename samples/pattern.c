@@ -26,18 +26,28 @@
 #include "../include/uapi/shmbuf.h"
 
 static const char *const kinds[] = {
-	"pages", "coherent", "streaming", "scatter", "pool", "region"
+	[SHMBUF_KIND_PAGES] = "pages",
+	[SHMBUF_KIND_COHERENT] = "coherent",
+	[SHMBUF_KIND_STREAMING] = "streaming",
+	[SHMBUF_KIND_SCATTER] = "scatter",
+	[SHMBUF_KIND_POOL] = "pool",
+	[SHMBUF_KIND_REGION] = "region",
 };
 
-static const char *const policies[] = {
-	"writeback", "writethrough", "writecombine", "noncached"
+#define POLICIES 4
+
+static const char *const policies[POLICIES] = {
+	[SHMBUF_POLICY_WRITEBACK] = "writeback",
+	[SHMBUF_POLICY_WRITETHROUGH] = "writethrough",
+	[SHMBUF_POLICY_WRITECOMBINE] = "writecombine",
+	[SHMBUF_POLICY_NONCACHED] = "noncached",
 };
 
-static const char *asked = "-";	/* policy */
+static const char *asked = "-";	/* the policy of --set-cache */
 static int fd;
 static volatile uint32_t *map;	/* others change it: no memcpy() from here */
 static size_t size;		/* bytes, a multiple of the page size */
-static bool owned;		/* by the CPU and a device by turns */
+static bool owned;		/* by the CPU and a device by turns: SYNC hands it over */
 
 /* The kernel refused. */
 static void refused(const char *what)
@@ -159,12 +169,12 @@ static void store_pattern(uint32_t seed)
 static bool check(const char *direction, uint32_t seed, const uint8_t *before,
 		  const uint8_t *got)
 {
-	size_t at, i, first = 0, wrong = 0, stale = 0, zero = 0, held = 0;
+	size_t at, i, first = 0, wrong = 0, stale = 0, zero = 0, there = 0;
 
 	for (at = 0; at < size; at += 4) {
 		uint32_t word = mix(seed, at);
 
-		held += !memcmp(before + at, &word, 4);
+		there += !memcmp(before + at, &word, 4);
 		if (!memcmp(got + at, &word, 4))
 			continue;
 		for (i = at; i < at + 4; i++) {
@@ -178,7 +188,7 @@ static bool check(const char *direction, uint32_t seed, const uint8_t *before,
 	}
 
 	printf("%-20s seed %u: ", direction, seed);
-	if (held > 8)	/* a few words may agree by chance */
+	if (there > 8)	/* a few words may agree by chance */
 		printf("WRONG: the pattern was there before it was written\n");
 	else if (wrong)
 		printf("WRONG at byte %#zx: expected 0x%02x, got 0x%02x; %zu of %zu bytes wrong: %zu as before the write (stale), %zu zero\n",
@@ -186,7 +196,7 @@ static bool check(const char *direction, uint32_t seed, const uint8_t *before,
 		       size, stale, zero);
 	else
 		printf("ok\n");
-	return held <= 8 && !wrong;
+	return there <= 8 && !wrong;
 }
 
 static void print_info(const struct shmbuf_info *info)
@@ -198,7 +208,7 @@ static void print_info(const struct shmbuf_info *info)
 	printf("policy:      %s\n", policies[info->policy]);
 	printf("type:        %s\n", info->memory_type);
 	printf("policies:    ");
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < POLICIES; i++) {
 		if (info->policies & 1u << i) {
 			printf("%s%s", space, policies[i]);
 			space = " ";
@@ -233,6 +243,16 @@ static void print_maps_line(void)
 		fclose(maps);
 }
 
+/* The policy of that name; POLICIES if there is none. */
+static uint32_t find_policy(const char *name)
+{
+	uint32_t policy = 0;
+
+	while (policy < POLICIES && strcmp(name, policies[policy]))
+		policy++;
+	return policy;
+}
+
 static void usage(int status)
 {
 	fprintf(status ? stderr : stdout,
@@ -251,7 +271,7 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
-	struct shmbuf_set_cache set = { .policy = 4 };
+	struct shmbuf_set_cache set = { .policy = 0 };
 	struct shmbuf_info info = { .kind = 0 };
 	bool set_cache = false, sync = false, only_info = false;
 	bool to_read, to_mapping;
@@ -271,10 +291,8 @@ int main(int argc, char **argv)
 		case 'c':
 			set_cache = true;
 			asked = optarg;
-			for (set.policy = 0; set.policy < 4; set.policy++)
-				if (!strcmp(optarg, policies[set.policy]))
-					break;
-			if (set.policy == 4)
+			set.policy = find_policy(optarg);
+			if (set.policy == POLICIES)
 				usage(64);
 			break;
 		case 's':

@@ -20,7 +20,7 @@ pub enum Side<'a> {
         /// The buffer whose contents are reached.
         buffer: &'a Buffer,
         /// The other buffer, which the engine copies from and to.
-        aside: &'a Buffer,
+        other: &'a Buffer,
         /// A mapping of the whole other buffer.
         mapping: &'a Mapping,
     },
@@ -44,10 +44,10 @@ impl Side<'_> {
             }
             Self::Engine {
                 buffer,
-                aside,
+                other,
                 mapping,
             } => {
-                aside.copy_from(0, buffer, ..)?;
+                other.copy_from(0, buffer, ..)?;
                 mapping.read(0, &mut bytes);
             }
         }
@@ -69,11 +69,11 @@ impl Side<'_> {
             }
             Self::Engine {
                 buffer,
-                aside,
+                other,
                 mapping,
             } => {
                 Side::Mapping(mapping).store(size, pattern)?;
-                buffer.copy_from(0, aside, ..)?;
+                buffer.copy_from(0, other, ..)?;
             }
         }
         Ok(())
@@ -197,9 +197,9 @@ mod tests {
     fn a_pattern_arrives_both_ways() {
         let buffer = plain("ways");
         let mapping = map(&buffer);
-        let (inside, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
-        let there = transfer(&buffer, inside, kernel, Pattern::new(1), false).unwrap();
-        let back = transfer(&buffer, kernel, inside, Pattern::new(2), false).unwrap();
+        let (mapped, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
+        let there = transfer(&buffer, mapped, kernel, Pattern::new(1), false).unwrap();
+        let back = transfer(&buffer, kernel, mapped, Pattern::new(2), false).unwrap();
         assert_eq!(there.to_string(), "mapping to read(2):  seed 1: ok");
         assert_eq!(back.to_string(), "write(2) to mapping: seed 2: ok");
         assert!(there.is_ok() && back.is_ok());

@@ -65,26 +65,30 @@ fn run(options: &Options) -> Result<bool> {
     edu.attach(dma_buf.as_fd(), Direction::Bidirectional)
         .context("the device does not take the buffer")?;
 
-    // The first half goes to the second.
     let half = info.size / 2;
     let length = half as usize;
     ensure!(length > 0, "the buffer has no halves");
     let mapping = buffer.map(0, info.size as usize, Protection::ReadWrite)?;
     let [old, new, other] = [1, 2, 3].map(Pattern::new);
+
+    // In memory there is an old pattern in the first half, and another in the second.
     buffer.with_cpu_access(.., Access::ReadWrite, || {
         mapping.write(0, &old.bytes(0, length));
         mapping.write(length, &other.bytes(0, length));
     })?;
 
+    // The program writes a new pattern to the first half, and hands it over.
     let write = || mapping.write(0, &new.bytes(0, length));
     match options.forget {
         Some(Forget::Write) => write(),
         _ => buffer.with_cpu_access(.., Access::Write, write)?,
     }
 
+    // The device copies the first half to the second.
     let (read, written) = edu.copy(0, half, half).context("the device")?;
     println!("device: reads from {read:#x} on, writes from {written:#x} on");
 
+    // The program takes the buffer back, and looks at the second half.
     if options.forget != Some(Forget::Read) {
         buffer.sync(.., Access::Read, Phase::Begin)?;
     }

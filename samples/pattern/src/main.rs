@@ -56,7 +56,9 @@ fn main() -> ExitCode {
         Err(error) => {
             println!("{error}");
             let policy = options.set_cache.map_or("-", Policy::name);
-            let errno = error.errno().map_or("-".into(), |e| format!("{e:?}"));
+            let errno = error
+                .errno()
+                .map_or("-".into(), |errno| format!("{errno:?}"));
             println!("result: policy={policy} refused={errno}");
             ExitCode::from(2)
         }
@@ -68,8 +70,8 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     if let Some(policy) = options.set_cache {
         buffer.set_cache(policy)?;
     }
-    let ioctls = options.set_cache.is_some() || options.sync || options.info;
-    let info = ioctls.then(|| buffer.info()).transpose()?;
+    let with_info = options.set_cache.is_some() || options.sync || options.info;
+    let info = with_info.then(|| buffer.info()).transpose()?;
     match &info {
         Some(info) => print_info(info),
         None => println!("size:        {} bytes", buffer.size()),
@@ -82,20 +84,22 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     let mapping = buffer.map(0, size, Protection::ReadWrite)?;
     println!("mapping:     {}", maps_line(&mapping));
 
-    // Devices have buffers of some kinds by turns.
-    let by_turns = info.as_ref().is_some_and(|i| i.kind.has_owner());
+    // The CPU and a device own buffers of some kinds by turns. Such a buffer is handed to the
+    // device after each access, and taken back before the next.
+    let hand_over = info.as_ref().is_some_and(|info| info.kind.has_owner());
     let seed = options.seed.unwrap_or_else(|| fastrand::u32(..));
-    let (inside, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
-    let to_read = transfer(&buffer, inside, kernel, Pattern::new(seed), by_turns)?;
+    let (mapped, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
+    let first = Pattern::new(seed);
+    let to_read = transfer(&buffer, mapped, kernel, first, hand_over)?;
     println!("{to_read}");
     let second = Pattern::new(mix(seed, 1));
-    let to_mapping = transfer(&buffer, kernel, inside, second, by_turns)?;
+    let to_mapping = transfer(&buffer, kernel, mapped, second, hand_over)?;
     println!("{to_mapping}");
     let engine = match info.as_ref().filter(|_| options.engine) {
         Some(info) => Some(through_engine(&buffer, &mapping, info, mix(seed, 2))?),
         None => None,
     };
-    if by_turns {
+    if hand_over {
         // Leave it to the CPU, as it was.
         buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
     }
@@ -114,32 +118,34 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     Ok(to_read.is_ok() && to_mapping.is_ok() && engine != Some(false))
 }
 
-/// The same by the DMA engine. Whether all arrived.
+/// Has the DMA engine copy a pattern from the buffer, and another to it. Returns whether both
+/// arrived.
 fn through_engine(
     buffer: &Buffer,
     mapping: &Mapping,
     info: &Info,
     seed: u32,
 ) -> shmbuf::Result<bool> {
-    let aside = buffer.alloc(&Alloc::new(info.size, Kind::Scatter))?;
-    let aside_mapping = aside.map(0, info.size as usize, Protection::ReadWrite)?;
-    let inside = Side::Mapping(mapping);
+    // What the engine copies from or to at the other end.
+    let other = buffer.alloc(&Alloc::new(info.size, Kind::Scatter))?;
+    let other_mapping = other.map(0, info.size as usize, Protection::ReadWrite)?;
+    let mapped = Side::Mapping(mapping);
     let engine = Side::Engine {
         buffer,
-        aside: &aside,
-        mapping: &aside_mapping,
+        other: &other,
+        mapping: &other_mapping,
     };
-    let by_turns = info.kind.has_owner();
     let mut arrived = true;
-    for (number, (from, to)) in [(inside, engine), (engine, inside)].into_iter().enumerate() {
+    for (number, (from, to)) in [(mapped, engine), (engine, mapped)].into_iter().enumerate() {
         let pattern = Pattern::new(mix(seed, number as u32));
-        let finding = transfer(buffer, from, to, pattern, by_turns)?;
+        let finding = transfer(buffer, from, to, pattern, info.kind.has_owner())?;
         println!("{finding}");
         arrived &= finding.is_ok();
     }
     Ok(arrived)
 }
 
+/// How the last line says whether a part of the run was right.
 fn verdict(ok: bool) -> &'static str {
     if ok {
         "ok"

@@ -87,7 +87,7 @@ pub fn check(buffer: &Buffer, info: &Info, seed: u32) -> Result<bool> {
     let hand_over = info.kind.has_owner() && info.direction != Direction::FromDevice;
     let kernel = Side::Kernel(buffer);
     let mapping;
-    let inside = if info.kind == Kind::Pool {
+    let program = if info.kind == Kind::Pool {
         kernel
     } else {
         let length = usize::try_from(buffer.size()).context(
@@ -97,10 +97,10 @@ pub fn check(buffer: &Buffer, info: &Info, seed: u32) -> Result<bool> {
         Side::Mapping(&mapping)
     };
 
-    let there = transfer(buffer, inside, kernel, Pattern::new(seed), hand_over)?;
+    let there = transfer(buffer, program, kernel, Pattern::new(seed), hand_over)?;
     println!("{there}");
     let second = Pattern::new(mix(seed, 1));
-    let back = transfer(buffer, kernel, inside, second, hand_over)?;
+    let back = transfer(buffer, kernel, program, second, hand_over)?;
     println!("{back}");
 
     let ok = there.is_ok() && back.is_ok();
