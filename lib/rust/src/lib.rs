@@ -54,6 +54,11 @@
 //! # }
 //! ```
 
+/// The example of the README compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod alloc;
 mod buffer;
 mod cpu_access;
