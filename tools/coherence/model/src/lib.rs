@@ -11,16 +11,22 @@
 //! mapping of it is live. An access is a hazard when some choice of theirs
 //! gives it another value than the emulator did.
 //!
-//! How it is done. For one byte, `possibility` says what the caches can make
-//! of it: a small nondeterministic automaton. `states` makes it deterministic
-//! as needed: a state is the set of all that can be with a byte, for the
-//! emulated core and for all cores of its architecture together. `line` and
-//! `packing` keep the states of the bytes of a line, `memory` those of all
-//! lines. An event steps the bytes that it concerns, and a reader is judged by
-//! the worst that is possible. What is left is bookkeeping: `mappings` and
-//! `fills` (what may come by itself), `virtual_lines` (VIVT), `dma` (who
-//! owns what), `whole` (operations on all lines, done late), `quick` (what
-//! changes nothing).
+//! How it is done, from one byte to all of memory:
+//!
+//! | file | part |
+//! |---|---|
+//! | `events.rs` | what the model is told, and what it tells |
+//! | `cache_contents.rs` | what the caches can make of one byte: a small nondeterministic automaton |
+//! | `byte_states.rs` | the same made deterministic as needed: a state is the set of all that can be with a byte, for the emulated core and for all cores of its architecture together |
+//! | `line.rs`, `packed_line.rs` | the states of the bytes of a line |
+//! | `line_storage.rs`, `line_records.rs` | those of all lines, and how one is brought up to date |
+//! | `loads_stores.rs`, `instruction_cache.rs`, `maintenance.rs`, `device_accesses.rs` | what steps the bytes that it concerns, and who is judged by the worst that is possible |
+//! | `judgement.rs` | from there to a finding |
+//! | `live_translations.rs`, `speculative_fills.rs` | what may come by itself |
+//! | `vivt_lines.rs` | lines by virtual address |
+//! | `dma_ownership.rs` | who owns what |
+//! | `whole_cache_log.rs` | operations on all lines, done late |
+//! | `fast_path.rs` | what changes nothing |
 //!
 //! tests/reference has real caches with real values, and all choices of the
 //! adversary one by one. Random sequences of events show that the model finds
@@ -46,26 +52,26 @@
 //!
 //! There is no QEMU in here. All addresses are the guest's.
 
-pub mod api;
+pub mod events;
 
-mod access;
-mod device;
-mod dma;
-mod fast_hash;
-mod fills;
-mod findings;
-mod instructions;
+mod byte_states;
+mod cache_contents;
+mod device_accesses;
+mod dma_ownership;
+mod fast_path;
+mod instruction_cache;
+mod judgement;
 mod line;
-mod lines;
+mod line_records;
+mod line_storage;
+mod live_translations;
+mod loads_stores;
 mod maintenance;
-mod mappings;
-mod memory;
 mod model;
-mod packing;
-mod possibility;
-mod quick;
-mod states;
-mod virtual_lines;
-mod whole;
+mod packed_line;
+mod small_key_hash;
+mod speculative_fills;
+mod vivt_lines;
+mod whole_cache_log;
 
 pub use model::Model;

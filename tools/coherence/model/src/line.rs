@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One cache line of memory: its bytes by what can be with them.
 
-use crate::api::{Operation, Party, Site};
-use crate::possibility::{Event, Fill, COPIES};
-use crate::states::{Fills, StateId, States};
+use crate::byte_states::{Fills, StateId, States};
+use crate::cache_contents::{Event, Fill, COPIES};
+use crate::events::{Operation, Party, Site};
 
 /// Who stored last, in 32 bits: a party, and the page of its virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cache maintenance and barriers.
 
-use crate::api::LINE;
-use crate::api::{Lines, Maintenance, Operation, Range};
-use crate::lines::parts;
-use crate::memory::CHUNK_BYTES;
+use crate::cache_contents::Event;
+use crate::events::LINE;
+use crate::events::{Lines, Maintenance, Operation, Range};
+use crate::line_records::parts;
+use crate::line_storage::CHUNK_BYTES;
 use crate::model::Model;
-use crate::possibility::Event;
-use crate::whole::Whole;
+use crate::whole_cache_log::Whole;
 
 impl Model {
     /// Does it.

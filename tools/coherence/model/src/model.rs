@@ -3,20 +3,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::access::Kind;
-use crate::api::{
+use crate::byte_states::States;
+use crate::dma_ownership::Dma;
+use crate::events::{
     Access, Caches, Core, Device, Indexing, Maintenance, Mapping, MemoryType, Sink, Site,
 };
-use crate::dma::Dma;
-use crate::fast_hash::Fast;
+use crate::fast_path::Recent;
 use crate::line::Line;
-use crate::mappings::Mappings;
-use crate::memory::Memory;
-use crate::packing::{key_bits, Packing};
-use crate::quick::Recent;
-use crate::states::States;
-use crate::virtual_lines::VirtualLines;
-use crate::whole::Log;
+use crate::line_storage::Memory;
+use crate::live_translations::Mappings;
+use crate::loads_stores::Kind;
+use crate::packed_line::{key_bits, Packing};
+use crate::small_key_hash::Fast;
+use crate::vivt_lines::VirtualLines;
+use crate::whole_cache_log::Log;
 
 /// The caches of a core, and its memory.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Device, Direction, Finding, Hazard, Lines, Maintenance, Mapping,
     MemoryType, Operation, Range, Shown, Sink, Site,
 };

@@ -4,7 +4,7 @@
 
 mod common;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Core, Device, Direction, Hazard, Indexing, Maintenance, MemoryType, Operation, Party, Range,
     Shown, Site, LINE,
 };

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use bolero::{produce, TypeGenerator};
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Device, Direction, Finding, Lines, Maintenance, Mapping, MemoryType,
     Operation, Range, Site, LINE,
 };

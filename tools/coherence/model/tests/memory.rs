@@ -3,7 +3,7 @@
 
 mod common;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Lines, Maintenance, Mapping, MemoryType, Operation, Site,
 };
 use coherence_model::Model;

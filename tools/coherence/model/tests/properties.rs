@@ -4,7 +4,7 @@
 
 mod reference;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Device, Direction, Finding, Hazard, Indexing, Lines, Maintenance,
     Mapping, MemoryType, Operation, Range, Shown, Site,
 };

@@ -3,7 +3,7 @@
 
 mod common;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
     Site, LINE,
 };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Finding, Lines, Maintenance, MemoryType, Operation, Shown, Site,
 };
 use coherence_model::Model;

@@ -18,12 +18,12 @@
 
 use std::path::PathBuf;
 
-use coherence_model::api::Core;
+use coherence_model::events::Core;
 
 use crate::cp15::Geometry;
-use crate::devices::{Addresses, Kind};
-use crate::kernel::Layout;
+use crate::linux_functions::Layout;
 use crate::mmu::Architecture;
+use crate::watched_devices::{Addresses, Kind};
 
 /// A core that there is a model of.
 #[derive(Debug, Clone, Copy)]

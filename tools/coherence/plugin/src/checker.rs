@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All of the plugin's state, and what happens at each of QEMU's callbacks.
 
-mod access;
-mod fetch;
-mod hooks;
-mod system;
-mod translations;
+mod linux_calls;
+mod live_translations;
+mod loads_stores;
+mod system_instructions;
+mod translated_blocks;
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-use coherence_model::api::{
+use coherence_model::events::{
     self, Caches, Device, Finding, Maintenance, Mapping, MemoryType, Sink, Site,
 };
 use coherence_model::Model;
 
 use crate::arguments::{Arguments, Emulated};
 use crate::cp15::Sweep;
-use crate::devices::{self, Devices};
-use crate::kernel::{Kernel, Module};
+use crate::linux_functions::{Kernel, Module};
 use crate::mmu::{self, Architecture, Control, Tlb};
 use crate::qemu::{Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
+use crate::watched_devices::{self, Devices};
 
 /// The vCPU.
 struct Cpu {
@@ -115,7 +115,7 @@ impl Checker {
         let cpu = Cpu {
             control: Control::default(),
             tlb: Tlb::new(),
-            sweep: Sweep::new(emulated.geometry, api::Operation::Clean),
+            sweep: Sweep::new(emulated.geometry, events::Operation::Clean),
             task: None,
         };
         let mut reporter = Reporter::new(arguments.report, code);
@@ -227,8 +227,8 @@ impl Checker {
             });
         for event in events {
             match event {
-                devices::Event::Device(what) => self.device(what, Some(site)),
-                devices::Event::Maintenance(what) => self.maintain(what, site),
+                watched_devices::Event::Device(what) => self.device(what, Some(site)),
+                watched_devices::Event::Maintenance(what) => self.maintain(what, site),
             }
         }
     }

@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{LineWriter, Write as _};
 
-use coherence_model::api::{Maintenance, MemoryType, Site};
+use coherence_model::events::{Maintenance, MemoryType, Site};
 use serde_json::{json, Map, Value};
 
 use crate::arguments::{Arguments, Emulated};
 use crate::cp15::{self, By, Operation};
-use crate::devices::{Addresses, Devices, Event};
-use crate::instruction::{privileged, Decoder, Kind};
-use crate::kernel::Cpu as _;
+use crate::instruction_decoder::{privileged, Decoder, Kind};
+use crate::linux_functions::Cpu as _;
 use crate::mmu::{self, Control, Target, Tlb};
 use crate::qemu::{self, Block, Global, Memory, Registers, Transaction, Watcher};
-use crate::view::View;
+use crate::vcpu::View;
+use crate::watched_devices::{Addresses, Devices, Event};
 
 /// Hints, see hint.h.
 const HINT_BEGIN: u32 = 0xcac4_e004;

@@ -3,9 +3,9 @@
 //! the translation of addresses (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C,
 //! B3.17 and B4.2).
 
-use coherence_model::api;
+use coherence_model::events;
 
-use crate::instruction::{condition_holds, privileged};
+use crate::instruction_decoder::{condition_holds, privileged};
 use crate::mmu::{Architecture, Control, Tlb, PAGE};
 
 /// Which lines or translations, by the value of the source register.
@@ -94,14 +94,14 @@ pub enum Operation {
     /// Writes a register.
     Write(Register),
     /// Maintains the data cache.
-    Data(api::Operation, By),
+    Data(events::Operation, By),
     /// Invalidates the instruction cache.
     Instruction(By),
     /// Invalidates both caches.
     InvalidateBoth,
     /// ARM926: cleans one dirty line, and invalidates all if there was none. A
     /// loop over it cleans the whole cache.
-    TestAndClean(api::Operation),
+    TestAndClean(events::Operation),
     /// Invalidates translations.
     Tlb(Entries),
     /// Drains the write buffer.
@@ -122,7 +122,7 @@ pub fn source(word: u32) -> usize {
 
 /// What an MCR or MRC of coprocessor 15 does, if it matters.
 pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
-    use api::Operation::{Clean, CleanInvalidate, Invalidate};
+    use events::Operation::{Clean, CleanInvalidate, Invalidate};
     use Architecture::{V5, V7};
     use Operation::{Data, Instruction, TestAndClean, Tlb, Write};
 
@@ -197,7 +197,7 @@ impl Geometry {
     /// Of a cache of so many bytes with lines of 32.
     pub const fn new(bytes: u32, ways: u32) -> Self {
         Self {
-            sets: bytes / api::LINE / ways,
+            sets: bytes / events::LINE / ways,
             ways,
         }
     }
@@ -210,7 +210,7 @@ impl Geometry {
     /// Which line a set/way operation is for; `None`: not of the first level.
     fn line(self, value: u32) -> Option<usize> {
         let way = value >> (32 - self.ways.trailing_zeros());
-        let set = (value / api::LINE) & (self.sets - 1);
+        let set = (value / events::LINE) & (self.sets - 1);
         ((value >> 1) & 7 == 0).then_some((way * self.sets + set) as usize)
     }
 }
@@ -218,14 +218,14 @@ impl Geometry {
 /// A loop over all sets and ways of the data cache with one operation.
 pub struct Sweep {
     geometry: Geometry,
-    operation: api::Operation,
+    operation: events::Operation,
     seen: Vec<bool>,
     left: usize,
 }
 
 impl Sweep {
     /// Not begun.
-    pub fn new(geometry: Geometry, operation: api::Operation) -> Self {
+    pub fn new(geometry: Geometry, operation: events::Operation) -> Self {
         let lines = geometry.lines() as usize;
         Self {
             geometry,
@@ -237,7 +237,7 @@ impl Sweep {
 
     /// One more operation. Whether it was the last: all lines had theirs, each
     /// once. Any other operation, or a line for the second time, begins anew.
-    pub fn step(&mut self, operation: api::Operation, value: u32) -> bool {
+    pub fn step(&mut self, operation: events::Operation, value: u32) -> bool {
         let Some(line) = self.geometry.line(value) else {
             return false;
         };
@@ -257,7 +257,7 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Operation::*;
+    use events::Operation::*;
     use Architecture::{V5, V7};
 
     /// MCR or MRC with r1.

@@ -7,25 +7,25 @@
 //! |---|---|
 //! | `qemu.rs` | QEMU's plugin API; the only `unsafe` |
 //! | `arguments.rs` | the plugin's arguments |
-//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `access.rs` (loads and stores), `translations.rs` (the TLB), `fetch.rs`, `system.rs` (system instructions and hints), `hooks.rs` (the kernel's functions) |
+//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `loads_stores.rs`, `live_translations.rs` (the TLB), `translated_blocks.rs` (what QEMU translates, and fetches), `system_instructions.rs` (those and hints), `linux_calls.rs` (the kernel's functions) |
 //! | `counter.rs` | the other purpose: what is counted |
-//! | `view.rs` | the vCPU's registers, and memory at its addresses |
+//! | `vcpu.rs` | the vCPU's registers, and memory at its addresses |
 //! | `mmu.rs` | addresses and memory types, by the guest's tables |
-//! | `instruction.rs`, `cp15.rs` | maintenance and barriers |
-//! | `kernel.rs` | Linux's DMA functions, modules and tasks |
-//! | `devices.rs` | devices and the outer cache, by their registers |
-//! | `sites.rs`, `symbols.rs`, `report.rs` | what is told of whose code |
+//! | `instruction_decoder.rs`, `cp15.rs` | maintenance and barriers |
+//! | `linux_functions.rs` | Linux's DMA functions, modules and tasks |
+//! | `watched_devices.rs` | devices and the outer cache, by their registers |
+//! | `code_sites.rs`, `symbols.rs`, `report.rs` | what is told of whose code |
 
 mod arguments;
 mod checker;
+mod code_sites;
 mod counter;
 mod cp15;
-mod devices;
-mod instruction;
-mod kernel;
+mod instruction_decoder;
+mod linux_functions;
 mod mmu;
 mod qemu;
 mod report;
-mod sites;
 mod symbols;
-mod view;
+mod vcpu;
+mod watched_devices;

@@ -5,7 +5,7 @@
 //!
 //! Permissions do not matter here: an access that is seen was allowed.
 
-use coherence_model::api::{Access, MemoryType, Site};
+use coherence_model::events::{Access, MemoryType, Site};
 
 /// Bytes in the smallest page that Linux uses.
 pub const PAGE: u32 = 4096;

@@ -18,7 +18,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
 use std::marker::PhantomData;
 use std::thread::ThreadId;
 
-use coherence_model::api::Site;
+use coherence_model::events::Site;
 
 use crate::arguments::{Arguments, Purpose};
 use crate::checker::Checker;

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use coherence_model::api::{Finding, Hazard, Lines, Maintenance, Party, Shown, Sink, Site};
+use coherence_model::events::{Finding, Hazard, Lines, Maintenance, Party, Shown, Sink, Site};
 use serde_json::{json, Value};
 
-use crate::sites::{Owner, Sites};
+use crate::code_sites::{Owner, Sites};
 use crate::symbols::Symbols;
 
 /// The functions of all code.
@@ -413,7 +413,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coherence_model::api::Operation;
+    use coherence_model::events::Operation;
 
     const MAP: &str = "c0008000 T reader\nc0009000 T writer\nc000a000 T _etext\n";
     const COST: Cost = Cost {

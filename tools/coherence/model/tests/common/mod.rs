@@ -4,7 +4,7 @@
 
 #![allow(dead_code)] // No test file uses all of it.
 
-use coherence_model::api::{
+use coherence_model::events::{
     Access, Caches, Core, Device, Direction, Finding, Hazard, Indexing, Lines, Maintenance,
     Mapping, MemoryType, Operation, Party, Range, Shown, Site, LINE,
 };

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use coherence_model::api::{MemoryType, Operation};
+use coherence_model::events::{MemoryType, Operation};
 
 /// Words of the line that are followed.
 pub const WORDS: usize = 2;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::fast_hash::Fast;
+use crate::small_key_hash::Fast;
 
 /// Physical pages under one virtual page at once. With more, the oldest is
 /// taken as gone from the cache.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores that may change something or run into something.
 
-use crate::api::{Access, Finding, Hazard, MemoryType, Operation, Party, Range, Shown, Sink, LINE};
-use crate::dma::Span;
-use crate::findings::Found;
+use crate::byte_states::Reader;
+use crate::cache_contents::Event;
+use crate::dma_ownership::Span;
+use crate::events::{
+    Access, Finding, Hazard, MemoryType, Operation, Party, Range, Shown, Sink, LINE,
+};
+use crate::judgement::Found;
 use crate::line::Writer;
-use crate::lines::{mask, parts};
+use crate::line_records::{mask, parts};
 use crate::model::{group, Model, THROUGH, UNCACHED};
-use crate::possibility::Event;
-use crate::states::Reader;
 
 /// What the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@
 //! it. ARM926EJ-S has a dirty bit for each half of a line (ARM DDI 0198E, 4.1),
 //! which is more than the architecture promises, and not counted on.
 
-use crate::api::Operation;
+use crate::events::Operation;
 
 /// Copies of one line in the inner cache that are followed at once: virtual
 /// addresses (VIVT) or colours (VIPT).

@@ -4,11 +4,11 @@
 //! Speculative accesses go through any translation that is in use (ARM DDI
 //! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
 
-use crate::api::{Mapping, Sink};
-use crate::mappings::{Mappings, Translation};
-use crate::memory::CHUNK_BYTES;
+use crate::cache_contents::Event;
+use crate::events::{Mapping, Sink};
+use crate::line_storage::CHUNK_BYTES;
+use crate::live_translations::{Mappings, Translation};
 use crate::model::{group, Model, UNCACHED};
-use crate::possibility::Event;
 
 impl Model {
     /// A translation came or went.

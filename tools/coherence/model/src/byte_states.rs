@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use crate::api::{Core, Operation};
-use crate::fast_hash::Fast;
-use crate::possibility::{Event, Fill, Held, Possibility, Rules, COPIES};
+use crate::cache_contents::{Event, Fill, Held, Possibility, Rules, COPIES};
+use crate::events::{Core, Operation};
+use crate::small_key_hash::Fast;
 
 /// The number of a [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

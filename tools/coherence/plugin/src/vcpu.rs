@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vCPU as it is during a callback: registers, and memory at its addresses.
 
-use crate::kernel;
+use crate::linux_functions;
 use crate::mmu::{self, Architecture, Control};
 use crate::qemu::{self, Memory, Registers};
 
@@ -30,7 +30,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl kernel::Cpu for View<'_> {
+impl linux_functions::Cpu for View<'_> {
     fn register(&mut self, number: usize) -> u32 {
         self.registers.read(number)
     }

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use crate::api::Indexing;
-use crate::fast_hash::Fast;
+use crate::byte_states::{Fills, Reader, StateId, States, Verdict};
+use crate::cache_contents::{Event, Fill, COPIES};
+use crate::events::Indexing;
 use crate::line::{Class, Fillable, Line, Writer, DEVICE};
-use crate::possibility::{Event, Fill, COPIES};
-use crate::states::{Fills, Reader, StateId, States, Verdict};
+use crate::small_key_hash::Fast;
 
 /// Complex lines kept at once. Each one more is taken as right, so that memory
 /// is bounded: 32768 is all lines of 1 MiB of memory, many times a cache.

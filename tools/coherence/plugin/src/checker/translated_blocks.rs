@@ -2,14 +2,14 @@
 //! Translation by QEMU: what is watched of it, and the instructions that are
 //! fetched.
 
-use coherence_model::api::{self, Caches, Site};
+use coherence_model::events::{self, Caches, Site};
 
 use super::Checker;
+use crate::code_sites::Owner;
 use crate::cp15;
-use crate::instruction::{privileged, Decoder, Kind};
+use crate::instruction_decoder::{privileged, Decoder, Kind};
 use crate::mmu::PAGE;
 use crate::qemu::{self, Block};
-use crate::sites::Owner;
 
 impl Checker {
     /// QEMU translates a block, because it is about to run and never ran before
@@ -32,7 +32,7 @@ impl Checker {
             let (bytes, len) = instruction.bytes();
 
             piece = match piece {
-                Some((begin, _, first)) if begin / api::LINE == pc / api::LINE => {
+                Some((begin, _, first)) if begin / events::LINE == pc / events::LINE => {
                     Some((begin, pc + len as u32, first))
                 }
                 other => {

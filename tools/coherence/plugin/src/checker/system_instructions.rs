@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! System instructions and hints, when they run.
 
-use coherence_model::api::{self, Device, Lines, Maintenance, Mapping, Range, Site};
+use coherence_model::events::{self, Device, Lines, Maintenance, Mapping, Range, Site};
 
 use super::Checker;
 use crate::cp15::{self, By, Operation};
-use crate::kernel::Cpu as _;
+use crate::linux_functions::Cpu as _;
 use crate::qemu;
-use crate::view::View;
+use crate::vcpu::View;
 
 /// Accesses between two looks at what displays read.
 const SCAN_OUT_PERIOD: u64 = 1 << 22;
@@ -60,7 +60,7 @@ impl Checker {
             Operation::InvalidateBoth => {
                 self.maintain(Maintenance::Instruction(Lines::All), site);
                 self.maintain(
-                    Maintenance::Data(api::Operation::Invalidate, Lines::All),
+                    Maintenance::Data(events::Operation::Invalidate, Lines::All),
                     site,
                 );
             }

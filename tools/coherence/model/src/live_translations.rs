@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use crate::api::{Core, Indexing, MemoryType};
-use crate::fast_hash::Fast;
+use crate::cache_contents::COPIES;
+use crate::events::{Core, Indexing, MemoryType};
 use crate::line::Fillable;
-use crate::packing::key_bits;
-use crate::possibility::COPIES;
+use crate::packed_line::key_bits;
+use crate::small_key_hash::Fast;
 
 /// Translations of one virtual address that are in use at once. More than there
 /// are address spaces means that the oldest was replaced without maintenance.

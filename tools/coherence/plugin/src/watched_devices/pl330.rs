@@ -8,7 +8,7 @@
 
 use std::ops::ControlFlow;
 
-use coherence_model::api::{Device, Range};
+use coherence_model::events::{Device, Range};
 
 use super::Event;
 

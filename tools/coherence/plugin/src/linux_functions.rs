@@ -13,7 +13,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use coherence_model::api::{self, Device, Direction};
+use coherence_model::events::{self, Device, Direction};
 
 use crate::symbols::Symbols;
 
@@ -103,7 +103,7 @@ const INTERFACE: [&str; 15] = [
 const STACK_BYTES: u32 = 8192;
 
 /// A part of a mapping.
-type Segment = (api::Range, Direction);
+type Segment = (events::Range, Direction);
 
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,7 +269,7 @@ impl Kernel {
             return;
         };
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
-        let segment = |pa, len, direction| (api::Range { pa, len }, direction_of(direction));
+        let segment = |pa, len, direction| (events::Range { pa, len }, direction_of(direction));
         match function {
             // (dev, phys, size, dir, attrs, flush)
             Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
@@ -307,7 +307,7 @@ impl Kernel {
             Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
             // (dev, size, cpu_addr, dma_handle, attrs)
             Function::Free if r2 != 0 => {
-                events.push(Event::Device(Device::CoherentFreed(api::Range {
+                events.push(Event::Device(Device::CoherentFreed(events::Range {
                     pa: r3,
                     len: r1,
                 })))
@@ -368,12 +368,12 @@ impl Kernel {
             Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
             Call::Allocate(len, handle) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Coherent(api::Range { pa, len }));
+                    device(Device::Coherent(events::Range { pa, len }));
                 }
             }
             Call::AllocatePages(len, handle, direction) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Map(api::Range { pa, len }, direction));
+                    device(Device::Map(events::Range { pa, len }, direction));
                 }
             }
         }
@@ -513,8 +513,8 @@ mod tests {
         }
     }
 
-    fn range(pa: u32, len: u32) -> api::Range {
-        api::Range { pa, len }
+    fn range(pa: u32, len: u32) -> events::Range {
+        events::Range { pa, len }
     }
 
     use Direction::*;

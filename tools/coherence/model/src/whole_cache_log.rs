@@ -2,7 +2,7 @@
 //! Operations on a whole cache. A kernel for ARM926 does one at each context
 //! switch, so lines learn of them only when they are looked at next.
 
-use crate::api::Operation;
+use crate::events::Operation;
 
 /// An operation on all lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! its stores: a store that is on its way to the screen is no fault, but a
 //! line that stays in the cache is.
 
-use coherence_model::api::{Device, Range};
+use coherence_model::events::{Device, Range};
 
 use super::Event;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From what can be to what is said about it.
 
-use crate::api::{Finding, Hazard, Party, Shown, Sink, Site};
+use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
+use crate::events::{Finding, Hazard, Party, Shown, Sink, Site};
 use crate::line::{Class, Line, DEVICE};
-use crate::states::{Buffered, Cause, Reader, States, Verdict};
 
 /// Findings about one line in one access: one of a hazard.
 #[derive(Debug, Default)]

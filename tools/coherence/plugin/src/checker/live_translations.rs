@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Translations: the TLB, and what the model knows of them.
 
-use coherence_model::api::Mapping;
+use coherence_model::events::Mapping;
 
 use super::Checker;
 use crate::cp15::Entries;

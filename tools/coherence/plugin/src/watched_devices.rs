@@ -10,7 +10,7 @@ mod pl110;
 mod pl310;
 mod pl330;
 
-use coherence_model::api::{Device, Maintenance};
+use coherence_model::events::{Device, Maintenance};
 
 use pl080::Pl080;
 use pl110::Pl110;

@@ -2,7 +2,7 @@
 //! The PL080 DMA controller (DDI 0196G, chapter 3): transfers from memory to
 //! memory, with linked lists.
 
-use coherence_model::api::{Device, Range};
+use coherence_model::events::{Device, Range};
 
 use super::Event;
 

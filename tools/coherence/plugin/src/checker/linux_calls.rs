@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Functions of the kernel, when they are entered and left.
 
-use coherence_model::api::Site;
+use coherence_model::events::Site;
 
 use super::Checker;
-use crate::kernel::{self, Kernel};
-use crate::view::View;
+use crate::linux_functions::{self, Kernel};
+use crate::vcpu::View;
 
 impl Checker {
     /// A hooked function begins. Errors: the checker cannot go on.
@@ -23,7 +23,7 @@ impl Checker {
     fn kernel_hook(
         &mut self,
         site: Site,
-        hook: impl FnOnce(&mut Kernel, u32, &mut View, &mut Vec<kernel::Event>),
+        hook: impl FnOnce(&mut Kernel, u32, &mut View, &mut Vec<linux_functions::Event>),
     ) -> Result<(), &'static str> {
         let (Some(kernel), Some(registers)) = (&mut self.kernel, &mut self.registers) else {
             return Ok(());
@@ -36,22 +36,22 @@ impl Checker {
         let caller = kernel.caller(cpu).unwrap_or(pc);
         for event in events {
             match event {
-                kernel::Event::Device(what) => {
+                linux_functions::Event::Device(what) => {
                     let owner = self.owner(caller, true);
                     let site = self.reporter.sites.site(caller, owner);
                     self.device(what, Some(site));
                 }
-                kernel::Event::Task(task) => {
+                linux_functions::Event::Task(task) => {
                     self.cpu.task = Some(task);
                     self.update_task_name();
                 }
-                kernel::Event::Module(module) => self.modules.push(module),
-                kernel::Event::Returns(pc) => {
+                linux_functions::Event::Module(module) => self.modules.push(module),
+                linux_functions::Event::Returns(pc) => {
                     if let Some(entry) = self.entry(pc) {
                         self.memory.translate_again(entry.physical(pc));
                     }
                 }
-                kernel::Event::AnotherCpu => {
+                linux_functions::Event::AnotherCpu => {
                     return Err("the guest uses a second CPU, which this checker cannot follow: boot Linux with maxcpus=1");
                 }
             }

@@ -3,12 +3,12 @@
 //! them, in chunks of 1 KiB of memory, found by physical address.
 
 use crate::line::Fillable;
-use crate::packing::Packed;
+use crate::packed_line::Packed;
 
 /// Lines in a chunk.
 pub const CHUNK: usize = 32;
 /// Bytes of memory in a chunk.
-pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::api::LINE;
+pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::events::LINE;
 
 /// 1 KiB of memory.
 #[derive(Debug, Clone)]

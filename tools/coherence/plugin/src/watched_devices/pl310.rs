@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The PL310 outer cache's controller (DDI 0246H, chapter 3).
 
-use coherence_model::api::{Maintenance, Operation};
+use coherence_model::events::{Maintenance, Operation};
 
 use super::Event;
 

@@ -5,12 +5,12 @@
 //! It is taken as physically tagged: a line that was fetched may be there until
 //! it is invalidated, by whatever address.
 
-use crate::api::{Access, Finding, Hazard, Lines, Party, Shown, Sink, LINE};
-use crate::findings::Found;
-use crate::lines::{mask, parts};
+use crate::byte_states::Reader;
+use crate::events::{Access, Finding, Hazard, Lines, Party, Shown, Sink, LINE};
+use crate::judgement::Found;
+use crate::line_records::{mask, parts};
 use crate::model::{group, Model, UNCACHED};
-use crate::packing::Packed;
-use crate::states::Reader;
+use crate::packed_line::Packed;
 
 impl Model {
     /// Instructions that are about to run for the first time.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores.
 
-use coherence_model::api::{Access, Caches, Device, Range, Site};
+use coherence_model::events::{Access, Caches, Device, Range, Site};
 
 use super::{Checker, Observer};
 use crate::mmu::{Entry, Target, PAGE};

@@ -2,12 +2,12 @@
 //! The short way: loads and stores that change nothing but who wrote last.
 //! Nearly all are, and each must cost a few nanoseconds.
 
-use crate::api::{Access, MemoryType, LINE};
+use crate::events::{Access, MemoryType, LINE};
 use crate::line::{party, DEVICE};
-use crate::lines::{index, mask};
-use crate::memory::CHUNK_BYTES;
+use crate::line_records::{index, mask};
+use crate::line_storage::CHUNK_BYTES;
 use crate::model::{group, Model};
-use crate::packing::{Packed, Quick};
+use crate::packed_line::{Packed, Quick};
 
 #[inline(always)]
 fn crosses(access: &Access) -> bool {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds the record of a line, brings it up to date, and changes it.
 
-use crate::api::LINE;
+use crate::byte_states::States;
+use crate::cache_contents::Event;
+use crate::events::LINE;
 use crate::line::{Fillable, Line, Writer};
-use crate::memory::{Chunk, Page, CHUNK, CHUNK_BYTES};
+use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
 use crate::model::Model;
-use crate::packing::Packed;
-use crate::possibility::Event;
-use crate::states::States;
-use crate::whole::Whole;
+use crate::packed_line::Packed;
+use crate::whole_cache_log::Whole;
 
 /// Bytes of a line, a bit each.
 #[inline]

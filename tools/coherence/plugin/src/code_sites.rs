@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use coherence_model::api::Site;
+use coherence_model::events::Site;
 
 /// Whose code an instruction is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

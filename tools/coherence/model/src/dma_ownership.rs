@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Direction, Range, LINE};
+use crate::events::{Direction, Range, LINE};
 
 /// A range in 64 bits, for memory may end at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

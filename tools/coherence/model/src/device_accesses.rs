@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What devices do, or are free to do. They see memory, and no cache.
 
-use crate::api::{Device, Direction, Finding, Hazard, Party, Range, Shown, Sink, Site, LINE};
-use crate::dma::{Misfit, Span};
-use crate::findings::Found;
+use crate::byte_states::Reader;
+use crate::cache_contents::Event;
+use crate::dma_ownership::{Misfit, Span};
+use crate::events::{Device, Direction, Finding, Hazard, Party, Range, Shown, Sink, Site, LINE};
+use crate::judgement::Found;
 use crate::line::{Class, Fillable, Writer};
-use crate::lines::{mask, parts};
-use crate::memory::Page;
+use crate::line_records::{mask, parts};
+use crate::line_storage::Page;
 use crate::model::Model;
-use crate::possibility::Event;
-use crate::states::Reader;
 
 /// What a device does with a range now, or from now on.
 #[derive(Debug, Clone, Copy)]
