@@ -4,7 +4,8 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::Event;
 use crate::dma_ownership::{Misfit, Span};
-use crate::events::{Device, Direction, Finding, Hazard, Party, Range, Shown, Sink, Site, LINE};
+use crate::events::{Device, Direction, Range, Site, LINE};
+use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line::{Class, Fillable, Writer};
 use crate::line_records::{mask, parts};

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words in which the outside and the model speak to each other.
+//! What the model is told.
+
+use crate::hazards::Sink;
 
 /// Bytes in a cache line of all cores here, inner and outer.
 pub const LINE: u32 = 32;
@@ -238,94 +240,6 @@ pub enum Mapping {
     GoneAsid(u8),
     /// Of all.
     GoneAll,
-}
-
-/// What can go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hazard {
-    /// A load, or a device that reads, may get an old value.
-    StaleRead,
-    /// A value may be lost: another view's dirty line may be written over it,
-    /// or it was invalidated before it was written back.
-    LostWrite,
-    /// A dirty line may be written over what a device wrote.
-    DirtyOverDevice,
-    /// A page is used through two mappings of different memory types at once.
-    TwoTypes,
-    /// The CPU touches what a device owns.
-    OwnedTouch,
-    /// An instruction may be an old one.
-    StaleInstruction,
-    /// A buffered store may not have reached memory when a device reads it.
-    NotDrained,
-    /// A sync or unmap of a range or in a direction that does not fit the mapping.
-    WrongSync,
-}
-
-/// Who would see a hazard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Shown {
-    /// The emulated core.
-    ThisCore,
-    /// Some core that the architecture allows, but not the emulated one.
-    SomeCore,
-}
-
-/// Who accessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Party {
-    /// The CPU, by this virtual address and instruction.
-    Cpu {
-        /// Virtual address; 0 where it is no longer known.
-        va: u32,
-        /// Instruction.
-        site: Site,
-    },
-    /// A device.
-    Device,
-    /// Nobody yet: as at power-on.
-    Nobody,
-}
-
-/// A finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finding {
-    /// What goes wrong.
-    pub hazard: Hazard,
-    /// Where it would be seen.
-    pub shown: Shown,
-    /// First byte concerned.
-    pub pa: u32,
-    /// Who runs into it.
-    pub victim: Party,
-    /// Who wrote the byte last.
-    pub writer: Party,
-    /// Where a device was set off, or was given the memory, if it takes part
-    /// and that is known.
-    pub by_way_of: Option<Site>,
-    /// The reason, a sentence's end in the field's words, such as "the newest
-    /// value is in a dirty line at another virtual address".
-    pub reason: &'static str,
-}
-
-/// Takes findings. Called in the middle of an access, often.
-pub trait Sink {
-    /// One more.
-    fn found(&mut self, finding: Finding);
-
-    /// Whether the tables map `va` to `pa` with this memory type now, in the
-    /// address space `asid` or in all; `None` if that cannot be told. The TLB
-    /// may have what the tables have no more (Linux flushes it long after
-    /// `vunmap()`), and may have again what they still have.
-    fn maps(&mut self, _va: u32, _pa: u32, _memory: MemoryType, _asid: Option<u8>) -> Option<bool> {
-        None
-    }
-}
-
-impl<F: FnMut(Finding)> Sink for F {
-    fn found(&mut self, finding: Finding) {
-        self(finding);
-    }
 }
 
 /// The model of a core with its memory. Implemented by [`crate::Model`];

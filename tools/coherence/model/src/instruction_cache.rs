@@ -6,7 +6,8 @@
 //! it is invalidated, by whatever address.
 
 use crate::byte_states::Reader;
-use crate::events::{Access, Finding, Hazard, Lines, Party, Shown, Sink, LINE};
+use crate::events::{Access, Lines, LINE};
+use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, UNCACHED};

@@ -2,12 +2,13 @@
 //! From what can be to what is said about it.
 
 use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
-use crate::events::{Finding, Hazard, Party, Shown, Sink, Site};
+use crate::events::Site;
+use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::line::{Class, Line, DEVICE};
 
 /// Findings about one line in one access: one of a hazard.
 #[derive(Debug, Default)]
-pub struct Found([Option<Finding>; 8]);
+pub struct Found([Option<Finding>; Hazard::ALL.len()]);
 
 impl Found {
     /// One more. What the emulated core would show is more telling than what

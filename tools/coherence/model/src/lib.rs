@@ -15,7 +15,8 @@
 //!
 //! | file | part |
 //! |---|---|
-//! | `events.rs` | what the model is told, and what it tells |
+//! | `events.rs` | what the model is told |
+//! | `hazards.rs` | what it finds: the list of hazards |
 //! | `cache_contents.rs` | what the caches can make of one byte: a small nondeterministic automaton |
 //! | `byte_states.rs` | the same made deterministic as needed: a state is the set of all that can be with a byte, for the emulated core and for all cores of its architecture together |
 //! | `line.rs`, `packed_line.rs` | the states of the bytes of a line |
@@ -53,6 +54,7 @@
 //! There is no QEMU in here. All addresses are the guest's.
 
 pub mod events;
+pub mod hazards;
 
 mod byte_states;
 mod cache_contents;

@@ -3,7 +3,8 @@
 
 use crate::byte_states::{Fills, StateId, States};
 use crate::cache_contents::{Event, Fill, COPIES};
-use crate::events::{Operation, Party, Site};
+use crate::events::{Operation, Site};
+use crate::hazards::Party;
 
 /// Who stored last, in 32 bits: a party, and the page of its virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,8 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::Event;
 use crate::dma_ownership::Span;
-use crate::events::{
-    Access, Finding, Hazard, MemoryType, Operation, Party, Range, Shown, Sink, LINE,
-};
+use crate::events::{Access, MemoryType, Operation, Range, LINE};
+use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line::Writer;
 use crate::line_records::{mask, parts};

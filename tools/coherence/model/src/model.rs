@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use crate::byte_states::States;
 use crate::dma_ownership::Dma;
 use crate::events::{
-    Access, Caches, Core, Device, Indexing, Maintenance, Mapping, MemoryType, Sink, Site,
+    Access, Caches, Core, Device, Indexing, Maintenance, Mapping, MemoryType, Site,
 };
 use crate::fast_path::Recent;
+use crate::hazards::Sink;
 use crate::line::Line;
 use crate::line_storage::Memory;
 use crate::live_translations::Mappings;

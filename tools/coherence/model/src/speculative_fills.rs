@@ -5,7 +5,8 @@
 //! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
 
 use crate::cache_contents::Event;
-use crate::events::{Mapping, Sink};
+use crate::events::Mapping;
+use crate::hazards::Sink;
 use crate::line_storage::CHUNK_BYTES;
 use crate::live_translations::{Mappings, Translation};
 use crate::model::{group, Model, UNCACHED};

@@ -4,9 +4,10 @@
 mod common;
 
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Finding, Hazard, Lines, Maintenance, Mapping,
-    MemoryType, Operation, Range, Shown, Sink, Site,
+    Access, Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation,
+    Range, Site,
 };
+use coherence_model::hazards::{Finding, Hazard, Shown, Sink};
 use common::{Guest, CORES, KERNEL, LINEAR};
 
 const PA: u32 = 0x0030_0000;

@@ -5,9 +5,9 @@
 mod common;
 
 use coherence_model::events::{
-    Core, Device, Direction, Hazard, Indexing, Maintenance, MemoryType, Operation, Party, Range,
-    Shown, Site, LINE,
+    Core, Device, Direction, Indexing, Maintenance, MemoryType, Operation, Range, Site, LINE,
 };
+use coherence_model::hazards::{Hazard, Party, Shown};
 use common::{cpu, names, Guest, CORES, LINEAR};
 
 use Hazard::{

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 
 use bolero::{produce, TypeGenerator};
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Finding, Lines, Maintenance, Mapping, MemoryType,
-    Operation, Range, Site, LINE,
+    Access, Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation,
+    Range, Site, LINE,
 };
+use coherence_model::hazards::Finding;
 use coherence_model::Model;
 
 #[derive(Debug, Clone, TypeGenerator)]

@@ -5,9 +5,10 @@
 mod reference;
 
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Finding, Hazard, Indexing, Lines, Maintenance,
-    Mapping, MemoryType, Operation, Range, Shown, Site,
+    Access, Caches, Core, Device, Direction, Indexing, Lines, Maintenance, Mapping, MemoryType,
+    Operation, Range, Site,
 };
+use coherence_model::hazards::{Finding, Hazard, Shown};
 use coherence_model::Model;
 use proptest::prelude::*;
 use reference::{Reference, Rules, WORDS};

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use coherence_model::events::{
-    Access, Caches, Core, Finding, Lines, Maintenance, MemoryType, Operation, Shown, Site,
+    Access, Caches, Core, Lines, Maintenance, MemoryType, Operation, Site,
 };
+use coherence_model::hazards::{Finding, Shown};
 use coherence_model::Model;
 use proptest::prelude::*;
 

@@ -10,9 +10,8 @@ mod translated_blocks;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use coherence_model::events::{
-    self, Caches, Device, Finding, Maintenance, Mapping, MemoryType, Sink, Site,
-};
+use coherence_model::events::{self, Caches, Device, Maintenance, Mapping, MemoryType, Site};
+use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
 use crate::arguments::{Arguments, Emulated};

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use coherence_model::events::{Finding, Hazard, Lines, Maintenance, Party, Shown, Sink, Site};
+use coherence_model::events::{Lines, Maintenance, Site};
+use coherence_model::hazards::{Finding, Hazard, Party, Shown, Sink};
 use serde_json::{json, Value};
 
 use crate::code_sites::{Owner, Sites};
@@ -89,27 +90,6 @@ impl Place {
             "pc": self.pc,
             "va": va,
         })
-    }
-}
-
-/// The name of a hazard, as in the documentation.
-fn hazard_name(hazard: Hazard) -> &'static str {
-    match hazard {
-        Hazard::StaleRead => "stale-read",
-        Hazard::LostWrite => "lost-write",
-        Hazard::DirtyOverDevice => "dirty-over-device",
-        Hazard::TwoTypes => "two-types",
-        Hazard::OwnedTouch => "owned-touch",
-        Hazard::StaleInstruction => "stale-instruction",
-        Hazard::NotDrained => "not-drained",
-        Hazard::WrongSync => "wrong-sync",
-    }
-}
-
-fn shown_name(shown: Shown) -> &'static str {
-    match shown {
-        Shown::ThisCore => "this-core",
-        Shown::SomeCore => "some-core",
     }
 }
 
@@ -298,8 +278,8 @@ impl Reporter {
     fn report_json(&self, report: &Report) -> Value {
         let finding = &report.finding;
         json!({
-            "hazard": hazard_name(finding.hazard),
-            "shown": shown_name(finding.shown),
+            "hazard": finding.hazard.name(),
+            "shown": finding.shown.name(),
             "pa": finding.pa,
             "victim": self.party_json(finding.victim),
             "writer": self.party_json(finding.writer),
@@ -351,8 +331,8 @@ impl Reporter {
             let _ = writeln!(
                 text,
                 "{} ({}), {} times{}: {:#010x}: {}\n    by {}{}, written last by {}, task {:?}",
-                hazard_name(finding.hazard),
-                shown_name(finding.shown),
+                finding.hazard.name(),
+                finding.shown.name(),
                 report.count,
                 if label.is_empty() {
                     String::new()

@@ -5,9 +5,10 @@
 #![allow(dead_code)] // No test file uses all of it.
 
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Finding, Hazard, Indexing, Lines, Maintenance,
-    Mapping, MemoryType, Operation, Party, Range, Shown, Site, LINE,
+    Access, Caches, Core, Device, Direction, Indexing, Lines, Maintenance, Mapping, MemoryType,
+    Operation, Range, Site, LINE,
 };
+use coherence_model::hazards::{Finding, Hazard, Party, Shown};
 use coherence_model::Model;
 
 /// The cores that are tried.
