@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 
 use crate::cache_contents::{Event, Fill, Held, Possibility, Rules, COPIES};
-use crate::events::{Core, Operation};
+use crate::cores::Core;
+use crate::events::Operation;
 use crate::small_key_hash::Fast;
 
 /// The number of a [`State`].

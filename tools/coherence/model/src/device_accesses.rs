@@ -3,8 +3,9 @@
 
 use crate::byte_states::Reader;
 use crate::cache_contents::Event;
+use crate::cores::LINE;
 use crate::dma_ownership::{Misfit, Span};
-use crate::events::{Device, Direction, Range, Site, LINE};
+use crate::events::{Device, Direction, Range, Site};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line::{Class, Fillable, Writer};

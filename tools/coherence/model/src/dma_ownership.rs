@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::events::{Direction, Range, LINE};
+use crate::cores::LINE;
+use crate::events::{Direction, Range};
 
 /// A range in 64 bits, for memory may end at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

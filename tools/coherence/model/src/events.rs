@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model is told.
 
+use crate::cores::Core;
 use crate::hazards::Sink;
-
-/// Bytes in a cache line of all cores here, inner and outer.
-pub const LINE: u32 = 32;
 
 /// Where in the guest an access came from. The model keeps and returns it;
 /// what it means is the caller's business. 24 bits.
@@ -25,70 +23,6 @@ pub enum MemoryType {
     WriteThrough,
     /// Cached, stores stay until the line is cleaned or evicted.
     WriteBack,
-}
-
-/// How the inner data cache finds its lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Indexing {
-    /// By physical address, or as if (VIPT without aliases): one copy a line.
-    Physical,
-    /// By virtual address, index and tag (ARM926EJ-S): a copy for each virtual
-    /// address, found by it even when it maps something else by now.
-    Virtual,
-    /// Virtual index, physical tag, `colours` pages large a way (ARMv6): a
-    /// copy for each colour.
-    Coloured {
-        /// Pages in a way, a power of two.
-        colours: u32,
-    },
-}
-
-/// A core, with what matters of its caches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Core {
-    /// For reports.
-    pub name: &'static str,
-    /// Of the inner data cache.
-    pub indexing: Indexing,
-    /// Clean lines may come by themselves through live cacheable mappings.
-    pub speculates: bool,
-    /// A store that misses brings the line in. Other cores of the
-    /// architecture may do it even when this one does not.
-    pub write_allocates: bool,
-    /// Write-through is honoured; else it is treated as not cached.
-    pub write_through: bool,
-    /// There is an outer cache (PL310) behind the inner one.
-    pub outer: bool,
-}
-
-impl Core {
-    /// ARM926EJ-S (DDI 0198E, chapter 4).
-    pub const ARM926: Self = Self {
-        name: "ARM926EJ-S",
-        indexing: Indexing::Virtual,
-        speculates: false,
-        write_allocates: false,
-        write_through: true,
-        outer: false,
-    };
-    /// Cortex-A9 (DDI 0388I, chapters 6 and 7) with a PL310 (DDI 0246H).
-    pub const CORTEX_A9: Self = Self {
-        name: "Cortex-A9",
-        indexing: Indexing::Physical,
-        speculates: true,
-        write_allocates: true,
-        write_through: false,
-        outer: true,
-    };
-    /// ARM1136 with a 32 KiB data cache of four ways: two colours.
-    pub const ARM1136: Self = Self {
-        name: "ARM1136JF-S",
-        indexing: Indexing::Coloured { colours: 2 },
-        speculates: true,
-        write_allocates: false,
-        write_through: true,
-        outer: false,
-    };
 }
 
 /// A load, a store or an instruction fetch.

@@ -2,7 +2,8 @@
 //! The short way: loads and stores that change nothing but who wrote last.
 //! Nearly all are, and each must cost a few nanoseconds.
 
-use crate::events::{Access, MemoryType, LINE};
+use crate::cores::LINE;
+use crate::events::{Access, MemoryType};
 use crate::line::{party, DEVICE};
 use crate::line_records::{index, mask};
 use crate::line_storage::CHUNK_BYTES;

@@ -6,7 +6,8 @@
 //! it is invalidated, by whatever address.
 
 use crate::byte_states::Reader;
-use crate::events::{Access, Lines, LINE};
+use crate::cores::LINE;
+use crate::events::{Access, Lines};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line_records::{mask, parts};

@@ -15,6 +15,7 @@
 //!
 //! | file | part |
 //! |---|---|
+//! | `cores.rs` | the cores, and all in which they differ |
 //! | `events.rs` | what the model is told |
 //! | `hazards.rs` | what it finds: the list of hazards |
 //! | `cache_contents.rs` | what the caches can make of one byte: a small nondeterministic automaton |
@@ -53,6 +54,7 @@
 //!
 //! There is no QEMU in here. All addresses are the guest's.
 
+pub mod cores;
 pub mod events;
 pub mod hazards;
 

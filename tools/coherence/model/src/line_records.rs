@@ -3,7 +3,7 @@
 
 use crate::byte_states::States;
 use crate::cache_contents::Event;
-use crate::events::LINE;
+use crate::cores::LINE;
 use crate::line::{Fillable, Line, Writer};
 use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
 use crate::model::Model;

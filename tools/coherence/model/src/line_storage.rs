@@ -8,7 +8,7 @@ use crate::packed_line::Packed;
 /// Lines in a chunk.
 pub const CHUNK: usize = 32;
 /// Bytes of memory in a chunk.
-pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::events::LINE;
+pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::cores::LINE;
 
 /// 1 KiB of memory.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use crate::cache_contents::COPIES;
-use crate::events::{Core, Indexing, MemoryType};
+use crate::cores::{Core, Indexing};
+use crate::events::MemoryType;
 use crate::line::Fillable;
 use crate::packed_line::key_bits;
 use crate::small_key_hash::Fast;

@@ -3,8 +3,9 @@
 
 use crate::byte_states::Reader;
 use crate::cache_contents::Event;
+use crate::cores::LINE;
 use crate::dma_ownership::Span;
-use crate::events::{Access, MemoryType, Operation, Range, LINE};
+use crate::events::{Access, MemoryType, Operation, Range};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::judgement::Found;
 use crate::line::Writer;

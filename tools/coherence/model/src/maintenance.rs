@@ -2,7 +2,7 @@
 //! Cache maintenance and barriers.
 
 use crate::cache_contents::Event;
-use crate::events::LINE;
+use crate::cores::LINE;
 use crate::events::{Lines, Maintenance, Operation, Range};
 use crate::line_records::parts;
 use crate::line_storage::CHUNK_BYTES;

@@ -4,10 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::byte_states::States;
+use crate::cores::{Core, Indexing};
 use crate::dma_ownership::Dma;
-use crate::events::{
-    Access, Caches, Core, Device, Indexing, Maintenance, Mapping, MemoryType, Site,
-};
+use crate::events::{Access, Caches, Device, Maintenance, Mapping, MemoryType, Site};
 use crate::fast_path::Recent;
 use crate::hazards::Sink;
 use crate::line::Line;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::byte_states::{Fills, Reader, StateId, States, Verdict};
 use crate::cache_contents::{Event, Fill, COPIES};
-use crate::events::Indexing;
+use crate::cores::Indexing;
 use crate::line::{Class, Fillable, Line, Writer, DEVICE};
 use crate::small_key_hash::Fast;
 

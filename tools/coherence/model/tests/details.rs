@@ -3,12 +3,13 @@
 
 mod common;
 
+use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation,
-    Range, Site,
+    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown, Sink};
-use common::{Guest, CORES, KERNEL, LINEAR};
+use common::{Guest, KERNEL, LINEAR};
 
 const PA: u32 = 0x0030_0000;
 const LINEAR_VA: u32 = LINEAR + PA;

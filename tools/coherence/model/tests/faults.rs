@@ -4,11 +4,10 @@
 
 mod common;
 
-use coherence_model::events::{
-    Core, Device, Direction, Indexing, Maintenance, MemoryType, Operation, Range, Site, LINE,
-};
+use coherence_model::cores::{Core, Indexing, CORES, LINE};
+use coherence_model::events::{Device, Direction, Maintenance, MemoryType, Operation, Range, Site};
 use coherence_model::hazards::{Hazard, Party, Shown};
-use common::{cpu, names, Guest, CORES, LINEAR};
+use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
     DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, TwoTypes,

@@ -7,9 +7,10 @@
 use std::collections::HashSet;
 
 use bolero::{produce, TypeGenerator};
+use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation,
-    Range, Site, LINE,
+    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
+    Site,
 };
 use coherence_model::hazards::Finding;
 use coherence_model::Model;
@@ -237,12 +238,9 @@ fn run(core: Core, events: &[Event]) {
 fn any_events() {
     let events = produce::<Vec<Event>>().with().len(0..500usize);
     bolero::check!()
-        .with_generator((0..3usize, events))
+        .with_generator((0..CORES.len(), events))
         .with_iterations(300)
         .for_each(|(core, events)| {
-            run(
-                [Core::ARM926, Core::CORTEX_A9, Core::ARM1136][*core],
-                events,
-            );
+            run(CORES[*core], events);
         });
 }

@@ -3,11 +3,12 @@
 
 mod common;
 
+use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
-    Access, Caches, Core, Lines, Maintenance, Mapping, MemoryType, Operation, Site,
+    Access, Caches, Lines, Maintenance, Mapping, MemoryType, Operation, Site,
 };
 use coherence_model::Model;
-use common::{CORES, LINEAR};
+use common::LINEAR;
 
 const MIB: u32 = 1 << 20;
 

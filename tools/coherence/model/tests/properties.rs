@@ -4,9 +4,10 @@
 
 mod reference;
 
+use coherence_model::cores::{Core, Indexing};
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Indexing, Lines, Maintenance, Mapping, MemoryType,
-    Operation, Range, Site,
+    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown};
 use coherence_model::Model;

@@ -3,11 +3,11 @@
 
 mod common;
 
+use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Caches, Core, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
-    Site, LINE,
+    Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
-use common::{Guest, CORES, KERNEL, LINEAR};
+use common::{Guest, KERNEL, LINEAR};
 
 const PROGRAM: Site = Site(0x200);
 const PA: u32 = 0x0030_0000;

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use coherence_model::events::{
-    Access, Caches, Core, Lines, Maintenance, MemoryType, Operation, Site,
-};
+use coherence_model::cores::Core;
+use coherence_model::events::{Access, Caches, Lines, Maintenance, MemoryType, Operation, Site};
 use coherence_model::hazards::{Finding, Shown};
 use coherence_model::Model;
 use proptest::prelude::*;

@@ -4,7 +4,7 @@
 //!
 //! | argument | meaning |
 //! |---|---|
-//! | `core=arm926`, `core=cortex-a9` | which core to model |
+//! | `core=NAME` | which core to model, of those in the model's list |
 //! | `report=FILE` | check; where the reports go, one JSON object a line |
 //! | `count=FILE` | or count; where the counts go, one JSON object a line. Wants `core` and the outer cache's controller alone |
 //! | `profile=on` | with each count, the instructions by address |
@@ -18,23 +18,10 @@
 
 use std::path::PathBuf;
 
-use coherence_model::events::Core;
+use coherence_model::cores::{emulated, Core, Emulation};
 
-use crate::cp15::Geometry;
 use crate::linux_functions::Layout;
-use crate::mmu::Architecture;
 use crate::watched_devices::{Addresses, Kind};
-
-/// A core that there is a model of.
-#[derive(Debug, Clone, Copy)]
-pub struct Emulated {
-    /// What the model has to know.
-    pub core: Core,
-    /// Which descriptors and CP15 operations it has.
-    pub architecture: Architecture,
-    /// Of the data cache that QEMU's core says it has.
-    pub geometry: Geometry,
-}
 
 /// What the plugin is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +37,10 @@ pub enum Purpose {
 pub struct Arguments {
     /// `report` or `count`
     pub purpose: Purpose,
-    /// `core`
-    pub emulated: Emulated,
+    /// `core`; its outer cache is there if its controller is
+    pub core: Core,
+    /// How `core` is emulated
+    pub emulation: Emulation,
     /// The file of `report` or `count`
     pub report: PathBuf,
     /// `profile`
@@ -95,28 +84,19 @@ impl Arguments {
                 _ => return Err(format!("there is no argument {name:?}.")),
             }
         }
-        let outer = devices.pl310.is_some();
-        let emulated = match core.as_deref() {
-            Some("arm926") => Emulated {
-                core: Core::ARM926,
-                architecture: Architecture::V5,
-                geometry: Geometry::new(64 << 10, 4),
-            },
-            Some("cortex-a9") => Emulated {
-                core: Core {
-                    outer,
-                    ..Core::CORTEX_A9
-                },
-                architecture: Architecture::V7,
-                geometry: Geometry::new(16 << 10, 4),
-            },
-            _ => return Err("say which core: core=arm926 or core=cortex-a9.".into()),
+        let (core, emulation) = emulated()
+            .find(|(_, emulation)| Some(emulation.argument) == core.as_deref())
+            .ok_or_else(say_which_core)?;
+        let core = Core {
+            outer: core.outer && devices.pl310.is_some(),
+            ..core
         };
         let (purpose, report) =
             report.ok_or("say where the reports go: report=FILE or count=FILE.")?;
         Ok(Self {
             purpose,
-            emulated,
+            core,
+            emulation,
             report,
             profile,
             symbols,
@@ -127,6 +107,13 @@ impl Arguments {
             check,
         })
     }
+}
+
+fn say_which_core() -> String {
+    let cores: Vec<_> = emulated()
+        .map(|(_, emulation)| format!("core={}", emulation.argument))
+        .collect();
+    format!("say which core: {}.", cores.join(" or "))
 }
 
 /// A number as in C.
@@ -162,7 +149,7 @@ mod tests {
     #[test]
     fn all() {
         let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,pl110=1,pl110=2,check=on").unwrap();
-        assert_eq!(found.emulated.core, Core::CORTEX_A9);
+        assert_eq!(found.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(found.devices.pl310, Some(0x1e00_a000));
@@ -182,13 +169,7 @@ mod tests {
 
     #[test]
     fn without_its_controller_there_is_no_outer_cache() {
-        assert!(
-            !parse("core=cortex-a9,report=r")
-                .unwrap()
-                .emulated
-                .core
-                .outer
-        );
+        assert!(!parse("core=cortex-a9,report=r").unwrap().core.outer);
     }
 
     #[test]
@@ -200,6 +181,10 @@ mod tests {
             "core=arm926,report=r,colour=red",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+        let reason = parse("core=z80,report=r").unwrap_err();
+        for (_, emulation) in emulated() {
+            assert!(reason.contains(emulation.argument), "{reason}");
         }
         assert!(parse("core=arm926,report=r,pl080=here").is_err());
         assert!(parse("core=arm926,report=r,layout=1:2").is_err());

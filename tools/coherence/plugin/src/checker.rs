@@ -10,14 +10,15 @@ mod translated_blocks;
 use std::collections::HashSet;
 use std::ops::Range;
 
+use coherence_model::cores::{Architecture, Core, Emulation};
 use coherence_model::events::{self, Caches, Device, Maintenance, Mapping, MemoryType, Site};
 use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
-use crate::arguments::{Arguments, Emulated};
+use crate::arguments::Arguments;
 use crate::cp15::Sweep;
 use crate::linux_functions::{Kernel, Module};
-use crate::mmu::{self, Architecture, Control, Tlb};
+use crate::mmu::{self, Control, Tlb};
 use crate::qemu::{Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
@@ -34,7 +35,8 @@ struct Cpu {
 
 /// The plugin.
 pub struct Checker {
-    emulated: Emulated,
+    core: Core,
+    emulation: Emulation,
     model: Model,
     reporter: Reporter,
     cpu: Cpu,
@@ -67,13 +69,13 @@ impl<'a> Observer<'a> {
     fn new(
         reporter: &'a mut Reporter,
         memory: &'a mut Memory,
-        emulated: Emulated,
+        architecture: Architecture,
         cpu: &'a Cpu,
     ) -> Self {
         Self {
             reporter,
             memory,
-            architecture: emulated.architecture,
+            architecture,
             control: &cpu.control,
         }
     }
@@ -110,19 +112,20 @@ impl Checker {
         for path in arguments.modules.iter().chain(&arguments.programs) {
             code.add(path)?;
         }
-        let emulated = arguments.emulated;
+        let (core, emulation) = (arguments.core, arguments.emulation);
         let cpu = Cpu {
             control: Control::default(),
             tlb: Tlb::new(),
-            sweep: Sweep::new(emulated.geometry, events::Operation::Clean),
+            sweep: Sweep::new(emulation.data_cache, events::Operation::Clean),
             task: None,
         };
         let mut reporter = Reporter::new(arguments.report, code);
-        let mut model = Model::new(emulated.core);
+        let mut model = Model::new(core);
         // As after reset.
         model.maintain(Maintenance::OuterSwitch(false), Site(0), &mut reporter);
         Ok(Self {
-            emulated,
+            core,
+            emulation,
             model,
             reporter,
             cpu,
@@ -147,7 +150,7 @@ impl Checker {
             lines,
             bytes,
             forgotten: self.model.forgotten(),
-            cache: self.emulated.geometry.lines(),
+            cache: self.emulation.data_cache.lines(),
             checked: self.check,
         };
         self.reporter.finish(cost);
@@ -197,7 +200,7 @@ impl Checker {
         let observer = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulated,
+            self.emulation.architecture,
             &self.cpu,
         );
         self.model.mapping(what, observer);
@@ -213,9 +216,7 @@ impl Checker {
     }
 
     fn device_store(&mut self, pa: u32, value: u32, site: Site) {
-        if self.emulated.architecture == Architecture::V5 {
-            // Such a store waits until the write buffer is empty (ARM DDI 0198E,
-            // table 4-4).
+        if self.emulation.device_stores_drain {
             self.maintain(Maintenance::Drain, site);
         }
         let mut events = Vec::new();

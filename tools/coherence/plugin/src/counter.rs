@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{LineWriter, Write as _};
 
+use coherence_model::cores::Architecture;
 use coherence_model::events::{Maintenance, MemoryType, Site};
 use serde_json::{json, Map, Value};
 
-use crate::arguments::{Arguments, Emulated};
+use crate::arguments::Arguments;
 use crate::cp15::{self, By, Operation};
 use crate::instruction_decoder::{privileged, Decoder, Kind};
 use crate::linux_functions::Cpu as _;
@@ -152,7 +153,7 @@ struct Interval {
 
 /// The plugin, when it counts.
 pub struct Counter {
-    emulated: Emulated,
+    architecture: Architecture,
     control: Control,
     tlb: Tlb,
     memory: Memory,
@@ -170,7 +171,7 @@ impl Counter {
         let path = &arguments.report;
         let report = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self {
-            emulated: arguments.emulated,
+            architecture: arguments.emulation.architecture,
             control: Control::default(),
             tlb: Tlb::new(),
             memory: Memory::new(),
@@ -225,9 +226,7 @@ impl Counter {
     #[cold]
     fn fill(&mut self, va: u32, transaction: Transaction) -> Option<mmu::Entry> {
         let memory = &mut self.memory;
-        let translation = mmu::walk(self.emulated.architecture, &self.control, va, |pa| {
-            memory.word(pa)
-        })?;
+        let translation = mmu::walk(self.architecture, &self.control, va, |pa| memory.word(pa))?;
         let target = if transaction.target(va)?.device {
             Target::Device
         } else {
@@ -287,7 +286,7 @@ impl Watcher for Counter {
                     continue;
                 }
                 Kind::System(word) => {
-                    if cp15::decode(self.emulated.architecture, word).is_some() {
+                    if cp15::decode(self.architecture, word).is_some() {
                         instruction.watch_system(site, word);
                     }
                 }
@@ -330,7 +329,7 @@ impl Watcher for Counter {
             return;
         };
         let cpsr = registers.read(qemu::CPSR);
-        let Some(operation) = cp15::effect(self.emulated.architecture, word, cpsr) else {
+        let Some(operation) = cp15::effect(self.architecture, word, cpsr) else {
             return;
         };
         let value = match operation {
@@ -356,7 +355,7 @@ impl Watcher for Counter {
         let [what, first, second] = [0, 1, 2].map(|number| registers.read(number));
         match what {
             HINT_BEGIN => {
-                let (architecture, control) = (self.emulated.architecture, self.control);
+                let (architecture, control) = (self.architecture, self.control);
                 let mut cpu = View::new(registers, &mut self.memory, architecture, control);
                 self.interval = Some(Interval {
                     name: cpu.string(first, second.min(NAME_BYTES)),
@@ -375,7 +374,7 @@ impl Watcher for Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mmu::Architecture::{V5, V7};
+    use Architecture::{V5, V7};
 
     #[test]
     fn names_are_in_order() {

@@ -3,10 +3,11 @@
 //! the translation of addresses (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C,
 //! B3.17 and B4.2).
 
+use coherence_model::cores::{Architecture, Geometry, LINE};
 use coherence_model::events;
 
 use crate::instruction_decoder::{condition_holds, privileged};
-use crate::mmu::{Architecture, Control, Tlb, PAGE};
+use crate::mmu::{Control, Tlb, PAGE};
 
 /// Which lines or translations, by the value of the source register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,33 +187,11 @@ pub fn effect(architecture: Architecture, word: u32, cpsr: u32) -> Option<Operat
 /// [`Operation::TestAndClean`].
 pub const LOOP_BACK: u32 = 0x1aff_fffd;
 
-/// How many sets and ways a data cache has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    sets: u32,
-    ways: u32,
-}
-
-impl Geometry {
-    /// Of a cache of so many bytes with lines of 32.
-    pub const fn new(bytes: u32, ways: u32) -> Self {
-        Self {
-            sets: bytes / events::LINE / ways,
-            ways,
-        }
-    }
-
-    /// All lines.
-    pub fn lines(self) -> u32 {
-        self.sets * self.ways
-    }
-
-    /// Which line a set/way operation is for; `None`: not of the first level.
-    fn line(self, value: u32) -> Option<usize> {
-        let way = value >> (32 - self.ways.trailing_zeros());
-        let set = (value / events::LINE) & (self.sets - 1);
-        ((value >> 1) & 7 == 0).then_some((way * self.sets + set) as usize)
-    }
+/// Which line a set/way operation is for; `None`: not of the first level.
+fn line_of(geometry: Geometry, value: u32) -> Option<usize> {
+    let way = value >> (32 - geometry.ways.trailing_zeros());
+    let set = (value / LINE) & (geometry.sets - 1);
+    ((value >> 1) & 7 == 0).then_some((way * geometry.sets + set) as usize)
 }
 
 /// A loop over all sets and ways of the data cache with one operation.
@@ -238,7 +217,7 @@ impl Sweep {
     /// One more operation. Whether it was the last: all lines had theirs, each
     /// once. Any other operation, or a line for the second time, begins anew.
     pub fn step(&mut self, operation: events::Operation, value: u32) -> bool {
-        let Some(line) = self.geometry.line(value) else {
+        let Some(line) = line_of(self.geometry, value) else {
             return false;
         };
         if operation != self.operation || self.seen[line] {

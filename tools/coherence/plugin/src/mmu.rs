@@ -5,6 +5,7 @@
 //!
 //! Permissions do not matter here: an access that is seen was allowed.
 
+use coherence_model::cores::Architecture;
 use coherence_model::events::{Access, MemoryType, Site};
 
 /// Bytes in the smallest page that Linux uses.
@@ -19,15 +20,6 @@ const SCTLR_M: u32 = 1 << 0;
 const SCTLR_C: u32 = 1 << 2;
 /// SCTLR.TRE, ARMv7: TEX remap.
 const SCTLR_TRE: u32 = 1 << 28;
-
-/// Which architecture's descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// ARMv5, with tiny pages.
-    V5,
-    /// ARMv7-A without LPAE.
-    V7,
-}
 
 /// The CP15 registers that matter, as the guest wrote them. All are 0 at reset
 /// as far as they matter here.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vCPU as it is during a callback: registers, and memory at its addresses.
 
+use coherence_model::cores::Architecture;
+
 use crate::linux_functions;
-use crate::mmu::{self, Architecture, Control};
+use crate::mmu::{self, Control};
 use crate::qemu::{self, Memory, Registers};
 
 /// What one sees of it.

@@ -4,15 +4,13 @@
 
 #![allow(dead_code)] // No test file uses all of it.
 
+use coherence_model::cores::{Core, Indexing, LINE};
 use coherence_model::events::{
-    Access, Caches, Core, Device, Direction, Indexing, Lines, Maintenance, Mapping, MemoryType,
-    Operation, Range, Site, LINE,
+    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Party, Shown};
 use coherence_model::Model;
-
-/// The cores that are tried.
-pub const CORES: [Core; 3] = [Core::ARM926, Core::CORTEX_A9, Core::ARM1136];
 
 /// Memory at which the linear mapping begins.
 pub const LINEAR: u32 = 0xc000_0000;

@@ -10,7 +10,7 @@ use crate::mmu::{self, Entry, Target, PAGE};
 impl Checker {
     /// Walks the guest's tables as they are now.
     pub(super) fn walk(&mut self, va: u32) -> Option<mmu::Translation> {
-        let (architecture, control) = (self.emulated.architecture, &self.cpu.control);
+        let (architecture, control) = (self.emulation.architecture, &self.cpu.control);
         mmu::walk(architecture, control, va, |pa| self.memory.word(pa))
     }
 
@@ -82,7 +82,7 @@ impl Checker {
         match entries {
             Entries::All => self.linear_map_live(),
             Entries::Asid => {}
-            _ if self.emulated.core.speculates => {
+            _ if self.core.speculates => {
                 let control = self.cpu.control;
                 let section = mmu::section_at(&control, va, |pa| self.memory.word(pa));
                 if let Some(section) = section {
@@ -95,7 +95,7 @@ impl Checker {
 
     /// A core that speculates walks tables by itself.
     pub(super) fn linear_map_live(&mut self) {
-        if !self.emulated.core.speculates {
+        if !self.core.speculates {
             return;
         }
         let control = self.cpu.control;

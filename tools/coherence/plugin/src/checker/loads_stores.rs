@@ -35,7 +35,7 @@ impl Checker {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulated,
+            self.emulation.architecture,
             &self.cpu,
         );
         self.model.load(access, sink);
@@ -46,7 +46,7 @@ impl Checker {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulated,
+            self.emulation.architecture,
             &self.cpu,
         );
         self.model.store(access, sink);

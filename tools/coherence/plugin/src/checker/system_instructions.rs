@@ -29,7 +29,7 @@ impl Checker {
 
     pub(super) fn do_system_instruction(&mut self, site: Site, word: u32) {
         let cpsr = self.register(qemu::CPSR);
-        let Some(operation) = cp15::effect(self.emulated.architecture, word, cpsr) else {
+        let Some(operation) = cp15::effect(self.emulation.architecture, word, cpsr) else {
             return;
         };
         let value = match operation {
@@ -121,7 +121,7 @@ impl Checker {
                 let Some(registers) = &mut self.registers else {
                     return;
                 };
-                let architecture = self.emulated.architecture;
+                let architecture = self.emulation.architecture;
                 let control = self.cpu.control;
                 let mut cpu = View::new(registers, &mut self.memory, architecture, control);
                 self.reporter.set_label(cpu.string(first, most));

@@ -2,7 +2,8 @@
 //! Translation by QEMU: what is watched of it, and the instructions that are
 //! fetched.
 
-use coherence_model::events::{self, Caches, Site};
+use coherence_model::cores::LINE;
+use coherence_model::events::{Caches, Site};
 
 use super::Checker;
 use crate::code_sites::Owner;
@@ -32,7 +33,7 @@ impl Checker {
             let (bytes, len) = instruction.bytes();
 
             piece = match piece {
-                Some((begin, _, first)) if begin / events::LINE == pc / events::LINE => {
+                Some((begin, _, first)) if begin / LINE == pc / LINE => {
                     Some((begin, pc + len as u32, first))
                 }
                 other => {
@@ -43,7 +44,7 @@ impl Checker {
             instruction.watch_memory(site);
             match decoder.decode(bytes, len) {
                 Kind::System(word) => {
-                    let operation = cp15::decode(self.emulated.architecture, word);
+                    let operation = cp15::decode(self.emulation.architecture, word);
                     if operation.is_some() {
                         instruction.watch_system(site, word);
                     }
