@@ -39,8 +39,10 @@ impl Deed {
 }
 
 impl Model {
-    /// An event, from which instruction if that is known.
-    pub(crate) fn device_event(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
+    /// A device does something, or may do it from now on; `site` is the
+    /// instruction that set it off, if one is known.
+    pub fn device(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
+        self.recent.clear();
         match what {
             Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),

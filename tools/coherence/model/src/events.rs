@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model is told.
 
-use crate::cores::Core;
-use crate::hazards::Sink;
-
 /// Where in the guest an access came from. The model keeps and returns it;
 /// what it means is the caller's business. 24 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -174,26 +171,4 @@ pub enum Mapping {
     GoneAsid(u8),
     /// Of all.
     GoneAll,
-}
-
-/// The model of a core with its memory. Implemented by [`crate::Model`];
-/// here to say in one place what it can be told.
-pub trait Caches {
-    /// Power-on: memory holds what it holds, caches are empty.
-    fn new(core: Core) -> Self;
-    /// A load by the CPU.
-    fn load(&mut self, access: &Access, sink: &mut impl Sink);
-    /// A store by the CPU.
-    fn store(&mut self, access: &Access, sink: &mut impl Sink);
-    /// Instructions that are about to run for the first time since they, or
-    /// the translation, changed.
-    fn fetch(&mut self, access: &Access, sink: &mut impl Sink);
-    /// Maintenance or a barrier.
-    fn maintain(&mut self, what: Maintenance, site: Site, sink: &mut impl Sink);
-    /// A device; `site` is the instruction that set it off, if one is known.
-    fn device(&mut self, what: Device, site: Option<Site>, sink: &mut impl Sink);
-    /// A translation came or went.
-    fn mapping(&mut self, what: Mapping, sink: &mut impl Sink);
-    /// Lines that were ever touched, and bytes that their state takes now.
-    fn cost(&self) -> (u64, u64);
 }

@@ -15,8 +15,10 @@ use crate::model::{group, Model, UNCACHED};
 use crate::packed_line::Packed;
 
 impl Model {
-    /// Instructions that are about to run for the first time.
-    pub(crate) fn fetch_instructions(&mut self, access: &Access, sink: &mut dyn Sink) {
+    /// Instructions that are about to run for the first time since they, or
+    /// the translation, changed.
+    pub fn fetch(&mut self, access: &Access, sink: &mut dyn Sink) {
+        self.recent.clear();
         let victim = Party::Cpu {
             va: access.va,
             site: access.site,

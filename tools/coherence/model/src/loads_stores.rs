@@ -14,7 +14,7 @@ use crate::model::{group, Model, THROUGH, UNCACHED};
 
 /// What the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     /// It loads.
     Load,
     /// It stores.
@@ -29,8 +29,26 @@ fn cpu(access: &Access) -> Party {
 }
 
 impl Model {
+    /// A load by the CPU.
+    #[inline]
+    pub fn load(&mut self, access: &Access, sink: &mut dyn Sink) {
+        if !self.load_quickly(access) {
+            self.recent.clear();
+            self.access(access, Kind::Load, sink);
+        }
+    }
+
+    /// A store by the CPU.
+    #[inline]
+    pub fn store(&mut self, access: &Access, sink: &mut dyn Sink) {
+        if !self.store_quickly(access) {
+            self.recent.clear();
+            self.access(access, Kind::Store, sink);
+        }
+    }
+
     /// An access that may change states.
-    pub(crate) fn access(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
+    fn access(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
         for (pa, len) in parts(access.pa, access.len) {
             let va = access.va.wrapping_add(pa - access.pa);
             let part = Access {

@@ -10,8 +10,9 @@ use crate::model::Model;
 use crate::whole_cache_log::Whole;
 
 impl Model {
-    /// Does it.
-    pub(crate) fn do_maintenance(&mut self, what: Maintenance) {
+    /// Maintenance or a barrier.
+    pub fn maintain(&mut self, what: Maintenance) {
+        self.recent.clear();
         match what {
             Maintenance::Data(operation, Lines::All) => {
                 self.whole(Whole::Inner(operation));

@@ -6,13 +6,11 @@ use std::collections::{HashMap, HashSet};
 use crate::byte_states::States;
 use crate::cores::{Core, Indexing};
 use crate::dma_ownership::Dma;
-use crate::events::{Access, Caches, Device, Maintenance, Mapping, MemoryType, Site};
+use crate::events::MemoryType;
 use crate::fast_path::Recent;
-use crate::hazards::Sink;
 use crate::line::Line;
 use crate::line_storage::Memory;
 use crate::live_translations::Mappings;
-use crate::loads_stores::Kind;
 use crate::packed_line::{key_bits, Packing};
 use crate::small_key_hash::Fast;
 use crate::vivt_lines::VirtualLines;
@@ -68,8 +66,9 @@ pub(crate) fn group(memory: MemoryType) -> u8 {
     }
 }
 
-impl Caches for Model {
-    fn new(core: Core) -> Self {
+impl Model {
+    /// Power-on: memory holds what it holds, caches are empty.
+    pub fn new(core: Core) -> Self {
         let mut states = States::new(&core);
         let key_bits = key_bits(core.indexing);
         Self {
@@ -97,43 +96,8 @@ impl Caches for Model {
         }
     }
 
-    #[inline]
-    fn load(&mut self, access: &Access, sink: &mut impl Sink) {
-        if !self.load_quickly(access) {
-            self.recent.clear();
-            self.access(access, Kind::Load, sink);
-        }
-    }
-
-    #[inline]
-    fn store(&mut self, access: &Access, sink: &mut impl Sink) {
-        if !self.store_quickly(access) {
-            self.recent.clear();
-            self.access(access, Kind::Store, sink);
-        }
-    }
-
-    fn fetch(&mut self, access: &Access, sink: &mut impl Sink) {
-        self.recent.clear();
-        self.fetch_instructions(access, sink);
-    }
-
-    fn maintain(&mut self, what: Maintenance, _site: Site, _sink: &mut impl Sink) {
-        self.recent.clear();
-        self.do_maintenance(what);
-    }
-
-    fn device(&mut self, what: Device, site: Option<Site>, sink: &mut impl Sink) {
-        self.recent.clear();
-        self.device_event(what, site, sink);
-    }
-
-    fn mapping(&mut self, what: Mapping, sink: &mut impl Sink) {
-        self.recent.clear();
-        self.change_mapping(what, sink);
-    }
-
-    fn cost(&self) -> (u64, u64) {
+    /// Lines that were ever touched, and bytes that their state takes now.
+    pub fn cost(&self) -> (u64, u64) {
         let size = self.memory.size()
             + self.packing.size()
             + self.states.size()
@@ -145,9 +109,7 @@ impl Caches for Model {
             + self.changed.capacity() * 9;
         (self.touched, size as u64)
     }
-}
 
-impl Model {
     /// How often something was taken as right because the room for what is rare
     /// was full: lines with more than two kinds of bytes or more than one inner
     /// copy (32768 at a time), and states of bytes (8192). More than 0 means

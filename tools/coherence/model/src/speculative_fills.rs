@@ -13,7 +13,8 @@ use crate::model::{group, Model, UNCACHED};
 
 impl Model {
     /// A translation came or went.
-    pub(crate) fn change_mapping(&mut self, what: Mapping, sink: &mut dyn Sink) {
+    pub fn mapping(&mut self, what: Mapping, sink: &mut dyn Sink) {
+        self.recent.clear();
         let speculates = self.core.speculates;
         let mut goes = |it: &Translation| {
             !speculates

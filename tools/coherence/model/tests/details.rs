@@ -5,8 +5,7 @@ mod common;
 
 use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
-    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
-    Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown, Sink};
 use common::{Guest, KERNEL, LINEAR};

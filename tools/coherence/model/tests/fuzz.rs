@@ -9,8 +9,7 @@ use std::collections::HashSet;
 use bolero::{produce, TypeGenerator};
 use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
-    Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
 use coherence_model::hazards::Finding;
 use coherence_model::Model;
@@ -195,26 +194,26 @@ fn apply(model: &mut Model, event: &Event) -> Vec<Finding> {
         Event::GoneAll => model.mapping(Mapping::GoneAll, sink),
         Event::Data(work, place) => {
             let what = Maintenance::Data(work.operation(), by_address(place));
-            model.maintain(what, site, sink);
+            model.maintain(what);
         }
         Event::DataAll(work) => {
             let what = Maintenance::Data(work.operation(), Lines::All);
-            model.maintain(what, site, sink);
+            model.maintain(what);
         }
         Event::Instruction(place) => {
-            model.maintain(Maintenance::Instruction(by_address(place)), site, sink);
+            model.maintain(Maintenance::Instruction(by_address(place)));
         }
-        Event::InstructionAll => model.maintain(Maintenance::Instruction(Lines::All), site, sink),
+        Event::InstructionAll => model.maintain(Maintenance::Instruction(Lines::All)),
         Event::Outer(work, place) => {
             let pa = place.addresses().1;
-            model.maintain(Maintenance::Outer(work.operation(), pa), site, sink);
+            model.maintain(Maintenance::Outer(work.operation(), pa));
         }
         Event::OuterAll(work) => {
-            model.maintain(Maintenance::OuterAll(work.operation()), site, sink);
+            model.maintain(Maintenance::OuterAll(work.operation()));
         }
-        Event::OuterSync => model.maintain(Maintenance::OuterSync, site, sink),
-        Event::OuterSwitch(on) => model.maintain(Maintenance::OuterSwitch(on), site, sink),
-        Event::Drain => model.maintain(Maintenance::Drain, site, sink),
+        Event::OuterSync => model.maintain(Maintenance::OuterSync),
+        Event::OuterSwitch(on) => model.maintain(Maintenance::OuterSwitch(on)),
+        Event::Drain => model.maintain(Maintenance::Drain),
     }
     found
 }

@@ -4,9 +4,7 @@
 mod common;
 
 use coherence_model::cores::{Core, CORES};
-use coherence_model::events::{
-    Access, Caches, Lines, Maintenance, Mapping, MemoryType, Operation, Site,
-};
+use coherence_model::events::{Access, Lines, Maintenance, Mapping, MemoryType, Operation, Site};
 use coherence_model::Model;
 use common::LINEAR;
 
@@ -53,7 +51,7 @@ fn twelve_bytes_a_line_and_a_little() {
                 }
             }
             let all = Maintenance::Data(Operation::CleanInvalidate, Lines::All);
-            model.maintain(all, Site(0), &mut silent);
+            model.maintain(all);
         }
         let (lines, bytes) = model.cost();
         assert_eq!(lines, u64::from(4 * MIB / 32), "{}", core.name);
@@ -83,7 +81,7 @@ fn complex_lines_are_bounded() {
     assert!(model.forgotten() >= 32768, "{}", model.forgotten());
     assert!(full <= 16 * lines + (8 << 20), "{full}");
     let all = Maintenance::Data(Operation::CleanInvalidate, Lines::All);
-    model.maintain(all, Site(0), &mut silent);
+    model.maintain(all);
     for pa in (0..2 * MIB).step_by(32) {
         let access = access(users[0] + pa, pa, MemoryType::WriteBack);
         model.load(&access, &mut silent);
@@ -111,7 +109,7 @@ fn whole_cache_operations_wait_for_their_lines() {
             model.store(&line, &mut sink);
             for _ in 0..rounds {
                 for operation in order {
-                    model.maintain(all(operation), Site(0), &mut sink);
+                    model.maintain(all(operation));
                 }
             }
             model.load(&line, &mut sink);

@@ -6,8 +6,7 @@ mod reference;
 
 use coherence_model::cores::{Core, Indexing};
 use coherence_model::events::{
-    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
-    Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown};
 use coherence_model::Model;
@@ -188,7 +187,7 @@ impl Pair {
             }
             Event::Inner(c, operation) => {
                 let what = Maintenance::Data(operation, line(c));
-                self.model.maintain(what, Site(2), &mut sink);
+                self.model.maintain(what);
                 references.each_mut().map(|r| {
                     r.inner(Some(copy(c)), operation);
                     false
@@ -196,7 +195,7 @@ impl Pair {
             }
             Event::InnerAll(operation) => {
                 let what = Maintenance::Data(operation, Lines::All);
-                self.model.maintain(what, Site(2), &mut sink);
+                self.model.maintain(what);
                 references.each_mut().map(|r| {
                     r.inner(None, operation);
                     false
@@ -204,7 +203,7 @@ impl Pair {
             }
             Event::Outer(operation) => {
                 let what = Maintenance::Outer(operation, PA[n]);
-                self.model.maintain(what, Site(2), &mut sink);
+                self.model.maintain(what);
                 references.each_mut().map(|r| {
                     r.outer(operation);
                     false
@@ -212,7 +211,7 @@ impl Pair {
             }
             Event::OuterAll(operation) => {
                 let what = Maintenance::OuterAll(operation);
-                self.model.maintain(what, Site(2), &mut sink);
+                self.model.maintain(what);
                 references.each_mut().map(|r| {
                     r.outer(operation);
                     false
@@ -220,7 +219,7 @@ impl Pair {
             }
             Event::Fetch(w) => {
                 let what = Maintenance::Instruction(Lines::All);
-                self.model.maintain(what, Site(2), &mut sink);
+                self.model.maintain(what);
                 let access = access(0, w, MemoryType::WriteBack);
                 self.model.fetch(&access, &mut sink);
                 references.each_mut().map(|r| r.fetch_is_old(w))

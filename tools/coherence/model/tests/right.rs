@@ -5,7 +5,7 @@ mod common;
 
 use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
 use common::{Guest, KERNEL, LINEAR};
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use coherence_model::cores::Core;
-use coherence_model::events::{Access, Caches, Lines, Maintenance, MemoryType, Operation, Site};
+use coherence_model::events::{Access, Lines, Maintenance, MemoryType, Operation, Site};
 use coherence_model::hazards::{Finding, Shown};
 use coherence_model::Model;
 use proptest::prelude::*;
@@ -200,7 +200,7 @@ fn check(events: &[Event]) -> Result<(), TestCaseError> {
                     va: VA,
                     pa: Some(PA[mapped]),
                 };
-                model.maintain(Maintenance::Data(operation, lines), Site(0), &mut sink);
+                model.maintain(Maintenance::Data(operation, lines));
                 references.each_mut().map(|r| {
                     r.maintain(operation);
                     false
@@ -208,7 +208,7 @@ fn check(events: &[Event]) -> Result<(), TestCaseError> {
             }
             Event::All(operation) => {
                 let all = Maintenance::Data(operation, Lines::All);
-                model.maintain(all, Site(0), &mut sink);
+                model.maintain(all);
                 references.each_mut().map(|r| {
                     r.maintain(operation);
                     false

@@ -11,18 +11,28 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use coherence_model::cores::{Architecture, Core, Emulation};
-use coherence_model::events::{self, Caches, Device, Maintenance, Mapping, MemoryType, Site};
+use coherence_model::events::{self, Device, Maintenance, Mapping, MemoryType, Site};
 use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
 use crate::arguments::Arguments;
-use crate::cp15::Sweep;
-use crate::linux_functions::{Kernel, Module};
+use crate::cp15::{self, Operation, Sweep};
+use crate::instruction_decoder::{privileged, Decoder};
+use crate::linux_functions::{Cpu as _, Kernel, Module};
 use crate::mmu::{self, Control, Tlb};
-use crate::qemu::{Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
+use crate::qemu::{self, Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
+use crate::vcpu::View;
 use crate::watched_devices::{self, Devices};
+
+/// Hints, see hint.h.
+const HINT_READS: u32 = 0xcac4_e001;
+const HINT_WRITES: u32 = 0xcac4_e002;
+const HINT_LABEL: u32 = 0xcac4_e003;
+const HINT_AS_DEVICE: u32 = 0xcac4_e006;
+/// Bytes of the longest label.
+const LABEL_BYTES: u32 = 255;
 
 /// The vCPU.
 struct Cpu {
@@ -119,10 +129,10 @@ impl Checker {
             sweep: Sweep::new(emulation.data_cache, events::Operation::Clean),
             task: None,
         };
-        let mut reporter = Reporter::new(arguments.report, code);
+        let reporter = Reporter::new(arguments.report, code);
         let mut model = Model::new(core);
         // As after reset.
-        model.maintain(Maintenance::OuterSwitch(false), Site(0), &mut reporter);
+        model.maintain(Maintenance::OuterSwitch(false));
         Ok(Self {
             core,
             emulation,
@@ -142,19 +152,6 @@ impl Checker {
             check: arguments.check.then_some((0, 0)),
         })
     }
-
-    fn finish(&mut self) {
-        let (lines, bytes) = self.model.cost();
-        let cost = Cost {
-            accesses: self.accesses,
-            lines,
-            bytes,
-            forgotten: self.model.forgotten(),
-            cache: self.emulation.data_cache.lines(),
-            checked: self.check,
-        };
-        self.reporter.finish(cost);
-    }
 }
 
 impl Watcher for Checker {
@@ -168,34 +165,110 @@ impl Watcher for Checker {
     }
 
     fn translate(&mut self, block: &Block<Self>) {
-        self.watch_block(block);
+        let Some(registers) = &mut self.registers else {
+            return;
+        };
+        let cpsr = registers.read(qemu::CPSR);
+        let privileged = privileged(cpsr);
+        let mut decoder = Decoder::new(cpsr);
+        let mut owner = None;
+        let mut piece = None;
+        for (i, instruction) in block.instructions().enumerate() {
+            let pc = instruction.address();
+            let owner = *owner.get_or_insert_with(|| self.owner(pc, privileged));
+            let site = self.reporter.sites.site(pc, owner);
+            let (bytes, len) = instruction.bytes();
+            piece = Some(self.fetch_with(piece, pc..pc + len as u32, site));
+            instruction.watch_memory(site);
+            self.watch_kind(&instruction, decoder.decode(bytes, len), site);
+            if privileged {
+                self.watch_linux(&instruction, i == 0, site);
+            }
+        }
+        if let Some(piece) = piece {
+            self.fetch(piece);
+        }
     }
 
     #[inline(always)]
     fn load(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.take_load(va, transaction, site);
+        self.accesses += 1;
+        let len = self.sizes.of(transaction);
+        if let Some(access) = self.in_memory(va, len, site) {
+            self.model_load(&access);
+        } else {
+            self.slow_access(va, len, transaction, site, false);
+        }
     }
 
     #[inline(always)]
     fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.take_store(va, transaction, site);
+        self.accesses += 1;
+        let len = self.sizes.of(transaction);
+        if let Some(access) = self.in_memory(va, len, site) {
+            self.model_store(&access);
+        } else {
+            self.slow_access(va, len, transaction, site, true);
+        }
     }
 
     fn system_instruction(&mut self, site: Site, word: u32) {
-        self.do_system_instruction(site, word);
+        let cpsr = self.register(qemu::CPSR);
+        let Some(operation) = cp15::effect(self.emulation.architecture, word, cpsr) else {
+            return;
+        };
+        let value = match operation {
+            Operation::Drain | Operation::TestAndClean(_) => 0,
+            _ => self.register(cp15::source(word)),
+        };
+        self.operate(operation, value, site);
     }
 
     fn hint(&mut self, site: Site) {
-        self.take_hint(site);
+        let [what, first, second] = [0, 1, 2].map(|number| self.register(number));
+        let range = events::Range {
+            pa: first,
+            len: second,
+        };
+        match what {
+            HINT_READS => self.device(Device::Reads(range), Some(site)),
+            HINT_WRITES => self.device(Device::Writes(range), Some(site)),
+            HINT_AS_DEVICE => self.play_device(first, second),
+            HINT_LABEL => {
+                let most = second.min(LABEL_BYTES);
+                let Some(registers) = &mut self.registers else {
+                    return;
+                };
+                let architecture = self.emulation.architecture;
+                let control = self.cpu.control;
+                let mut cpu = View::new(registers, &mut self.memory, architecture, control);
+                self.reporter.set_label(cpu.string(first, most));
+            }
+            _ => {}
+        }
     }
 
     fn exit(&mut self) {
-        self.finish();
+        let (lines, bytes) = self.model.cost();
+        self.reporter.finish(Cost {
+            accesses: self.accesses,
+            lines,
+            bytes,
+            forgotten: self.model.forgotten(),
+            cache: self.emulation.data_cache.lines(),
+            checked: self.check,
+        });
     }
 }
 
 /// What the model is told.
 impl Checker {
+    fn register(&mut self, number: usize) -> u32 {
+        self.registers
+            .as_mut()
+            .map_or(0, |registers| registers.read(number))
+    }
+
     fn mapping(&mut self, what: Mapping) {
         let observer = &mut Observer::new(
             &mut self.reporter,
@@ -210,14 +283,14 @@ impl Checker {
         self.model.device(what, site, &mut self.reporter);
     }
 
-    fn maintain(&mut self, what: Maintenance, site: Site) {
+    fn maintain(&mut self, what: Maintenance) {
         self.reporter.maintained(what);
-        self.model.maintain(what, site, &mut self.reporter);
+        self.model.maintain(what);
     }
 
     fn device_store(&mut self, pa: u32, value: u32, site: Site) {
         if self.emulation.device_stores_drain {
-            self.maintain(Maintenance::Drain, site);
+            self.maintain(Maintenance::Drain);
         }
         let mut events = Vec::new();
         let memory = &mut self.memory;
@@ -228,7 +301,7 @@ impl Checker {
         for event in events {
             match event {
                 watched_devices::Event::Device(what) => self.device(what, Some(site)),
-                watched_devices::Event::Maintenance(what) => self.maintain(what, site),
+                watched_devices::Event::Maintenance(what) => self.maintain(what),
             }
         }
     }

@@ -6,8 +6,7 @@
 
 use coherence_model::cores::{Core, Indexing, LINE};
 use coherence_model::events::{
-    Access, Caches, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range,
-    Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Party, Shown};
 use coherence_model::Model;
@@ -136,9 +135,7 @@ impl Guest {
 
     /// Maintains.
     pub fn maintain(&mut self, what: Maintenance) {
-        let found = &mut self.found;
-        self.model
-            .maintain(what, KERNEL, &mut |finding| found.push(finding));
+        self.model.maintain(what);
     }
 
     /// Maintains the inner data cache at an address.

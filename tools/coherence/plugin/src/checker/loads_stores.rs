@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores.
 
-use coherence_model::events::{Access, Caches, Device, Range, Site};
+use coherence_model::events::{Access, Device, Range, Site};
 
 use super::{Checker, Observer};
 use crate::mmu::{Entry, Target, PAGE};
@@ -9,29 +9,7 @@ use crate::qemu::Transaction;
 
 impl Checker {
     #[inline(always)]
-    pub(super) fn take_load(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.accesses += 1;
-        let len = self.sizes.of(transaction);
-        if let Some(access) = self.in_memory(va, len, site) {
-            self.model_load(&access);
-        } else {
-            self.slow_access(va, len, transaction, site, false);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn take_store(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.accesses += 1;
-        let len = self.sizes.of(transaction);
-        if let Some(access) = self.in_memory(va, len, site) {
-            self.model_store(&access);
-        } else {
-            self.slow_access(va, len, transaction, site, true);
-        }
-    }
-
-    #[inline(always)]
-    fn model_load(&mut self, access: &Access) {
+    pub(super) fn model_load(&mut self, access: &Access) {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
@@ -42,7 +20,7 @@ impl Checker {
     }
 
     #[inline(always)]
-    fn model_store(&mut self, access: &Access) {
+    pub(super) fn model_store(&mut self, access: &Access) {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
@@ -55,14 +33,14 @@ impl Checker {
     /// The usual case: the TLB has the page, it is memory, and the access is
     /// within it.
     #[inline(always)]
-    fn in_memory(&self, va: u32, len: u32, site: Site) -> Option<Access> {
+    pub(super) fn in_memory(&self, va: u32, len: u32, site: Site) -> Option<Access> {
         let entry = self.cpu.tlb.find(va)?;
         let within = va % PAGE + len <= PAGE;
         (entry.target == Target::Memory && within).then(|| entry.access(va, len, site))
     }
 
     #[cold]
-    fn slow_access(
+    pub(super) fn slow_access(
         &mut self,
         va: u32,
         len: u32,

@@ -1,80 +1,91 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Translation by QEMU: what is watched of it, and the instructions that are
 //! fetched.
+//!
+//! QEMU translates a block, because it is about to run and never ran before at
+//! this address, or changed since. It also does so when its own buffer was full;
+//! then the fetch says nothing new. A block is not translated again when its
+//! page merely is mapped elsewhere meanwhile and back.
+
+use std::ops::Range;
 
 use coherence_model::cores::LINE;
-use coherence_model::events::{Caches, Site};
+use coherence_model::events::Site;
 
 use super::Checker;
 use crate::code_sites::Owner;
 use crate::cp15;
-use crate::instruction_decoder::{privileged, Decoder, Kind};
+use crate::instruction_decoder::Kind;
 use crate::mmu::PAGE;
-use crate::qemu::{self, Block};
+use crate::qemu::Instruction;
+
+/// Instructions of a block that begin in one line.
+pub(super) struct Piece {
+    /// From the first to the end of the last.
+    instructions: Range<u32>,
+    /// The first one's site.
+    first: Site,
+}
 
 impl Checker {
-    /// QEMU translates a block, because it is about to run and never ran before
-    /// at this address, or changed since. It also does so when its own buffer
-    /// was full; then the fetch says nothing new. A block is not translated
-    /// again when its page merely is mapped elsewhere meanwhile and back.
-    pub(super) fn watch_block(&mut self, block: &Block<Self>) {
-        let Some(registers) = &mut self.registers else {
-            return;
-        };
-        let cpsr = registers.read(qemu::CPSR);
-        let privileged = privileged(cpsr);
-        let mut decoder = Decoder::new(cpsr);
-        let mut owner = None;
-        let mut piece: Option<(u32, u32, Site)> = None;
-        for (i, instruction) in block.instructions().enumerate() {
-            let pc = instruction.address();
-            let owner = *owner.get_or_insert_with(|| self.owner(pc, privileged));
-            let site = self.reporter.sites.site(pc, owner);
-            let (bytes, len) = instruction.bytes();
-
-            piece = match piece {
-                Some((begin, _, first)) if begin / LINE == pc / LINE => {
-                    Some((begin, pc + len as u32, first))
-                }
-                other => {
-                    self.fetch(other);
-                    Some((pc, pc + len as u32, site))
-                }
-            };
-            instruction.watch_memory(site);
-            match decoder.decode(bytes, len) {
-                Kind::System(word) => {
-                    let operation = cp15::decode(self.emulation.architecture, word);
-                    if operation.is_some() {
-                        instruction.watch_system(site, word);
-                    }
-                }
-                Kind::Hint => instruction.watch_hint(site),
-                Kind::Other => {}
+    /// One more instruction of a block is fetched, after those of the piece.
+    /// Returns the piece that it is in.
+    pub(super) fn fetch_with(
+        &mut self,
+        piece: Option<Piece>,
+        instruction: Range<u32>,
+        site: Site,
+    ) -> Piece {
+        if let Some(piece) = piece {
+            if piece.instructions.start / LINE == instruction.start / LINE {
+                let instructions = piece.instructions.start..instruction.end;
+                return Piece {
+                    instructions,
+                    ..piece
+                };
             }
-            if let (true, Some(kernel)) = (privileged, &self.kernel) {
-                if i == 0 && kernel.returns(pc) {
-                    instruction.watch_return(site);
-                }
-                if kernel.hooks(pc) {
-                    instruction.watch_function(site);
-                }
-            }
+            self.fetch(piece);
         }
-        self.fetch(piece);
+        Piece {
+            instructions: instruction,
+            first: site,
+        }
     }
 
-    /// A fetch of a block's instructions that begin in one line: where they
-    /// begin and end, and the first one's site. What the last of them has on
-    /// another page is left out.
-    fn fetch(&mut self, instructions: Option<(u32, u32, Site)>) {
-        let Some((va, end, site)) = instructions else {
-            return;
-        };
+    /// What the last instruction has on another page is left out.
+    pub(super) fn fetch(&mut self, piece: Piece) {
+        let Range { start: va, end } = piece.instructions;
         if let Some(entry) = self.entry(va) {
             let len = (end - va).min(PAGE - va % PAGE);
-            let access = entry.access(va, len, site);
+            let access = entry.access(va, len, piece.first);
             self.model.fetch(&access, &mut self.reporter);
+        }
+    }
+
+    /// Watches an instruction for what it is.
+    pub(super) fn watch_kind(&self, instruction: &Instruction<Self>, kind: Kind, site: Site) {
+        match kind {
+            Kind::System(word) => {
+                if cp15::decode(self.emulation.architecture, word).is_some() {
+                    instruction.watch_system(site, word);
+                }
+            }
+            Kind::Hint => instruction.watch_hint(site),
+            Kind::Other => {}
+        }
+    }
+
+    /// Watches an instruction of the kernel for where it is.
+    pub(super) fn watch_linux(&self, instruction: &Instruction<Self>, first: bool, site: Site) {
+        let Some(kernel) = &self.kernel else {
+            return;
+        };
+        let pc = instruction.address();
+        if first && kernel.returns(pc) {
+            instruction.watch_return(site);
+        }
+        if kernel.hooks(pc) {
+            instruction.watch_function(site);
         }
     }
 
