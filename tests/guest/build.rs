@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Derives what the tests use of other drivers from the kernel's headers, for
-//! the target.
+//! Derives what the tests use of other drivers, and the numbers of the coherence
+//! checker's hints, from the headers that define it, for the target.
 
 use std::{env, path::PathBuf};
 
@@ -9,9 +9,11 @@ fn main() {
 
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=drivers.h");
+    println!("cargo:rerun-if-changed=../../tools/coherence/hint.h");
     bindgen::Builder::default()
         .header("drivers.h")
         .allowlist_item("dma_heap_allocation_data|DMA_HEAP_IOCTL_ALLOC")
+        .allowlist_type("coherence_hint")
         .allowlist_type(
             "v4l2_(buffer|capability|control|format|requestbuffers)|v4l2_(buf_type|field|memory)",
         )

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the tests use of other drivers. */
+/* What the tests use of other drivers, and of the coherence checker. */
 #include <linux/dma-heap.h>
 #include <linux/videodev2.h>
+
+#include "../../tools/coherence/hint.h"

@@ -11,6 +11,7 @@
 #ifndef COHERENCE_HINT_H
 #define COHERENCE_HINT_H
 
+/* The plugin and programs in Rust derive theirs from these lines. */
 enum coherence_hint {
 	COHERENCE_DEVICE_READS = 0xcac4e001,
 	COHERENCE_DEVICE_WRITES = 0xcac4e002,
@@ -19,6 +20,9 @@ enum coherence_hint {
 	COHERENCE_COUNT_END = 0xcac4e005,
 	COHERENCE_AS_DEVICE = 0xcac4e006,
 };
+
+/* Elsewhere there is nobody to take a hint, and the numbers are all there is. */
+#ifdef __arm__
 
 static inline void coherence_hint(enum coherence_hint hint, unsigned long first,
 				  unsigned long second)
@@ -64,5 +68,7 @@ static inline void coherence_label(const char *text)
 		end++;
 	coherence_hint(COHERENCE_LABEL, (unsigned long)text, end - (const volatile char *)text);
 }
+
+#endif /* __arm__ */
 
 #endif

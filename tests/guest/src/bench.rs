@@ -22,6 +22,7 @@ use nix::{
 use shmbuf::{Access, Alloc, Buffer, DmaBuf, Kind, MappingKind, Phase, Policy, Protection};
 
 use crate::{
+    drivers::{coherence_hint, COHERENCE_COUNT_BEGIN, COHERENCE_COUNT_END},
     heap::Heap,
     module::DEVICE,
     sys::{page, pread, pwrite, Region},
@@ -45,27 +46,21 @@ const HEAPS: [(&str, &str); 2] = [
     ("default_cma_region", "heap.cma"),
 ];
 
-/// See tools/coherence/hint.h.
-#[repr(u32)]
-enum Hint {
-    Begin = 0xcac4_e004,
-    End = 0xcac4_e005,
-}
-
-fn hint(what: Hint, name: &str) {
+/// A hint to the plugin, as coherence_hint() of tools/coherence/hint.h.
+fn hint(what: coherence_hint, name: &str) {
     #[cfg(target_arch = "arm")]
     // SAFETY: the instruction does nothing.
     unsafe {
         std::arch::asm!(
             "mov r9, r9",
-            in("r0") what as u32,
+            in("r0") what,
             in("r1") name.as_ptr(),
             in("r2") name.len(),
             options(nostack, preserves_flags)
         );
     }
     #[cfg(not(target_arch = "arm"))]
-    let _ = (what as u32, name);
+    let _ = (what, name);
 }
 
 /// Does something between two marks, round by round, each time with what the
@@ -77,9 +72,9 @@ fn measure<S, T, E: Debug>(
 ) {
     for _ in 0..ROUNDS {
         let mut state = ready();
-        hint(Hint::Begin, name);
+        hint(COHERENCE_COUNT_BEGIN, name);
         let result = call(&mut state);
-        hint(Hint::End, "");
+        hint(COHERENCE_COUNT_END, "");
         if let Err(error) = result {
             panic!("{name}: {error:?}");
         }

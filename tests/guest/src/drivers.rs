@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is used of other drivers: the structures and numbers of their calls,
-//! derived from the kernel's headers, and the dma-buf heaps.
+//! derived from the headers that define them, and the dma-buf heaps.
 
 #![allow(
     dead_code,

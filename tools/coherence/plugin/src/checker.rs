@@ -17,22 +17,15 @@ use coherence_model::Model;
 
 use crate::arguments::Arguments;
 use crate::cp15::{self, Operation, Sweep};
+use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder};
-use crate::linux_functions::{Cpu as _, Kernel, Module};
+use crate::linux_functions::{Kernel, Module};
 use crate::mmu::{self, Control, Tlb};
 use crate::qemu::{self, Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
 use crate::vcpu::View;
 use crate::watched_devices::{self, Devices};
-
-/// Hints, see hint.h.
-const HINT_READS: u32 = 0xcac4_e001;
-const HINT_WRITES: u32 = 0xcac4_e002;
-const HINT_LABEL: u32 = 0xcac4_e003;
-const HINT_AS_DEVICE: u32 = 0xcac4_e006;
-/// Bytes of the longest label.
-const LABEL_BYTES: u32 = 255;
 
 /// The vCPU.
 struct Cpu {
@@ -225,26 +218,21 @@ impl Watcher for Checker {
     }
 
     fn hint(&mut self, site: Site) {
-        let [what, first, second] = [0, 1, 2].map(|number| self.register(number));
-        let range = events::Range {
-            pa: first,
-            len: second,
-        };
-        match what {
-            HINT_READS => self.device(Device::Reads(range), Some(site)),
-            HINT_WRITES => self.device(Device::Writes(range), Some(site)),
-            HINT_AS_DEVICE => self.play_device(first, second),
-            HINT_LABEL => {
-                let most = second.min(LABEL_BYTES);
-                let Some(registers) = &mut self.registers else {
-                    return;
-                };
-                let architecture = self.emulation.architecture;
-                let control = self.cpu.control;
-                let mut cpu = View::new(registers, &mut self.memory, architecture, control);
-                self.reporter.set_label(cpu.string(first, most));
+        let registers = [0, 1, 2].map(|number| self.register(number));
+        match Hint::decode(registers) {
+            Some(Hint::DeviceReads(range)) => self.device(Device::Reads(range), Some(site)),
+            Some(Hint::DeviceWrites(range)) => self.device(Device::Writes(range), Some(site)),
+            Some(Hint::AsDevice { va, bytes }) => self.play_device(va, bytes),
+            Some(Hint::Label(text)) => {
+                if let Some(registers) = &mut self.registers {
+                    let architecture = self.emulation.architecture;
+                    let control = self.cpu.control;
+                    let mut cpu = View::new(registers, &mut self.memory, architecture, control);
+                    self.reporter.set_label(text.read(&mut cpu));
+                }
             }
-            _ => {}
+            // They are for the other purpose.
+            Some(Hint::CountBegin(_) | Hint::CountEnd) | None => {}
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counts what the guest does between two marks: instructions, maintenance of
 //! caches, accesses to memory that is not cached, exceptions. The marks are
-//! hints, see hint.h.
+//! hints.
 //!
 //! Nothing here depends on time, on the host or on a model: the same
 //! instructions give the same counts.
@@ -16,18 +16,12 @@ use serde_json::{json, Map, Value};
 
 use crate::arguments::Arguments;
 use crate::cp15::{self, By, Operation};
+use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder, Kind};
-use crate::linux_functions::Cpu as _;
 use crate::mmu::{self, Control, Target, Tlb};
 use crate::qemu::{self, Block, Global, Memory, Registers, Transaction, Watcher};
 use crate::vcpu::View;
 use crate::watched_devices::{Addresses, Devices, Event};
-
-/// Hints, see hint.h.
-const HINT_BEGIN: u32 = 0xcac4_e004;
-const HINT_END: u32 = 0xcac4_e005;
-/// Bytes of the longest name.
-const NAME_BYTES: u32 = 255;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -352,19 +346,25 @@ impl Watcher for Counter {
         let Some(registers) = &mut self.registers else {
             return;
         };
-        let [what, first, second] = [0, 1, 2].map(|number| registers.read(number));
-        match what {
-            HINT_BEGIN => {
+        match Hint::decode([0, 1, 2].map(|number| registers.read(number))) {
+            Some(Hint::CountBegin(name)) => {
                 let (architecture, control) = (self.architecture, self.control);
                 let mut cpu = View::new(registers, &mut self.memory, architecture, control);
                 self.interval = Some(Interval {
-                    name: cpu.string(first, second.min(NAME_BYTES)),
+                    name: name.read(&mut cpu),
                     before: self.counts,
                     profile: BTreeMap::new(),
                 });
             }
-            HINT_END => self.end(),
-            _ => {}
+            Some(Hint::CountEnd) => self.end(),
+            // They are for the other purpose.
+            Some(
+                Hint::DeviceReads(_)
+                | Hint::DeviceWrites(_)
+                | Hint::AsDevice { .. }
+                | Hint::Label(_),
+            )
+            | None => {}
         }
     }
 

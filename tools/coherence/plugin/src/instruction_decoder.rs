@@ -2,6 +2,8 @@
 //! Finds the instructions that matter beside loads and stores, in ARM and Thumb
 //! code (DDI 0406C, A5 and A6).
 
+use crate::hints;
+
 /// CPSR's mode field, and user mode.
 const MODE: u32 = 0x1f;
 const USER: u32 = 0x10;
@@ -20,7 +22,7 @@ pub enum Kind {
     /// MCR or MRC of coprocessor 15, or a DSB, as [`DSB`]: the ARM encoding
     /// with the condition under which it executes.
     System(u32),
-    /// A hint to the checker, see hint.h.
+    /// A hint to the checker, if r0 says so.
     Hint,
     /// Any other.
     Other,
@@ -28,10 +30,6 @@ pub enum Kind {
 
 /// DSB as its older form, MCR p15, 0, r0, c7, c10, 4, without a condition.
 const DSB: u32 = 0x0e07_0f9a;
-
-/// `mov r9, r9`, see hint.h.
-const HINT_ARM: u32 = 0xe1a0_9009;
-const HINT_THUMB: u16 = 0x46c9;
 
 /// Decodes the instructions of a block one after the other.
 pub struct Decoder {
@@ -70,7 +68,7 @@ impl Decoder {
             if first & 0xff00 == 0xbf00 && first & 0xf != 0 {
                 self.it = first as u8;
             }
-            return if first == HINT_THUMB {
+            return if first == hints::THUMB {
                 Kind::Hint
             } else {
                 Kind::Other
@@ -82,7 +80,7 @@ impl Decoder {
 }
 
 fn decode_arm(word: u32) -> Kind {
-    if word == HINT_ARM {
+    if word == hints::ARM {
         return Kind::Hint;
     }
     if word & 0xffff_fff0 == 0xf57f_f040 {

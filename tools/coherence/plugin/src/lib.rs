@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `qemu.rs` | QEMU's plugin API; the only `unsafe` |
 //! | `arguments.rs` | the plugin's arguments |
-//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `loads_stores.rs`, `live_translations.rs` (the TLB), `translated_blocks.rs` (what QEMU translates, and fetches), `system_instructions.rs` (those and hints), `linux_calls.rs` (the kernel's functions) |
+//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `loads_stores.rs`, `live_translations.rs` (the TLB), `translated_blocks.rs` (what QEMU translates, and fetches), `system_instructions.rs` , `linux_calls.rs` (the kernel's functions) |
 //! | `counter.rs` | the other purpose: what is counted |
 //! | `vcpu.rs` | the vCPU's registers, and memory at its addresses |
 //! | `mmu.rs` | addresses and memory types, by the guest's tables |
+//! | `hints.rs` | hints, as hint.h defines them |
 //! | `instruction_decoder.rs`, `cp15.rs` | maintenance and barriers |
 //! | `linux_functions.rs` | Linux's DMA functions, modules and tasks |
 //! | `watched_devices.rs` | devices and the outer cache, by their registers |
@@ -21,6 +22,7 @@ mod checker;
 mod code_sites;
 mod counter;
 mod cp15;
+mod hints;
 mod instruction_decoder;
 mod linux_functions;
 mod mmu;
