@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 
-use crate::cache_contents::{Event, Fill, Held, Possibility, Rules, COPIES};
+use crate::cache_contents::{ByteEvent, CacheRules, Fill, Held, Possibility, COPIES};
 use crate::cores::Core;
 use crate::events::Operation;
-use crate::small_key_hash::Fast;
+use crate::small_key_hash::SmallKeyHash;
 
 /// The number of a [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,18 +34,18 @@ pub enum Buffered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fills {
     /// On the emulated core.
-    pub this: Fill,
+    pub this_core: Fill,
     /// On some core of the architecture.
-    pub some: Fill,
+    pub some_core: Fill,
 }
 
 /// What can be with one byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     /// On the emulated core. Sorted.
-    this: Box<[Possibility]>,
+    this_core: Box<[Possibility]>,
     /// On some core of the architecture. Sorted.
-    some: Box<[Possibility]>,
+    some_core: Box<[Possibility]>,
     /// Of the newest store.
     pub buffered: Buffered,
     /// An invalidation may have thrown the newest value away.
@@ -107,9 +107,9 @@ pub enum Reader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// On the emulated core.
-    pub this: Causes,
+    pub this_core: Causes,
     /// On some core of the architecture.
-    pub some: Causes,
+    pub some_core: Causes,
 }
 
 /// What is asked of a state often.
@@ -118,25 +118,25 @@ pub struct Summary {
     /// Whoever reads gets the newest value, and nothing is buffered.
     pub settled: bool,
     /// The line may be dirty somewhere, on the emulated core.
-    pub dirty_this: bool,
+    pub dirty_on_this_core: bool,
     /// The line may be dirty somewhere, on some core.
-    pub dirty_some: bool,
+    pub dirty_on_some_core: bool,
     /// Inner copies that may be there on some core, or on this one; a bit each.
     pub copies: u8,
     /// Inner copies that may be there on the emulated core.
-    pub copies_this: u8,
+    pub copies_on_this_core: u8,
 }
 
 /// All states that ever were.
 #[derive(Debug)]
 pub struct States {
-    this: Rules,
-    some: Rules,
+    this_core: CacheRules,
+    some_core: CacheRules,
     states: Vec<State>,
     summaries: Vec<Summary>,
-    ids: HashMap<State, StateId, Fast>,
-    steps: HashMap<(StateId, Event, Fills), StateId, Fast>,
-    verdicts: HashMap<(StateId, Reader), Verdict, Fast>,
+    ids: HashMap<State, StateId, SmallKeyHash>,
+    steps: HashMap<(StateId, ByteEvent, Fills), StateId, SmallKeyHash>,
+    verdicts: HashMap<(StateId, Reader), Verdict, SmallKeyHash>,
     // Of all sets, in bytes.
     sets: usize,
     forgotten: u64,
@@ -152,14 +152,14 @@ impl States {
 
     /// For a core, its outer cache on if it has one.
     pub fn new(core: &Core) -> Self {
-        let this = Rules {
+        let this_core = CacheRules {
             outer: core.outer,
             write_allocates: core.write_allocates,
             write_through: core.write_through,
         };
         let mut states = Self {
-            this,
-            some: Rules {
+            this_core,
+            some_core: CacheRules {
                 outer: core.outer,
                 write_allocates: true,
                 write_through: true,
@@ -173,8 +173,8 @@ impl States {
             forgotten: 0,
         };
         states.intern(State {
-            this: [Possibility::POWER_ON].into(),
-            some: [Possibility::POWER_ON].into(),
+            this_core: [Possibility::POWER_ON].into(),
+            some_core: [Possibility::POWER_ON].into(),
             buffered: Buffered::No,
             invalidated: false,
         });
@@ -191,7 +191,7 @@ impl States {
         }
         let id = StateId(self.states.len() as u16);
         // Kept twice, in the list and as a key.
-        self.sets += 2 * (state.this.len() + state.some.len()) * size_of::<Possibility>();
+        self.sets += 2 * (state.this_core.len() + state.some_core.len()) * size_of::<Possibility>();
         self.summaries.push(summary(&state));
         self.states.push(state.clone());
         self.ids.insert(state, id);
@@ -205,8 +205,8 @@ impl States {
 
     /// Switches the outer cache. It must be empty.
     pub fn switch_outer(&mut self, on: bool) {
-        self.this.outer = on;
-        self.some.outer = on;
+        self.this_core.outer = on;
+        self.some_core.outer = on;
         self.steps.clear();
     }
 
@@ -215,7 +215,7 @@ impl States {
         self.sets
             + self.states.capacity() * (size_of::<State>() + size_of::<Summary>())
             + self.ids.capacity() * (size_of::<(State, StateId)>() + 1)
-            + self.steps.capacity() * (size_of::<((StateId, Event, Fills), StateId)>() + 1)
+            + self.steps.capacity() * (size_of::<((StateId, ByteEvent, Fills), StateId)>() + 1)
             + self.verdicts.capacity() * (size_of::<((StateId, Reader), Verdict)>() + 1)
     }
 
@@ -230,40 +230,52 @@ impl States {
     }
 
     /// The state after an event and whatever caches do then by themselves.
-    pub fn step(&mut self, id: StateId, event: Event, fills: Fills) -> StateId {
+    pub fn step(&mut self, id: StateId, event: ByteEvent, fills: Fills) -> StateId {
         if let Some(&next) = self.steps.get(&(id, event, fills)) {
             return next;
         }
         let from = self.get(id);
-        let some = reach(&self.some, &from.some, event, fills.some, &[]);
-        let this = reach(&self.this, &from.this, event, fills.this, &some);
+        let some_core = reach(
+            &self.some_core,
+            &from.some_core,
+            event,
+            fills.some_core,
+            &[],
+        );
+        let this_core = reach(
+            &self.this_core,
+            &from.this_core,
+            event,
+            fills.this_core,
+            &some_core,
+        );
         let lost = |set: &[Possibility]| set.iter().any(|p| !p.lasts());
         let (buffered, invalidated) = match event {
-            Event::StoreBack(_, true) | Event::DeviceWrites | Event::Forget => {
+            ByteEvent::StoreBack(_, true) | ByteEvent::DeviceWrites | ByteEvent::Forget => {
                 (Buffered::No, false)
             }
-            Event::StoreThrough(_) | Event::StoreMemory { buffered: true } => {
+            ByteEvent::StoreThrough(_) | ByteEvent::StoreMemory { buffered: true } => {
                 (Buffered::Core, false)
             }
-            Event::StoreMemory { buffered: false } => (Buffered::No, false),
-            Event::Drain if from.buffered == Buffered::Core && self.this.outer => {
+            ByteEvent::StoreMemory { buffered: false } => (Buffered::No, false),
+            ByteEvent::Drain if from.buffered == Buffered::Core && self.this_core.outer => {
                 (Buffered::Outer, from.invalidated)
             }
-            Event::Drain if from.buffered == Buffered::Core => (Buffered::No, from.invalidated),
-            Event::OuterSync if from.buffered == Buffered::Outer => {
+            ByteEvent::Drain if from.buffered == Buffered::Core => (Buffered::No, from.invalidated),
+            ByteEvent::OuterSync if from.buffered == Buffered::Outer => {
                 (Buffered::No, from.invalidated)
             }
-            Event::Inner(_, Operation::Invalidate)
-            | Event::InnerAll(Operation::Invalidate)
-            | Event::Outer(Operation::Invalidate) => {
-                let new = lost(&some) && !lost(&from.some);
+            ByteEvent::Inner(_, Operation::Invalidate)
+            | ByteEvent::InnerAll(Operation::Invalidate)
+            | ByteEvent::Outer(Operation::Invalidate) => {
+                let new = lost(&some_core) && !lost(&from.some_core);
                 (from.buffered, from.invalidated || new)
             }
             _ => (from.buffered, from.invalidated),
         };
         let next = self.intern(State {
-            this,
-            some,
+            this_core,
+            some_core,
             buffered,
             invalidated,
         });
@@ -278,8 +290,8 @@ impl States {
         }
         let state = self.get(id);
         let verdict = Verdict {
-            this: causes(&self.this, &state.this, reader),
-            some: causes(&self.some, &state.some, reader),
+            this_core: causes(&self.this_core, &state.this_core, reader),
+            some_core: causes(&self.some_core, &state.some_core, reader),
         };
         self.verdicts.insert((id, reader), verdict);
         verdict
@@ -287,7 +299,7 @@ impl States {
 }
 
 /// What can keep the newest value from a reader.
-fn causes(rules: &Rules, set: &[Possibility], reader: Reader) -> Causes {
+fn causes(rules: &CacheRules, set: &[Possibility], reader: Reader) -> Causes {
     let mut causes = Causes::default();
     for p in set {
         let inner = match reader {
@@ -321,15 +333,15 @@ fn causes(rules: &Rules, set: &[Possibility], reader: Reader) -> Causes {
 /// The set after `event`, with all that caches may do by themselves then.
 ///
 /// Where a line is dirty, a byte that only some core has in no other place is
-/// taken as if this one had, as `some` tells. That is coarse: without
+/// taken as if this one had, as `some_core` tells. That is coarse: without
 /// write-allocate a byte stored before the line came is in memory, and one
 /// stored after that is not. But they would be two classes in many lines.
 fn reach(
-    rules: &Rules,
+    rules: &CacheRules,
     from: &[Possibility],
-    event: Event,
+    event: ByteEvent,
     fill: Fill,
-    some: &[Possibility],
+    some_core: &[Possibility],
 ) -> Box<[Possibility]> {
     let mut all: Vec<Possibility> = Vec::new();
     let add = |p, all: &mut Vec<Possibility>| {
@@ -343,7 +355,7 @@ fn reach(
     let mut done = 0;
     while let Some(&p) = all.get(done) {
         rules.alone(p, fill, |p| add(p, &mut all));
-        for &other in some {
+        for &other in some_core {
             if other.only_in_dirty_line() && other.worse_than(p) {
                 add(other, &mut all);
             }
@@ -367,12 +379,12 @@ fn summary(state: &State) -> Summary {
             .filter(|&i| set.iter().any(|p| p.inner(i) != Held::Absent))
             .fold(0, |bits, i| bits | (1 << i))
     };
-    let mut all = state.this.iter().chain(&state.some);
+    let mut all = state.this_core.iter().chain(&state.some_core);
     Summary {
         settled: state.buffered == Buffered::No && all.all(|p| p.settled()),
-        dirty_this: dirty(&state.this),
-        dirty_some: dirty(&state.some),
-        copies: copies(&state.this) | copies(&state.some),
-        copies_this: copies(&state.this),
+        dirty_on_this_core: dirty(&state.this_core),
+        dirty_on_some_core: dirty(&state.some_core),
+        copies: copies(&state.this_core) | copies(&state.some_core),
+        copies_on_this_core: copies(&state.this_core),
     }
 }

@@ -84,7 +84,7 @@ impl Held {
 /// What the caches of a core do. Two of these exist for each core: its own,
 /// and that of all cores of its architecture together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct CacheRules {
     /// There is an outer cache, and it is on.
     pub outer: bool,
     /// A store that misses may bring the line in.
@@ -221,7 +221,7 @@ impl Possibility {
 
 /// What happens to a byte, as seen by the byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
+pub enum ByteEvent {
     /// A write-back load of the line by an inner copy.
     LoadBack(u8),
     /// A write-through load of the line by an inner copy.
@@ -262,17 +262,17 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fill(pub u8);
 
-impl Rules {
+impl CacheRules {
     /// What may be after `event`, before anything happens by itself.
-    pub fn after(&self, p: Possibility, event: Event, mut then: impl FnMut(Possibility)) {
+    pub fn after(&self, p: Possibility, event: ByteEvent, mut then: impl FnMut(Possibility)) {
         match event {
-            Event::LoadThrough(_) if !self.write_through => then(p),
-            Event::LoadBack(i) | Event::LoadThrough(i) => {
+            ByteEvent::LoadThrough(_) if !self.write_through => then(p),
+            ByteEvent::LoadBack(i) | ByteEvent::LoadThrough(i) => {
                 then(p);
                 self.filled(p, usize::from(i), then);
             }
-            Event::StoreBack(i, this) => self.stored_back(p, usize::from(i), this, then),
-            Event::StoreThrough(i) if self.write_through => {
+            ByteEvent::StoreBack(i, here) => self.stored_back(p, usize::from(i), here, then),
+            ByteEvent::StoreThrough(i) if self.write_through => {
                 let i = usize::from(i);
                 // On its way to memory it changes the lines that it meets.
                 let (inner, outer) = (p.inner(i), p.outer());
@@ -283,15 +283,17 @@ impl Rules {
                         .with_memory(true),
                 );
             }
-            Event::StoreThrough(_) | Event::StoreMemory { .. } | Event::DeviceWrites => {
+            ByteEvent::StoreThrough(_)
+            | ByteEvent::StoreMemory { .. }
+            | ByteEvent::DeviceWrites => {
                 then(p.outdated().with_memory(true));
             }
-            Event::DeviceMayWrite => {
+            ByteEvent::DeviceMayWrite => {
                 then(p);
                 then(p.outdated().with_memory(true));
             }
-            Event::Inner(i, operation) => self.maintained(p, i.into(), operation, then),
-            Event::InnerAll(operation) => {
+            ByteEvent::Inner(i, operation) => self.maintained(p, i.into(), operation, then),
+            ByteEvent::InnerAll(operation) => {
                 // Of several dirty copies, which one is written last does not
                 // matter here: the others may have been evicted before.
                 let mut all = vec![p];
@@ -304,7 +306,7 @@ impl Rules {
                 }
                 all.into_iter().for_each(then);
             }
-            Event::Outer(operation) => {
+            ByteEvent::Outer(operation) => {
                 let copy = p.outer();
                 let gone = operation != Operation::Clean;
                 let rest = p.with_outer(if gone { Absent } else { copy.cleaned() });
@@ -314,12 +316,12 @@ impl Rules {
                     then(rest);
                 }
             }
-            Event::Forget => then(p.all(true)),
-            Event::Swap(i, j) => {
+            ByteEvent::Forget => then(p.all(true)),
+            ByteEvent::Swap(i, j) => {
                 let (i, j) = (usize::from(i), usize::from(j));
                 then(p.with_inner(i, p.inner(j)).with_inner(j, p.inner(i)));
             }
-            Event::Drain | Event::OuterSync | Event::Nothing => then(p),
+            ByteEvent::Drain | ByteEvent::OuterSync | ByteEvent::Nothing => then(p),
         }
     }
 
@@ -399,23 +401,23 @@ impl Rules {
     }
 
     /// A write-back store, to this byte or to another one of the line.
-    fn stored_back(&self, p: Possibility, i: usize, this: bool, mut then: impl FnMut(Possibility)) {
-        let rest = if this { p.outdated() } else { p };
+    fn stored_back(&self, p: Possibility, i: usize, here: bool, mut then: impl FnMut(Possibility)) {
+        let rest = if here { p.outdated() } else { p };
         if p.inner(i) != Absent {
-            then(rest.with_inner(i, Held::stored(this || p.inner(i).newest())));
+            then(rest.with_inner(i, Held::stored(here || p.inner(i).newest())));
             return;
         }
         if self.write_allocates {
             self.filled(rest, i, |p| {
-                then(p.with_inner(i, Held::stored(this || p.inner(i).newest())));
+                then(p.with_inner(i, Held::stored(here || p.inner(i).newest())));
             });
         }
         // Not allocated, it goes to the next level, which may.
         if self.outer {
-            then(rest.with_outer(Held::stored(this || p.behind())));
+            then(rest.with_outer(Held::stored(here || p.behind())));
         }
         if p.outer() == Absent {
-            then(rest.with_memory(this || p.memory()));
+            then(rest.with_memory(here || p.memory()));
         }
     }
 }

@@ -2,12 +2,12 @@
 //! What devices do, or are free to do. They see memory, and no cache.
 
 use crate::byte_states::Reader;
-use crate::cache_contents::Event;
+use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::dma_ownership::{Misfit, Span};
-use crate::events::{Device, Direction, Range, Site};
+use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::Found;
+use crate::judgement::LineFindings;
 use crate::line::{Class, Fillable, Writer};
 use crate::line_records::{mask, parts};
 use crate::line_storage::Page;
@@ -67,7 +67,7 @@ impl Model {
 
     fn device_owns(
         &mut self,
-        range: Range,
+        range: PhysicalRange,
         direction: Direction,
         site: Option<Site>,
         sink: &mut dyn Sink,
@@ -88,7 +88,7 @@ impl Model {
 
     fn device_returns(
         &mut self,
-        range: Range,
+        range: PhysicalRange,
         direction: Direction,
         site: Option<Site>,
         sink: &mut dyn Sink,
@@ -101,27 +101,39 @@ impl Model {
         for part in written {
             // It wrote when it got it, or now, or in between: `change` has seen
             // to that.
-            self.device_wrote(part.range(), Event::DeviceMayWrite);
+            self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
         }
         wrong_sync(result, range, site, sink);
     }
 
-    fn device_does(&mut self, deed: Deed, range: Range, site: Option<Site>, sink: &mut dyn Sink) {
+    fn device_does(
+        &mut self,
+        deed: Deed,
+        range: PhysicalRange,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
         self.judge_device(deed, range, site, sink);
         if deed.writes {
-            self.device_wrote(range, Event::DeviceWrites);
+            self.device_wrote(range, ByteEvent::DeviceWrites);
         }
     }
 
     /// What a device runs into that reads or writes this.
-    fn judge_device(&mut self, deed: Deed, range: Range, site: Option<Site>, sink: &mut dyn Sink) {
+    fn judge_device(
+        &mut self,
+        deed: Deed,
+        range: PhysicalRange,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
         for (pa, len) in parts(range.pa, range.len) {
             // What nobody touched is in memory, and clean in caches.
             if !self.ready(pa) {
                 continue;
             }
             let (line_pa, bytes) = (pa & !(LINE - 1), mask(pa, len));
-            let mut found = Found::default();
+            let mut found = LineFindings::default();
             self.edit(pa, |line, states| {
                 if deed.reads {
                     for class in &line.classes {
@@ -142,60 +154,66 @@ impl Model {
         }
     }
 
-    fn device_wrote(&mut self, range: Range, event: Event) {
+    fn device_wrote(&mut self, range: PhysicalRange, event: ByteEvent) {
         for (pa, len) in parts(range.pa, range.len) {
             // Where no cache can have anything, memory just has other values.
-            let page = self.memory.page_mut(pa);
+            let page = self.storage.page_mut(pa);
             let empty = page.is_none_or(|page| page.filled == Fillable::default());
             if empty && !self.ready(pa) {
                 continue;
             }
             let bytes = mask(pa, len);
             self.edit(pa, |line, states| {
-                line.split(states, bytes, event, Event::Nothing, Some(Writer::DEVICE));
+                line.split(
+                    states,
+                    bytes,
+                    event,
+                    ByteEvent::Nothing,
+                    Some(Writer::DEVICE),
+                );
             });
             self.stored(pa, bytes);
         }
     }
 
     /// Nobody cares any more what was in this memory.
-    fn forget(&mut self, range: Range) {
+    fn forget(&mut self, range: PhysicalRange) {
         for (pa, len) in parts(range.pa, range.len) {
             if pa % (1 << 12) < LINE {
-                self.mappings.forget_uses(pa);
+                self.translations.forget_uses(pa);
             }
             if self.ready(pa) {
                 let bytes = mask(pa, len);
                 self.edit(pa, |line, states| {
-                    line.split(states, bytes, Event::Forget, Event::Nothing, None);
+                    line.split(states, bytes, ByteEvent::Forget, ByteEvent::Nothing, None);
                 });
             }
         }
         for pa in self.pages(range) {
-            let page = Span::of(Range { pa, len: 1 << 12 });
+            let page = Span::of(PhysicalRange { pa, len: 1 << 12 });
             let still = self.dma.coherent(page).next().is_some();
             self.page(pa).coherent = still;
         }
     }
 
     /// Pages of a range that have a record.
-    fn pages(&self, range: Range) -> Vec<u32> {
+    fn pages(&self, range: PhysicalRange) -> Vec<u32> {
         match range.len {
             0 => Vec::new(),
             len => self
-                .memory
+                .storage
                 .pages(range.pa, range.pa.saturating_add(len - 1)),
         }
     }
 
-    /// Sets flags of all pages of a range; they leave the short way.
-    fn mark_pages(&mut self, range: Range, mut flag: impl FnMut(&mut Page)) {
+    /// Sets flags of all pages of a range; they leave the fast path.
+    fn mark_pages(&mut self, range: PhysicalRange, mut flag: impl FnMut(&mut Page)) {
         let span = Span::of(range);
         let mut pa = span.start & !0xfff;
         while pa < span.end {
             let page = self.page(pa as u32);
             flag(page);
-            page.fast = 0;
+            page.fast_path = 0;
             pa += 1 << 12;
         }
     }
@@ -220,7 +238,12 @@ impl Model {
 }
 
 /// Reports what the ledger of mappings says.
-fn wrong_sync(result: Result<(), Misfit>, range: Range, site: Option<Site>, sink: &mut dyn Sink) {
+fn wrong_sync(
+    result: Result<(), Misfit>,
+    range: PhysicalRange,
+    site: Option<Site>,
+    sink: &mut dyn Sink,
+) {
     if let Err(Misfit(reason)) = result {
         sink.found(Finding {
             hazard: Hazard::WrongSync,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::cores::LINE;
-use crate::events::{Direction, Range};
+use crate::events::{Direction, PhysicalRange};
 
 /// A range in 64 bits, for memory may end at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Span {
 
 impl Span {
     /// Of a range.
-    pub fn of(range: Range) -> Self {
+    pub fn of(range: PhysicalRange) -> Self {
         let start = u64::from(range.pa);
         Self {
             start,
@@ -31,13 +31,13 @@ impl Span {
 
     /// Of the line at this address.
     pub fn line(pa: u32) -> Self {
-        Self::of(Range { pa, len: LINE })
+        Self::of(PhysicalRange { pa, len: LINE })
     }
 
     /// As a range. One of 4 GiB, which no device has, loses its last byte.
-    pub fn range(self) -> Range {
+    pub fn range(self) -> PhysicalRange {
         let len = u32::try_from(self.end - self.start).unwrap_or(u32::MAX);
-        Range {
+        PhysicalRange {
             pa: self.start as u32,
             len,
         }
@@ -96,7 +96,7 @@ const DIRECTION: Misfit = Misfit("the mapping was made for another direction");
 
 impl Dma {
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: Range, direction: Direction) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -117,7 +117,7 @@ impl Dma {
     ///
     /// Where none fits. If only the direction doesn't, the device owns the part
     /// all the same.
-    pub fn owns(&mut self, range: Range, direction: Direction) -> Result<(), Misfit> {
+    pub fn owns(&mut self, range: PhysicalRange, direction: Direction) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
@@ -133,7 +133,7 @@ impl Dma {
 
     /// Whether the mapping in which the device owns this, by this direction,
     /// lets it read.
-    pub fn lets_read(&self, range: Range, direction: Direction) -> bool {
+    pub fn lets_read(&self, range: PhysicalRange, direction: Direction) -> bool {
         self.find(Span::of(range), direction, true)
             .and_then(|key| self.mappings.get(&key))
             .is_some_and(|mapped| mapped.direction.device_reads())
@@ -148,7 +148,7 @@ impl Dma {
     /// part all the same.
     pub fn returns(
         &mut self,
-        range: Range,
+        range: PhysicalRange,
         direction: Direction,
         mut written: impl FnMut(Span),
     ) -> Result<(), Misfit> {
@@ -174,7 +174,7 @@ impl Dma {
     /// # Errors
     ///
     /// Where there is none of just this range and direction.
-    pub fn unmap(&mut self, range: Range, direction: Direction) -> Result<(), Misfit> {
+    pub fn unmap(&mut self, range: PhysicalRange, direction: Direction) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
@@ -213,7 +213,7 @@ impl Dma {
     }
 
     /// Coherent memory begins or ends.
-    pub fn set_coherent(&mut self, range: Range, is: bool) {
+    pub fn set_coherent(&mut self, range: PhysicalRange, is: bool) {
         let span = Span::of(range);
         if span.is_empty() {
             return;

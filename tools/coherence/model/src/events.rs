@@ -108,7 +108,7 @@ impl Direction {
 
 /// A range of physical memory. It may be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Range {
+pub struct PhysicalRange {
     /// First byte.
     pub pa: u32,
     /// Bytes.
@@ -119,25 +119,25 @@ pub struct Range {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// It reads this now (a transfer that was watched, or a hint).
-    Reads(Range),
+    Reads(PhysicalRange),
     /// It writes this now.
-    Writes(Range),
+    Writes(PhysicalRange),
     /// A mapping for a device was made, before any of its maintenance: from
     /// `Owns` on the device may read or write at any moment.
-    Map(Range, Direction),
+    Map(PhysicalRange, Direction),
     /// The maintenance of `Map` or of a sync for the device is done: the
     /// device owns it, until `Returns`. In a part of a mapping for a sync.
-    Owns(Range, Direction),
+    Owns(PhysicalRange, Direction),
     /// A sync for the CPU begins, before any of its maintenance: the device
     /// has written all that it was free to write, and writes no more.
-    Returns(Range, Direction),
+    Returns(PhysicalRange, Direction),
     /// The mapping ends (after `Returns`).
-    Unmap(Range, Direction),
+    Unmap(PhysicalRange, Direction),
     /// Coherent memory was allocated (non-cached on these cores): the device
     /// may access it at any moment without ever owning it.
-    Coherent(Range),
+    Coherent(PhysicalRange),
     /// It was freed.
-    CoherentFreed(Range),
+    CoherentFreed(PhysicalRange),
 }
 
 /// Changes of mappings.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The short way: loads and stores that change nothing but who wrote last.
+//! The fast path: loads and stores that change nothing but who wrote last.
 //! Nearly all are, and each must cost a few nanoseconds.
 
 use crate::cores::LINE;
@@ -8,14 +8,14 @@ use crate::line::{party, DEVICE};
 use crate::line_records::{index, mask};
 use crate::line_storage::CHUNK_BYTES;
 use crate::model::{group, Model};
-use crate::packed_line::{Packed, Quick};
+use crate::packed_line::{FastPath, Packed};
 
 #[inline(always)]
 fn crosses(access: &Access) -> bool {
     access.len > LINE - access.pa % LINE
 }
 
-/// Lines that loads have found quick since something happened that was not. Of
+/// Lines whose loads took the fast path, since something happened that did not. Of
 /// the loads in a loop nearly all are to these.
 #[derive(Debug)]
 pub struct Recent {
@@ -69,16 +69,16 @@ impl Recent {
 }
 
 impl Model {
-    /// The line of an access that may go the short way, with what is quick on
-    /// it. Such accesses change nothing but who wrote last.
+    /// The line of an access that may take the fast path, with which accesses to
+    /// it may. Such accesses change nothing but who wrote last.
     #[inline]
-    fn quick_line(&mut self, access: &Access) -> Option<(&mut Packed, u16)> {
-        let page = self.memory.page_mut(access.pa)?;
-        let other_page = (page.fast_va ^ (access.va >> 12)) & self.virtual_bits;
-        if (page.fast >> group(access.memory)) & 1 == 0 || other_page != 0 {
+    fn fast_path_line(&mut self, access: &Access) -> Option<(&mut Packed, u16)> {
+        let page = self.storage.page_mut(access.pa)?;
+        let other_page = (page.fast_path_va ^ (access.va >> 12)) & self.virtual_bits;
+        if (page.fast_path >> group(access.memory)) & 1 == 0 || other_page != 0 {
             return None;
         }
-        let fills = page.fill.this != 0;
+        let fills = page.fill.this_core != 0;
         let chunk = page.chunks[(access.pa / CHUNK_BYTES % 4) as usize].as_mut()?;
         if chunk.epoch != self.log.epoch() {
             return None;
@@ -88,12 +88,12 @@ impl Model {
         if access.memory == MemoryType::WriteBack && other_copy != 0 {
             return None;
         }
-        let allowed = self.packing.quick(line, fills);
+        let allowed = self.packing.fast_path(line, fills);
         Some((line, allowed))
     }
 
     #[inline]
-    pub(crate) fn load_quickly(&mut self, access: &Access) -> bool {
+    pub(crate) fn load_on_fast_path(&mut self, access: &Access) -> bool {
         if crosses(access) {
             return false;
         }
@@ -101,32 +101,32 @@ impl Model {
             return true;
         }
         let enough = match access.memory {
-            MemoryType::WriteBack => Quick::LOAD,
+            MemoryType::WriteBack => FastPath::LOAD,
             MemoryType::WriteThrough => return false,
-            _ => Quick::MEMORY_LOAD,
+            _ => FastPath::MEMORY_LOAD,
         };
-        let quick = self
-            .quick_line(access)
+        let taken = self
+            .fast_path_line(access)
             .is_some_and(|(_, allowed)| allowed & enough != 0);
-        if quick {
+        if taken {
             self.recent.add(access);
         }
-        quick
+        taken
     }
 
     #[inline]
-    pub(crate) fn store_quickly(&mut self, access: &Access) -> bool {
+    pub(crate) fn store_on_fast_path(&mut self, access: &Access) -> bool {
         let (second, any) = match access.memory {
-            MemoryType::WriteBack => (Quick::STORE, Quick::STORE_ANY),
-            MemoryType::StronglyOrdered => (Quick::MEMORY_STORE, Quick::MEMORY_STORE_ANY),
+            MemoryType::WriteBack => (FastPath::STORE, FastPath::STORE_ANY),
+            MemoryType::StronglyOrdered => (FastPath::MEMORY_STORE, FastPath::MEMORY_STORE_ANY),
             MemoryType::WriteThrough => return false,
-            _ => (Quick::BUFFERED_STORE, Quick::BUFFERED_STORE_ANY),
+            _ => (FastPath::BUFFERED_STORE, FastPath::BUFFERED_STORE_ANY),
         };
         if crosses(access) {
             return false;
         }
         let key_bits = self.key_bits;
-        let Some((line, allowed)) = self.quick_line(access) else {
+        let Some((line, allowed)) = self.fast_path_line(access) else {
             return false;
         };
         let bytes = mask(access.pa, access.len);

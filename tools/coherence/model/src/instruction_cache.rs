@@ -9,7 +9,7 @@ use crate::byte_states::Reader;
 use crate::cores::LINE;
 use crate::events::{Access, Lines};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::Found;
+use crate::judgement::LineFindings;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, UNCACHED};
 use crate::packed_line::Packed;
@@ -31,7 +31,7 @@ impl Model {
             let bytes = mask(pa, len);
             let line_pa = pa & !(LINE - 1);
             let changed = self.changed.get(&(pa / LINE)).copied();
-            let mut found = Found::default();
+            let mut found = LineFindings::default();
             self.edit(pa, |line, states| {
                 for class in &line.classes {
                     found.judge(states, class, bytes, reader, line_pa, victim);

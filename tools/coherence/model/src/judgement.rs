@@ -8,9 +8,9 @@ use crate::line::{Class, Line, DEVICE};
 
 /// Findings about one line in one access: one of a hazard.
 #[derive(Debug, Default)]
-pub struct Found([Option<Finding>; Hazard::ALL.len()]);
+pub struct LineFindings([Option<Finding>; Hazard::ALL.len()]);
 
-impl Found {
+impl LineFindings {
     /// One more. What the emulated core would show is more telling than what
     /// some core would, the first byte more than a later one.
     pub fn add(&mut self, new: Finding) {
@@ -87,7 +87,7 @@ impl Found {
         };
         // A line is dirty as a whole: all classes say the same.
         let summary = states.summary(class.state);
-        let shown = match (summary.dirty_this, summary.dirty_some) {
+        let shown = match (summary.dirty_on_this_core, summary.dirty_on_some_core) {
             (true, _) => Shown::ThisCore,
             (_, true) => Shown::SomeCore,
             _ => return,
@@ -128,6 +128,12 @@ impl Found {
 }
 
 fn worst(verdict: Verdict) -> Option<(Cause, Shown)> {
-    let here = verdict.this.first().map(|cause| (cause, Shown::ThisCore));
-    here.or(verdict.some.first().map(|cause| (cause, Shown::SomeCore)))
+    let here = verdict
+        .this_core
+        .first()
+        .map(|cause| (cause, Shown::ThisCore));
+    here.or(verdict
+        .some_core
+        .first()
+        .map(|cause| (cause, Shown::SomeCore)))
 }

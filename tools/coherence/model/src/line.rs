@@ -2,7 +2,7 @@
 //! One cache line of memory: its bytes by what can be with them.
 
 use crate::byte_states::{Fills, StateId, States};
-use crate::cache_contents::{Event, Fill, COPIES};
+use crate::cache_contents::{ByteEvent, Fill, COPIES};
 use crate::events::{Operation, Site};
 use crate::hazards::Party;
 
@@ -74,9 +74,9 @@ pub struct Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fillable {
     /// On the emulated core.
-    pub this: u8,
+    pub this_core: u8,
     /// On some core of the architecture.
-    pub some: u8,
+    pub some_core: u8,
 }
 
 impl Fillable {
@@ -84,14 +84,14 @@ impl Fillable {
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self {
-            this: self.this | other.this,
-            some: self.some | other.some,
+            this_core: self.this_core | other.this_core,
+            some_core: self.some_core | other.some_core,
         }
     }
 
     /// Whether all of `other` is in this.
     pub fn contains(self, other: Self) -> bool {
-        other.this & !self.this == 0 && other.some & !self.some == 0
+        other.this_core & !self.this_core == 0 && other.some_core & !self.some_core == 0
     }
 }
 
@@ -109,28 +109,28 @@ pub struct Line {
 }
 
 impl Line {
-    /// Applies `this` to the bytes and `other` to the rest of the line. With a
+    /// Applies `inside` to the bytes and `outside` to the rest of the line. With a
     /// writer the bytes are its from now on.
     pub fn split(
         &mut self,
         states: &mut States,
         bytes: u32,
-        this: Event,
-        other: Event,
+        inside: ByteEvent,
+        outside: ByteEvent,
         writer: Option<Writer>,
     ) {
         let fills = self.fills();
         for i in 0..self.classes.len() {
             let class = self.classes[i];
-            let inside = class.bytes & bytes;
+            let common = class.bytes & bytes;
             self.classes[i].bytes &= !bytes;
             if self.classes[i].bytes != 0 {
-                self.classes[i].state = states.step(class.state, other, fills);
+                self.classes[i].state = states.step(class.state, outside, fills);
             }
-            if inside != 0 {
+            if common != 0 {
                 self.classes.push(Class {
-                    bytes: inside,
-                    state: states.step(class.state, this, fills),
+                    bytes: common,
+                    state: states.step(class.state, inside, fills),
                     writer: writer.unwrap_or(class.writer),
                 });
             }
@@ -139,11 +139,11 @@ impl Line {
     }
 
     /// Applies `event` to all bytes.
-    pub fn step(&mut self, states: &mut States, event: Event) {
+    pub fn step(&mut self, states: &mut States, event: ByteEvent) {
         self.step_with(states, event, self.fills());
     }
 
-    fn step_with(&mut self, states: &mut States, event: Event, fills: Fills) {
+    fn step_with(&mut self, states: &mut States, event: ByteEvent, fills: Fills) {
         for class in &mut self.classes {
             class.state = states.step(class.state, event, fills);
         }
@@ -160,15 +160,15 @@ impl Line {
             return Fills::default();
         }
         Fills {
-            this: numbers(self.fill.this),
-            some: numbers(self.fill.some),
+            this_core: numbers(self.fill.this_core),
+            some_core: numbers(self.fill.some_core),
         }
     }
 
     /// Gives each copy that may come by itself a number.
     pub fn number_fillable(&mut self, states: &mut States) {
         for key in 0..8 {
-            if (self.fill.some >> key) & 1 == 1 {
+            if (self.fill.some_core >> key) & 1 == 1 {
                 self.copy_or_new(states, key);
             }
         }
@@ -188,7 +188,7 @@ impl Line {
             return i;
         }
         if self.keys.len() == COPIES {
-            let evict = Event::Inner(0, Operation::CleanInvalidate);
+            let evict = ByteEvent::Inner(0, Operation::CleanInvalidate);
             self.step_with(states, evict, Fills::default());
             self.forget_copy(states, 0);
         }
@@ -200,7 +200,11 @@ impl Line {
     fn forget_copy(&mut self, states: &mut States, i: usize) {
         let last = self.keys.len() - 1;
         if i != last {
-            self.step_with(states, Event::Swap(i as u8, last as u8), Fills::default());
+            self.step_with(
+                states,
+                ByteEvent::Swap(i as u8, last as u8),
+                Fills::default(),
+            );
         }
         self.keys.swap_remove(i);
     }

@@ -2,7 +2,7 @@
 //! Finds the record of a line, brings it up to date, and changes it.
 
 use crate::byte_states::States;
-use crate::cache_contents::Event;
+use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::line::{Fillable, Line, Writer};
 use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
@@ -40,13 +40,13 @@ pub(crate) fn index(pa: u32) -> usize {
 impl Model {
     /// The record of a page.
     pub(crate) fn page(&mut self, pa: u32) -> &mut Page {
-        let mappings = &self.mappings;
-        self.memory.page_or_new(pa, |pa| mappings.fillable(pa))
+        let translations = &self.translations;
+        self.storage.page_or_new(pa, |pa| translations.fillable(pa))
     }
 
     /// The record of a line as it is kept.
     pub(crate) fn packed(&mut self, pa: u32) -> Option<&mut Packed> {
-        Some(&mut self.memory.chunk_mut(pa)?.lines[index(pa)])
+        Some(&mut self.storage.chunk_mut(pa)?.lines[index(pa)])
     }
 
     /// Looks at a line, and changes it. It counts as touched.
@@ -85,8 +85,8 @@ impl Model {
             line.split(
                 &mut self.states,
                 bytes,
-                Event::DeviceMayWrite,
-                Event::Nothing,
+                ByteEvent::DeviceMayWrite,
+                ByteEvent::Nothing,
                 device,
             );
         }
@@ -101,8 +101,8 @@ impl Model {
 
     /// Applies an event to all bytes of a line; only if it has a copy with
     /// `key`, if that is given, and then as that copy's.
-    pub(crate) fn step_line(&mut self, pa: u32, key: Option<u32>, event: Event) {
-        let Some(page) = self.memory.page_mut(pa) else {
+    pub(crate) fn step_line(&mut self, pa: u32, key: Option<u32>, event: ByteEvent) {
+        let Some(page) = self.storage.page_mut(pa) else {
             return;
         };
         let (fill, owned) = (page.fill, page.owned);
@@ -124,9 +124,9 @@ impl Model {
             return;
         }
         self.change(pa, |line, states| match (key, event) {
-            (Some(key), Event::Inner(_, operation)) => {
+            (Some(key), ByteEvent::Inner(_, operation)) => {
                 if let Some(copy) = line.copy(key) {
-                    line.step(states, Event::Inner(copy, operation));
+                    line.step(states, ByteEvent::Inner(copy, operation));
                 }
             }
             _ => line.step(states, event),
@@ -134,7 +134,7 @@ impl Model {
     }
 
     /// The same for all lines of a chunk.
-    pub(crate) fn step_chunk(&mut self, pa: u32, event: Event) {
+    pub(crate) fn step_chunk(&mut self, pa: u32, event: ByteEvent) {
         let first = pa & !(CHUNK_BYTES - 1);
         for i in 0..CHUNK as u32 {
             self.step_line(first + i * LINE, None, event);
@@ -145,7 +145,7 @@ impl Model {
     pub(crate) fn ready(&mut self, pa: u32) -> bool {
         let epoch = self.log.epoch();
         let instruction_epoch = self.instruction_epoch;
-        let Some(chunk) = self.memory.chunk_mut(pa) else {
+        let Some(chunk) = self.storage.chunk_mut(pa) else {
             return false;
         };
         if chunk.instruction_epoch != instruction_epoch {
@@ -161,8 +161,8 @@ impl Model {
                 self.step_chunk(
                     pa,
                     match what {
-                        Whole::Inner(operation) => Event::InnerAll(operation),
-                        Whole::Outer(operation) => Event::Outer(operation),
+                        Whole::Inner(operation) => ByteEvent::InnerAll(operation),
+                        Whole::Outer(operation) => ByteEvent::Outer(operation),
                     },
                 );
             }
@@ -176,7 +176,7 @@ impl Model {
         if self.ready(pa) {
             return true;
         }
-        let page = self.memory.page_mut(pa);
+        let page = self.storage.page_mut(pa);
         let filled = page.is_some_and(|page| page.filled != page.fill);
         if filled {
             self.new_chunk(pa);
@@ -192,17 +192,17 @@ impl Model {
         let (fill, filled, closed) = (page.fill, page.filled, page.closed);
         let chunk = Chunk {
             // Without a translation, those came no later than that.
-            epoch: match fill.some {
+            epoch: match fill.some_core {
                 0 => page.filled_epoch,
                 _ => epoch,
             },
             instruction_epoch,
             lines: [Packed::default(); CHUNK],
         };
-        self.memory.add_chunk(pa, chunk);
+        self.storage.add_chunk(pa, chunk);
         if filled != Fillable::default() {
             self.page(pa).fill = filled;
-            self.step_chunk(pa, Event::Nothing);
+            self.step_chunk(pa, ByteEvent::Nothing);
             let page = self.page(pa);
             page.fill = fill;
             // Of the other chunks this says nothing.

@@ -26,8 +26,8 @@ pub struct Chunk {
 pub struct Page {
     /// Its memory, as far as it was touched.
     pub chunks: [Option<Box<Chunk>>; 4],
-    /// Groups of memory types that may go the short way now, a bit each.
-    pub fast: u8,
+    /// Groups of memory types that may take the fast path now, a bit each.
+    pub fast_path: u8,
     /// The group used last.
     pub group: u8,
     /// Copies that live mappings may bring.
@@ -42,21 +42,21 @@ pub struct Page {
     pub owned: bool,
     /// Coherent memory overlaps it.
     pub coherent: bool,
-    /// VIVT: the virtual page of those that may go the short way.
-    pub fast_va: u32,
+    /// VIVT: the virtual page of those that may take the fast path.
+    pub fast_path_va: u32,
 }
 
 type Section = Box<[Page; 256]>;
 
 /// All of physical memory.
 #[derive(Debug)]
-pub struct Memory {
+pub struct LineStorage {
     sections: Box<[Option<Section>; 4096]>,
     section_count: usize,
     chunk_count: usize,
 }
 
-impl Memory {
+impl LineStorage {
     /// Nothing was touched.
     pub fn new() -> Self {
         Self {

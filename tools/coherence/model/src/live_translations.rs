@@ -9,7 +9,7 @@ use crate::cores::{Core, Indexing};
 use crate::events::MemoryType;
 use crate::line::Fillable;
 use crate::packed_line::key_bits;
-use crate::small_key_hash::Fast;
+use crate::small_key_hash::SmallKeyHash;
 
 /// Translations of one virtual address that are in use at once. More than there
 /// are address spaces means that the oldest was replaced without maintenance.
@@ -19,7 +19,7 @@ const USES: usize = 8;
 
 /// A translation in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Translation {
+pub struct LiveTranslation {
     /// First virtual address.
     pub va: u32,
     /// First physical address.
@@ -32,7 +32,7 @@ pub struct Translation {
     pub asid: Option<u8>,
 }
 
-impl Translation {
+impl LiveTranslation {
     /// Last physical address.
     pub fn last(&self) -> u32 {
         self.pa | ((1 << self.shift) - 1)
@@ -49,19 +49,19 @@ const COLOURS: usize = COPIES;
 
 /// By virtual address in units of their length: translations, and the number
 /// that each got when it came.
-type OfOneSize = HashMap<u32, Vec<(Translation, u64)>, Fast>;
+type OfOneSize = HashMap<u32, Vec<(LiveTranslation, u64)>, SmallKeyHash>;
 
 /// All translations in use.
 #[derive(Debug)]
-pub struct Mappings {
+pub struct LiveTranslations {
     core: Core,
     // By the logarithm of their length.
     sizes: Vec<(u32, OfOneSize)>,
     next: u64,
-    pages: HashMap<u32, Cacheable, Fast>,
-    sections: HashMap<u32, Cacheable, Fast>,
+    pages: HashMap<u32, Cacheable, SmallKeyHash>,
+    sections: HashMap<u32, Cacheable, SmallKeyHash>,
     // By page: translations through which it was used uncached.
-    uncached: HashMap<u32, Vec<Use>, Fast>,
+    uncached: HashMap<u32, Vec<Use>, SmallKeyHash>,
 }
 
 /// A translation through which a page was used uncached.
@@ -77,7 +77,7 @@ pub struct Use {
     pub asid: Option<u8>,
 }
 
-impl Mappings {
+impl LiveTranslations {
     /// None.
     pub fn new(core: Core) -> Self {
         Self {
@@ -98,9 +98,9 @@ impl Mappings {
         len: u32,
         memory: MemoryType,
         asid: Option<u8>,
-    ) -> Translation {
+    ) -> LiveTranslation {
         let shift = len.clamp(1 << 12, 1 << 24).next_power_of_two().ilog2();
-        Translation {
+        LiveTranslation {
             va: va >> shift << shift,
             pa: pa >> shift << shift,
             shift,
@@ -110,7 +110,7 @@ impl Mappings {
     }
 
     /// A translation comes into use. False if it already was.
-    pub fn add(&mut self, new: Translation) -> bool {
+    pub fn add(&mut self, new: LiveTranslation) -> bool {
         let at = self.sizes.iter().position(|&(shift, _)| shift == new.shift);
         let at = at.unwrap_or_else(|| {
             self.sizes.push((new.shift, HashMap::default()));
@@ -135,10 +135,10 @@ impl Mappings {
     pub fn remove(
         &mut self,
         va: Option<u32>,
-        mut which: impl FnMut(&Translation) -> bool,
-    ) -> Vec<Translation> {
+        mut which: impl FnMut(&LiveTranslation) -> bool,
+    ) -> Vec<LiveTranslation> {
         let mut gone = Vec::new();
-        let mut filter = |list: &mut Vec<(Translation, u64)>| {
+        let mut filter = |list: &mut Vec<(LiveTranslation, u64)>| {
             list.retain(|(translation, _)| {
                 let goes = which(translation);
                 if goes {
@@ -220,10 +220,10 @@ impl Mappings {
         let mut fill = Fillable::default();
         let mut add = |[back, through]: [u32; 2], colour: usize| {
             if back != 0 || through != 0 {
-                fill.some |= 1 << colour;
+                fill.some_core |= 1 << colour;
             }
             if self.core.speculates && (back != 0 || self.core.write_through && through != 0) {
-                fill.this |= 1 << colour;
+                fill.this_core |= 1 << colour;
             }
         };
         if let Some(counts) = self.pages.get(&(pa >> 12)) {
@@ -242,7 +242,7 @@ impl Mappings {
         ((va >> 12) & key_bits(self.core.indexing)) as usize % COLOURS
     }
 
-    fn count(&mut self, translation: Translation, up: bool) {
+    fn count(&mut self, translation: LiveTranslation, up: bool) {
         let kind = match translation.memory {
             MemoryType::WriteBack => 0,
             MemoryType::WriteThrough => 1,
@@ -277,7 +277,7 @@ impl Mappings {
         let translations = self.sizes.iter().map(|(_, map)| {
             let lists = map.values().map(Vec::capacity).sum::<usize>();
             table(map.capacity(), size_of::<(u32, Vec<()>)>())
-                + lists * size_of::<(Translation, u64)>()
+                + lists * size_of::<(LiveTranslation, u64)>()
         });
         let uses = self.uncached.values().map(Vec::capacity).sum::<usize>();
         let counts = self.pages.capacity() + self.sections.capacity();

@@ -2,19 +2,19 @@
 //! Loads and stores that may change something or run into something.
 
 use crate::byte_states::Reader;
-use crate::cache_contents::Event;
+use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::dma_ownership::Span;
-use crate::events::{Access, MemoryType, Operation, Range};
+use crate::events::{Access, MemoryType, Operation, PhysicalRange};
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::Found;
+use crate::judgement::LineFindings;
 use crate::line::Writer;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, THROUGH, UNCACHED};
 
 /// What the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LoadOrStore {
     /// It loads.
     Load,
     /// It stores.
@@ -32,23 +32,23 @@ impl Model {
     /// A load by the CPU.
     #[inline]
     pub fn load(&mut self, access: &Access, sink: &mut dyn Sink) {
-        if !self.load_quickly(access) {
+        if !self.load_on_fast_path(access) {
             self.recent.clear();
-            self.access(access, Kind::Load, sink);
+            self.access(access, LoadOrStore::Load, sink);
         }
     }
 
     /// A store by the CPU.
     #[inline]
     pub fn store(&mut self, access: &Access, sink: &mut dyn Sink) {
-        if !self.store_quickly(access) {
+        if !self.store_on_fast_path(access) {
             self.recent.clear();
-            self.access(access, Kind::Store, sink);
+            self.access(access, LoadOrStore::Store, sink);
         }
     }
 
     /// An access that may change states.
-    fn access(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
+    fn access(&mut self, access: &Access, kind: LoadOrStore, sink: &mut dyn Sink) {
         for (pa, len) in parts(access.pa, access.len) {
             let va = access.va.wrapping_add(pa - access.pa);
             let part = Access {
@@ -62,8 +62,8 @@ impl Model {
     }
 
     /// The part of an access that is in one line.
-    fn access_line(&mut self, access: &Access, kind: Kind, sink: &mut dyn Sink) {
-        let mut found = Found::default();
+    fn access_line(&mut self, access: &Access, kind: LoadOrStore, sink: &mut dyn Sink) {
+        let mut found = LineFindings::default();
         self.check_types(access, &mut found, sink);
         let cached = group(access.memory) != UNCACHED;
         if cached && self.virtual_bits != 0 {
@@ -71,19 +71,19 @@ impl Model {
         }
         let touched = self.check_owner(access, kind, &mut found);
         match (kind, cached) {
-            (Kind::Load, true) => self.load_cached(access, touched, &mut found),
-            (Kind::Load, false) => self.load_uncached(access, touched, &mut found),
-            (Kind::Store, true) => self.store_cached(access, &mut found),
-            (Kind::Store, false) => self.store_uncached(access),
+            (LoadOrStore::Load, true) => self.load_cached(access, touched, &mut found),
+            (LoadOrStore::Load, false) => self.load_uncached(access, touched, &mut found),
+            (LoadOrStore::Store, true) => self.store_cached(access, &mut found),
+            (LoadOrStore::Store, false) => self.store_uncached(access),
         }
-        if kind == Kind::Store {
+        if kind == LoadOrStore::Store {
             self.stored(access.pa, mask(access.pa, access.len));
         }
         found.tell(None, sink);
-        self.allow_quick(access);
+        self.allow_fast_path(access);
     }
 
-    fn load_cached(&mut self, access: &Access, touched: u32, found: &mut Found) {
+    fn load_cached(&mut self, access: &Access, touched: u32, found: &mut LineFindings) {
         let &Access { va, pa, memory, .. } = access;
         let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
         let judged = mask(pa, access.len) & !touched;
@@ -92,12 +92,12 @@ impl Model {
         let coherent = self.coherent_bytes(line_pa);
         let device = Some(Writer::DEVICE);
         self.edit(pa, |line, states| {
-            let write = Event::DeviceMayWrite;
-            line.split(states, coherent, write, Event::Nothing, device);
+            let write = ByteEvent::DeviceMayWrite;
+            line.split(states, coherent, write, ByteEvent::Nothing, device);
             let copy = line.copy_or_new(states, key);
             let (reader, load) = match memory {
-                MemoryType::WriteThrough => (Reader::Through(copy), Event::LoadThrough(copy)),
-                _ => (Reader::Inner(copy), Event::LoadBack(copy)),
+                MemoryType::WriteThrough => (Reader::Through(copy), ByteEvent::LoadThrough(copy)),
+                _ => (Reader::Inner(copy), ByteEvent::LoadBack(copy)),
             };
             for class in &line.classes {
                 found.judge(states, class, judged, reader, line_pa, victim);
@@ -106,7 +106,7 @@ impl Model {
         });
     }
 
-    fn load_uncached(&mut self, access: &Access, touched: u32, found: &mut Found) {
+    fn load_uncached(&mut self, access: &Access, touched: u32, found: &mut LineFindings) {
         let line_pa = access.pa & !(LINE - 1);
         let judged = mask(access.pa, access.len) & !touched;
         let victim = cpu(access);
@@ -117,7 +117,7 @@ impl Model {
         });
     }
 
-    fn store_cached(&mut self, access: &Access, found: &mut Found) {
+    fn store_cached(&mut self, access: &Access, found: &mut LineFindings) {
         let &Access { va, pa, memory, .. } = access;
         let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
         let bytes = mask(pa, access.len);
@@ -128,11 +128,14 @@ impl Model {
         let device_may_write = owned | self.coherent_bytes(line_pa);
         self.edit(pa, |line, states| {
             let copy = line.copy_or_new(states, key);
-            let (this, other) = match memory {
-                MemoryType::WriteThrough => (Event::StoreThrough(copy), Event::Nothing),
-                _ => (Event::StoreBack(copy, true), Event::StoreBack(copy, false)),
+            let (inside, outside) = match memory {
+                MemoryType::WriteThrough => (ByteEvent::StoreThrough(copy), ByteEvent::Nothing),
+                _ => (
+                    ByteEvent::StoreBack(copy, true),
+                    ByteEvent::StoreBack(copy, false),
+                ),
             };
-            line.split(states, bytes, this, other, writer);
+            line.split(states, bytes, inside, outside, writer);
             if device_may_write != 0 {
                 let pa = line_pa + device_may_write.trailing_zeros();
                 found.dirty(states, line, pa, cpu(access));
@@ -149,8 +152,8 @@ impl Model {
         let writer = Some(Writer::cpu(va, access.site));
         let buffered = access.memory != MemoryType::StronglyOrdered;
         self.edit(pa, |line, states| {
-            let store = Event::StoreMemory { buffered };
-            line.split(states, bytes, store, Event::Nothing, writer);
+            let store = ByteEvent::StoreMemory { buffered };
+            line.split(states, bytes, store, ByteEvent::Nothing, writer);
         });
         if buffered {
             self.buffered.insert(pa / LINE);
@@ -159,13 +162,13 @@ impl Model {
 
     /// A touch of what a device owns. Returns the bytes touched: what they hold
     /// is anybody's guess.
-    fn check_owner(&mut self, access: &Access, kind: Kind, found: &mut Found) -> u32 {
+    fn check_owner(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) -> u32 {
         let line_pa = access.pa & !(LINE - 1);
         let (victim, writer) = match kind {
-            Kind::Load => (cpu(access), Party::Device),
-            Kind::Store => (Party::Device, cpu(access)),
+            LoadOrStore::Load => (cpu(access), Party::Device),
+            LoadOrStore::Store => (Party::Device, cpu(access)),
         };
-        let forbidden = self.owned_bytes(line_pa, kind == Kind::Store);
+        let forbidden = self.owned_bytes(line_pa, kind == LoadOrStore::Store);
         let touched = forbidden & mask(access.pa, access.len);
         if touched != 0 {
             found.add(Finding {
@@ -181,10 +184,10 @@ impl Model {
         touched
     }
 
-    /// Whether accesses like this one may go the short way from now on.
-    fn allow_quick(&mut self, access: &Access) {
+    /// Whether accesses like this one may take the fast path from now on.
+    fn allow_fast_path(&mut self, access: &Access) {
         let page_pa = access.pa & !0xfff;
-        let whole = Span::of(Range {
+        let whole = Span::of(PhysicalRange {
             pa: page_pa,
             len: 1 << 12,
         });
@@ -200,17 +203,17 @@ impl Model {
                 == 1;
         let page = self.page(access.pa);
         page.owned = still_owned;
-        let quick = !page.owned
-            && page.fill.this == page.fill.some
+        let allowed = !page.owned
+            && page.fill.this_core == page.fill.some_core
             && alone
             && (group == UNCACHED || !page.coherent);
         page.group = group;
-        page.fast = u8::from(quick) << group;
-        page.fast_va = access.va >> 12;
+        page.fast_path = u8::from(allowed) << group;
+        page.fast_path_va = access.va >> 12;
     }
 
     /// A page used through two memory types.
-    fn check_types(&mut self, access: &Access, found: &mut Found, sink: &mut dyn Sink) {
+    fn check_types(&mut self, access: &Access, found: &mut LineFindings, sink: &mut dyn Sink) {
         let &Access {
             va,
             pa,
@@ -220,18 +223,18 @@ impl Model {
         } = access;
         let group = group(memory);
         let page = self.page(pa);
-        if page.group == group && (page.fast >> group) & 1 == 1 {
+        if page.group == group && (page.fast_path >> group) & 1 == 1 {
             return;
         }
         let ignored = group == THROUGH && !self.core.write_through;
         if group == UNCACHED || ignored {
-            self.mappings.used_uncached(va, pa, memory);
+            self.translations.used_uncached(va, pa, memory);
         }
         if group == UNCACHED || self.page(pa).group == group {
             return;
         }
         let mut shown = None;
-        for other in self.mappings.uncached_uses(pa) {
+        for other in self.translations.uncached_uses(pa) {
             let other_through = other.memory == MemoryType::WriteThrough;
             let here = match (group == THROUGH, other_through) {
                 (true, true) => continue,
@@ -270,13 +273,13 @@ impl Model {
 
     /// VIVT: the line that is found at a virtual address may be that of an
     /// earlier mapping.
-    fn check_virtual_line(&mut self, access: &Access, kind: Kind, found: &mut Found) {
+    fn check_virtual_line(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) {
         let &Access { va, pa, site, .. } = access;
         let others = self.virtual_lines.reach(va >> 12, pa >> 12, self.emptied);
         for other in others {
             let other_pa = (other << 12) | pa & 0xfe0;
-            if let Some(page) = self.memory.page_mut(other_pa) {
-                page.fast = 0;
+            if let Some(page) = self.storage.page_mut(other_pa) {
+                page.fast_path = 0;
             }
             if !self.ready(other_pa) {
                 continue;
@@ -288,24 +291,24 @@ impl Model {
                 };
                 for class in &line.classes {
                     let summary = states.summary(class.state);
-                    here |= (summary.copies_this >> copy) & 1 == 1;
+                    here |= (summary.copies_on_this_core >> copy) & 1 == 1;
                     anywhere |= (summary.copies >> copy) & 1 == 1;
                 }
                 // Reported once: from here on the line is as good as gone.
-                line.step(states, Event::Inner(copy, Operation::CleanInvalidate));
+                line.step(states, ByteEvent::Inner(copy, Operation::CleanInvalidate));
             });
             if !anywhere {
                 continue;
             }
             let victim = Party::Cpu { va, site };
             let writer = match kind {
-                Kind::Load => Writer::NOBODY.party(pa),
-                Kind::Store => victim,
+                LoadOrStore::Load => Writer::NOBODY.party(pa),
+                LoadOrStore::Store => victim,
             };
             found.add(Finding {
                 hazard: match kind {
-                    Kind::Load => Hazard::StaleRead,
-                    Kind::Store => Hazard::LostWrite,
+                    LoadOrStore::Load => Hazard::StaleRead,
+                    LoadOrStore::Store => Hazard::LostWrite,
                 },
                 shown: if here {
                     Shown::ThisCore

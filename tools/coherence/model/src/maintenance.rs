@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cache maintenance and barriers.
 
-use crate::cache_contents::Event;
+use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::events::{Lines, Maintenance, Operation, Range};
+use crate::events::{Lines, Maintenance, Operation, PhysicalRange};
 use crate::line_records::parts;
 use crate::line_storage::CHUNK_BYTES;
 use crate::model::Model;
@@ -26,7 +26,7 @@ impl Model {
             Maintenance::Instruction(lines) => self.invalidate_instructions(lines),
             Maintenance::Outer(operation, pa) => {
                 if self.core.outer && self.matters(pa) {
-                    self.step_line(pa, None, Event::Outer(operation));
+                    self.step_line(pa, None, ByteEvent::Outer(operation));
                 }
             }
             Maintenance::OuterAll(operation) => {
@@ -41,7 +41,7 @@ impl Model {
             }
             Maintenance::Drain => {
                 for line in std::mem::take(&mut self.buffered) {
-                    self.step_line(line * LINE, None, Event::Drain);
+                    self.step_line(line * LINE, None, ByteEvent::Drain);
                     if self.core.outer {
                         self.outer_buffered.insert(line);
                     }
@@ -49,7 +49,7 @@ impl Model {
             }
             Maintenance::OuterSync => {
                 for line in std::mem::take(&mut self.outer_buffered) {
-                    self.step_line(line * LINE, None, Event::OuterSync);
+                    self.step_line(line * LINE, None, ByteEvent::OuterSync);
                 }
             }
         }
@@ -68,7 +68,7 @@ impl Model {
         for page in pages {
             let pa = (page << 12) | va & 0xfe0;
             if self.matters(pa) {
-                self.step_line(pa, Some(key), Event::Inner(0, operation));
+                self.step_line(pa, Some(key), ByteEvent::Inner(0, operation));
             }
         }
     }
@@ -87,13 +87,13 @@ impl Model {
         self.catch_up();
         self.states.switch_outer(on);
         self.packing.rules_changed(&mut self.states);
-        for pa in self.memory.pages(0, u32::MAX) {
+        for pa in self.storage.pages(0, u32::MAX) {
             self.step_page(pa);
         }
     }
 
     /// Brings the lines of a range up to date.
-    pub(crate) fn catch_up_range(&mut self, range: Range) {
+    pub(crate) fn catch_up_range(&mut self, range: PhysicalRange) {
         for (pa, _) in parts(range.pa, range.len) {
             self.ready(pa);
         }
@@ -101,7 +101,7 @@ impl Model {
 
     /// Brings all lines up to date.
     fn catch_up(&mut self) {
-        for pa in self.memory.pages(0, u32::MAX) {
+        for pa in self.storage.pages(0, u32::MAX) {
             for chunk in 0..4 {
                 self.ready(pa + chunk * CHUNK_BYTES);
             }

@@ -9,10 +9,10 @@ use crate::dma_ownership::Dma;
 use crate::events::MemoryType;
 use crate::fast_path::Recent;
 use crate::line::Line;
-use crate::line_storage::Memory;
-use crate::live_translations::Mappings;
+use crate::line_storage::LineStorage;
+use crate::live_translations::LiveTranslations;
 use crate::packed_line::{key_bits, Packing};
-use crate::small_key_hash::Fast;
+use crate::small_key_hash::SmallKeyHash;
 use crate::vivt_lines::VirtualLines;
 use crate::whole_cache_log::Log;
 
@@ -22,7 +22,7 @@ pub struct Model {
     pub(crate) core: Core,
     pub(crate) states: States,
     pub(crate) packing: Packing,
-    pub(crate) memory: Memory,
+    pub(crate) storage: LineStorage,
     /// Operations on all lines.
     pub(crate) log: Log,
     /// Epoch of the last one after which the inner cache was empty.
@@ -30,14 +30,14 @@ pub struct Model {
     /// Invalidations of the whole instruction cache.
     pub(crate) instruction_epoch: u32,
     /// By line number: bytes written since the line was fetched.
-    pub(crate) changed: HashMap<u32, u32, Fast>,
+    pub(crate) changed: HashMap<u32, u32, SmallKeyHash>,
     pub(crate) virtual_lines: VirtualLines,
-    pub(crate) mappings: Mappings,
+    pub(crate) translations: LiveTranslations,
     pub(crate) dma: Dma,
     /// Numbers of lines with stores in the core's write buffer.
-    pub(crate) buffered: HashSet<u32, Fast>,
+    pub(crate) buffered: HashSet<u32, SmallKeyHash>,
     /// Numbers of lines with stores in the outer cache's buffers.
-    pub(crate) outer_buffered: HashSet<u32, Fast>,
+    pub(crate) outer_buffered: HashSet<u32, SmallKeyHash>,
     /// Lines ever touched.
     pub(crate) touched: u64,
     /// Bits of the virtual page number that tell inner copies apart.
@@ -74,13 +74,13 @@ impl Model {
         Self {
             packing: Packing::new(core.indexing, &mut states),
             states,
-            memory: Memory::new(),
+            storage: LineStorage::new(),
             log: Log::default(),
             emptied: 0,
             instruction_epoch: 0,
             changed: HashMap::default(),
             virtual_lines: VirtualLines::default(),
-            mappings: Mappings::new(core),
+            translations: LiveTranslations::new(core),
             dma: Dma::default(),
             buffered: HashSet::default(),
             outer_buffered: HashSet::default(),
@@ -98,10 +98,10 @@ impl Model {
 
     /// Lines that were ever touched, and bytes that their state takes now.
     pub fn cost(&self) -> (u64, u64) {
-        let size = self.memory.size()
+        let size = self.storage.size()
             + self.packing.size()
             + self.states.size()
-            + self.mappings.size()
+            + self.translations.size()
             + self.virtual_lines.size()
             + self.dma.size()
             + self.recent.size()

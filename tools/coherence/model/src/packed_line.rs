@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 
 use crate::byte_states::{Fills, Reader, StateId, States, Verdict};
-use crate::cache_contents::{Event, Fill, COPIES};
+use crate::cache_contents::{ByteEvent, Fill, COPIES};
 use crate::cores::Indexing;
 use crate::line::{Class, Fillable, Line, Writer, DEVICE};
-use crate::small_key_hash::Fast;
+use crate::small_key_hash::SmallKeyHash;
 
 /// Complex lines kept at once. Each one more is taken as right, so that memory
 /// is bounded: 32768 is all lines of 1 MiB of memory, many times a cache.
@@ -93,9 +93,9 @@ impl Packed {
 /// Accesses that change nothing but, perhaps, which bytes have which state; a
 /// bit each.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Quick(pub u16);
+pub struct FastPath(pub u16);
 
-impl Quick {
+impl FastPath {
     /// Write-back load by the copy.
     pub const LOAD: u16 = 1 << 0;
     /// Write-back store by the copy to bytes in the second state.
@@ -115,24 +115,24 @@ impl Quick {
 }
 
 #[derive(Debug)]
-struct Pair {
+struct StatePair {
     states: (StateId, StateId),
     // Without and with speculative fills.
-    quick: [Quick; 2],
+    fast_path: [FastPath; 2],
 }
 
-impl Pair {
+impl StatePair {
     fn new(states: &mut States, pair: (StateId, StateId)) -> Self {
-        let quick = [0, 1].map(|fill| {
+        let fast_path = [0, 1].map(|fill| {
             let fill = Fills {
-                this: Fill(fill),
-                some: Fill(fill),
+                this_core: Fill(fill),
+                some_core: Fill(fill),
             };
-            quick(states, pair, fill)
+            fast_path(states, pair, fill)
         });
         Self {
             states: pair,
-            quick,
+            fast_path,
         }
     }
 }
@@ -153,9 +153,9 @@ pub struct Packing {
     indexing: Indexing,
     /// Bits of a virtual page number that make a key.
     key_bits: u32,
-    pairs: Vec<Pair>,
-    numbers: HashMap<(StateId, StateId), u16, Fast>,
-    steps: HashMap<(u16, Event, Fillable), Option<Next>, Fast>,
+    pairs: Vec<StatePair>,
+    numbers: HashMap<(StateId, StateId), u16, SmallKeyHash>,
+    steps: HashMap<(u16, ByteEvent, Fillable), Option<Next>, SmallKeyHash>,
     complex: Vec<Line>,
     free: Vec<u32>,
     complex_size: usize,
@@ -180,13 +180,13 @@ impl Packing {
         packing
     }
 
-    /// What is quick on this line; with fills on both the emulated core and
-    /// some core, or on neither.
+    /// Which accesses to this line may take the fast path; with fills on both the
+    /// emulated core and some core, or on neither.
     #[inline]
-    pub fn quick(&self, line: &Packed, fills: bool) -> u16 {
+    pub fn fast_path(&self, line: &Packed, fills: bool) -> u16 {
         self.pairs
             .get(line.pair())
-            .map_or(0, |pair| pair.quick[usize::from(fills)].0)
+            .map_or(0, |pair| pair.fast_path[usize::from(fills)].0)
     }
 
     /// A line to look at or to change, in `line`.
@@ -229,7 +229,7 @@ impl Packing {
         &mut self,
         states: &mut States,
         packed: &mut Packed,
-        event: Event,
+        event: ByteEvent,
         fill: Fillable,
     ) -> bool {
         let keyed = packed.writer & Packed::KEYED != 0;
@@ -260,7 +260,7 @@ impl Packing {
         states: &mut States,
         number: u16,
         keyed: bool,
-        event: Event,
+        event: ByteEvent,
         fill: Fillable,
     ) -> Option<Next> {
         let (a, b) = self.pairs.get(usize::from(number))?.states;
@@ -269,8 +269,8 @@ impl Packing {
             return None;
         }
         let fills = Fills {
-            this: Fill(fill.this),
-            some: Fill(fill.some),
+            this_core: Fill(fill.this_core),
+            some_core: Fill(fill.some_core),
         };
         let (a, b) = (states.step(a, event, fills), states.step(b, event, fills));
         if !states.summary(a).settled && states.summary(b).settled {
@@ -391,7 +391,7 @@ impl Packing {
             return None;
         }
         let number = self.pairs.len() as u16;
-        self.pairs.push(Pair::new(states, pair));
+        self.pairs.push(StatePair::new(states, pair));
         self.numbers.insert(pair, number);
         Some(number)
     }
@@ -405,52 +405,52 @@ impl Packing {
     pub fn rules_changed(&mut self, states: &mut States) {
         self.steps.clear();
         for pair in &mut self.pairs {
-            *pair = Pair::new(states, pair.states);
+            *pair = StatePair::new(states, pair.states);
         }
     }
 
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
-        self.pairs.capacity() * size_of::<Pair>()
+        self.pairs.capacity() * size_of::<StatePair>()
             + self.numbers.capacity() * (size_of::<((StateId, StateId), u16)>() + 1)
-            + self.steps.capacity() * (size_of::<((u16, Event, Fillable), Next)>() + 1)
+            + self.steps.capacity() * (size_of::<((u16, ByteEvent, Fillable), Next)>() + 1)
             + self.complex_size
     }
 }
 
 /// Finds out by trying.
-fn quick(states: &mut States, (a, b): (StateId, StateId), fills: Fills) -> Quick {
-    let mut quick = 0;
+fn fast_path(states: &mut States, (a, b): (StateId, StateId), fills: Fills) -> FastPath {
+    let mut fast_path = 0;
     let mut same = |state, event| states.step(state, event, fills) == state;
     let both =
-        |same: &mut dyn FnMut(StateId, Event) -> bool, event| same(a, event) && same(b, event);
-    let load = both(&mut same, Event::LoadBack(0));
-    let neighbour = both(&mut same, Event::StoreBack(0, false));
+        |same: &mut dyn FnMut(StateId, ByteEvent) -> bool, event| same(a, event) && same(b, event);
+    let load = both(&mut same, ByteEvent::LoadBack(0));
+    let neighbour = both(&mut same, ByteEvent::StoreBack(0, false));
     let stores = [
         (
-            Event::StoreBack(0, true),
+            ByteEvent::StoreBack(0, true),
             neighbour,
-            Quick::STORE,
-            Quick::STORE_ANY,
+            FastPath::STORE,
+            FastPath::STORE_ANY,
         ),
         (
-            Event::StoreMemory { buffered: false },
+            ByteEvent::StoreMemory { buffered: false },
             true,
-            Quick::MEMORY_STORE,
-            Quick::MEMORY_STORE_ANY,
+            FastPath::MEMORY_STORE,
+            FastPath::MEMORY_STORE_ANY,
         ),
         (
-            Event::StoreMemory { buffered: true },
+            ByteEvent::StoreMemory { buffered: true },
             true,
-            Quick::BUFFERED_STORE,
-            Quick::BUFFERED_STORE_ANY,
+            FastPath::BUFFERED_STORE,
+            FastPath::BUFFERED_STORE_ANY,
         ),
     ];
     for (event, neighbour, second, any) in stores {
         if neighbour && states.step(b, event, fills) == b {
-            quick |= second;
+            fast_path |= second;
             if states.step(a, event, fills) == b {
-                quick |= any;
+                fast_path |= any;
             }
         }
     }
@@ -460,10 +460,10 @@ fn quick(states: &mut States, (a, b): (StateId, StateId), fills: Fills) -> Quick
             .all(|state| states.verdict(state, reader) == Verdict::default())
     };
     if load && fine(Reader::Inner(0)) {
-        quick |= Quick::LOAD;
+        fast_path |= FastPath::LOAD;
     }
     if fine(Reader::Memory) {
-        quick |= Quick::MEMORY_LOAD;
+        fast_path |= FastPath::MEMORY_LOAD;
     }
-    Quick(quick)
+    FastPath(fast_path)
 }

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// For `HashMap`'s last parameter.
-pub type Fast = BuildHasherDefault<Multiply>;
+pub type SmallKeyHash = BuildHasherDefault<Multiply>;
 
 /// Multiplies each word in (Knuth's multiplicative hashing).
 #[derive(Debug, Default)]

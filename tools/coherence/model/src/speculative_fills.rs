@@ -4,11 +4,11 @@
 //! Speculative accesses go through any translation that is in use (ARM DDI
 //! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
 
-use crate::cache_contents::Event;
+use crate::cache_contents::ByteEvent;
 use crate::events::Mapping;
 use crate::hazards::Sink;
 use crate::line_storage::CHUNK_BYTES;
-use crate::live_translations::{Mappings, Translation};
+use crate::live_translations::{LiveTranslation, LiveTranslations};
 use crate::model::{group, Model, UNCACHED};
 
 impl Model {
@@ -16,7 +16,7 @@ impl Model {
     pub fn mapping(&mut self, what: Mapping, sink: &mut dyn Sink) {
         self.recent.clear();
         let speculates = self.core.speculates;
-        let mut goes = |it: &Translation| {
+        let mut goes = |it: &LiveTranslation| {
             !speculates
                 || it.asid.is_some()
                 || sink.maps(it.va, it.pa, it.memory, None) != Some(true)
@@ -29,18 +29,18 @@ impl Model {
                 memory,
                 asid,
             } => {
-                let new = Mappings::translation(va, pa, len, memory, asid);
-                if self.mappings.add(new) {
+                let new = LiveTranslations::translation(va, pa, len, memory, asid);
+                if self.translations.add(new) {
                     self.know_pages(&new);
                     self.translation_changed(&new);
                 }
                 return;
             }
-            Mapping::Gone { va, asid } => self.mappings.remove(Some(va), |it| {
+            Mapping::Gone { va, asid } => self.translations.remove(Some(va), |it| {
                 (asid.is_none() || it.asid.is_none() || it.asid == asid) && goes(it)
             }),
-            Mapping::GoneAsid(asid) => self.mappings.remove(None, |it| it.asid == Some(asid)),
-            Mapping::GoneAll => self.mappings.remove(None, goes),
+            Mapping::GoneAsid(asid) => self.translations.remove(None, |it| it.asid == Some(asid)),
+            Mapping::GoneAll => self.translations.remove(None, goes),
         };
         for translation in gone {
             self.translation_changed(&translation);
@@ -49,7 +49,7 @@ impl Model {
 
     /// Caches may hold lines of pages that nobody touched, also when the
     /// translation is gone. So they need records.
-    fn know_pages(&mut self, translation: &Translation) {
+    fn know_pages(&mut self, translation: &LiveTranslation) {
         if group(translation.memory) != UNCACHED && self.virtual_bits == 0 {
             for section in translation.pa >> 20..=translation.last() >> 20 {
                 self.page(section << 20);
@@ -58,12 +58,12 @@ impl Model {
     }
 
     /// Its pages gain or lose a translation.
-    fn translation_changed(&mut self, translation: &Translation) {
-        let pages = self.memory.pages(translation.pa, translation.last());
+    fn translation_changed(&mut self, translation: &LiveTranslation) {
+        let pages = self.storage.pages(translation.pa, translation.last());
         if group(translation.memory) == UNCACHED {
             // So that its use is noticed.
             for pa in pages {
-                self.page(pa).fast &= !(1 << UNCACHED);
+                self.page(pa).fast_path &= !(1 << UNCACHED);
             }
         } else if self.virtual_bits == 0 {
             for pa in pages {
@@ -74,7 +74,7 @@ impl Model {
 
     /// What can come by itself to this page may be something else now.
     fn fillable_changed(&mut self, pa: u32) {
-        let fill = self.mappings.fillable(pa);
+        let fill = self.translations.fillable(pa);
         if self.page(pa).fill == fill {
             return;
         }
@@ -90,7 +90,7 @@ impl Model {
         page.filled = page.filled.union(fill);
         page.filled_epoch = epoch;
         page.fill = fill;
-        page.fast = 0;
+        page.fast_path = 0;
         if !page.closed.contains(fill) {
             page.closed = fill;
             self.step_page(pa);
@@ -102,7 +102,7 @@ impl Model {
         for chunk in 0..4 {
             let pa = pa + chunk * CHUNK_BYTES;
             if self.ready(pa) {
-                self.step_chunk(pa, Event::Nothing);
+                self.step_chunk(pa, ByteEvent::Nothing);
             }
         }
     }

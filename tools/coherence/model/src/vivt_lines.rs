@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::small_key_hash::Fast;
+use crate::small_key_hash::SmallKeyHash;
 
 /// Physical pages under one virtual page at once. With more, the oldest is
 /// taken as gone from the cache.
@@ -14,7 +14,7 @@ const AT_ONCE: usize = 4;
 /// By virtual page number.
 #[derive(Debug, Default)]
 pub struct VirtualLines {
-    pages: HashMap<u32, Under, Fast>,
+    pages: HashMap<u32, Under, SmallKeyHash>,
 }
 
 #[derive(Debug, Default)]

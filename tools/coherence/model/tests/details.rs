@@ -5,7 +5,8 @@ mod common;
 
 use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
-    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown, Sink};
 use common::{Guest, KERNEL, LINEAR};
@@ -18,7 +19,7 @@ const USER_VA: u32 = 0x4000_0000;
 fn one_finding_for_each_line_and_hazard() {
     let mut guest = Guest::new(Core::CORTEX_A9);
     guest.fill(LINEAR_VA, 96, KERNEL);
-    guest.device(Device::Reads(Range {
+    guest.device(Device::Reads(PhysicalRange {
         pa: PA + 4,
         len: 90,
     }));
@@ -30,7 +31,7 @@ fn one_finding_for_each_line_and_hazard() {
 fn who_gave_a_device_the_memory() {
     let mut guest = Guest::new(Core::CORTEX_A9);
     guest.fill(LINEAR_VA, 32, KERNEL);
-    let buffer = Range { pa: PA, len: 32 };
+    let buffer = PhysicalRange { pa: PA, len: 32 };
     let giver = Some(Site(42));
     for what in [
         Device::Map(buffer, Direction::ToDevice),
@@ -57,7 +58,7 @@ fn who_gave_a_device_the_memory() {
 fn an_access_that_crosses_lines_is_two() {
     let mut guest = Guest::new(Core::CORTEX_A9);
     guest.store(LINEAR_VA + 30, 4, KERNEL);
-    guest.device(Device::Reads(Range { pa: PA, len: 64 }));
+    guest.device(Device::Reads(PhysicalRange { pa: PA, len: 64 }));
     let places: Vec<u32> = guest.found.iter().map(|f| f.pa - PA).collect();
     assert_eq!(places, [30, 32]);
 }
@@ -70,7 +71,7 @@ fn memory_ends() {
         guest.map(0x4000_0000, last & !0xfff, MemoryType::WriteBack);
         guest.load(0x4000_0fe0, 32, KERNEL);
         guest.store(0x4000_0ffc, 4, KERNEL);
-        let range = Range { pa: last, len: 32 };
+        let range = PhysicalRange { pa: last, len: 32 };
         guest.device(Device::Map(range, Direction::ToDevice));
         guest.data(Operation::Clean, 0x4000_0fe0);
         guest.maintain(Maintenance::Drain);
@@ -131,7 +132,7 @@ fn flushing_the_tlb_ends_no_global_mapping() {
             guest.load(LINEAR_VA, 4, KERNEL);
             let mut tables = Tables(has, Vec::new());
             guest.model.mapping(Mapping::GoneAll, &mut tables);
-            let buffer = Range { pa: PA, len: 32 };
+            let buffer = PhysicalRange { pa: PA, len: 32 };
             guest.dma_map(PA, 32, Direction::FromDevice);
             for end in [Device::Returns, Device::Unmap] {
                 guest.device(end(buffer, Direction::FromDevice));
@@ -224,7 +225,7 @@ fn write_through_on_a_core_that_has_none() {
 fn coherent_memory_stored_to_through_its_cached_alias() {
     for core in CORES {
         let mut guest = Guest::new(core);
-        guest.device(Device::Coherent(Range { pa: PA, len: 4096 }));
+        guest.device(Device::Coherent(PhysicalRange { pa: PA, len: 4096 }));
         guest.load(LINEAR_VA, 4, KERNEL);
         guest.found.clear();
         guest.store(LINEAR_VA, 4, KERNEL);
@@ -238,7 +239,7 @@ fn coherent_memory_read_through_its_cached_alias() {
     for core in CORES {
         let mut guest = Guest::new(core);
         guest.load(LINEAR_VA, 4, KERNEL);
-        guest.device(Device::Coherent(Range { pa: PA, len: 4096 }));
+        guest.device(Device::Coherent(PhysicalRange { pa: PA, len: 4096 }));
         guest.silent();
         guest.load(LINEAR_VA, 4, KERNEL);
         guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
@@ -249,7 +250,7 @@ fn coherent_memory_read_through_its_cached_alias() {
 #[test]
 fn buffers_are_drained_in_order() {
     let mut guest = Guest::new(Core::CORTEX_A9);
-    let device = Device::Reads(Range { pa: PA, len: 4 });
+    let device = Device::Reads(PhysicalRange { pa: PA, len: 4 });
     guest.map(USER_VA, PA, MemoryType::WriteCombine);
     guest.store(USER_VA, 4, KERNEL);
     guest.maintain(Maintenance::OuterSync);
@@ -262,7 +263,7 @@ fn buffers_are_drained_in_order() {
     // Strongly-ordered stores wait for nothing.
     guest.map(USER_VA + 0x1000, PA + 0x1000, MemoryType::StronglyOrdered);
     guest.store(USER_VA + 0x1000, 4, KERNEL);
-    guest.device(Device::Reads(Range {
+    guest.device(Device::Reads(PhysicalRange {
         pa: PA + 0x1000,
         len: 4,
     }));
@@ -286,7 +287,7 @@ fn directions_that_fit() {
             assert_eq!(wrong, !fits, "mapped {mapped:?}, synced {synced:?}");
             // Unmapped in another direction is wrong for each.
             guest.found.clear();
-            guest.device(Device::Unmap(Range { pa: PA, len: 256 }, synced));
+            guest.device(Device::Unmap(PhysicalRange { pa: PA, len: 256 }, synced));
             let wrong = guest.found.iter().any(|f| f.hazard == Hazard::WrongSync);
             assert_eq!(
                 wrong,
@@ -301,7 +302,7 @@ fn directions_that_fit() {
 #[test]
 fn empty_ranges() {
     let mut guest = Guest::new(Core::CORTEX_A9);
-    let nothing = Range { pa: PA, len: 0 };
+    let nothing = PhysicalRange { pa: PA, len: 0 };
     for direction in [Direction::ToDevice, Direction::FromDevice] {
         guest.device(Device::Map(nothing, direction));
         guest.device(Device::Owns(nothing, direction));
@@ -329,7 +330,7 @@ fn maintenance_of_an_unmapped_address() {
         pa: None,
     };
     guest.maintain(Maintenance::Data(Operation::Clean, lines));
-    guest.device(Device::Reads(Range { pa: PA, len: 4 }));
+    guest.device(Device::Reads(PhysicalRange { pa: PA, len: 4 }));
     guest.silent();
 }
 
@@ -350,7 +351,7 @@ fn lines_come_with_the_translation() {
         va: USER_VA,
         asid: None,
     };
-    let device = Device::Writes(Range {
+    let device = Device::Writes(PhysicalRange {
         pa: HIGHMEM,
         len: 4,
     });

@@ -5,7 +5,9 @@
 mod common;
 
 use coherence_model::cores::{Core, Indexing, CORES, LINE};
-use coherence_model::events::{Device, Direction, Maintenance, MemoryType, Operation, Range, Site};
+use coherence_model::events::{
+    Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
+};
 use coherence_model::hazards::{Hazard, Party, Shown};
 use common::{cpu, names, Guest, LINEAR};
 
@@ -27,8 +29,8 @@ const USER_VA: u32 = 0x4000_1000;
 const TO: Direction = Direction::ToDevice;
 const FROM: Direction = Direction::FromDevice;
 
-fn buffer(len: u32) -> Range {
-    Range { pa: PA, len }
+fn buffer(len: u32) -> PhysicalRange {
+    PhysicalRange { pa: PA, len }
 }
 
 /// What is said of an instruction of the program at this address. A core with

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use bolero::{produce, TypeGenerator};
 use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
+    Site,
 };
 use coherence_model::hazards::Finding;
 use coherence_model::Model;
@@ -146,7 +147,7 @@ fn apply(model: &mut Model, event: &Event) -> Vec<Finding> {
         Event::Store(place, len, memory) => model.store(&access(place, len, memory), sink),
         Event::Fetch(place, len, memory) => model.fetch(&access(place, len, memory), sink),
         Event::Device(deed, place, len, way) => {
-            let range = Range {
+            let range = PhysicalRange {
                 pa: place.addresses().1,
                 len: len.into(),
             };

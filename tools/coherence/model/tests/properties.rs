@@ -6,7 +6,8 @@ mod reference;
 
 use coherence_model::cores::{Core, Indexing};
 use coherence_model::events::{
-    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Shown};
 use coherence_model::Model;
@@ -137,7 +138,7 @@ impl Pair {
             memory,
             site: Site(1),
         };
-        let range = |w: usize| Range {
+        let range = |w: usize| PhysicalRange {
             pa: PA[n] + WORD[w],
             len: 4,
         };
@@ -282,7 +283,7 @@ impl Pair {
                     return ([false; 2], [false; 2]);
                 };
                 let direction = Direction::FromDevice;
-                let range = Range {
+                let range = PhysicalRange {
                     pa: PA[line] + WORD[w],
                     len: 4,
                 };

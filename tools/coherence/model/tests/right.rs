@@ -5,7 +5,7 @@ mod common;
 
 use coherence_model::cores::{Core, CORES, LINE};
 use coherence_model::events::{
-    Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange, Site,
 };
 use common::{Guest, KERNEL, LINEAR};
 
@@ -32,10 +32,10 @@ fn dma_map_and_unmap() {
             guest.dma_map(PA, 256, TO);
             // A device that only reads leaves the CPU free to read.
             guest.read(LINEAR_VA, 256, KERNEL);
-            guest.device(Device::Reads(Range { pa: PA, len: 256 }));
+            guest.device(Device::Reads(PhysicalRange { pa: PA, len: 256 }));
             guest.dma_unmap(PA, 256, TO);
             guest.dma_map(PA, 256, FROM);
-            guest.device(Device::Writes(Range { pa: PA, len: 100 }));
+            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 100 }));
             guest.dma_unmap(PA, 256, FROM);
             guest.read(LINEAR_VA, 256, KERNEL);
             guest.fill(LINEAR_VA, 256, KERNEL);
@@ -91,7 +91,7 @@ fn maps_smaller_than_a_line_and_several_at_once() {
         // A neighbour of what is only read is free.
         guest.store(LINEAR_VA + 16, 4, KERNEL);
         guest.dma_unmap(PA, 4, TO);
-        guest.device(Device::Reads(Range { pa: PA, len: 12 }));
+        guest.device(Device::Reads(PhysicalRange { pa: PA, len: 12 }));
         guest.dma_unmap(PA, 4, TO);
         guest.store(LINEAR_VA, 4, KERNEL);
         guest.dma_unmap(PA + 4, 8, TO);
@@ -118,15 +118,15 @@ fn coherent_memory() {
             guest.fill(LINEAR_VA, 4096, KERNEL);
             guest.flush(LINEAR_VA, 4096);
             guest.map(OTHER_VA, PA, uncached);
-            guest.device(Device::Coherent(Range { pa: PA, len: 4096 }));
+            guest.device(Device::Coherent(PhysicalRange { pa: PA, len: 4096 }));
             guest.read(OTHER_VA, 4096, KERNEL);
             guest.fill(OTHER_VA, 128, KERNEL);
             guest.maintain(Maintenance::Drain);
             guest.maintain(Maintenance::OuterSync);
-            guest.device(Device::Reads(Range { pa: PA, len: 128 }));
-            guest.device(Device::Writes(Range { pa: PA, len: 64 }));
+            guest.device(Device::Reads(PhysicalRange { pa: PA, len: 128 }));
+            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 64 }));
             guest.read(OTHER_VA, 4096, KERNEL);
-            guest.device(Device::CoherentFreed(Range { pa: PA, len: 4096 }));
+            guest.device(Device::CoherentFreed(PhysicalRange { pa: PA, len: 4096 }));
             // The translation stays for a while: vunmap flushes the TLB later.
             guest.store(LINEAR_VA + 8, 4, KERNEL);
             guest.read(LINEAR_VA, 4096, KERNEL);
@@ -337,7 +337,7 @@ fn before_and_after_the_mmu() {
 #[test]
 fn outer_cache_switched_on_late() {
     let mut guest = Guest::new(Core::CORTEX_A9);
-    let device = Range { pa: PA, len: 64 };
+    let device = PhysicalRange { pa: PA, len: 64 };
     guest.maintain(Maintenance::OuterSwitch(false));
     guest.fill(LINEAR_VA, 64, KERNEL);
     guest.maintain(Maintenance::Data(Operation::Clean, Lines::All));

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use coherence_model::cores::{emulated, Core, Emulation};
 
 use crate::linux_functions::Layout;
-use crate::watched_devices::{Addresses, Kind};
+use crate::watched_devices::{Addresses, DeviceKind};
 
 /// What the plugin is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,9 @@ impl Arguments {
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
-                "pl080" => devices.devices.push((Kind::Pl080, number(value)?)),
-                "pl330" => devices.devices.push((Kind::Pl330, number(value)?)),
-                "pl110" => devices.devices.push((Kind::Pl110, number(value)?)),
+                "pl080" => devices.devices.push((DeviceKind::Pl080, number(value)?)),
+                "pl330" => devices.devices.push((DeviceKind::Pl330, number(value)?)),
+                "pl110" => devices.devices.push((DeviceKind::Pl110, number(value)?)),
                 "check" => check = value == "on",
                 _ => return Err(format!("there is no argument {name:?}.")),
             }
@@ -153,7 +153,10 @@ mod tests {
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(found.devices.pl310, Some(0x1e00_a000));
-        assert_eq!(found.devices.devices, [(Kind::Pl110, 1), (Kind::Pl110, 2)]);
+        assert_eq!(
+            found.devices.devices,
+            [(DeviceKind::Pl110, 1), (DeviceKind::Pl110, 2)]
+        );
         assert_eq!(found.layout.unwrap().task_comm, 16);
         assert!(found.check);
     }

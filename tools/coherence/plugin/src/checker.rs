@@ -16,19 +16,19 @@ use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
 use crate::arguments::Arguments;
-use crate::cp15::{self, Operation, Sweep};
+use crate::cp15::{self, Cp15Operation, Sweep};
 use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder};
 use crate::linux_functions::{Kernel, Module};
 use crate::mmu::{self, Control, Tlb};
-use crate::qemu::{self, Block, Global, Memory, Registers, Sizes, Transaction, Watcher};
+use crate::qemu::{self, Block, Global, GuestMemory, Registers, Sizes, Transaction, Watcher};
 use crate::report::{Code, Cost, Reporter};
 use crate::symbols::Symbols;
-use crate::vcpu::View;
-use crate::watched_devices::{self, Devices};
+use crate::vcpu::VcpuView;
+use crate::watched_devices::{DeviceEvent, Devices};
 
 /// The vCPU.
-struct Cpu {
+struct CpuState {
     control: Control,
     tlb: Tlb,
     sweep: Sweep,
@@ -42,10 +42,10 @@ pub struct Checker {
     emulation: Emulation,
     model: Model,
     reporter: Reporter,
-    cpu: Cpu,
+    cpu: CpuState,
     /// Global sections that the model has as live, by number.
     live_sections: HashSet<u32>,
-    memory: Memory,
+    memory: GuestMemory,
     sizes: Sizes,
     registers: Option<Registers>,
     kernel: Option<Kernel>,
@@ -63,7 +63,7 @@ pub struct Checker {
 /// model.
 struct Observer<'a> {
     reporter: &'a mut Reporter,
-    memory: &'a mut Memory,
+    memory: &'a mut GuestMemory,
     architecture: Architecture,
     control: &'a Control,
 }
@@ -71,9 +71,9 @@ struct Observer<'a> {
 impl<'a> Observer<'a> {
     fn new(
         reporter: &'a mut Reporter,
-        memory: &'a mut Memory,
+        memory: &'a mut GuestMemory,
         architecture: Architecture,
-        cpu: &'a Cpu,
+        cpu: &'a CpuState,
     ) -> Self {
         Self {
             reporter,
@@ -116,7 +116,7 @@ impl Checker {
             code.add(path)?;
         }
         let (core, emulation) = (arguments.core, arguments.emulation);
-        let cpu = Cpu {
+        let cpu = CpuState {
             control: Control::default(),
             tlb: Tlb::new(),
             sweep: Sweep::new(emulation.data_cache, events::Operation::Clean),
@@ -133,7 +133,7 @@ impl Checker {
             reporter,
             cpu,
             live_sections: HashSet::new(),
-            memory: Memory::new(),
+            memory: GuestMemory::new(),
             sizes: Sizes::new(),
             registers: None,
             kernel,
@@ -211,7 +211,7 @@ impl Watcher for Checker {
             return;
         };
         let value = match operation {
-            Operation::Drain | Operation::TestAndClean(_) => 0,
+            Cp15Operation::Drain | Cp15Operation::TestAndClean(_) => 0,
             _ => self.register(cp15::source(word)),
         };
         self.operate(operation, value, site);
@@ -227,7 +227,7 @@ impl Watcher for Checker {
                 if let Some(registers) = &mut self.registers {
                     let architecture = self.emulation.architecture;
                     let control = self.cpu.control;
-                    let mut cpu = View::new(registers, &mut self.memory, architecture, control);
+                    let mut cpu = VcpuView::new(registers, &mut self.memory, architecture, control);
                     self.reporter.set_label(text.read(&mut cpu));
                 }
             }
@@ -288,8 +288,8 @@ impl Checker {
             });
         for event in events {
             match event {
-                watched_devices::Event::Device(what) => self.device(what, Some(site)),
-                watched_devices::Event::Maintenance(what) => self.maintain(what),
+                DeviceEvent::Device(what) => self.device(what, Some(site)),
+                DeviceEvent::Maintenance(what) => self.maintain(what),
             }
         }
     }

@@ -15,13 +15,13 @@ use coherence_model::events::{Maintenance, MemoryType, Site};
 use serde_json::{json, Map, Value};
 
 use crate::arguments::Arguments;
-use crate::cp15::{self, By, Operation};
+use crate::cp15::{self, By, Cp15Operation};
 use crate::hints::Hint;
-use crate::instruction_decoder::{privileged, Decoder, Kind};
-use crate::mmu::{self, Control, Target, Tlb};
-use crate::qemu::{self, Block, Global, Memory, Registers, Transaction, Watcher};
-use crate::vcpu::View;
-use crate::watched_devices::{Addresses, Devices, Event};
+use crate::instruction_decoder::{privileged, Decoder, InstructionKind};
+use crate::mmu::{self, Backing, Control, Tlb};
+use crate::qemu::{self, Block, Global, GuestMemory, Registers, Transaction, Watcher};
+use crate::vcpu::VcpuView;
+use crate::watched_devices::{Addresses, DeviceEvent, Devices};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,27 +102,27 @@ fn exception(pc: u32) -> Option<Count> {
 }
 
 /// What an operation of the system control coprocessor counts as, if anything.
-fn maintenance(operation: Operation) -> Option<Count> {
+fn maintenance(operation: Cp15Operation) -> Option<Count> {
     Some(match operation {
-        Operation::Data(_, By::Address) => Count::Lines,
-        Operation::Data(_, By::SetWay) => Count::SetWay,
+        Cp15Operation::Data(_, By::Address) => Count::Lines,
+        Cp15Operation::Data(_, By::SetWay) => Count::SetWay,
         // Of the loop over test and clean QEMU runs one round.
-        Operation::Data(_, By::Whole) | Operation::InvalidateBoth | Operation::TestAndClean(_) => {
-            Count::Whole
-        }
-        Operation::Instruction(_) => Count::Fetch,
-        Operation::Tlb(_) => Count::Tlb,
-        Operation::Drain => Count::Drains,
-        Operation::Write(_) => return None,
+        Cp15Operation::Data(_, By::Whole)
+        | Cp15Operation::InvalidateBoth
+        | Cp15Operation::TestAndClean(_) => Count::Whole,
+        Cp15Operation::Instruction(_) => Count::Fetch,
+        Cp15Operation::Tlb(_) => Count::Tlb,
+        Cp15Operation::Drain => Count::Drains,
+        Cp15Operation::Write(_) => return None,
     })
 }
 
 /// What an operation of the outer cache's controller counts as, if anything.
-fn outer(event: Event) -> Option<Count> {
+fn outer(event: DeviceEvent) -> Option<Count> {
     Some(match event {
-        Event::Maintenance(Maintenance::Outer(..)) => Count::OuterLines,
-        Event::Maintenance(Maintenance::OuterAll(_)) => Count::OuterWhole,
-        Event::Maintenance(Maintenance::OuterSync) => Count::OuterDrains,
+        DeviceEvent::Maintenance(Maintenance::Outer(..)) => Count::OuterLines,
+        DeviceEvent::Maintenance(Maintenance::OuterAll(_)) => Count::OuterWhole,
+        DeviceEvent::Maintenance(Maintenance::OuterSync) => Count::OuterDrains,
         _ => return None,
     })
 }
@@ -150,7 +150,7 @@ pub struct Counter {
     architecture: Architecture,
     control: Control,
     tlb: Tlb,
-    memory: Memory,
+    memory: GuestMemory,
     registers: Option<Registers>,
     outer: Devices,
     counts: Counts,
@@ -168,7 +168,7 @@ impl Counter {
             architecture: arguments.emulation.architecture,
             control: Control::default(),
             tlb: Tlb::new(),
-            memory: Memory::new(),
+            memory: GuestMemory::new(),
             registers: None,
             outer: Devices::new(&Addresses {
                 pl310: arguments.devices.pl310,
@@ -209,12 +209,12 @@ impl Counter {
 
     /// The type of the memory that an access went to, and what is there.
     #[inline(always)]
-    fn target(&mut self, va: u32, transaction: Transaction) -> Option<(MemoryType, Target, u32)> {
+    fn target(&mut self, va: u32, transaction: Transaction) -> Option<(MemoryType, Backing, u32)> {
         let entry = match self.tlb.find(va) {
             Some(entry) => *entry,
             None => self.fill(va, transaction)?,
         };
-        Some((entry.memory, entry.target, entry.physical(va)))
+        Some((entry.memory, entry.backing, entry.physical(va)))
     }
 
     #[cold]
@@ -222,9 +222,9 @@ impl Counter {
         let memory = &mut self.memory;
         let translation = mmu::walk(self.architecture, &self.control, va, |pa| memory.word(pa))?;
         let target = if transaction.target(va)?.device {
-            Target::Device
+            Backing::Device
         } else {
-            Target::Memory
+            Backing::Memory
         };
         Some(self.tlb.insert(va, &translation, target))
     }
@@ -275,16 +275,16 @@ impl Watcher for Counter {
             let (bytes, len) = instruction.bytes();
             match decoder.decode(bytes, len) {
                 // The marks are not counted themselves.
-                Kind::Hint => {
+                InstructionKind::Hint => {
                     instruction.watch_hint(site);
                     continue;
                 }
-                Kind::System(word) => {
+                InstructionKind::System(word) => {
                     if cp15::decode(self.architecture, word).is_some() {
                         instruction.watch_system(site, word);
                     }
                 }
-                Kind::Other => {}
+                InstructionKind::Other => {}
             }
             instruction.watch_any(site);
             instruction.watch_memory(site);
@@ -294,7 +294,7 @@ impl Watcher for Counter {
     #[inline(always)]
     fn load(&mut self, va: u32, transaction: Transaction, _: Site) {
         match self.target(va, transaction) {
-            Some((_, Target::Device, _)) => self.count(Count::Registers),
+            Some((_, Backing::Device, _)) => self.count(Count::Registers),
             Some((memory, ..)) => {
                 if let Some(what) = uncached(memory) {
                     self.count(what);
@@ -307,7 +307,7 @@ impl Watcher for Counter {
     #[inline(always)]
     fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
         self.load(va, transaction, site);
-        if let Some((_, Target::Device, pa)) = self.target(va, transaction) {
+        if let Some((_, Backing::Device, pa)) = self.target(va, transaction) {
             let counts = &mut self.counts;
             let value = transaction.value();
             self.outer.store(pa, value, |_| None, &mut |event| {
@@ -327,14 +327,14 @@ impl Watcher for Counter {
             return;
         };
         let value = match operation {
-            Operation::Write(_) | Operation::Tlb(_) => registers.read(cp15::source(word)),
+            Cp15Operation::Write(_) | Cp15Operation::Tlb(_) => registers.read(cp15::source(word)),
             _ => 0,
         };
         match operation {
-            Operation::Write(register) => {
+            Cp15Operation::Write(register) => {
                 register.write(&mut self.control, &mut self.tlb, value);
             }
-            Operation::Tlb(entries) => entries.drop_from(&mut self.tlb, value),
+            Cp15Operation::Tlb(entries) => entries.drop_from(&mut self.tlb, value),
             _ => {}
         }
         if let Some(what) = maintenance(operation) {
@@ -349,7 +349,7 @@ impl Watcher for Counter {
         match Hint::decode([0, 1, 2].map(|number| registers.read(number))) {
             Some(Hint::CountBegin(name)) => {
                 let (architecture, control) = (self.architecture, self.control);
-                let mut cpu = View::new(registers, &mut self.memory, architecture, control);
+                let mut cpu = VcpuView::new(registers, &mut self.memory, architecture, control);
                 self.interval = Some(Interval {
                     name: name.read(&mut cpu),
                     before: self.counts,

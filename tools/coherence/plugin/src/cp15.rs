@@ -46,7 +46,7 @@ impl Entries {
 
 /// A register that [`Control`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Register {
+pub enum ControlRegister {
     /// Control register.
     Sctlr,
     /// Translation table bases and their control.
@@ -63,7 +63,7 @@ pub enum Register {
     Contextidr,
 }
 
-impl Register {
+impl ControlRegister {
     /// Writes it. Whether the TLB had to go.
     pub fn write(self, control: &mut Control, tlb: &mut Tlb, value: u32) -> bool {
         *match self {
@@ -91,9 +91,9 @@ impl Register {
 
 /// What an instruction does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub enum Cp15Operation {
     /// Writes a register.
-    Write(Register),
+    Write(ControlRegister),
     /// Maintains the data cache.
     Data(events::Operation, By),
     /// Invalidates the instruction cache.
@@ -109,7 +109,7 @@ pub enum Operation {
     Drain,
 }
 
-impl Operation {
+impl Cp15Operation {
     /// Whether user mode may do it; else the instruction is undefined there.
     pub fn unprivileged(self, architecture: Architecture) -> bool {
         self == Self::Drain && architecture == Architecture::V7
@@ -122,10 +122,10 @@ pub fn source(word: u32) -> usize {
 }
 
 /// What an MCR or MRC of coprocessor 15 does, if it matters.
-pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
+pub fn decode(architecture: Architecture, word: u32) -> Option<Cp15Operation> {
     use events::Operation::{Clean, CleanInvalidate, Invalidate};
     use Architecture::{V5, V7};
-    use Operation::{Data, Instruction, TestAndClean, Tlb, Write};
+    use Cp15Operation::{Data, Instruction, TestAndClean, Tlb, Write};
 
     let load = word & (1 << 20) != 0;
     let opc1 = (word >> 21) & 7;
@@ -142,13 +142,13 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
         };
     }
     Some(match (architecture, crn, crm, opc2) {
-        (_, 1, 0, 0) => Write(Register::Sctlr),
-        (_, 2, 0, 0) => Write(Register::Ttbr0),
-        (V7, 2, 0, 1) => Write(Register::Ttbr1),
-        (V7, 2, 0, 2) => Write(Register::Ttbcr),
-        (V7, 10, 2, 0) => Write(Register::Prrr),
-        (V7, 10, 2, 1) => Write(Register::Nmrr),
-        (V7, 13, 0, 1) => Write(Register::Contextidr),
+        (_, 1, 0, 0) => Write(ControlRegister::Sctlr),
+        (_, 2, 0, 0) => Write(ControlRegister::Ttbr0),
+        (V7, 2, 0, 1) => Write(ControlRegister::Ttbr1),
+        (V7, 2, 0, 2) => Write(ControlRegister::Ttbcr),
+        (V7, 10, 2, 0) => Write(ControlRegister::Prrr),
+        (V7, 10, 2, 1) => Write(ControlRegister::Nmrr),
+        (V7, 13, 0, 1) => Write(ControlRegister::Contextidr),
 
         (_, 7, 5, 0) => Instruction(By::Whole),
         (V7, 7, 1, 0) => Instruction(By::Whole),
@@ -157,13 +157,13 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
         (_, 7, 6, 2) => Data(Invalidate, By::SetWay),
         (_, 7, 10, 1) => Data(Clean, By::Address),
         (_, 7, 10, 2) => Data(Clean, By::SetWay),
-        (_, 7, 10, 4) => Operation::Drain,
+        (_, 7, 10, 4) => Cp15Operation::Drain,
         // DCCMVAU: to the point of unification, which is in front of the outer cache.
         (V7, 7, 11, 1) => Data(Clean, By::Address),
         (_, 7, 14, 1) => Data(CleanInvalidate, By::Address),
         (_, 7, 14, 2) => Data(CleanInvalidate, By::SetWay),
         (V5, 7, 6, 0) => Data(Invalidate, By::Whole),
-        (V5, 7, 7, 0) => Operation::InvalidateBoth,
+        (V5, 7, 7, 0) => Cp15Operation::InvalidateBoth,
 
         // Of the instruction, data or unified TLB; they are one in these cores.
         // c3: of all CPUs.
@@ -177,14 +177,14 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Operation> {
 
 /// What a system instruction does with this CPSR: nothing if its condition does
 /// not hold, or the mode may not.
-pub fn effect(architecture: Architecture, word: u32, cpsr: u32) -> Option<Operation> {
+pub fn effect(architecture: Architecture, word: u32, cpsr: u32) -> Option<Cp15Operation> {
     let operation = decode(architecture, word)?;
     let allowed = privileged(cpsr) || operation.unprivileged(architecture);
     (allowed && condition_holds(word >> 28, cpsr)).then_some(operation)
 }
 
 /// "bne" back to the instruction before it: the end of the loop over
-/// [`Operation::TestAndClean`].
+/// [`Cp15Operation::TestAndClean`].
 pub const LOOP_BACK: u32 = 0x1aff_fffd;
 
 /// Which line a set/way operation is for; `None`: not of the first level.
@@ -244,7 +244,7 @@ mod tests {
         0xee00_1f10 | (u32::from(load) << 20) | (crn << 16) | (opc2 << 5) | crm
     }
 
-    fn mcr(architecture: Architecture, crn: u32, crm: u32, opc2: u32) -> Option<Operation> {
+    fn mcr(architecture: Architecture, crn: u32, crm: u32, opc2: u32) -> Option<Cp15Operation> {
         decode(architecture, word(false, crn, crm, opc2))
     }
 
@@ -253,30 +253,33 @@ mod tests {
         for architecture in [V5, V7] {
             assert_eq!(
                 mcr(architecture, 7, 6, 1),
-                Some(Operation::Data(Invalidate, By::Address))
+                Some(Cp15Operation::Data(Invalidate, By::Address))
             );
             assert_eq!(
                 mcr(architecture, 7, 10, 1),
-                Some(Operation::Data(Clean, By::Address))
+                Some(Cp15Operation::Data(Clean, By::Address))
             );
             assert_eq!(
                 mcr(architecture, 7, 14, 1),
-                Some(Operation::Data(CleanInvalidate, By::Address))
+                Some(Cp15Operation::Data(CleanInvalidate, By::Address))
             );
             assert_eq!(
                 mcr(architecture, 7, 10, 2),
-                Some(Operation::Data(Clean, By::SetWay))
+                Some(Cp15Operation::Data(Clean, By::SetWay))
             );
-            assert_eq!(mcr(architecture, 7, 10, 4), Some(Operation::Drain));
+            assert_eq!(mcr(architecture, 7, 10, 4), Some(Cp15Operation::Drain));
         }
         assert_eq!(
             mcr(V5, 7, 6, 0),
-            Some(Operation::Data(Invalidate, By::Whole))
+            Some(Cp15Operation::Data(Invalidate, By::Whole))
         );
         assert_eq!(mcr(V7, 7, 6, 0), None);
-        assert_eq!(mcr(V7, 7, 11, 1), Some(Operation::Data(Clean, By::Address)));
+        assert_eq!(
+            mcr(V7, 7, 11, 1),
+            Some(Cp15Operation::Data(Clean, By::Address))
+        );
         assert_eq!(mcr(V5, 7, 11, 1), None);
-        assert_eq!(mcr(V5, 7, 7, 0), Some(Operation::InvalidateBoth));
+        assert_eq!(mcr(V5, 7, 7, 0), Some(Cp15Operation::InvalidateBoth));
         // Barriers that do not drain, and the branch predictor.
         assert_eq!(mcr(V7, 7, 10, 5), None);
         assert_eq!(mcr(V7, 7, 5, 4), None);
@@ -288,11 +291,11 @@ mod tests {
         // mrc p15, 0, r15, c7, c14, 3, as in arch/arm/mm/proc-arm926.S
         assert_eq!(
             decode(V5, 0xee17_ff7e),
-            Some(Operation::TestAndClean(CleanInvalidate))
+            Some(Cp15Operation::TestAndClean(CleanInvalidate))
         );
         assert_eq!(
             decode(V5, 0xee17_ff7a),
-            Some(Operation::TestAndClean(Clean))
+            Some(Cp15Operation::TestAndClean(Clean))
         );
         assert_eq!(decode(V7, 0xee17_ff7e), None);
         assert_eq!(decode(V5, word(true, 7, 14, 3)), None, "not with r1");
@@ -300,21 +303,30 @@ mod tests {
 
     #[test]
     fn instruction_cache() {
-        assert_eq!(mcr(V5, 7, 5, 0), Some(Operation::Instruction(By::Whole)));
-        assert_eq!(mcr(V7, 7, 1, 0), Some(Operation::Instruction(By::Whole)));
-        assert_eq!(mcr(V7, 7, 5, 1), Some(Operation::Instruction(By::Address)));
+        assert_eq!(
+            mcr(V5, 7, 5, 0),
+            Some(Cp15Operation::Instruction(By::Whole))
+        );
+        assert_eq!(
+            mcr(V7, 7, 1, 0),
+            Some(Cp15Operation::Instruction(By::Whole))
+        );
+        assert_eq!(
+            mcr(V7, 7, 5, 1),
+            Some(Cp15Operation::Instruction(By::Address))
+        );
     }
 
     #[test]
     fn tlb() {
-        assert_eq!(mcr(V5, 8, 7, 0), Some(Operation::Tlb(Entries::All)));
-        assert_eq!(mcr(V5, 8, 6, 1), Some(Operation::Tlb(Entries::Address)));
+        assert_eq!(mcr(V5, 8, 7, 0), Some(Cp15Operation::Tlb(Entries::All)));
+        assert_eq!(mcr(V5, 8, 6, 1), Some(Cp15Operation::Tlb(Entries::Address)));
         assert_eq!(
             mcr(V7, 8, 3, 1),
-            Some(Operation::Tlb(Entries::AddressAndAsid))
+            Some(Cp15Operation::Tlb(Entries::AddressAndAsid))
         );
-        assert_eq!(mcr(V7, 8, 3, 3), Some(Operation::Tlb(Entries::Address)));
-        assert_eq!(mcr(V7, 8, 7, 2), Some(Operation::Tlb(Entries::Asid)));
+        assert_eq!(mcr(V7, 8, 3, 3), Some(Cp15Operation::Tlb(Entries::Address)));
+        assert_eq!(mcr(V7, 8, 7, 2), Some(Cp15Operation::Tlb(Entries::Asid)));
         assert_eq!(mcr(V5, 8, 3, 0), None);
     }
 
@@ -333,12 +345,16 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let Some(Operation::Write(register)) = mcr(V7, crn, crm, opc2) else {
+            let Some(Cp15Operation::Write(register)) = mcr(V7, crn, crm, opc2) else {
                 panic!("c{crn}, c{crm}, {opc2} writes a register");
             };
             let dropped = register.write(&mut control, &mut Tlb::new(), i as u32 + 1);
-            let stays = [Register::Ttbr0, Register::Ttbr1, Register::Ttbcr];
-            let kept = stays.contains(&register) || register == Register::Contextidr;
+            let stays = [
+                ControlRegister::Ttbr0,
+                ControlRegister::Ttbr1,
+                ControlRegister::Ttbcr,
+            ];
+            let kept = stays.contains(&register) || register == ControlRegister::Contextidr;
             assert_eq!(dropped, !kept, "{register:?}");
         }
         let Control {
@@ -367,7 +383,7 @@ mod tests {
         const USER: u32 = 0x10;
         const ZERO: u32 = 1 << 30;
         let clean = word(false, 7, 10, 1);
-        let done = Some(Operation::Data(Clean, By::Address));
+        let done = Some(Cp15Operation::Data(Clean, By::Address));
         assert_eq!(effect(V7, clean, SUPERVISOR), done);
         assert_eq!(effect(V7, clean, USER), None);
         // The same with "ne".
@@ -378,9 +394,9 @@ mod tests {
 
     #[test]
     fn user_mode_may_drain_on_v7() {
-        assert!(Operation::Drain.unprivileged(V7));
-        assert!(!Operation::Drain.unprivileged(V5));
-        assert!(!Operation::Instruction(By::Whole).unprivileged(V7));
+        assert!(Cp15Operation::Drain.unprivileged(V7));
+        assert!(!Cp15Operation::Drain.unprivileged(V5));
+        assert!(!Cp15Operation::Instruction(By::Whole).unprivileged(V7));
     }
 
     /// All set/way values of a 16 KiB cache of four ways: 128 sets.

@@ -2,7 +2,7 @@
 //! Hints: what a guest says by an instruction that does nothing, with a number
 //! that marks it in r0. All is defined in hint.h.
 
-use coherence_model::events::Range;
+use coherence_model::events::PhysicalRange;
 
 use crate::linux_functions::Cpu;
 
@@ -37,9 +37,9 @@ impl Text {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// A device reads this now.
-    DeviceReads(Range),
+    DeviceReads(PhysicalRange),
     /// A device writes this now.
-    DeviceWrites(Range),
+    DeviceWrites(PhysicalRange),
     /// The CPU plays a device, by these addresses and no others.
     AsDevice {
         /// First virtual address.
@@ -58,7 +58,7 @@ pub enum Hint {
 impl Hint {
     /// By r0 to r2. `None`: the instruction was not meant as a hint.
     pub fn decode([number, first, second]: [u32; 3]) -> Option<Self> {
-        let range = Range {
+        let range = PhysicalRange {
             pa: first,
             len: second,
         };

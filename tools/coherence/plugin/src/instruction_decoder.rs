@@ -18,7 +18,7 @@ const ALWAYS: u32 = 0b1110;
 
 /// What an instruction is to the checker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum InstructionKind {
     /// MCR or MRC of coprocessor 15, or a DSB, as [`DSB`]: the ARM encoding
     /// with the condition under which it executes.
     System(u32),
@@ -48,7 +48,7 @@ impl Decoder {
     }
 
     /// The next instruction, of two or four bytes.
-    pub fn decode(&mut self, bytes: [u8; 4], len: usize) -> Kind {
+    pub fn decode(&mut self, bytes: [u8; 4], len: usize) -> InstructionKind {
         if !self.thumb {
             return decode_arm(u32::from_le_bytes(bytes));
         }
@@ -69,9 +69,9 @@ impl Decoder {
                 self.it = first as u8;
             }
             return if first == hints::THUMB {
-                Kind::Hint
+                InstructionKind::Hint
             } else {
-                Kind::Other
+                InstructionKind::Other
             };
         }
         let second = u16::from_le_bytes([bytes[2], bytes[3]]);
@@ -79,27 +79,27 @@ impl Decoder {
     }
 }
 
-fn decode_arm(word: u32) -> Kind {
+fn decode_arm(word: u32) -> InstructionKind {
     if word == hints::ARM {
-        return Kind::Hint;
+        return InstructionKind::Hint;
     }
     if word & 0xffff_fff0 == 0xf57f_f040 {
-        return Kind::System((ALWAYS << 28) | DSB);
+        return InstructionKind::System((ALWAYS << 28) | DSB);
     }
     if word & 0x0f00_0f10 == 0x0e00_0f10 && word >> 28 != 0xf {
-        return Kind::System(word);
+        return InstructionKind::System(word);
     }
-    Kind::Other
+    InstructionKind::Other
 }
 
-fn decode_thumb(word: u32, condition: u32) -> Kind {
+fn decode_thumb(word: u32, condition: u32) -> InstructionKind {
     if word & 0xffff_fff0 == 0xf3bf_8f40 {
-        return Kind::System((condition << 28) | DSB);
+        return InstructionKind::System((condition << 28) | DSB);
     }
     if word & 0xff00_0f10 == 0xee00_0f10 {
-        return Kind::System((condition << 28) | word & 0x0fff_ffff);
+        return InstructionKind::System((condition << 28) | word & 0x0fff_ffff);
     }
-    Kind::Other
+    InstructionKind::Other
 }
 
 /// Whether an instruction's condition holds with the flags of a CPSR (A8.3).
@@ -129,7 +129,7 @@ mod tests {
     const V: u32 = 1 << 28;
     const THUMB: u32 = 1 << 5;
 
-    fn thumb(decoder: &mut Decoder, halves: &[u16]) -> Kind {
+    fn thumb(decoder: &mut Decoder, halves: &[u16]) -> InstructionKind {
         let mut bytes = [0; 4];
         for (to, half) in bytes.chunks_exact_mut(2).zip(halves) {
             to.copy_from_slice(&half.to_le_bytes());
@@ -141,66 +141,69 @@ mod tests {
     fn arm() {
         let decode = |word: u32| Decoder::new(0).decode(word.to_le_bytes(), 4);
         // mcr p15, 0, r1, c7, c10, 1, and with "ne"
-        assert_eq!(decode(0xee07_1f3a), Kind::System(0xee07_1f3a));
-        assert_eq!(decode(0x1e07_1f3a), Kind::System(0x1e07_1f3a));
+        assert_eq!(decode(0xee07_1f3a), InstructionKind::System(0xee07_1f3a));
+        assert_eq!(decode(0x1e07_1f3a), InstructionKind::System(0x1e07_1f3a));
         // mrc p15, 0, r15, c7, c14, 3
-        assert_eq!(decode(0xee17_ff7e), Kind::System(0xee17_ff7e));
+        assert_eq!(decode(0xee17_ff7e), InstructionKind::System(0xee17_ff7e));
         // p14; mcr2; cdp
-        assert_eq!(decode(0xee07_1e3a), Kind::Other);
-        assert_eq!(decode(0xfe07_1f3a), Kind::Other);
-        assert_eq!(decode(0xee07_1f2a), Kind::Other);
+        assert_eq!(decode(0xee07_1e3a), InstructionKind::Other);
+        assert_eq!(decode(0xfe07_1f3a), InstructionKind::Other);
+        assert_eq!(decode(0xee07_1f2a), InstructionKind::Other);
         // dsb sy; dsb st; dmb; isb
-        assert_eq!(decode(0xf57f_f04f), Kind::System(0xee07_0f9a));
-        assert_eq!(decode(0xf57f_f04e), Kind::System(0xee07_0f9a));
-        assert_eq!(decode(0xf57f_f05f), Kind::Other);
-        assert_eq!(decode(0xf57f_f06f), Kind::Other);
+        assert_eq!(decode(0xf57f_f04f), InstructionKind::System(0xee07_0f9a));
+        assert_eq!(decode(0xf57f_f04e), InstructionKind::System(0xee07_0f9a));
+        assert_eq!(decode(0xf57f_f05f), InstructionKind::Other);
+        assert_eq!(decode(0xf57f_f06f), InstructionKind::Other);
         // mov r9, r9; mov r8, r8
-        assert_eq!(decode(0xe1a0_9009), Kind::Hint);
-        assert_eq!(decode(0xe1a0_8008), Kind::Other);
+        assert_eq!(decode(0xe1a0_9009), InstructionKind::Hint);
+        assert_eq!(decode(0xe1a0_8008), InstructionKind::Other);
     }
 
     #[test]
     fn thumb_code() {
         let mut decoder = Decoder::new(THUMB);
-        assert_eq!(thumb(&mut decoder, &[0x46c9]), Kind::Hint);
-        assert_eq!(thumb(&mut decoder, &[0x46c0]), Kind::Other);
+        assert_eq!(thumb(&mut decoder, &[0x46c9]), InstructionKind::Hint);
+        assert_eq!(thumb(&mut decoder, &[0x46c0]), InstructionKind::Other);
         assert_eq!(
             thumb(&mut decoder, &[0xee07, 0x1f3a]),
-            Kind::System(0xee07_1f3a)
+            InstructionKind::System(0xee07_1f3a)
         );
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0xee07_0f9a)
+            InstructionKind::System(0xee07_0f9a)
         );
-        assert_eq!(thumb(&mut decoder, &[0xf3bf, 0x8f5f]), Kind::Other);
+        assert_eq!(
+            thumb(&mut decoder, &[0xf3bf, 0x8f5f]),
+            InstructionKind::Other
+        );
     }
 
     #[test]
     fn thumb_conditions() {
         // ite eq
         let mut decoder = Decoder::new(THUMB);
-        assert_eq!(thumb(&mut decoder, &[0xbf0c]), Kind::Other);
+        assert_eq!(thumb(&mut decoder, &[0xbf0c]), InstructionKind::Other);
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0x0e07_0f9a)
+            InstructionKind::System(0x0e07_0f9a)
         );
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0x1e07_0f9a)
+            InstructionKind::System(0x1e07_0f9a)
         );
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0xee07_0f9a)
+            InstructionKind::System(0xee07_0f9a)
         );
         // A block that begins before the last instruction of "itt ne".
         let mut decoder = Decoder::new(THUMB | (1 << 12) | (1 << 11));
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0x1e07_0f9a)
+            InstructionKind::System(0x1e07_0f9a)
         );
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f4f]),
-            Kind::System(0xee07_0f9a)
+            InstructionKind::System(0xee07_0f9a)
         );
     }
 

@@ -103,7 +103,7 @@ const INTERFACE: [&str; 15] = [
 const STACK_BYTES: u32 = 8192;
 
 /// A part of a mapping.
-type Segment = (events::Range, Direction);
+type Segment = (events::PhysicalRange, Direction);
 
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,7 @@ pub trait Cpu {
 
 /// What a hook found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum LinuxEvent {
     /// Of memory that devices access.
     Device(Device),
     /// This CPU runs another task, whose task_struct is here.
@@ -256,7 +256,7 @@ impl Kernel {
     }
 
     /// A hooked function begins.
-    pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+    pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
         if self.is_interface(pc) {
             // The call, not what comes after it.
             let caller = (cpu.lr() & !1).wrapping_sub(4);
@@ -269,13 +269,14 @@ impl Kernel {
             return;
         };
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
-        let segment = |pa, len, direction| (events::Range { pa, len }, direction_of(direction));
+        let segment =
+            |pa, len, direction| (events::PhysicalRange { pa, len }, direction_of(direction));
         match function {
             // (dev, phys, size, dir, attrs, flush)
             Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
                 let segment = segment(r1, r2, r3);
                 let list = self.list_of_caller(cpu);
-                events.push(Event::Device(Device::Map(segment.0, segment.1)));
+                events.push(LinuxEvent::Device(Device::Map(segment.0, segment.1)));
                 self.wait(cpu, Call::Map(segment, list), events);
             }
             // (dev, sgl, nents, dir, attrs)
@@ -301,17 +302,14 @@ impl Kernel {
             }
             Function::SyncForCpu => {
                 let (range, direction) = segment(r0, r1, r2);
-                events.push(Event::Device(Device::Returns(range, direction)));
+                events.push(LinuxEvent::Device(Device::Returns(range, direction)));
             }
             // (dev, size, dma_handle, gfp, attrs)
             Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
             // (dev, size, cpu_addr, dma_handle, attrs)
-            Function::Free if r2 != 0 => {
-                events.push(Event::Device(Device::CoherentFreed(events::Range {
-                    pa: r3,
-                    len: r1,
-                })))
-            }
+            Function::Free if r2 != 0 => events.push(LinuxEvent::Device(Device::CoherentFreed(
+                events::PhysicalRange { pa: r3, len: r1 },
+            ))),
             // (dev, size, dma_handle, dir, gfp)
             Function::AllocatePages => {
                 self.wait(cpu, Call::AllocatePages(r1, r2, direction_of(r3)), events);
@@ -319,27 +317,27 @@ impl Kernel {
             // (dev, size, page, dma_addr, dir)
             Function::FreePages => {
                 let (range, direction) = segment(r3, r1, cpu.stacked());
-                events.push(Event::Device(Device::Unmap(range, direction)));
+                events.push(LinuxEvent::Device(Device::Unmap(range, direction)));
             }
             // (prev, prev's thread_info, next's thread_info), which begins its task_struct
-            Function::SwitchTo => events.push(Event::Task(r2)),
+            Function::SwitchTo => events.push(LinuxEvent::Task(r2)),
             // (mod)
             Function::InitModule => {
                 if let Some(layout) = self.layout {
-                    events.push(Event::Module(Module {
+                    events.push(LinuxEvent::Module(Module {
                         name: cpu.string(r0 + layout.module_name, MODULE_NAME_BYTES),
                         base: cpu.word(r0 + layout.module_base).unwrap_or(0),
                         size: cpu.word(r0 + layout.module_size).unwrap_or(0),
                     }));
                 }
             }
-            Function::StartCpu => events.push(Event::AnotherCpu),
+            Function::StartCpu => events.push(LinuxEvent::AnotherCpu),
             Function::Map | Function::Unmap | Function::Free => {}
         }
     }
 
     /// Code runs that calls have returned to; one may return now.
-    pub fn left(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
+    pub fn left(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
         let (sp, result) = (cpu.sp(), cpu.register(0));
         // The last thing that a function calls may return in its place.
         let (returned, pending): (Vec<_>, _) = self
@@ -352,8 +350,14 @@ impl Kernel {
         }
     }
 
-    fn returned(&mut self, call: Call, result: u32, cpu: &mut impl Cpu, events: &mut Vec<Event>) {
-        let mut device = |what| events.push(Event::Device(what));
+    fn returned(
+        &mut self,
+        call: Call,
+        result: u32,
+        cpu: &mut impl Cpu,
+        events: &mut Vec<LinuxEvent>,
+    ) {
+        let mut device = |what| events.push(LinuxEvent::Device(what));
         match call {
             Call::Map((range, direction), _) if result == MAPPING_ERROR => {
                 device(Device::Unmap(range, direction));
@@ -368,12 +372,12 @@ impl Kernel {
             Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
             Call::Allocate(len, handle) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Coherent(events::Range { pa, len }));
+                    device(Device::Coherent(events::PhysicalRange { pa, len }));
                 }
             }
             Call::AllocatePages(len, handle, direction) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Map(events::Range { pa, len }, direction));
+                    device(Device::Map(events::PhysicalRange { pa, len }, direction));
                 }
             }
         }
@@ -384,7 +388,7 @@ impl Kernel {
         Some(cpu.string(task + self.layout?.task_comm, TASK_COMM_BYTES))
     }
 
-    fn wait(&mut self, cpu: &mut impl Cpu, call: Call, events: &mut Vec<Event>) {
+    fn wait(&mut self, cpu: &mut impl Cpu, call: Call, events: &mut Vec<LinuxEvent>) {
         let (returns_to, sp) = (cpu.lr() & !1, cpu.sp());
         self.pending.push(Pending {
             returns_to,
@@ -392,7 +396,7 @@ impl Kernel {
             call,
         });
         if self.returns.insert(returns_to) {
-            events.push(Event::Returns(returns_to));
+            events.push(LinuxEvent::Returns(returns_to));
         }
     }
 
@@ -482,18 +486,18 @@ mod tests {
         function: Function,
         registers: [u32; 4],
         fake: &Fake,
-    ) -> Vec<Event> {
+    ) -> Vec<LinuxEvent> {
         let mut events = Vec::new();
         let mut cpu = Fake {
             registers,
             ..fake.clone()
         };
         kernel.entered(address(function), &mut cpu, &mut events);
-        events.retain(|event| !matches!(event, Event::Returns(_)));
+        events.retain(|event| !matches!(event, LinuxEvent::Returns(_)));
         events
     }
 
-    fn leave(kernel: &mut Kernel, result: u32, fake: &Fake) -> Vec<Event> {
+    fn leave(kernel: &mut Kernel, result: u32, fake: &Fake) -> Vec<LinuxEvent> {
         let mut events = Vec::new();
         let mut cpu = Fake {
             registers: [result, 0, 0, 0],
@@ -513,8 +517,8 @@ mod tests {
         }
     }
 
-    fn range(pa: u32, len: u32) -> events::Range {
-        events::Range { pa, len }
+    fn range(pa: u32, len: u32) -> events::PhysicalRange {
+        events::PhysicalRange { pa, len }
     }
 
     use Direction::*;
@@ -526,7 +530,7 @@ mod tests {
         let map = [0, r.pa, r.len, 1];
         assert_eq!(
             enter(&mut kernel, Function::Map, map, &outer),
-            [Event::Device(Device::Map(r, ToDevice))]
+            [LinuxEvent::Device(Device::Map(r, ToDevice))]
         );
         assert_eq!(
             enter(
@@ -539,7 +543,7 @@ mod tests {
         );
         assert_eq!(
             leave(&mut kernel, 0, &inner),
-            [Event::Device(Device::Owns(r, ToDevice))]
+            [LinuxEvent::Device(Device::Owns(r, ToDevice))]
         );
         assert_eq!(leave(&mut kernel, r.pa, &outer), []);
         assert!(kernel.pending.is_empty());
@@ -552,11 +556,11 @@ mod tests {
                 [r.pa, r.len, 1, 0],
                 &inner
             ),
-            [Event::Device(Device::Returns(r, ToDevice))]
+            [LinuxEvent::Device(Device::Returns(r, ToDevice))]
         );
         assert_eq!(
             leave(&mut kernel, 0, &outer),
-            [Event::Device(Device::Unmap(r, ToDevice))]
+            [LinuxEvent::Device(Device::Unmap(r, ToDevice))]
         );
     }
 
@@ -567,7 +571,7 @@ mod tests {
         enter(&mut kernel, Function::Map, [0, r.pa, r.len, 2], &cpu);
         assert_eq!(
             leave(&mut kernel, MAPPING_ERROR, &cpu),
-            [Event::Device(Device::Unmap(r, FromDevice))]
+            [LinuxEvent::Device(Device::Unmap(r, FromDevice))]
         );
     }
 
@@ -610,8 +614,8 @@ mod tests {
         assert_eq!(
             leave(&mut kernel, 0, &outer),
             [
-                Event::Device(Device::Unmap(a, ToDevice)),
-                Event::Device(Device::Unmap(b, ToDevice))
+                LinuxEvent::Device(Device::Unmap(a, ToDevice)),
+                LinuxEvent::Device(Device::Unmap(b, ToDevice))
             ]
         );
         assert!(kernel.pending.is_empty());
@@ -633,7 +637,7 @@ mod tests {
             &second,
         );
         // The first returns first, although it began first.
-        let owns = |pa| [Event::Device(Device::Owns(range(pa, 32), ToDevice))];
+        let owns = |pa| [LinuxEvent::Device(Device::Owns(range(pa, 32), ToDevice))];
         assert_eq!(leave(&mut kernel, 0, &first), owns(0x6000_0000));
         assert_eq!(leave(&mut kernel, 0, &first), []);
         assert_eq!(leave(&mut kernel, 0, &second), owns(0x6000_0040));
@@ -649,7 +653,7 @@ mod tests {
                 &mut events,
             );
         }
-        assert_eq!(events, [Event::Returns(LR)]);
+        assert_eq!(events, [LinuxEvent::Returns(LR)]);
         assert!(!kernel.returns(LR + 4));
     }
 
@@ -667,8 +671,8 @@ mod tests {
         assert_eq!(
             leave(&mut kernel, 0, &cpu),
             [
-                Event::Device(Device::Owns(r, ToDevice)),
-                Event::Device(Device::Unmap(r, ToDevice))
+                LinuxEvent::Device(Device::Owns(r, ToDevice)),
+                LinuxEvent::Device(Device::Unmap(r, ToDevice))
             ]
         );
     }
@@ -682,7 +686,7 @@ mod tests {
         let r = range(0x6800_0000, 8192);
         assert_eq!(
             leave(&mut kernel, 0xf0a0_0000, &cpu),
-            [Event::Device(Device::Coherent(r))]
+            [LinuxEvent::Device(Device::Coherent(r))]
         );
         // One that fails.
         enter(&mut kernel, Function::Allocate, [0, 8192, handle, 0], &cpu);
@@ -694,7 +698,7 @@ mod tests {
                 [0, 8192, 0xf0a0_0000, r.pa],
                 &cpu
             ),
-            [Event::Device(Device::CoherentFreed(r))]
+            [LinuxEvent::Device(Device::CoherentFreed(r))]
         );
         assert_eq!(
             enter(&mut kernel, Function::Free, [0, 8192, 0, 0], &cpu),
@@ -716,7 +720,7 @@ mod tests {
         let r = range(0x6800_0000, 4096);
         assert_eq!(
             leave(&mut kernel, 0xc200_0000, &cpu),
-            [Event::Device(Device::Map(r, FromDevice))]
+            [LinuxEvent::Device(Device::Map(r, FromDevice))]
         );
         cpu.memory.insert(SP, 2);
         assert_eq!(
@@ -726,7 +730,7 @@ mod tests {
                 [0, 4096, 0xc200_0000, r.pa],
                 &cpu
             ),
-            [Event::Device(Device::Unmap(r, FromDevice))]
+            [LinuxEvent::Device(Device::Unmap(r, FromDevice))]
         );
     }
 
@@ -749,7 +753,7 @@ mod tests {
         };
         assert_eq!(
             enter(&mut kernel, Function::InitModule, [module, 0, 0, 0], &cpu),
-            [Event::Module(loaded)]
+            [LinuxEvent::Module(loaded)]
         );
 
         assert_eq!(
@@ -759,7 +763,7 @@ mod tests {
                 [0, 0, 0xc300_0000, 0],
                 &cpu
             ),
-            [Event::Task(0xc300_0000)]
+            [LinuxEvent::Task(0xc300_0000)]
         );
         cpu.memory
             .insert(0xc300_0008, u32::from_le_bytes(*b"sh\0\0"));
@@ -790,7 +794,7 @@ mod tests {
         let (mut kernel, cpu) = (kernel(), at(SP, LR));
         assert_eq!(
             enter(&mut kernel, Function::StartCpu, [0; 4], &cpu),
-            [Event::AnotherCpu]
+            [LinuxEvent::AnotherCpu]
         );
     }
 

@@ -303,7 +303,7 @@ pub fn section_at(
 
 /// What is at a physical address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum Backing {
     /// Nobody looked yet.
     Unknown,
     /// Memory.
@@ -324,7 +324,7 @@ pub struct Entry {
     /// Of all of the page.
     pub memory: MemoryType,
     /// What is there.
-    pub target: Target,
+    pub backing: Backing,
     /// First physical address.
     pub pa: u32,
 }
@@ -355,7 +355,7 @@ const EMPTY: Entry = Entry {
     page: NO_PAGE,
     asid: GLOBAL,
     memory: MemoryType::StronglyOrdered,
-    target: Target::Unknown,
+    backing: Backing::Unknown,
     pa: 0,
 };
 
@@ -391,7 +391,7 @@ impl Tlb {
     }
 
     /// Puts in the page of an address. Pages smaller than [`PAGE`] are not kept.
-    pub fn insert(&mut self, va: u32, translation: &Translation, target: Target) -> Entry {
+    pub fn insert(&mut self, va: u32, translation: &Translation, backing: Backing) -> Entry {
         let page = va / PAGE;
         let entry = Entry {
             page,
@@ -401,7 +401,7 @@ impl Tlb {
                 self.asid
             },
             memory: translation.memory,
-            target,
+            backing,
             pa: translation.physical(va & !(PAGE - 1)),
         };
         if translation.len >= PAGE {
@@ -765,7 +765,7 @@ mod tests {
             global: false,
         };
         tlb.set_asid(1);
-        tlb.insert(0x1234, &page, Target::Memory);
+        tlb.insert(0x1234, &page, Backing::Memory);
         assert_eq!(tlb.find(0x1ffc).map(|e| e.pa), Some(0x8000_1000));
         tlb.set_asid(2);
         assert!(tlb.find(0x1ffc).is_none());
@@ -776,7 +776,7 @@ mod tests {
         assert!(tlb.find(0x1ffc).is_none());
 
         page.global = true;
-        tlb.insert(0x1234, &page, Target::Memory);
+        tlb.insert(0x1234, &page, Backing::Memory);
         tlb.set_asid(3);
         assert!(tlb.find(0x1000).is_some());
         // Another page in the same place.
@@ -785,12 +785,12 @@ mod tests {
         tlb.drop_page(0x1fff);
         assert!(tlb.find(0x1000).is_none());
 
-        tlb.insert(0x1234, &page, Target::Memory);
+        tlb.insert(0x1234, &page, Backing::Memory);
         tlb.drop_all();
         assert!(tlb.find(0x1000).is_none());
 
         page.len = 1024;
-        tlb.insert(0x1234, &page, Target::Memory);
+        tlb.insert(0x1234, &page, Backing::Memory);
         assert!(
             tlb.find(0x1234).is_none(),
             "tiny pages are walked each time"
@@ -808,7 +808,7 @@ mod tests {
             global: true,
         };
         assert_eq!(
-            tlb.insert(0xc004_5678, &section, Target::Unknown).pa,
+            tlb.insert(0xc004_5678, &section, Backing::Unknown).pa,
             0x6004_5000
         );
         assert!(tlb.find(0xc004_4ffc).is_none());

@@ -509,11 +509,11 @@ impl Transaction {
     }
 
     /// Where QEMU's own translation says that it went.
-    pub fn target(self, va: u32) -> Option<Target> {
+    pub fn target(self, va: u32) -> Option<QemuTranslation> {
         // SAFETY: As above; the address is used before the callback ends.
         unsafe {
             let address = qemu_plugin_get_hwaddr(self.0, va.into());
-            (!address.is_null()).then(|| Target {
+            (!address.is_null()).then(|| QemuTranslation {
                 pa: qemu_plugin_hwaddr_phys_addr(address) as u32,
                 device: qemu_plugin_hwaddr_is_io(address),
             })
@@ -545,7 +545,7 @@ impl Sizes {
 }
 
 /// See [`Transaction::target`].
-pub struct Target {
+pub struct QemuTranslation {
     /// Physical address.
     pub pa: u32,
     /// It is a device's register, not memory.
@@ -584,9 +584,9 @@ impl Buffer {
 }
 
 /// The guest's physical memory as the vCPU that runs sees it. Use it in callbacks.
-pub struct Memory(Buffer);
+pub struct GuestMemory(Buffer);
 
-impl Memory {
+impl GuestMemory {
     /// There is only one.
     pub fn new() -> Self {
         Self(Buffer::new())

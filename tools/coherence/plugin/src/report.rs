@@ -31,14 +31,14 @@ impl Code {
         Ok(())
     }
 
-    fn place(&self, pc: u32, owner: &Owner) -> Place {
+    fn place(&self, pc: u32, owner: &Owner) -> CodePlace {
         let (unit, symbols, offset) = match owner {
             Owner::Kernel => ("", Some(&self.kernel), pc),
             Owner::Module { name, base } => (&**name, self.files.get(&key(name)), pc - base),
             Owner::Program(name) => (&**name, self.files.get(&key(name)), pc),
         };
         let found = symbols.and_then(|s| s.function(offset));
-        Place {
+        CodePlace {
             unit: unit.to_owned(),
             function: found.map(|(name, offset)| (name.to_owned(), offset)),
             pc,
@@ -54,14 +54,14 @@ fn key(name: &str) -> String {
 
 /// Where code is.
 #[derive(Debug, Clone)]
-struct Place {
+struct CodePlace {
     /// Module or program; "" for the kernel.
     unit: String,
     function: Option<(String, u32)>,
     pc: u32,
 }
 
-impl Place {
+impl CodePlace {
     /// What reports of one cause have in common.
     fn cause(&self) -> String {
         match &self.function {
@@ -96,7 +96,7 @@ impl Place {
 /// Findings with the same of these are the same report, before any name is
 /// looked up.
 #[derive(PartialEq, Eq, Hash)]
-struct Fast {
+struct FindingKey {
     hazard: Hazard,
     shown: Shown,
     victim: Option<Site>,
@@ -136,7 +136,7 @@ pub struct Reporter {
     maintained: Vec<Maintained>,
     label: usize,
     reports: Vec<Report>,
-    fast: HashMap<Fast, usize>,
+    by_key: HashMap<FindingKey, usize>,
     causes: HashMap<String, usize>,
 }
 
@@ -175,7 +175,7 @@ impl Reporter {
             maintained: vec![Maintained::default()],
             label: 0,
             reports: Vec::new(),
-            fast: HashMap::new(),
+            by_key: HashMap::new(),
             causes: HashMap::new(),
         }
     }
@@ -207,7 +207,7 @@ impl Reporter {
             Party::Cpu { site, .. } => Some(site),
             _ => None,
         };
-        let fast = Fast {
+        let key = FindingKey {
             hazard: finding.hazard,
             shown: finding.shown,
             victim: site(finding.victim),
@@ -219,7 +219,7 @@ impl Reporter {
             ),
             label: self.label,
         };
-        if let Some(report) = self.fast.get(&fast) {
+        if let Some(report) = self.by_key.get(&key) {
             self.reports[*report].count += 1;
             return;
         }
@@ -243,10 +243,10 @@ impl Reporter {
             self.reports.len() - 1
         });
         self.reports[report].count += 1;
-        self.fast.insert(fast, report);
+        self.by_key.insert(key, report);
     }
 
-    fn place(&self, site: Site) -> Place {
+    fn place(&self, site: Site) -> CodePlace {
         let (pc, owner) = self.sites.get(site);
         self.code.place(pc, owner)
     }

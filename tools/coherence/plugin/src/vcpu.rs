@@ -5,21 +5,21 @@ use coherence_model::cores::Architecture;
 
 use crate::linux_functions;
 use crate::mmu::{self, Control};
-use crate::qemu::{self, Memory, Registers};
+use crate::qemu::{self, GuestMemory, Registers};
 
 /// What one sees of it.
-pub struct View<'a> {
+pub struct VcpuView<'a> {
     registers: &'a mut Registers,
-    memory: &'a mut Memory,
+    memory: &'a mut GuestMemory,
     architecture: Architecture,
     control: Control,
 }
 
-impl<'a> View<'a> {
+impl<'a> VcpuView<'a> {
     /// With the control registers as they are now.
     pub fn new(
         registers: &'a mut Registers,
-        memory: &'a mut Memory,
+        memory: &'a mut GuestMemory,
         architecture: Architecture,
         control: Control,
     ) -> Self {
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl linux_functions::Cpu for View<'_> {
+impl linux_functions::Cpu for VcpuView<'_> {
     fn register(&mut self, number: usize) -> u32 {
         self.registers.read(number)
     }

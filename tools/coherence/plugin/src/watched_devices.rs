@@ -22,7 +22,7 @@ const REGISTERS: u32 = 0x1000;
 
 /// What a store to a register led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum DeviceEvent {
     /// A device read or wrote memory.
     Device(Device),
     /// The outer cache was maintained.
@@ -31,7 +31,7 @@ pub enum Event {
 
 /// Devices that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DeviceKind {
     /// A DMA controller.
     Pl080,
     /// A DMA controller that runs programs.
@@ -47,7 +47,7 @@ pub struct Addresses {
     /// The outer cache's controller.
     pub pl310: Option<u32>,
     /// All others.
-    pub devices: Vec<(Kind, u32)>,
+    pub devices: Vec<(DeviceKind, u32)>,
 }
 
 /// A device.
@@ -68,9 +68,9 @@ impl Devices {
     pub fn new(addresses: &Addresses) -> Self {
         let watch = |&(kind, base)| {
             let device = match kind {
-                Kind::Pl080 => Watched::Pl080(Pl080::default()),
-                Kind::Pl330 => Watched::Pl330(Pl330::default()),
-                Kind::Pl110 => Watched::Pl110(Pl110::default()),
+                DeviceKind::Pl080 => Watched::Pl080(Pl080::default()),
+                DeviceKind::Pl330 => Watched::Pl330(Pl330::default()),
+                DeviceKind::Pl110 => Watched::Pl110(Pl110::default()),
             };
             (base, device)
         };
@@ -87,7 +87,7 @@ impl Devices {
         pa: u32,
         value: u32,
         mut read: impl FnMut(u32) -> Option<u32>,
-        emit: &mut impl FnMut(Event),
+        emit: &mut impl FnMut(DeviceEvent),
     ) {
         let within = |base: u32| pa.checked_sub(base).filter(|offset| *offset < REGISTERS);
         if let Some((base, pl310)) = &mut self.pl310 {

@@ -6,7 +6,8 @@
 
 use coherence_model::cores::{Core, Indexing, LINE};
 use coherence_model::events::{
-    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, Range, Site,
+    Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
+    Site,
 };
 use coherence_model::hazards::{Finding, Hazard, Party, Shown};
 use coherence_model::Model;
@@ -239,26 +240,26 @@ impl Guest {
 
     /// `dma_map_single`.
     pub fn dma_map(&mut self, pa: u32, len: u32, direction: Direction) {
-        self.device(Device::Map(Range { pa, len }, direction));
+        self.device(Device::Map(PhysicalRange { pa, len }, direction));
         self.for_device(pa, len, direction);
     }
 
     /// `dma_sync_single_for_device`.
     pub fn for_device(&mut self, pa: u32, len: u32, direction: Direction) {
         self.arch_for_device(pa, len, direction);
-        self.device(Device::Owns(Range { pa, len }, direction));
+        self.device(Device::Owns(PhysicalRange { pa, len }, direction));
     }
 
     /// `dma_sync_single_for_cpu`.
     pub fn for_cpu(&mut self, pa: u32, len: u32, direction: Direction) {
-        self.device(Device::Returns(Range { pa, len }, direction));
+        self.device(Device::Returns(PhysicalRange { pa, len }, direction));
         self.arch_for_cpu(pa, len, direction);
     }
 
     /// `dma_unmap_single`.
     pub fn dma_unmap(&mut self, pa: u32, len: u32, direction: Direction) {
         self.for_cpu(pa, len, direction);
-        self.device(Device::Unmap(Range { pa, len }, direction));
+        self.device(Device::Unmap(PhysicalRange { pa, len }, direction));
     }
 
     /// Nothing was found.

@@ -4,8 +4,8 @@
 use coherence_model::events::Site;
 
 use super::Checker;
-use crate::linux_functions::{self, Kernel};
-use crate::vcpu::View;
+use crate::linux_functions::{Kernel, LinuxEvent};
+use crate::vcpu::VcpuView;
 
 impl Checker {
     /// A hooked function begins. Errors: the checker cannot go on.
@@ -23,35 +23,35 @@ impl Checker {
     fn kernel_hook(
         &mut self,
         site: Site,
-        hook: impl FnOnce(&mut Kernel, u32, &mut View, &mut Vec<linux_functions::Event>),
+        hook: impl FnOnce(&mut Kernel, u32, &mut VcpuView, &mut Vec<LinuxEvent>),
     ) -> Result<(), &'static str> {
         let (Some(kernel), Some(registers)) = (&mut self.kernel, &mut self.registers) else {
             return Ok(());
         };
         let mut events = Vec::new();
         let architecture = self.emulation.architecture;
-        let cpu = &mut View::new(registers, &mut self.memory, architecture, self.cpu.control);
+        let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         let (pc, _) = self.reporter.sites.get(site);
         hook(kernel, pc, cpu, &mut events);
         let caller = kernel.caller(cpu).unwrap_or(pc);
         for event in events {
             match event {
-                linux_functions::Event::Device(what) => {
+                LinuxEvent::Device(what) => {
                     let owner = self.owner(caller, true);
                     let site = self.reporter.sites.site(caller, owner);
                     self.device(what, Some(site));
                 }
-                linux_functions::Event::Task(task) => {
+                LinuxEvent::Task(task) => {
                     self.cpu.task = Some(task);
                     self.update_task_name();
                 }
-                linux_functions::Event::Module(module) => self.modules.push(module),
-                linux_functions::Event::Returns(pc) => {
+                LinuxEvent::Module(module) => self.modules.push(module),
+                LinuxEvent::Returns(pc) => {
                     if let Some(entry) = self.entry(pc) {
                         self.memory.translate_again(entry.physical(pc));
                     }
                 }
-                linux_functions::Event::AnotherCpu => {
+                LinuxEvent::AnotherCpu => {
                     return Err("the guest uses a second CPU, which this checker cannot follow: boot Linux with maxcpus=1");
                 }
             }
@@ -66,7 +66,7 @@ impl Checker {
             return;
         };
         let architecture = self.emulation.architecture;
-        let cpu = &mut View::new(registers, &mut self.memory, architecture, self.cpu.control);
+        let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         let name = self.cpu.task.and_then(|task| kernel.task_name(task, cpu));
         self.reporter.task = name.unwrap_or_default();
     }

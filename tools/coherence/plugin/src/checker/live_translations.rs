@@ -5,7 +5,7 @@ use coherence_model::events::Mapping;
 
 use super::Checker;
 use crate::cp15::Entries;
-use crate::mmu::{self, Entry, Target, PAGE};
+use crate::mmu::{self, Backing, Entry, PAGE};
 
 impl Checker {
     /// Walks the guest's tables as they are now.
@@ -19,9 +19,9 @@ impl Checker {
         &mut self,
         va: u32,
         translation: &mmu::Translation,
-        target: Target,
+        backing: Backing,
     ) -> Entry {
-        let entry = self.cpu.tlb.insert(va, translation, target);
+        let entry = self.cpu.tlb.insert(va, translation, backing);
         self.translation_live(translation);
         entry
     }
@@ -33,7 +33,7 @@ impl Checker {
             return Some(*entry);
         }
         let translation = self.walk(va)?;
-        Some(self.fill(va, &translation, Target::Unknown))
+        Some(self.fill(va, &translation, Backing::Unknown))
     }
 
     /// Tells the model of a translation in use.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads and stores.
 
-use coherence_model::events::{Access, Device, Range, Site};
+use coherence_model::events::{Access, Device, PhysicalRange, Site};
 
 use super::{Checker, Observer};
-use crate::mmu::{Entry, Target, PAGE};
+use crate::mmu::{Backing, Entry, PAGE};
 use crate::qemu::Transaction;
 
 impl Checker {
@@ -36,7 +36,7 @@ impl Checker {
     pub(super) fn in_memory(&self, va: u32, len: u32, site: Site) -> Option<Access> {
         let entry = self.cpu.tlb.find(va)?;
         let within = va % PAGE + len <= PAGE;
-        (entry.target == Target::Memory && within).then(|| entry.access(va, len, site))
+        (entry.backing == Backing::Memory && within).then(|| entry.access(va, len, site))
     }
 
     #[cold]
@@ -57,10 +57,10 @@ impl Checker {
                 continue;
             };
             let access = entry.access(va, len, site);
-            match (entry.target, store) {
-                (Target::Memory, false) => self.model_load(&access),
-                (Target::Memory, true) => self.model_store(&access),
-                (Target::Played, store) => self.played_access(&access, store),
+            match (entry.backing, store) {
+                (Backing::Memory, false) => self.model_load(&access),
+                (Backing::Memory, true) => self.model_store(&access),
+                (Backing::Played, store) => self.played_access(&access, store),
                 (_, true) => self.device_store(access.pa, transaction.value(), site),
                 (_, false) => {}
             }
@@ -68,7 +68,7 @@ impl Checker {
     }
 
     fn played_access(&mut self, access: &Access, store: bool) {
-        let range = Range {
+        let range = PhysicalRange {
             pa: access.pa,
             len: access.len,
         };
@@ -95,7 +95,7 @@ impl Checker {
     /// The page of an access, with what is there.
     fn entry_of_access(&mut self, va: u32, transaction: Transaction) -> Option<Entry> {
         if let Some(entry) = self.cpu.tlb.find(va) {
-            if entry.target != Target::Unknown {
+            if entry.backing != Backing::Unknown {
                 return Some(*entry);
             }
         }
@@ -106,12 +106,12 @@ impl Checker {
             *different += u64::from(translation.physical(va) != qemus.pa);
         }
         if qemus.device {
-            Some(self.fill(va, &translation, Target::Device))
+            Some(self.fill(va, &translation, Backing::Device))
         } else if self.played.contains(&(va / PAGE)) {
             // No mapping of the CPU's, to the model.
-            Some(self.cpu.tlb.insert(va, &translation, Target::Played))
+            Some(self.cpu.tlb.insert(va, &translation, Backing::Played))
         } else {
-            Some(self.fill(va, &translation, Target::Memory))
+            Some(self.fill(va, &translation, Backing::Memory))
         }
     }
 }

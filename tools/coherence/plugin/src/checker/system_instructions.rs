@@ -4,38 +4,40 @@
 use coherence_model::events::{self, Lines, Maintenance, Mapping, Site};
 
 use super::Checker;
-use crate::cp15::{self, By, Operation};
+use crate::cp15::{self, By, Cp15Operation};
 
 /// Accesses between two looks at what displays read.
 const SCAN_OUT_PERIOD: u64 = 1 << 22;
 
 impl Checker {
     /// Does what a system instruction does with the value of its register.
-    pub(super) fn operate(&mut self, operation: Operation, value: u32, site: Site) {
+    pub(super) fn operate(&mut self, operation: Cp15Operation, value: u32, site: Site) {
         match operation {
-            Operation::Write(register) => self.write_register(register, value),
-            Operation::Data(what, By::Address) => {
+            Cp15Operation::Write(register) => self.write_register(register, value),
+            Cp15Operation::Data(what, By::Address) => {
                 let lines = self.lines(value);
                 self.maintain(Maintenance::Data(what, lines));
             }
-            Operation::Data(what, By::SetWay) => {
+            Cp15Operation::Data(what, By::SetWay) => {
                 if self.cpu.sweep.step(what, value) {
                     self.maintain(Maintenance::Data(what, Lines::All));
                 }
             }
-            Operation::Data(what, By::Whole) => self.maintain(Maintenance::Data(what, Lines::All)),
-            Operation::Instruction(By::Address) => {
+            Cp15Operation::Data(what, By::Whole) => {
+                self.maintain(Maintenance::Data(what, Lines::All))
+            }
+            Cp15Operation::Instruction(By::Address) => {
                 let lines = self.lines(value);
                 self.maintain(Maintenance::Instruction(lines));
             }
-            Operation::Instruction(_) => {
+            Cp15Operation::Instruction(_) => {
                 self.maintain(Maintenance::Instruction(Lines::All));
             }
-            Operation::InvalidateBoth => {
+            Cp15Operation::InvalidateBoth => {
                 self.maintain(Maintenance::Instruction(Lines::All));
                 self.maintain(Maintenance::Data(events::Operation::Invalidate, Lines::All));
             }
-            Operation::TestAndClean(what) => {
+            Cp15Operation::TestAndClean(what) => {
                 // In QEMU the first one finds nothing dirty and the loop ends.
                 // A core needs the loop.
                 let (pc, _) = self.reporter.sites.get(site);
@@ -46,8 +48,8 @@ impl Checker {
                     self.maintain(Maintenance::Data(what, Lines::All));
                 }
             }
-            Operation::Tlb(entries) => self.drop_translations(entries, value),
-            Operation::Drain => {
+            Cp15Operation::Tlb(entries) => self.drop_translations(entries, value),
+            Cp15Operation::Drain => {
                 self.maintain(Maintenance::Drain);
                 if self.accesses >= self.next_scan_out {
                     self.next_scan_out = self.accesses + SCAN_OUT_PERIOD;
@@ -64,7 +66,7 @@ impl Checker {
         Lines::Address { va, pa }
     }
 
-    fn write_register(&mut self, register: cp15::Register, value: u32) {
+    fn write_register(&mut self, register: cp15::ControlRegister, value: u32) {
         let cpu = &mut self.cpu;
         let translated = cpu.control.translates();
         if register.write(&mut cpu.control, &mut cpu.tlb, value) {

@@ -15,7 +15,7 @@ use coherence_model::events::Site;
 use super::Checker;
 use crate::code_sites::Owner;
 use crate::cp15;
-use crate::instruction_decoder::Kind;
+use crate::instruction_decoder::InstructionKind;
 use crate::mmu::PAGE;
 use crate::qemu::Instruction;
 
@@ -63,15 +63,20 @@ impl Checker {
     }
 
     /// Watches an instruction for what it is.
-    pub(super) fn watch_kind(&self, instruction: &Instruction<Self>, kind: Kind, site: Site) {
+    pub(super) fn watch_kind(
+        &self,
+        instruction: &Instruction<Self>,
+        kind: InstructionKind,
+        site: Site,
+    ) {
         match kind {
-            Kind::System(word) => {
+            InstructionKind::System(word) => {
                 if cp15::decode(self.emulation.architecture, word).is_some() {
                     instruction.watch_system(site, word);
                 }
             }
-            Kind::Hint => instruction.watch_hint(site),
-            Kind::Other => {}
+            InstructionKind::Hint => instruction.watch_hint(site),
+            InstructionKind::Other => {}
         }
     }
 

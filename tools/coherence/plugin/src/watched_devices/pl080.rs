@@ -2,9 +2,9 @@
 //! The PL080 DMA controller (DDI 0196G, chapter 3): transfers from memory to
 //! memory, with linked lists.
 
-use coherence_model::events::{Device, Range};
+use coherence_model::events::{Device, PhysicalRange};
 
-use super::Event;
+use super::DeviceEvent;
 
 const CHANNELS: usize = 8;
 /// An item of a linked list: source, destination, next item, control.
@@ -29,7 +29,7 @@ impl Channel {
     }
 
     /// What it reads and writes before it goes on to the next item.
-    fn ranges(&self) -> (Range, Range) {
+    fn ranges(&self) -> (PhysicalRange, PhysicalRange) {
         let count = self.control & 0xfff;
         let source_width = 1 << ((self.control >> 18) & 7);
         let destination_width = 1 << ((self.control >> 21) & 7);
@@ -45,11 +45,11 @@ impl Channel {
             bytes.min(destination_width)
         };
         (
-            Range {
+            PhysicalRange {
                 pa: self.source,
                 len: reads,
             },
-            Range {
+            PhysicalRange {
                 pa: self.destination,
                 len: writes,
             },
@@ -71,7 +71,7 @@ impl Pl080 {
         offset: u32,
         value: u32,
         mut read: impl FnMut(u32) -> Option<u32>,
-        emit: &mut impl FnMut(Event),
+        emit: &mut impl FnMut(DeviceEvent),
     ) {
         match offset {
             0x30 => self.enabled = value & 1 != 0,
@@ -104,18 +104,18 @@ impl Pl080 {
 fn run(
     channel: &mut Channel,
     read: &mut impl FnMut(u32) -> Option<u32>,
-    emit: &mut impl FnMut(Event),
+    emit: &mut impl FnMut(DeviceEvent),
 ) {
     for _ in 0..MOST_ITEMS {
         let (reads, writes) = channel.ranges();
-        emit(Event::Device(Device::Reads(reads)));
-        emit(Event::Device(Device::Writes(writes)));
+        emit(DeviceEvent::Device(Device::Reads(reads)));
+        emit(DeviceEvent::Device(Device::Writes(writes)));
         // The lowest bits choose the bus.
         let item = channel.next & !3;
         if item == 0 {
             break;
         }
-        emit(Event::Device(Device::Reads(Range {
+        emit(DeviceEvent::Device(Device::Reads(PhysicalRange {
             pa: item,
             len: ITEM_BYTES,
         })));
@@ -151,19 +151,19 @@ mod tests {
                     .map(|(_, word)| *word)
             };
             pl080.store(*offset, *value, read, &mut |event| match event {
-                Event::Device(what) => found.push(what),
-                Event::Maintenance(_) => panic!("it is no cache"),
+                DeviceEvent::Device(what) => found.push(what),
+                DeviceEvent::Maintenance(_) => panic!("it is no cache"),
             });
         }
         found
     }
 
     fn reads(pa: u32, len: u32) -> Device {
-        Device::Reads(Range { pa, len })
+        Device::Reads(PhysicalRange { pa, len })
     }
 
     fn writes(pa: u32, len: u32) -> Device {
-        Device::Writes(Range { pa, len })
+        Device::Writes(PhysicalRange { pa, len })
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! its stores: a store that is on its way to the screen is no fault, but a
 //! line that stays in the cache is.
 
-use coherence_model::events::{Device, Range};
+use coherence_model::events::{Device, PhysicalRange};
 
-use super::Event;
+use super::DeviceEvent;
 
 /// Enabled and powered.
 const ON: u32 = (1 << 0) | (1 << 11);
@@ -25,7 +25,7 @@ pub struct Pl110 {
 
 impl Pl110 {
     /// A store to a register.
-    pub fn store(&mut self, offset: u32, value: u32, emit: &mut impl FnMut(Event)) {
+    pub fn store(&mut self, offset: u32, value: u32, emit: &mut impl FnMut(DeviceEvent)) {
         let register = match offset {
             0x00 => &mut self.timing0,
             0x04 => &mut self.timing1,
@@ -35,7 +35,7 @@ impl Pl110 {
         };
         *register = value;
         if let Some(reads) = self.scan_out() {
-            emit(Event::Device(reads));
+            emit(DeviceEvent::Device(reads));
         }
     }
 
@@ -48,7 +48,7 @@ impl Pl110 {
             _ => 16,
         };
         let len = columns * rows / 8 * bits;
-        (self.control & ON == ON).then_some(Device::Reads(Range {
+        (self.control & ON == ON).then_some(Device::Reads(PhysicalRange {
             pa: self.base & !7,
             len,
         }))
@@ -74,11 +74,11 @@ mod tests {
             assert_eq!(events, []);
             pl110.store(offset, value, &mut |event| events.push(event));
         }
-        let reads = Device::Reads(Range {
+        let reads = Device::Reads(PhysicalRange {
             pa: 0x6000_0000,
             len: 800 * 600 * 2,
         });
-        assert_eq!(events, [Event::Device(reads)]);
+        assert_eq!(events, [DeviceEvent::Device(reads)]);
         assert_eq!(pl110.scan_out(), Some(reads));
         // A page flip.
         pl110.store(0x10, 0x6010_0000, &mut |event| events.push(event));
@@ -87,7 +87,7 @@ mod tests {
         pl110.store(0x18, ON | (5 << 1), &mut |_| ());
         assert_eq!(
             pl110.scan_out(),
-            Some(Device::Reads(Range {
+            Some(Device::Reads(PhysicalRange {
                 pa: 0x6010_0000,
                 len: 1_920_000
             }))
@@ -95,7 +95,7 @@ mod tests {
         pl110.store(0x18, ON | (3 << 1), &mut |_| ());
         assert_eq!(
             pl110.scan_out(),
-            Some(Device::Reads(Range {
+            Some(Device::Reads(PhysicalRange {
                 pa: 0x6010_0000,
                 len: 480_000
             }))

@@ -3,7 +3,7 @@
 
 use coherence_model::events::{Maintenance, Operation};
 
-use super::Event;
+use super::DeviceEvent;
 
 /// Its lowest eight bits are the ways of an operation on ways; a PL310 has
 /// eight or sixteen.
@@ -18,7 +18,7 @@ pub struct Pl310 {
 
 impl Pl310 {
     /// A store to a register.
-    pub fn store(&mut self, offset: u32, value: u32, emit: &mut impl FnMut(Event)) {
+    pub fn store(&mut self, offset: u32, value: u32, emit: &mut impl FnMut(DeviceEvent)) {
         let what = match offset {
             0x100 => {
                 let before = std::mem::replace(&mut self.enabled, value & 1 != 0);
@@ -43,7 +43,7 @@ impl Pl310 {
             // By index and way: one line, nobody knows whose.
             _ => return,
         };
-        emit(Event::Maintenance(what));
+        emit(DeviceEvent::Maintenance(what));
     }
 
     fn all_ways(&self, ways: u32) -> bool {
@@ -64,8 +64,8 @@ mod tests {
         let mut found = Vec::new();
         for (offset, value) in stores {
             pl310.store(*offset, *value, &mut |event| match event {
-                Event::Maintenance(what) => found.push(what),
-                Event::Device(_) => panic!("it is no device"),
+                DeviceEvent::Maintenance(what) => found.push(what),
+                DeviceEvent::Device(_) => panic!("it is no device"),
             });
         }
         found

@@ -8,9 +8,9 @@
 
 use std::ops::ControlFlow;
 
-use coherence_model::events::{Device, Range};
+use coherence_model::events::{Device, PhysicalRange};
 
-use super::Event;
+use super::DeviceEvent;
 
 /// More instructions than this is a program that ends nowhere.
 const MOST_STEPS: usize = 1 << 20;
@@ -32,7 +32,7 @@ impl Pl330 {
         offset: u32,
         value: u32,
         read: impl FnMut(u32) -> Option<u32>,
-        emit: &mut impl FnMut(Event),
+        emit: &mut impl FnMut(DeviceEvent),
     ) {
         match offset {
             0xd08 => self.instruction0 = value,
@@ -68,7 +68,7 @@ struct Run {
 
 impl Run {
     /// Adds bytes. Returns what was there if they do not continue it.
-    fn add(&mut self, pa: u32, len: u32) -> Option<Range> {
+    fn add(&mut self, pa: u32, len: u32) -> Option<PhysicalRange> {
         if self.pa.wrapping_add(self.len) == pa {
             self.len += len;
             return None;
@@ -78,9 +78,9 @@ impl Run {
         old
     }
 
-    fn take(&mut self) -> Option<Range> {
+    fn take(&mut self) -> Option<PhysicalRange> {
         let Self { pa, len } = std::mem::take(self);
-        (len != 0).then_some(Range { pa, len })
+        (len != 0).then_some(PhysicalRange { pa, len })
     }
 }
 
@@ -91,12 +91,12 @@ fn burst(control: u32) -> (u32, bool) {
     (beats << ((control >> 1) & 7), control & 1 != 0)
 }
 
-impl<E: FnMut(Event)> Thread<'_, E> {
+impl<E: FnMut(DeviceEvent)> Thread<'_, E> {
     /// DMALD
     fn load(&mut self) {
         let (bytes, grows) = burst(self.control);
         if let Some(range) = self.reads.add(self.source, bytes) {
-            (self.emit)(Event::Device(Device::Reads(range)));
+            (self.emit)(DeviceEvent::Device(Device::Reads(range)));
         }
         if grows {
             self.source = self.source.wrapping_add(bytes);
@@ -109,7 +109,7 @@ impl<E: FnMut(Event)> Thread<'_, E> {
         if let Some(range) = self.writes.add(self.destination, bytes) {
             // What is written was read before.
             self.tell_reads();
-            (self.emit)(Event::Device(Device::Writes(range)));
+            (self.emit)(DeviceEvent::Device(Device::Writes(range)));
         }
         if grows {
             self.destination = self.destination.wrapping_add(bytes);
@@ -118,14 +118,14 @@ impl<E: FnMut(Event)> Thread<'_, E> {
 
     fn tell_reads(&mut self) {
         if let Some(range) = self.reads.take() {
-            (self.emit)(Event::Device(Device::Reads(range)));
+            (self.emit)(DeviceEvent::Device(Device::Reads(range)));
         }
     }
 
     fn tell_all(&mut self) {
         self.tell_reads();
         if let Some(range) = self.writes.take() {
-            (self.emit)(Event::Device(Device::Writes(range)));
+            (self.emit)(DeviceEvent::Device(Device::Writes(range)));
         }
     }
 
@@ -203,7 +203,7 @@ impl<E: FnMut(Event)> Thread<'_, E> {
     }
 }
 
-fn run(pc: u32, mut read: impl FnMut(u32) -> Option<u32>, emit: &mut impl FnMut(Event)) {
+fn run(pc: u32, mut read: impl FnMut(u32) -> Option<u32>, emit: &mut impl FnMut(DeviceEvent)) {
     let (reads, writes) = Default::default();
     let mut thread = Thread {
         pc,
@@ -221,7 +221,10 @@ fn run(pc: u32, mut read: impl FnMut(u32) -> Option<u32>, emit: &mut impl FnMut(
         let line = thread.pc & !31;
         if fetched != Some(line) {
             fetched = Some(line);
-            (thread.emit)(Event::Device(Device::Reads(Range { pa: line, len: 32 })));
+            (thread.emit)(DeviceEvent::Device(Device::Reads(PhysicalRange {
+                pa: line,
+                len: 32,
+            })));
         }
         let mut bytes = [0; LONGEST as usize];
         for (at, byte) in (thread.pc..).zip(&mut bytes) {
@@ -252,8 +255,8 @@ mod tests {
         // DMAGO of channel 1, not secure.
         for (offset, value) in [(0xd08, 0x01a2_0000), (0xd0c, PROGRAM), (0xd04, 0)] {
             pl330.store(offset, value, word, &mut |event| match event {
-                Event::Device(what) => found.push(what),
-                Event::Maintenance(_) => panic!("it is no cache"),
+                DeviceEvent::Device(what) => found.push(what),
+                DeviceEvent::Maintenance(_) => panic!("it is no cache"),
             });
         }
         found.retain(|what| !matches!(what, Device::Reads(range) if range.pa & !63 == PROGRAM));
@@ -278,11 +281,11 @@ mod tests {
     }
 
     fn reads(pa: u32, len: u32) -> Device {
-        Device::Reads(Range { pa, len })
+        Device::Reads(PhysicalRange { pa, len })
     }
 
     fn writes(pa: u32, len: u32) -> Device {
-        Device::Writes(Range { pa, len })
+        Device::Writes(PhysicalRange { pa, len })
     }
 
     #[test]
