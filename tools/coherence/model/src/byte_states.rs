@@ -25,7 +25,7 @@ pub enum Buffered {
     No,
     /// In the core's write buffer.
     Core,
-    /// In the outer cache's.
+    /// In the outer cache's buffers.
     Outer,
 }
 
@@ -33,20 +33,20 @@ pub enum Buffered {
 /// core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fills {
-    /// On the emulated core.
+    /// Copies that may come on the emulated core.
     pub this_core: Fill,
-    /// On some core of the architecture.
+    /// Copies that may come on some core of the architecture.
     pub some_core: Fill,
 }
 
 /// What can be with one byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
-    /// On the emulated core. Sorted.
+    /// What can be on the emulated core. Sorted.
     this_core: Box<[Possibility]>,
-    /// On some core of the architecture. Sorted.
+    /// What can be on some core of the architecture. Sorted.
     some_core: Box<[Possibility]>,
-    /// Of the newest store.
+    /// Where the newest store may still wait.
     pub buffered: Buffered,
     /// An invalidation may have thrown the newest value away.
     pub invalidated: bool,
@@ -55,9 +55,9 @@ pub struct State {
 /// Why a reader may not get the newest value. The most telling comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// It finds an old line in the inner cache.
+    /// The reader finds an old line in the inner cache.
     OldInner,
-    /// It finds an old line in the outer cache.
+    /// The reader finds an old line in the outer cache.
     OldOuter,
     /// The newest value is in an inner copy that it does not look at.
     InInner,
@@ -84,7 +84,7 @@ impl Causes {
         self.0 |= 1 << cause as u8;
     }
 
-    /// The most telling one.
+    /// The most telling cause of the set.
     pub fn first(self) -> Option<Cause> {
         CAUSES.into_iter().find(|&c| (self.0 >> c as u8) & 1 == 1)
     }
@@ -106,9 +106,9 @@ pub enum Reader {
 /// What a reader may run into, on the emulated core and on some core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verdict {
-    /// On the emulated core.
+    /// What it may run into on the emulated core.
     pub this_core: Causes,
-    /// On some core of the architecture.
+    /// What it may run into on some core of the architecture.
     pub some_core: Causes,
 }
 
@@ -150,7 +150,7 @@ impl States {
     /// The state at power-on.
     pub const POWER_ON: StateId = StateId(0);
 
-    /// For a core, its outer cache on if it has one.
+    /// The states of a core, its outer cache on if it has one.
     pub fn new(core: &Core) -> Self {
         let this_core = CacheRules {
             outer: core.outer,
@@ -210,7 +210,7 @@ impl States {
         self.steps.clear();
     }
 
-    /// Bytes that they take.
+    /// Bytes that all states take.
     pub fn size(&self) -> usize {
         self.sets
             + self.states.capacity() * (size_of::<State>() + size_of::<Summary>())
@@ -219,12 +219,12 @@ impl States {
             + self.verdicts.capacity() * (size_of::<((StateId, Reader), Verdict)>() + 1)
     }
 
-    /// One of them.
+    /// The state with this number.
     pub fn get(&self, id: StateId) -> &State {
         &self.states[usize::from(id.0)]
     }
 
-    /// What is asked often of one of them.
+    /// What is asked often of the state with this number.
     pub fn summary(&self, id: StateId) -> Summary {
         self.summaries[usize::from(id.0)]
     }

@@ -34,17 +34,17 @@ pub enum Held {
 use Held::{Absent, Present};
 
 impl Held {
-    /// It is there, and the newest.
+    /// Whether the byte is there, and the newest.
     pub fn newest(self) -> bool {
         matches!(self, Present { newest: true, .. })
     }
 
-    /// It is in a dirty line.
+    /// Whether the byte is in a dirty line.
     pub fn dirty(self) -> bool {
         matches!(self, Present { dirty: true, .. })
     }
 
-    /// It is where it cannot vanish, and the newest.
+    /// Whether the byte is where it cannot vanish, and the newest.
     pub fn lasts(self) -> bool {
         self.dirty() && self.newest()
     }
@@ -233,7 +233,7 @@ pub enum ByteEvent {
     StoreThrough(u8),
     /// A store to this byte that no cache sees. It may wait in a buffer.
     StoreMemory {
-        /// It may wait in the core's write buffer.
+        /// The store may wait in the core's write buffer.
         buffered: bool,
     },
     /// The core's write buffer is drained.

@@ -47,7 +47,7 @@ impl Geometry {
         }
     }
 
-    /// All lines.
+    /// Lines in the cache.
     pub fn lines(self) -> u32 {
         self.sets * self.ways
     }
@@ -69,7 +69,7 @@ pub struct Emulation {
 /// A core, with what matters of its caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Core {
-    /// For reports.
+    /// The name in reports.
     pub name: &'static str,
     /// How lines of the inner data cache are found.
     pub indexing: Indexing,
@@ -82,7 +82,7 @@ pub struct Core {
     pub write_through: bool,
     /// There is an outer cache (PL310) behind the inner one.
     pub outer: bool,
-    /// A core without it is known to the model only.
+    /// How QEMU has it; without, the core is known to the model only.
     pub emulation: Option<Emulation>,
 }
 
@@ -129,10 +129,10 @@ impl Core {
     };
 }
 
-/// All of them.
+/// All cores that there is a model of.
 pub const CORES: [Core; 3] = [Core::ARM926, Core::CORTEX_A9, Core::ARM1136];
 
-/// Those that QEMU emulates.
+/// The cores that QEMU emulates.
 pub fn emulated() -> impl Iterator<Item = (Core, Emulation)> {
     CORES
         .into_iter()

@@ -24,13 +24,13 @@ struct Deed {
 }
 
 impl Deed {
-    /// It reads now.
+    /// The device reads now.
     const READS: Self = Self {
         reads: true,
         reads_now: true,
         writes: false,
     };
-    /// It writes, now or later.
+    /// The device writes, now or later.
     const WRITES: Self = Self {
         reads: false,
         reads_now: false,

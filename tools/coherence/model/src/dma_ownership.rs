@@ -20,7 +20,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Of a range.
+    /// The span of a range.
     pub fn of(range: PhysicalRange) -> Self {
         let start = u64::from(range.pa);
         Self {
@@ -29,12 +29,12 @@ impl Span {
         }
     }
 
-    /// Of the line at this address.
+    /// The span of the line at this address.
     pub fn line(pa: u32) -> Self {
         Self::of(PhysicalRange { pa, len: LINE })
     }
 
-    /// As a range. One of 4 GiB, which no device has, loses its last byte.
+    /// The span as a range. One of 4 GiB, which no device has, loses its last byte.
     pub fn range(self) -> PhysicalRange {
         let len = u32::try_from(self.end - self.start).unwrap_or(u32::MAX);
         PhysicalRange {
@@ -43,7 +43,7 @@ impl Span {
         }
     }
 
-    /// As bytes of a line, a bit each, where it is inside one.
+    /// The span as bytes of a line, a bit each, where it is inside one.
     pub fn bytes(self) -> u32 {
         let first = self.start % u64::from(LINE);
         (((1u64 << (self.end - self.start)) - 1) << first) as u32
@@ -238,7 +238,7 @@ impl Dma {
             .filter(|part| !part.is_empty())
     }
 
-    /// Bytes that this takes.
+    /// Bytes that the records of ownership take.
     pub fn size(&self) -> usize {
         let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();
         self.mappings.len() * (size_of::<Mapped>() + 16)

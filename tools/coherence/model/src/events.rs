@@ -32,9 +32,9 @@ pub struct Access {
     /// Bytes. The access does not cross a page (the caller splits it), but it
     /// may cross lines.
     pub len: u32,
-    /// Of the mapping it went through.
+    /// Memory type of the mapping that it went through.
     pub memory: MemoryType,
-    /// The instruction.
+    /// The instruction that accesses.
     pub site: Site,
 }
 
@@ -45,7 +45,7 @@ pub enum Operation {
     Clean,
     /// The line goes; dirty bytes are lost.
     Invalidate,
-    /// First the one, then the other.
+    /// Dirty bytes go to the next level, then the line goes.
     CleanInvalidate,
 }
 
@@ -67,13 +67,13 @@ pub enum Lines {
 /// Cache maintenance and barriers by the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maintenance {
-    /// Of the inner data cache.
+    /// Maintenance of the inner data cache.
     Data(Operation, Lines),
     /// Invalidation of the instruction cache.
     Instruction(Lines),
-    /// Of the outer cache, by physical address.
+    /// Maintenance of the outer cache's line at a physical address.
     Outer(Operation, u32),
-    /// Of all of the outer cache (by way).
+    /// Maintenance of all of the outer cache (by way).
     OuterAll(Operation),
     /// The outer cache's sync: its buffers are empty after it.
     OuterSync,
@@ -91,7 +91,7 @@ pub enum Direction {
     ToDevice,
     /// The device writes.
     FromDevice,
-    /// Both.
+    /// The device reads and writes.
     Bidirectional,
 }
 
@@ -109,18 +109,18 @@ impl Direction {
 /// A range of physical memory. It may be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PhysicalRange {
-    /// First byte.
+    /// First byte of the range.
     pub pa: u32,
-    /// Bytes.
+    /// Bytes in the range.
     pub len: u32,
 }
 
 /// What a device does, or may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// It reads this now (a transfer that was watched, or a hint).
+    /// The device reads this now (a transfer that was watched, or a hint).
     Reads(PhysicalRange),
-    /// It writes this now.
+    /// The device writes this now.
     Writes(PhysicalRange),
     /// A mapping for a device was made, before any of its maintenance: from
     /// `Owns` on the device may read or write at any moment.
@@ -136,7 +136,7 @@ pub enum Device {
     /// Coherent memory was allocated (non-cached on these cores): the device
     /// may access it at any moment without ever owning it.
     Coherent(PhysicalRange),
-    /// It was freed.
+    /// Coherent memory was freed.
     CoherentFreed(PhysicalRange),
 }
 
@@ -159,16 +159,17 @@ pub enum Mapping {
     },
     /// TLB maintenance: no translation of this page is in use any more. Where
     /// the core speculates, one of all address spaces that the tables still
-    /// have ([`Sink::maps`]) may be in use again at once, so it stays; the same
-    /// below.
+    /// have ([`Sink::maps`](crate::hazards::Sink::maps)) may be in use again at
+    /// once, so it stays.
     Gone {
-        /// Any byte of it.
+        /// Any byte of the page.
         va: u32,
-        /// Of one address space only.
+        /// The address space whose translation is gone; `None`: of all.
         asid: Option<u8>,
     },
-    /// Of a whole address space.
+    /// TLB maintenance of a whole address space.
     GoneAsid(u8),
-    /// Of all.
+    /// TLB maintenance of all translations. What is said of [`Self::Gone`] and
+    /// speculation holds here too.
     GoneAll,
 }

@@ -26,7 +26,7 @@ pub struct Recent {
 impl Recent {
     const LINES: usize = 256;
 
-    /// None.
+    /// No line yet.
     pub fn new() -> Self {
         Self {
             lines: Box::new([(0, 0); Self::LINES]),
@@ -40,7 +40,7 @@ impl Recent {
         self.now += 1;
     }
 
-    /// Bytes that it takes.
+    /// Bytes that the list of lines takes.
     pub fn size(&self) -> usize {
         size_of_val(&*self.lines)
     }

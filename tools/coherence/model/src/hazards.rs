@@ -18,7 +18,7 @@ macro_rules! named {
         }
 
         impl $name {
-            /// All of them, in their order.
+            /// All variants, in their order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in reports and in documentation.
@@ -74,7 +74,7 @@ pub enum Party {
         /// Instruction.
         site: Site,
     },
-    /// A device.
+    /// A device accessed.
     Device,
     /// Nobody yet: as at power-on.
     Nobody,
@@ -103,7 +103,7 @@ pub struct Finding {
 
 /// Takes findings. Called in the middle of an access, often.
 pub trait Sink {
-    /// One more.
+    /// Takes one more finding.
     fn found(&mut self, finding: Finding);
 
     /// Whether the tables map `va` to `pa` with this memory type now, in the

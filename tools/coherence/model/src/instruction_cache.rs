@@ -57,7 +57,7 @@ impl Model {
         }
     }
 
-    /// Invalidation.
+    /// Invalidates the instruction cache.
     pub(crate) fn invalidate_instructions(&mut self, lines: Lines) {
         match lines {
             Lines::All => {

@@ -11,7 +11,7 @@ use crate::line::{Class, Line, DEVICE};
 pub struct LineFindings([Option<Finding>; Hazard::ALL.len()]);
 
 impl LineFindings {
-    /// One more. What the emulated core would show is more telling than what
+    /// Adds a finding. What the emulated core would show is more telling than what
     /// some core would, the first byte more than a later one.
     pub fn add(&mut self, new: Finding) {
         let slot = &mut self.0[new.hazard as usize];
@@ -21,7 +21,7 @@ impl LineFindings {
         }
     }
 
-    /// Gives all to `sink`.
+    /// Gives all findings about the line to `sink`.
     pub fn tell(self, by_way_of: Option<Site>, sink: &mut dyn Sink) {
         for finding in self.0.into_iter().flatten() {
             sink.found(Finding {

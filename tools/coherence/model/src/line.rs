@@ -21,12 +21,12 @@ pub const NOBODY: u32 = 0;
 pub const DEVICE: u32 = 1;
 
 impl Writer {
-    /// Nobody yet.
+    /// Nobody stored yet.
     pub const NOBODY: Self = Self {
         party: NOBODY,
         va_page: None,
     };
-    /// A device.
+    /// A device stored.
     pub const DEVICE: Self = Self {
         party: DEVICE,
         va_page: None,
@@ -40,7 +40,7 @@ impl Writer {
         }
     }
 
-    /// For a report about the byte at `pa`.
+    /// Who stored, for a report about the byte at `pa`.
     pub fn party(self, pa: u32) -> Party {
         match self.party {
             NOBODY => Party::Nobody,
@@ -63,9 +63,9 @@ pub fn party(site: Site) -> u32 {
 pub struct Class {
     /// Which bytes, a bit each.
     pub bytes: u32,
-    /// What can be with each of them.
+    /// What can be with each of these bytes.
     pub state: StateId,
-    /// Who stored the one of them that was stored last.
+    /// Who stored the one of these bytes that was stored last.
     pub writer: Writer,
 }
 
@@ -73,14 +73,14 @@ pub struct Class {
 /// a page, a bit for each key (bit 0, or a bit for each colour).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fillable {
-    /// On the emulated core.
+    /// Copies that may come on the emulated core.
     pub this_core: u8,
-    /// On some core of the architecture.
+    /// Copies that may come on some core of the architecture.
     pub some_core: u8,
 }
 
 impl Fillable {
-    /// Both.
+    /// What is in either of two sets.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Fillable {
         }
     }
 
-    /// Whether all of `other` is in this.
+    /// Whether all of `other` is in this set.
     pub fn contains(self, other: Self) -> bool {
         other.this_core & !self.this_core == 0 && other.some_core & !self.some_core == 0
     }
@@ -102,9 +102,9 @@ pub struct Line {
     /// What tells the inner copies apart, in the order of their numbers:
     /// the page of the virtual address (VIVT) or the colour (VIPT).
     pub keys: Vec<u32>,
-    /// The bytes.
+    /// The bytes of the line, by what can be with them.
     pub classes: Vec<Class>,
-    /// Of its page.
+    /// Copies that may come by themselves, as of the line's page.
     pub fill: Fillable,
 }
 
@@ -239,7 +239,7 @@ impl Line {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes that the line has on the heap.
     pub fn size(&self) -> usize {
         self.keys.capacity() * size_of::<u32>() + self.classes.capacity() * size_of::<Class>()
     }

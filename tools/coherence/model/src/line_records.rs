@@ -31,7 +31,7 @@ pub(crate) fn parts(pa: u32, len: u32) -> impl Iterator<Item = (u32, u32)> {
     })
 }
 
-/// Of a line in its chunk.
+/// The place of a line in its chunk.
 #[inline]
 pub(crate) fn index(pa: u32) -> usize {
     (pa / LINE) as usize % CHUNK
@@ -67,7 +67,8 @@ impl Model {
         self.change(pa, change)
     }
 
-    /// The same without touching it: for what happens to lines by the chunk.
+    /// Looks at a line, and changes it, without touching it: for what happens to
+    /// lines by the chunk.
     fn change<R>(&mut self, pa: u32, change: impl FnOnce(&mut Line, &mut States) -> R) -> R {
         let page = self.page(pa);
         let (fill, owned) = (page.fill, page.owned);
@@ -133,7 +134,7 @@ impl Model {
         });
     }
 
-    /// The same for all lines of a chunk.
+    /// Applies an event to all bytes of all lines of a chunk.
     pub(crate) fn step_chunk(&mut self, pa: u32, event: ByteEvent) {
         let first = pa & !(CHUNK_BYTES - 1);
         for i in 0..CHUNK as u32 {

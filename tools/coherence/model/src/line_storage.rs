@@ -17,14 +17,14 @@ pub struct Chunk {
     pub epoch: u32,
     /// Invalidations of the whole instruction cache that its lines have seen.
     pub instruction_epoch: u32,
-    /// Its lines.
+    /// The lines of the chunk.
     pub lines: [Packed; CHUNK],
 }
 
 /// A page: what its lines have in common.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Its memory, as far as it was touched.
+    /// The memory of the page, as far as it was touched.
     pub chunks: [Option<Box<Chunk>>; 4],
     /// Groups of memory types that may take the fast path now, a bit each.
     pub fast_path: u8,
@@ -32,15 +32,15 @@ pub struct Page {
     pub group: u8,
     /// Copies that live mappings may bring.
     pub fill: Fillable,
-    /// Those that live mappings may have brought to lines that nobody touched.
+    /// Copies that live mappings may have brought to lines that nobody touched.
     pub filled: Fillable,
     /// Whole-cache operations when `fill` changed last.
     pub filled_epoch: u32,
-    /// All touched lines are what they can be with these.
+    /// All touched lines are what they can be with these copies.
     pub closed: Fillable,
-    /// A DMA mapping that a device owned overlapped it.
+    /// A DMA mapping that a device owned overlapped the page.
     pub owned: bool,
-    /// Coherent memory overlaps it.
+    /// Coherent memory overlaps the page.
     pub coherent: bool,
     /// VIVT: the virtual page of those that may take the fast path.
     pub fast_path_va: u32,
@@ -66,14 +66,14 @@ impl LineStorage {
         }
     }
 
-    /// A page, if there is a record of its section.
+    /// The page of an address, if there is a record of its section.
     #[inline]
     pub fn page_mut(&mut self, pa: u32) -> Option<&mut Page> {
         let section = self.sections[(pa >> 20) as usize].as_mut()?;
         Some(&mut section[((pa >> 12) & 0xff) as usize])
     }
 
-    /// A page. A new record begins with what `fill` says of it.
+    /// The page of an address. A new record begins with what `fill` says of it.
     pub fn page_or_new(&mut self, pa: u32, fill: impl Fn(u32) -> Fillable) -> &mut Page {
         let section = self.sections[(pa >> 20) as usize].get_or_insert_with(|| {
             self.section_count += 1;
@@ -91,7 +91,7 @@ impl LineStorage {
         &mut section[((pa >> 12) & 0xff) as usize]
     }
 
-    /// A chunk.
+    /// The chunk of an address, if there is one.
     #[inline]
     pub fn chunk_mut(&mut self, pa: u32) -> Option<&mut Chunk> {
         self.page_mut(pa)?.chunks[((pa >> 10) & 3) as usize].as_deref_mut()
@@ -116,7 +116,7 @@ impl LineStorage {
             .collect()
     }
 
-    /// Bytes that it takes.
+    /// Bytes that the records of all lines take.
     pub fn size(&self) -> usize {
         self.section_count * size_of::<[Page; 256]>() + self.chunk_count * size_of::<Chunk>()
     }

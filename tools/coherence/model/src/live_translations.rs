@@ -26,7 +26,7 @@ pub struct LiveTranslation {
     pub pa: u32,
     /// Binary logarithm of the length, at least 12.
     pub shift: u32,
-    /// Memory type.
+    /// Memory type of the translation.
     pub memory: MemoryType,
     /// Address space, or global.
     pub asid: Option<u8>,
@@ -71,14 +71,14 @@ pub struct Use {
     pub va: u32,
     shift: u32,
     number: u64,
-    /// Memory type.
+    /// Memory type of the translation that was used.
     pub memory: MemoryType,
     /// Address space, or global.
     pub asid: Option<u8>,
 }
 
 impl LiveTranslations {
-    /// None.
+    /// No translation is in use.
     pub fn new(core: Core) -> Self {
         Self {
             core,
@@ -271,7 +271,7 @@ impl LiveTranslations {
         }
     }
 
-    /// Bytes that this takes.
+    /// Bytes that the records of translations take.
     pub fn size(&self) -> usize {
         let table = |capacity: usize, entry: usize| capacity * (entry + 1);
         let translations = self.sizes.iter().map(|(_, map)| {

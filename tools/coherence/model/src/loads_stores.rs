@@ -15,9 +15,9 @@ use crate::model::{group, Model, THROUGH, UNCACHED};
 /// What the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadOrStore {
-    /// It loads.
+    /// The CPU loads.
     Load,
-    /// It stores.
+    /// The CPU stores.
     Store,
 }
 

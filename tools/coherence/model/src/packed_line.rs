@@ -54,13 +54,13 @@ impl Packed {
         (self.shape & 0xfff) as usize
     }
 
-    /// Key or page.
+    /// The key of the inner copy, or the page of the writer's address.
     #[inline]
     pub fn key(&self) -> u32 {
         self.shape >> 12
     }
 
-    /// The rest is elsewhere.
+    /// Whether the line is complex: the rest is elsewhere.
     #[inline]
     pub fn is_complex(&self) -> bool {
         self.pair() == Self::COMPLEX
@@ -96,21 +96,21 @@ impl Packed {
 pub struct FastPath(pub u16);
 
 impl FastPath {
-    /// Write-back load by the copy.
+    /// Write-back load by the inner copy.
     pub const LOAD: u16 = 1 << 0;
-    /// Write-back store by the copy to bytes in the second state.
+    /// Write-back store by the inner copy to bytes in the second state.
     pub const STORE: u16 = 1 << 1;
-    /// The same, to any bytes: they get the second state.
+    /// Write-back store by the inner copy to any bytes: they get the second state.
     pub const STORE_ANY: u16 = 1 << 2;
     /// Load that is not cached.
     pub const MEMORY_LOAD: u16 = 1 << 3;
     /// Store that is not cached, to bytes in the second state.
     pub const MEMORY_STORE: u16 = 1 << 4;
-    /// The same, to any bytes: they get the second state.
+    /// Store that is not cached, to any bytes: they get the second state.
     pub const MEMORY_STORE_ANY: u16 = 1 << 5;
     /// Buffered store that is not cached, to bytes in the second state.
     pub const BUFFERED_STORE: u16 = 1 << 6;
-    /// The same, to any bytes: they get the second state.
+    /// Buffered store that is not cached, to any bytes: they get the second state.
     pub const BUFFERED_STORE_ANY: u16 = 1 << 7;
 }
 
@@ -147,7 +147,7 @@ struct Next {
     keyed: bool,
 }
 
-/// Packs and unpacks.
+/// Packs and unpacks lines.
 #[derive(Debug)]
 pub struct Packing {
     indexing: Indexing,
@@ -163,7 +163,7 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// For a core.
+    /// The packing of lines of a core.
     pub fn new(indexing: Indexing, states: &mut States) -> Self {
         let mut packing = Self {
             indexing,
@@ -401,7 +401,7 @@ impl Packing {
         self.forgotten
     }
 
-    /// The rules have changed.
+    /// The rules of the caches have changed.
     pub fn rules_changed(&mut self, states: &mut States) {
         self.steps.clear();
         for pair in &mut self.pairs {
@@ -409,7 +409,7 @@ impl Packing {
         }
     }
 
-    /// Bytes that it takes.
+    /// Bytes that pairs, their steps and complex lines take.
     pub fn size(&self) -> usize {
         self.pairs.capacity() * size_of::<StatePair>()
             + self.numbers.capacity() * (size_of::<((StateId, StateId), u16)>() + 1)
@@ -418,7 +418,7 @@ impl Packing {
     }
 }
 
-/// Finds out by trying.
+/// Finds out by trying which accesses change nothing.
 fn fast_path(states: &mut States, (a, b): (StateId, StateId), fills: Fills) -> FastPath {
     let mut fast_path = 0;
     let mut same = |state, event| states.step(state, event, fills) == state;

@@ -11,7 +11,7 @@ use crate::small_key_hash::SmallKeyHash;
 /// taken as gone from the cache.
 const AT_ONCE: usize = 4;
 
-/// By virtual page number.
+/// Physical pages by virtual page number.
 #[derive(Debug, Default)]
 pub struct VirtualLines {
     pages: HashMap<u32, Under, SmallKeyHash>,
@@ -51,7 +51,7 @@ impl VirtualLines {
         }
     }
 
-    /// Bytes that this takes.
+    /// Bytes that the records of virtual pages take.
     pub fn size(&self) -> usize {
         self.pages.capacity() * (size_of::<(u32, Under)>() + 1)
             + self

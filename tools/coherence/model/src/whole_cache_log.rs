@@ -7,9 +7,9 @@ use crate::events::Operation;
 /// An operation on all lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whole {
-    /// Of the inner data cache.
+    /// An operation on all of the inner data cache.
     Inner(Operation),
-    /// Of the outer cache.
+    /// An operation on all of the outer cache.
     Outer(Operation),
 }
 
@@ -31,7 +31,7 @@ impl Log {
         self.epoch
     }
 
-    /// One more.
+    /// One more operation was done.
     pub fn add(&mut self, what: Whole) {
         self.epoch += 1;
         match self.runs.last_mut() {

@@ -32,30 +32,30 @@ pub enum Purpose {
     Count,
 }
 
-/// All of them.
+/// All arguments of the plugin.
 #[derive(Debug)]
 pub struct Arguments {
-    /// `report` or `count`
+    /// `report` or `count`: what the plugin is for.
     pub purpose: Purpose,
-    /// `core`; its outer cache is there if its controller is
+    /// `core`: its outer cache is there if `pl310` is.
     pub core: Core,
-    /// How `core` is emulated
+    /// How QEMU emulates the core.
     pub emulation: Emulation,
-    /// The file of `report` or `count`
+    /// The file of `report` or `count`.
     pub report: PathBuf,
-    /// `profile`
+    /// `profile`: whether instructions are counted by address.
     pub profile: bool,
-    /// `symbols`
+    /// `symbols`: the kernel's System.map.
     pub symbols: Option<PathBuf>,
-    /// `module`
+    /// `module`: files of modules.
     pub modules: Vec<PathBuf>,
-    /// `program`
+    /// `program`: files of programs.
     pub programs: Vec<PathBuf>,
-    /// `layout`
+    /// `layout`: offsets in the kernel's structs.
     pub layout: Option<Layout>,
-    /// `pl310` and so on
+    /// `pl310` and so on: where devices are.
     pub devices: Addresses,
-    /// `check`
+    /// `check`: whether translations are compared with QEMU's.
     pub check: bool,
 }
 

@@ -32,7 +32,7 @@ struct CpuState {
     control: Control,
     tlb: Tlb,
     sweep: Sweep,
-    /// Its task's task_struct, once it is known.
+    /// The task_struct of the task that runs, once it is known.
     task: Option<u32>,
 }
 
@@ -59,8 +59,7 @@ pub struct Checker {
     check: Option<(u64, u64)>,
 }
 
-/// Takes findings, and looks into the guest's tables for the
-/// model.
+/// Takes findings, and looks into the guest's tables for the model.
 struct Observer<'a> {
     reporter: &'a mut Reporter,
     memory: &'a mut GuestMemory,
@@ -102,7 +101,7 @@ impl Sink for Observer<'_> {
 }
 
 impl Checker {
-    /// Errors: a sentence for the user.
+    /// Reads the files that the arguments name. Errors: a sentence for the user.
     pub fn new(arguments: Arguments) -> Result<Self, String> {
         let mut code = Code::default();
         let mut kernel = None;

@@ -13,9 +13,9 @@ pub enum Owner {
     Kernel,
     /// A module's, loaded at this address.
     Module {
-        /// Its name.
+        /// The module's name.
         name: String,
-        /// Where its code begins.
+        /// Where the module's code begins.
         base: u32,
     },
     /// A program's: that of the task which ran the code first.
@@ -55,7 +55,7 @@ impl Sites {
         })
     }
 
-    /// What was said of it.
+    /// Where an instruction is, and whose.
     pub fn get(&self, site: Site) -> (u32, &Owner) {
         let (pc, owner) = self.list[site.0 as usize];
         (pc, &self.owners[owner as usize])

@@ -59,13 +59,13 @@ enum Count {
     Tlb,
     /// Accesses to memory that is not cached but buffered.
     Buffered,
-    /// Accesses to memory that is neither.
+    /// Accesses to memory that is neither cached nor buffered.
     Ordered,
     /// Accesses to registers of devices.
     Registers,
 }
 
-/// All of them, by name, in their order.
+/// What is counted, by name, in the order of the counts.
 const NAMES: [(Count, &str); 18] = [
     (Count::User, "user"),
     (Count::Kernel, "kernel"),
@@ -87,7 +87,7 @@ const NAMES: [(Count, &str); 18] = [
     (Count::Registers, "registers"),
 ];
 
-/// How often each of them was.
+/// How often each [`Count`] was.
 type Counts = [u64; NAMES.len()];
 
 /// What an exception is, by its vector's address. Linux has the vectors high.
@@ -136,10 +136,10 @@ fn uncached(memory: MemoryType) -> Option<Count> {
     }
 }
 
-/// Between two marks.
+/// What is known of the time between two marks.
 struct Interval {
     name: String,
-    /// The counts at its begin.
+    /// The counts at the first mark.
     before: Counts,
     /// Instructions by address, with `profile=on`.
     profile: BTreeMap<u32, u64>,
@@ -160,7 +160,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Errors: a sentence for the user.
+    /// Opens the report. Errors: a sentence for the user.
     pub fn new(arguments: &Arguments) -> Result<Self, String> {
         let path = &arguments.report;
         let report = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;

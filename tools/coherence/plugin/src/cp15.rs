@@ -12,29 +12,30 @@ use crate::mmu::{Control, Tlb, PAGE};
 /// Which lines or translations, by the value of the source register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// Those of a virtual address.
+    /// The lines or translations of a virtual address.
     Address,
     /// One line, wherever it is in the cache.
     SetWay,
-    /// All.
+    /// All lines or translations.
     Whole,
 }
 
 /// Which translations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entries {
-    /// Those of a virtual address, of all address spaces.
+    /// Translations of a virtual address, of all address spaces.
     Address,
-    /// Those of a virtual address, of the address space in the lowest byte.
+    /// Translations of a virtual address, of the address space in the lowest
+    /// byte.
     AddressAndAsid,
-    /// Those of an address space.
+    /// Translations of an address space.
     Asid,
-    /// All.
+    /// All translations.
     All,
 }
 
 impl Entries {
-    /// Drops them from a TLB; `value` is the source register's.
+    /// Drops these translations from a TLB; `value` is the source register's.
     pub fn drop_from(self, tlb: &mut Tlb, value: u32) {
         match self {
             Self::Address | Self::AddressAndAsid => tlb.drop_page(value & !(PAGE - 1)),
@@ -49,22 +50,22 @@ impl Entries {
 pub enum ControlRegister {
     /// Control register.
     Sctlr,
-    /// Translation table bases and their control.
+    /// Translation table base 0.
     Ttbr0,
-    /// As above.
+    /// Translation table base 1.
     Ttbr1,
-    /// As above.
+    /// Translation table base control.
     Ttbcr,
-    /// TEX remap.
+    /// Primary region remap.
     Prrr,
-    /// As above.
+    /// Normal memory remap.
     Nmrr,
     /// Address space identifier.
     Contextidr,
 }
 
 impl ControlRegister {
-    /// Writes it. Whether the TLB had to go.
+    /// Writes the register. Whether the TLB had to go.
     pub fn write(self, control: &mut Control, tlb: &mut Tlb, value: u32) -> bool {
         *match self {
             Self::Sctlr => &mut control.sctlr,
@@ -203,7 +204,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Not begun.
+    /// No operation of the loop was seen.
     pub fn new(geometry: Geometry, operation: events::Operation) -> Self {
         let lines = geometry.lines() as usize;
         Self {

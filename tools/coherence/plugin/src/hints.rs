@@ -51,7 +51,7 @@ pub enum Hint {
     Label(Text),
     /// What is counted from now on has this name.
     CountBegin(Text),
-    /// It is counted until now.
+    /// What was named last is counted until now.
     CountEnd,
 }
 

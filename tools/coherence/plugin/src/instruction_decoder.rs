@@ -24,7 +24,7 @@ pub enum InstructionKind {
     System(u32),
     /// A hint to the checker, if r0 says so.
     Hint,
-    /// Any other.
+    /// An instruction that does not matter.
     Other,
 }
 
@@ -39,7 +39,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// At the beginning of a block, by the CPSR there.
+    /// A decoder at the beginning of a block, by the CPSR there.
     pub fn new(cpsr: u32) -> Self {
         Self {
             thumb: cpsr & (1 << 5) != 0,

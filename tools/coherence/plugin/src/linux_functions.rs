@@ -131,7 +131,7 @@ struct Pending {
 pub trait Cpu {
     /// One of r0 to r3.
     fn register(&mut self, number: usize) -> u32;
-    /// Stack pointer.
+    /// The stack pointer.
     fn sp(&mut self) -> u32;
     /// Link register: at a function's entry, where it returns to.
     fn lr(&mut self) -> u32;
@@ -163,7 +163,7 @@ pub trait Cpu {
 /// What a hook found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinuxEvent {
-    /// Of memory that devices access.
+    /// Something about memory that devices access.
     Device(Device),
     /// This CPU runs another task, whose task_struct is here.
     Task(u32),
@@ -178,11 +178,11 @@ pub enum LinuxEvent {
 /// Where a module is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Its name.
+    /// The module's name.
     pub name: String,
-    /// Where its code begins.
+    /// Where the module's code begins.
     pub base: u32,
-    /// Bytes of code.
+    /// Bytes of the module's code.
     pub size: u32,
 }
 
@@ -201,7 +201,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Errors: a function is not there, so that something would not be seen.
+    /// Finds the functions to hook. Errors: one is not there, so that something
+    /// would not be seen.
     pub fn new(symbols: &Symbols, layout: Option<Layout>) -> Result<Self, String> {
         let mut functions = HashMap::new();
         let mut map_list = 0..0;

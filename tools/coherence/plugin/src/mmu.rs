@@ -25,19 +25,19 @@ const SCTLR_TRE: u32 = 1 << 28;
 /// as far as they matter here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Control {
-    /// c1, c0, 0
+    /// Control register: c1, c0, 0.
     pub sctlr: u32,
-    /// c2, c0, 0
+    /// Translation table base 0: c2, c0, 0.
     pub ttbr0: u32,
-    /// c2, c0, 1
+    /// Translation table base 1: c2, c0, 1.
     pub ttbr1: u32,
-    /// c2, c0, 2
+    /// Translation table base control: c2, c0, 2.
     pub ttbcr: u32,
-    /// c10, c2, 0
+    /// Primary region remap: c10, c2, 0.
     pub prrr: u32,
-    /// c10, c2, 1
+    /// Normal memory remap: c10, c2, 1.
     pub nmrr: u32,
-    /// c13, c0, 1
+    /// Address space identifier: c13, c0, 1.
     pub contextidr: u32,
 }
 
@@ -61,15 +61,15 @@ impl Control {
 /// What an address is translated to: the whole page or section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Translation {
-    /// First virtual address.
+    /// First virtual address of the page or section.
     pub va: u32,
-    /// First physical address.
+    /// First physical address of the page or section.
     pub pa: u32,
-    /// Bytes.
+    /// Bytes of the page or section.
     pub len: u32,
-    /// As it is in force, with the cache on or off.
+    /// Memory type as it is in force, with the cache on or off.
     pub memory: MemoryType,
-    /// It is of all address spaces.
+    /// Whether the translation is of all address spaces.
     pub global: bool,
 }
 
@@ -321,11 +321,11 @@ pub struct Entry {
     page: u32,
     /// Its address space, or [`GLOBAL`].
     asid: u16,
-    /// Of all of the page.
+    /// Memory type of all of the page.
     pub memory: MemoryType,
-    /// What is there.
+    /// What is in the page.
     pub backing: Backing,
-    /// First physical address.
+    /// First physical address of the page.
     pub pa: u32,
 }
 
@@ -369,7 +369,7 @@ pub struct Tlb {
 }
 
 impl Tlb {
-    /// Empty.
+    /// A TLB without entries.
     pub fn new() -> Self {
         Self {
             entries: Box::new([EMPTY; ENTRIES]),
@@ -434,7 +434,7 @@ impl Tlb {
         }
     }
 
-    /// Drops all.
+    /// Drops all pages.
     pub fn drop_all(&mut self) {
         self.entries.fill(EMPTY);
     }

@@ -171,7 +171,7 @@ fn site_of(userdata: *mut c_void) -> Site {
 
 /// What QEMU's callbacks are made for.
 pub trait Watcher: Sized + 'static {
-    /// Where it is while QEMU runs.
+    /// Where the watcher is while QEMU runs.
     fn global() -> &'static Global<Self>;
     /// A vCPU is about to run for the first time.
     fn vcpu_started(&mut self);
@@ -194,7 +194,7 @@ pub trait Watcher: Sized + 'static {
 pub struct Global<W>(UnsafeCell<Option<(W, Option<ThreadId>)>>);
 
 impl<W> Global<W> {
-    /// Nothing yet.
+    /// There is no watcher yet.
     pub const fn new() -> Self {
         Self(UnsafeCell::new(None))
     }
@@ -390,7 +390,7 @@ pub struct Block<'a, W> {
 }
 
 impl<W> Block<'_, W> {
-    /// Its instructions, in their order.
+    /// The block's instructions, in their order.
     pub fn instructions(&self) -> impl Iterator<Item = Instruction<'_, W>> {
         // SAFETY: The block lives during the callback that made self.
         let count = unsafe { qemu_plugin_tb_n_insns(self.tb) };
@@ -409,7 +409,7 @@ pub struct Instruction<'a, W> {
 }
 
 impl<W: Watcher> Instruction<'_, W> {
-    /// Virtual address.
+    /// Virtual address of the instruction.
     pub fn address(&self) -> u32 {
         // SAFETY: The instruction lives as long as its block.
         unsafe { qemu_plugin_insn_vaddr(self.insn) as u32 }
@@ -527,7 +527,7 @@ impl Transaction {
 pub struct Sizes([(u32, u32); 256]);
 
 impl Sizes {
-    /// Nothing known.
+    /// The length of no transaction is known.
     pub fn new() -> Self {
         Self([(0, 0); 256])
     }
@@ -544,11 +544,11 @@ impl Sizes {
     }
 }
 
-/// See [`Transaction::target`].
+/// Where an access went, by QEMU's own translation.
 pub struct QemuTranslation {
-    /// Physical address.
+    /// Physical address of the access.
     pub pa: u32,
-    /// It is a device's register, not memory.
+    /// It went to a device's register, not to memory.
     pub device: bool,
 }
 
@@ -587,7 +587,7 @@ impl Buffer {
 pub struct GuestMemory(Buffer);
 
 impl GuestMemory {
-    /// There is only one.
+    /// The one physical memory that the guest has.
     pub fn new() -> Self {
         Self(Buffer::new())
     }
@@ -624,11 +624,11 @@ const NAMES: [&str; 17] = [
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp", "lr",
     "pc", "cpsr",
 ];
-/// Numbers for [`Registers::read`].
+/// The stack pointer's number for [`Registers::read`].
 pub const SP: usize = 13;
-/// As above.
+/// The link register's number for [`Registers::read`].
 pub const LR: usize = 14;
-/// As above.
+/// The CPSR's number for [`Registers::read`].
 pub const CPSR: usize = 16;
 
 /// The registers of the vCPU that runs.
@@ -638,7 +638,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Finds them. Call it when a vCPU has started.
+    /// Finds the registers. Call it when a vCPU has started.
     pub fn find() -> Self {
         let mut handles = [std::ptr::null_mut(); NAMES.len()];
         // SAFETY: A vCPU runs. The array holds descriptors, and their names are

@@ -17,7 +17,7 @@ use crate::symbols::Symbols;
 /// The functions of all code.
 #[derive(Default)]
 pub struct Code {
-    /// The kernel's.
+    /// Functions of the kernel.
     pub kernel: Symbols,
     /// Modules' and programs', by their file's name without an ending.
     pub files: HashMap<String, Symbols>,
@@ -119,7 +119,7 @@ struct Report {
 struct Maintained {
     /// Operations on one line, of the inner data cache or of the outer.
     lines: u64,
-    /// On all of the inner data cache.
+    /// Operations on all of the inner data cache.
     all: u64,
 }
 
@@ -147,7 +147,7 @@ pub struct Cost {
     pub accesses: u64,
     /// Lines ever touched.
     pub lines: u64,
-    /// Bytes that their state takes.
+    /// Bytes that the state of these lines takes.
     pub bytes: u64,
     /// How often the model took something as right for want of room.
     pub forgotten: u64,

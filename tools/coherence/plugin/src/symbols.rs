@@ -20,7 +20,7 @@ impl Symbols {
         Self { functions, end }
     }
 
-    /// Of the kernel. Errors: a line that is not "address type name".
+    /// Functions of the kernel. Errors: a line that is not "address type name".
     pub fn from_system_map(text: &str) -> Result<Self, String> {
         let mut functions = Vec::new();
         let mut end = 0;
@@ -42,8 +42,8 @@ impl Symbols {
         Ok(Self::new(functions, end))
     }
 
-    /// Of a program, at the addresses that the file says, or of a module, whose
-    /// code begins at 0.
+    /// Functions of a program, at the addresses that the file says, or of a
+    /// module, whose code begins at 0.
     pub fn from_elf(path: &Path) -> Result<Self, String> {
         let data = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Self::parse_elf(&data).map_err(|error| format!("{}: {error}", path.display()))

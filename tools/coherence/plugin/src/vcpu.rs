@@ -7,7 +7,7 @@ use crate::linux_functions;
 use crate::mmu::{self, Control};
 use crate::qemu::{self, GuestMemory, Registers};
 
-/// What one sees of it.
+/// What one sees of the vCPU.
 pub struct VcpuView<'a> {
     registers: &'a mut Registers,
     memory: &'a mut GuestMemory,
@@ -16,7 +16,7 @@ pub struct VcpuView<'a> {
 }
 
 impl<'a> VcpuView<'a> {
-    /// With the control registers as they are now.
+    /// The vCPU with its control registers as they are now.
     pub fn new(
         registers: &'a mut Registers,
         memory: &'a mut GuestMemory,

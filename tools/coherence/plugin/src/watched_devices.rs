@@ -17,7 +17,7 @@ use pl110::Pl110;
 use pl310::Pl310;
 use pl330::Pl330;
 
-/// Bytes of registers that each of them has.
+/// Bytes of registers that each device has.
 const REGISTERS: u32 = 0x1000;
 
 /// What a store to a register led to.
@@ -41,30 +41,30 @@ pub enum DeviceKind {
     Pl110,
 }
 
-/// Where the board has them: physical addresses of the registers.
+/// Where the board has devices: physical addresses of their registers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// The outer cache's controller.
     pub pl310: Option<u32>,
-    /// All others.
+    /// Devices other than the outer cache's controller.
     pub devices: Vec<(DeviceKind, u32)>,
 }
 
-/// A device.
+/// A device that is watched, with its registers.
 enum Watched {
     Pl080(Pl080),
     Pl330(Pl330),
     Pl110(Pl110),
 }
 
-/// All of a board's, with their addresses.
+/// All devices of a board, with their addresses.
 pub struct Devices {
     pl310: Option<(u32, Pl310)>,
     devices: Vec<(u32, Watched)>,
 }
 
 impl Devices {
-    /// As after reset.
+    /// All of a board's devices, as after reset.
     pub fn new(addresses: &Addresses) -> Self {
         let watch = |&(kind, base)| {
             let device = match kind {

@@ -15,7 +15,7 @@ impl Checker {
         })
     }
 
-    /// A hooked function may have returned. Errors: as above.
+    /// A hooked function may have returned. Errors: the checker cannot go on.
     pub fn function_left(&mut self, site: Site) -> Result<(), &'static str> {
         self.kernel_hook(site, |kernel, pc, cpu, events| kernel.left(pc, cpu, events))
     }

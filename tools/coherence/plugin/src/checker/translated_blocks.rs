@@ -52,7 +52,7 @@ impl Checker {
         }
     }
 
-    /// What the last instruction has on another page is left out.
+    /// Fetches a piece. What its last instruction has on another page is left out.
     pub(super) fn fetch(&mut self, piece: Piece) {
         let Range { start: va, end } = piece.instructions;
         if let Some(entry) = self.entry(va) {

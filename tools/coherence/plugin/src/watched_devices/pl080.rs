@@ -57,7 +57,7 @@ impl Channel {
     }
 }
 
-/// Its registers, as far as they matter.
+/// A PL080's registers, as far as they matter.
 #[derive(Default)]
 pub struct Pl080 {
     enabled: bool,

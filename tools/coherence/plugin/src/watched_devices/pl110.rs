@@ -14,7 +14,7 @@ use super::DeviceEvent;
 /// Enabled and powered.
 const ON: u32 = (1 << 0) | (1 << 11);
 
-/// Its registers, as far as they matter.
+/// A PL110's or PL111's registers, as far as they matter.
 #[derive(Default)]
 pub struct Pl110 {
     timing0: u32,
@@ -39,7 +39,7 @@ impl Pl110 {
         }
     }
 
-    /// What it reads for each picture, when it is on.
+    /// What the display reads for each picture, when it is on.
     pub fn scan_out(&self) -> Option<Device> {
         let columns = 16 * (((self.timing0 >> 2) & 0x3f) + 1);
         let rows = (self.timing1 & 0x3ff) + 1;

@@ -9,7 +9,7 @@ use super::DeviceEvent;
 /// eight or sixteen.
 const AUXILIARY_SIXTEEN_WAYS: u32 = 1 << 16;
 
-/// Its registers, as far as they matter. It is off after reset.
+/// A PL310's registers, as far as they matter. It is off after reset.
 #[derive(Default)]
 pub struct Pl310 {
     enabled: bool,

@@ -18,7 +18,7 @@ const MOST_STEPS: usize = 1 << 20;
 /// Bytes of the longest instruction.
 const LONGEST: u32 = 6;
 
-/// Its debug registers (3.3.20 and following).
+/// A PL330's debug registers (3.3.20 and following).
 #[derive(Default)]
 pub struct Pl330 {
     instruction0: u32,
