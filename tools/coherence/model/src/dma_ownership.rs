@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::cores::LINE;
 use crate::events::{Direction, PhysicalRange};
+use crate::reasons;
 
 /// A range in 64 bits, for memory may end at 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +92,8 @@ pub struct Dma {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit(pub &'static str);
 
-const NO_MAPPING: Misfit = Misfit("the range is not inside one live mapping");
-const DIRECTION: Misfit = Misfit("the mapping was made for another direction");
+const NO_MAPPING: Misfit = Misfit(reasons::NO_MAPPING);
+const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 
 impl Dma {
     /// A mapping begins. The CPU owns it at first.
@@ -193,7 +194,7 @@ impl Dma {
             self.longest = 0;
         }
         if exact.is_none() {
-            return Err(Misfit("the range is a part of the mapping only"));
+            return Err(Misfit(reasons::PART_OF_MAPPING));
         }
         // Here a bidirectional one is no exception (`check_unmap()`).
         if mapped.direction != direction {

@@ -13,6 +13,7 @@ use crate::judgement::LineFindings;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, UNCACHED};
 use crate::packed_line::Packed;
+use crate::reasons;
 
 impl Model {
     /// Instructions that are about to run for the first time since they, or
@@ -44,7 +45,7 @@ impl Model {
                             pa,
                             victim,
                             writer: class.writer.party(pa),
-                            reason: "the instruction cache may have the line as it was before",
+                            reason: reasons::OLD_INSTRUCTION_LINE,
                             by_way_of: None,
                         });
                     }

@@ -5,6 +5,7 @@ use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
 use crate::events::Site;
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::line::{Class, Line, DEVICE};
+use crate::reasons;
 
 /// Findings about one line in one access: one of a hazard.
 #[derive(Debug, Default)]
@@ -57,17 +58,15 @@ impl LineFindings {
             _ => Hazard::StaleRead,
         };
         let reason = match cause {
-            Cause::OldInner => "the line that the cache may have at this address is an old one",
-            Cause::OldOuter => "the line that the outer cache may have is an old one",
+            Cause::OldInner => reasons::OLD_LINE,
+            Cause::OldOuter => reasons::OLD_OUTER_LINE,
             Cause::InInner if matches!(reader, Reader::Inner(_) | Reader::Through(_)) => {
-                "the newest value is in a dirty line at another virtual address"
+                reasons::DIRTY_ELSEWHERE
             }
-            Cause::InInner => "the newest value is in a dirty line of the inner data cache",
-            Cause::InOuter => "the newest value is in a dirty line of the outer cache",
-            Cause::Lost if states.get(class.state).invalidated => {
-                "the newest value was invalidated before it was written back"
-            }
-            Cause::Lost => "a dirty line that lacks the newest value is written over it",
+            Cause::InInner => reasons::DIRTY_IN_INNER,
+            Cause::InOuter => reasons::DIRTY_IN_OUTER,
+            Cause::Lost if states.get(class.state).invalidated => reasons::INVALIDATED,
+            Cause::Lost => reasons::WRITTEN_OVER,
         };
         self.add(Finding {
             hazard,
@@ -98,7 +97,7 @@ impl LineFindings {
             pa,
             victim: Party::Device,
             writer,
-            reason: "a dirty line may be written over what the device writes",
+            reason: reasons::DIRTY_UNDER_DEVICE,
             by_way_of: None,
         });
     }
@@ -107,8 +106,8 @@ impl LineFindings {
     pub fn judge_buffers(&mut self, states: &mut States, class: &Class, bytes: u32, pa: u32) {
         let bytes = class.bytes & bytes;
         let reason = match states.get(class.state).buffered {
-            Buffered::Core => "the store may still be in the core's write buffer",
-            Buffered::Outer => "the store may still be in the outer cache's buffers",
+            Buffered::Core => reasons::IN_WRITE_BUFFER,
+            Buffered::Outer => reasons::IN_OUTER_BUFFERS,
             Buffered::No => return,
         };
         if bytes == 0 {

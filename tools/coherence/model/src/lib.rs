@@ -23,7 +23,7 @@
 //! | `line.rs`, `packed_line.rs` | the states of the bytes of a line |
 //! | `line_storage.rs`, `line_records.rs` | those of all lines, and how one is brought up to date |
 //! | `loads_stores.rs`, `instruction_cache.rs`, `maintenance.rs`, `device_accesses.rs` | what steps the bytes that it concerns, and who is judged by the worst that is possible |
-//! | `judgement.rs` | from there to a finding |
+//! | `judgement.rs`, `reasons.rs` | from there to a finding, and what it says |
 //! | `live_translations.rs`, `speculative_fills.rs` | what may come by itself |
 //! | `vivt_lines.rs` | lines by virtual address |
 //! | `dma_ownership.rs` | who owns what |
@@ -73,6 +73,7 @@ mod loads_stores;
 mod maintenance;
 mod model;
 mod packed_line;
+mod reasons;
 mod small_key_hash;
 mod speculative_fills;
 mod vivt_lines;

@@ -11,6 +11,7 @@ use crate::judgement::LineFindings;
 use crate::line::Writer;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, THROUGH, UNCACHED};
+use crate::reasons;
 
 /// What the CPU does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +178,7 @@ impl Model {
                 pa: line_pa + touched.trailing_zeros(),
                 victim,
                 writer,
-                reason: "a device owns this memory",
+                reason: reasons::OWNED,
                 by_way_of: None,
             });
         }
@@ -266,7 +267,7 @@ impl Model {
             pa,
             victim: Party::Cpu { va, site },
             writer: writer.party(pa),
-            reason: "the page was used uncached, through a mapping that is still there",
+            reason: reasons::USED_UNCACHED,
             by_way_of: None,
         });
     }
@@ -318,7 +319,7 @@ impl Model {
                 pa,
                 victim,
                 writer,
-                reason: "the cache may have a line of an earlier mapping of this virtual address",
+                reason: reasons::EARLIER_MAPPING,
                 by_way_of: None,
             });
         }
