@@ -151,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_each_name() {
+        let readme = include_str!("../../README.md");
+        for hazard in Hazard::ALL {
+            let row = format!("| {} |", hazard.name());
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn known_findings_have_these_names() {
         let lines = include_str!("../../known").lines();
         for line in lines.filter(|line| !line.starts_with('#')) {

@@ -740,15 +740,15 @@ mod tests {
         let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
         let module = 0xbf00_8000;
         for (at, word) in [
-            (12, u32::from_le_bytes(*b"shmb")),
-            (16, u32::from_le_bytes(*b"uf\0x")),
+            (12, u32::from_le_bytes(*b"samp")),
+            (16, u32::from_le_bytes(*b"le\0x")),
             (100, 0xbf00_0000),
             (104, 0x3000),
         ] {
             cpu.memory.insert(module + at, word);
         }
         let loaded = Module {
-            name: "shmbuf".into(),
+            name: "sample".into(),
             base: 0xbf00_0000,
             size: 0x3000,
         };
