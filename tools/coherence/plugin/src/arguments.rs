@@ -77,11 +77,11 @@ impl Arguments {
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
-                "pl080" => devices.devices.push((DeviceKind::Pl080, number(value)?)),
-                "pl330" => devices.devices.push((DeviceKind::Pl330, number(value)?)),
-                "pl110" => devices.devices.push((DeviceKind::Pl110, number(value)?)),
                 "check" => check = value == "on",
-                _ => return Err(format!("there is no argument {name:?}.")),
+                _ => match DeviceKind::named(name) {
+                    Some(kind) => devices.devices.push((kind, number(value)?)),
+                    None => return Err(format!("there is no argument {name:?}.")),
+                },
             }
         }
         let (core, emulation) = emulated()

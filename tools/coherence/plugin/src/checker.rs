@@ -248,14 +248,16 @@ impl Watcher for Checker {
     }
 }
 
-/// What the model is told.
 impl Checker {
     fn register(&mut self, number: usize) -> u32 {
         self.registers
             .as_mut()
             .map_or(0, |registers| registers.read(number))
     }
+}
 
+/// What the model is told.
+impl Checker {
     fn mapping(&mut self, what: Mapping) {
         let observer = &mut Observer::new(
             &mut self.reporter,

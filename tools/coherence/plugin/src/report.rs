@@ -159,50 +159,6 @@ pub struct Cost {
 
 impl Sink for Reporter {
     fn found(&mut self, finding: Finding) {
-        self.add(finding);
-    }
-}
-
-impl Reporter {
-    /// Nothing found yet. The reports go to `path`.
-    pub fn new(path: PathBuf, code: Code) -> Self {
-        Self {
-            path,
-            code,
-            sites: Sites::default(),
-            task: String::new(),
-            labels: vec![String::new()],
-            maintained: vec![Maintained::default()],
-            label: 0,
-            reports: Vec::new(),
-            by_key: HashMap::new(),
-            causes: HashMap::new(),
-        }
-    }
-
-    /// Reports carry this label from now on.
-    pub fn set_label(&mut self, label: String) {
-        let found = self.labels.iter().position(|l| *l == label);
-        self.label = found.unwrap_or_else(|| {
-            self.labels.push(label);
-            self.maintained.push(Maintained::default());
-            self.labels.len() - 1
-        });
-    }
-
-    /// The CPU maintains caches.
-    pub fn maintained(&mut self, what: Maintenance) {
-        let count = &mut self.maintained[self.label];
-        match what {
-            Maintenance::Data(_, Lines::Address { .. }) | Maintenance::Outer(..) => {
-                count.lines += 1;
-            }
-            Maintenance::Data(_, Lines::All) => count.all += 1,
-            _ => {}
-        }
-    }
-
-    fn add(&mut self, finding: Finding) {
         let site = |party| match party {
             Party::Cpu { site, .. } => Some(site),
             _ => None,
@@ -244,6 +200,46 @@ impl Reporter {
         });
         self.reports[report].count += 1;
         self.by_key.insert(key, report);
+    }
+}
+
+impl Reporter {
+    /// Nothing found yet. The reports go to `path`.
+    pub fn new(path: PathBuf, code: Code) -> Self {
+        Self {
+            path,
+            code,
+            sites: Sites::default(),
+            task: String::new(),
+            labels: vec![String::new()],
+            maintained: vec![Maintained::default()],
+            label: 0,
+            reports: Vec::new(),
+            by_key: HashMap::new(),
+            causes: HashMap::new(),
+        }
+    }
+
+    /// Reports carry this label from now on.
+    pub fn set_label(&mut self, label: String) {
+        let found = self.labels.iter().position(|l| *l == label);
+        self.label = found.unwrap_or_else(|| {
+            self.labels.push(label);
+            self.maintained.push(Maintained::default());
+            self.labels.len() - 1
+        });
+    }
+
+    /// The CPU maintains caches.
+    pub fn maintained(&mut self, what: Maintenance) {
+        let count = &mut self.maintained[self.label];
+        match what {
+            Maintenance::Data(_, Lines::Address { .. }) | Maintenance::Outer(..) => {
+                count.lines += 1;
+            }
+            Maintenance::Data(_, Lines::All) => count.all += 1,
+            _ => {}
+        }
     }
 
     fn place(&self, site: Site) -> CodePlace {

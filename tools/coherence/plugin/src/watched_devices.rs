@@ -41,6 +41,18 @@ pub enum DeviceKind {
     Pl110,
 }
 
+impl DeviceKind {
+    /// The device that the plugin's argument of this name is for.
+    pub fn named(argument: &str) -> Option<Self> {
+        Some(match argument {
+            "pl080" => Self::Pl080,
+            "pl330" => Self::Pl330,
+            "pl110" => Self::Pl110,
+            _ => return None,
+        })
+    }
+}
+
 /// Where the board has devices: physical addresses of their registers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
