@@ -25,7 +25,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
 # Quick things first, boards side by side. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py classic.py coherence.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py classic.py coherence.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -45,11 +45,9 @@ coherence: ## the coherence checker: seeded faults, the driver, broken drivers; 
 	@$(PARALLEL) tests/host/test_coherence.py $(addprefix --board ,$(call board_or))
 
 .PHONY: classic
-classic: ON = $(call board_or,versatilepb vexpress-a9)
 classic: ## the classic driver and shmbuf under the coherence checker, side by side; on ARM926 and Cortex-A9, or BOARD
-	@$(T)/setup $(ON)
-	@for board in $(ON); do $(T)/build-coherence $$board || exit; done
-	@$(T)/in-tree python tests/host/classic.py $(ON)
+	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
+	@$(T)/in-tree python tests/host/classic.py $(call board_or)
 
 # CMD runs on the board; without it the module is only loaded.
 .PHONY: coherence-run
@@ -71,7 +69,7 @@ bench-check: ## two runs count the same, and what must be; on all 32-bit boards,
 
 .PHONY: bench-documentation
 bench-documentation: ## write the tables and plots of Documentation/benchmarks.md
-	@for board in versatilepb xilinx-zynq-a9; do \
+	@for board in $$(sed -n 's/^<!-- \([^ ]*\) -->$$/\1/p' Documentation/benchmarks.md); do \
 		$(T)/build-bench $$board && \
 		$(T)/in-tree python tests/host/bench.py $$board --document || exit 1; \
 	done

@@ -6,6 +6,7 @@ the board holds a mapping of the buffer.
 """
 
 import bisect
+import dataclasses
 import json
 import re
 import time
@@ -65,9 +66,11 @@ class Translation(Protocol):
 
 
 @dataclass(frozen=True)
-class Machine:
+class Core:
     """What the audit has to know of a board's processor."""
 
+    #: for people
+    name: str
     translation: Translation
     #: whether the cache may be filled through any mapping at any time
     speculates: bool
@@ -165,7 +168,8 @@ PAT = {
 #: Cortex-A9 MPCore under Linux: RAM is shareable, and cached memory allocates
 #: on writes, since the coherency of the cores needs it. Write-through is not
 #: implemented by the core (TRM 7.1).
-CORTEX_A9 = Machine(
+CORTEX_A9 = Core(
+    name="Cortex-A9",
     translation=Arm(armv7=True),
     speculates=True,
     meaning={
@@ -189,7 +193,8 @@ CORTEX_A9 = Machine(
 )
 
 #: ARM926EJ-S: C and B (ARM DDI 0198, table 4-1), no TEX.
-ARM926 = Machine(
+ARM926 = Core(
+    name="ARM926EJ-S",
     translation=Arm(armv7=False),
     # The cache is filled by accesses alone, so an alias that nobody uses holds nothing.
     speculates=False,
@@ -209,7 +214,8 @@ ARM926 = Machine(
 )
 
 #: Cortex-A53 under Linux: as Cortex-A9, but all memory stays in the linear map.
-CORTEX_A53 = Machine(
+CORTEX_A53 = Core(
+    name="Cortex-A53",
     translation=Armv8(),
     speculates=True,
     meaning={it: CORTEX_A9.meaning[it] for it in ("writeback", "writecombine")},
@@ -218,7 +224,8 @@ CORTEX_A53 = Machine(
 )
 
 #: x86-64, whose devices snoop.
-X86_64 = Machine(
+X86_64 = Core(
+    name="x86-64",
     translation=Amd64(),
     speculates=True,
     meaning={"writeback": PatType("write-back"), "writecombine": PatType("write-combining")},
@@ -226,14 +233,14 @@ X86_64 = Machine(
     mappings=CORTEX_A9.mappings,
 )
 
-MACHINES = {
-    "vexpress-a9": CORTEX_A9,
-    "xilinx-zynq-a9": CORTEX_A9,
+#: By the name that a board.toml gives its core.
+CORES = {
+    "arm926": ARM926,
+    "cortex-a9": CORTEX_A9,
     # Nor does a Cortex-A15 implement write-through (TRM 6.4).
-    "virt-a15": CORTEX_A9,
-    "versatilepb": ARM926,
-    "virt-arm64": CORTEX_A53,
-    "q35-x86_64": X86_64,
+    "cortex-a15": dataclasses.replace(CORTEX_A9, name="Cortex-A15"),
+    "cortex-a53": CORTEX_A53,
+    "x86-64": X86_64,
 }
 
 #: What shmbuf_info.memory_type may say, and what that is.
@@ -473,8 +480,8 @@ def may_write(maps: list[str], virtual: int) -> bool:
 
 def check(board: QemuBoard, held: Held, debugfs: str) -> str:
     """All of it, for a buffer that is held now. Returns what was seen, for the log."""
-    machine = MACHINES[board.name]
-    meaning = machine.meaning[held.policy]
+    core = CORES[board.info.core]
+    meaning = core.meaning[held.policy]
 
     # What the driver says of itself.
     if WORDS.get(held.memory_type) != meaning:
@@ -492,7 +499,7 @@ def check(board: QemuBoard, held: Held, debugfs: str) -> str:
     pages = pages_of(board.check("cat /sys/kernel/debug/shmbuf/default/pages"), held)
 
     def compare(tables: Snapshot) -> str:
-        return _compare(machine, held, meaning, pages, tables, in_kernel, writable)
+        return _compare(core, held, meaning, pages, tables, in_kernel, writable)
 
     return _stopped(board, held, compare)
 
@@ -512,7 +519,7 @@ def check_withdrawn(board: QemuBoard, held: Held) -> str:
 
 def _stopped(board: QemuBoard, held: Held, look: Callable[[Snapshot], str]) -> str:
     """Stop the machine while a CPU runs the program, and look."""
-    tables = MACHINES[board.name].translation.learn(board)
+    tables = CORES[board.info.core].translation.learn(board)
     # A CPU may be in the kernel, or in another program: try again.
     deadline = time.monotonic() + 30
     while True:
@@ -525,18 +532,18 @@ def _stopped(board: QemuBoard, held: Held, look: Callable[[Snapshot], str]) -> s
         time.sleep(0.05)
 
 
-def _compare(machine, held, meaning, frames, tables, in_kernel, writable) -> str:
+def _compare(core, held, meaning, frames, tables, in_kernel, writable) -> str:
     pages = check_view(tables.user, held.user, frames, held, meaning)
     check_user(tables.user, held, writable)
     kernel_pages = check_view(tables.kernel, in_kernel, frames, held, meaning)
 
     different = [
         f"user alias at {m.virtual:#010x} is {_long(m.type)}"
-        for m in aliases(tables.user, frames, machine.translation.user, held.user)
+        for m in aliases(tables.user, frames, core.translation.user, held.user)
         if m.type != meaning
     ]
-    kernel_others = aliases(tables.kernel, frames, machine.translation.kernel, in_kernel)
-    if machine.speculates:
+    kernel_others = aliases(tables.kernel, frames, core.translation.kernel, in_kernel)
+    if core.speculates:
         bad = [m for m in kernel_others if m.type != meaning]
         if held.flags & ALIASED:
             if not bad:

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boardinfo
 import klog
 from labgrid import Environment
 from labgrid.util import gen_marker
 from pexpect import TIMEOUT
-from tools import TOP, shell_names
+from tools import shell_names
 
 MODULE = "/lib/modules/shmbuf.ko"
 
@@ -39,36 +40,12 @@ class Output:
         return "\n".join(self.lines)
 
 
-def names() -> list[str]:
-    """The boards that we have a kernel for, the quickest to build first."""
-    return sorted((p.parent.name for p in TOP.glob("tests/boards/*/kernel.config")), reverse=True)
-
-
-def is_64bit(board: str) -> bool:
-    """Whether its kernel is one of 64 bits, which runs 32-bit programs too."""
-    config = (TOP / "tests/boards" / board / "kernel.config").read_text()
-    return bool(re.search(r"^CONFIG_(ARM64|X86_64)=y$", config, re.M))
-
-
-def names_32bit() -> list[str]:
-    return [board for board in names() if not is_64bit(board)]
-
-
-#: Boards that only some tests are for, unless asked for: they have the kernel of
-#: vexpress-a9 and its core or one of its sort, and are there for a device.
-SPARED = {"virt-a15", "xilinx-zynq-a9"}
-
-
-def names_64bit() -> list[str]:
-    return [board for board in names() if is_64bit(board)]
-
-
 def environment(board: str) -> Environment:
     """The board's environment file, with the folders that it refers to."""
     os.environ["LG_KERNEL"], os.environ["LG_BUILD"] = shell_names(
         'kernel_build "$1"; echo; echo "$build/$1"', board
     )
-    return Environment(str(TOP / "tests/boards" / board / "labgrid.yaml"))
+    return Environment(str(boardinfo.of(board).folder / "labgrid.yaml"))
 
 
 class Board:
@@ -131,6 +108,7 @@ class QemuBoard(Board):
         qemu_args: str = "",
     ):
         self.name = board
+        self.info = boardinfo.of(board)
         self.env = environment(board)
         self.target = self.env.get_target("main")
         self.scratch = Path(tempfile.mkdtemp(prefix=f"shmbuf-{board}-"))

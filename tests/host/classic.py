@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""classic.py BOARD...: the classic driver and shmbuf under the coherence checker, side by side.
+"""classic.py [BOARD...]: the classic driver and shmbuf under the coherence checker, side by side.
 
 The same program, the pattern sample, runs on each variant of the classic driver and on shmbuf.
 What it sees is right each time, since the emulator has no caches; the checker says what caches
@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import audit
+import boardinfo
+import coherence
 import klog
 from board import BoardError
 from coherence import CheckedBoard, Finding
-
-#: The boards, one of each core, and the core.
-CORES = {"versatilepb": "ARM926EJ-S", "vexpress-a9": "Cortex-A9"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Run:
         return (count["lines"] + count["all"] * self.totals["cache-lines"]) // TIMES
 
 
+def core(board: str) -> str:
+    """The name of a board's core, for people."""
+    return audit.CORES[boardinfo.of(board).core].name
+
+
 def record_label(case: Case, size: int) -> str:
     return f"{case.name}, a record of {size}"
 
@@ -131,7 +136,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def verdicts(runs: dict[str, Run]) -> str:
-    rows = [["driver", "the program saw", *(CORES[name] for name in runs)]]
+    rows = [["driver", "the program saw", *(core(name) for name in runs)]]
     for case in CASES:
         right = all(it.right[case] for it in runs.values())
         saw = "right data" if right else "WRONG DATA"
@@ -142,7 +147,7 @@ def verdicts(runs: dict[str, Run]) -> str:
 def costs(runs: dict[str, Run]) -> str:
     rows = [["core", "bytes", *COSTS]]
     rows += [
-        [CORES[name], str(size), *(str(it.lines(case, size)) for case in COSTS.values())]
+        [core(name), str(size), *(str(it.lines(case, size)) for case in COSTS.values())]
         for name, it in runs.items()
         for size in RECORD_BYTES
     ]
@@ -152,7 +157,8 @@ def costs(runs: dict[str, Run]) -> str:
 def main(names: list[str]) -> int:
     runs = {}
     try:
-        for name in names:
+        for name in names or coherence.FULL_BOARDS:
+            coherence.build(name)
             print(f"==> booting {name} under the coherence checker (usually 1 min)", flush=True)
             runs[name] = run(name, lambda text: print(f"==> {text}", flush=True))
     except BoardError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import board as boards
+import boardinfo
 from labgrid.driver import QEMUDriver
 from tools import TOP, build_folder, shell_names
 
@@ -50,12 +51,22 @@ def breaks() -> list[Break]:
     return found
 
 
-#: What each board has: the core, and the devices that are watched.
-MACHINES = {
-    "versatilepb": ["core=arm926", "pl080=0x10130000", "pl110=0x10120000"],
-    "vexpress-a9": ["core=cortex-a9", "pl310=0x1e00a000", "pl110=0x1001f000", "pl110=0x10020000"],
-    "xilinx-zynq-a9": ["core=cortex-a9", "pl310=0xf8f02000", "pl330=0xf8003000"],
-}
+#: The boards that the checker can follow.
+BOARDS = sorted(boardinfo.names(lambda it: it.checker))
+#: Those of them that are there for everything, and not for a device alone.
+FULL_BOARDS = [name for name in BOARDS if not boardinfo.of(name).there_for]
+
+
+def machine(board: str) -> list[str]:
+    """The plugin's arguments for a board: the core, and the devices that it watches."""
+    info = boardinfo.of(board)
+    if not info.checker:
+        raise boards.BoardError(f"{board}: the coherence checker is for {', '.join(BOARDS)}")
+    return [f"core={info.core}"] + [
+        f"{device}={address:#x}"
+        for device, addresses in info.checker.devices.items()
+        for address in addresses
+    ]
 
 
 def layout(folder: Path) -> str:
@@ -71,7 +82,7 @@ def layout(folder: Path) -> str:
 def plugin(board: str, folder: Path, report: Path) -> str:
     """The plugin with all that it takes to name what it finds."""
     words = [str(build_folder() / "coherence/libcoherence.so"), f"report={report}"]
-    words += MACHINES[board]
+    words += machine(board)
     words += [f"symbols={os.environ['LG_KERNEL']}/System.map", f"layout={layout(folder)}"]
     words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
     words += [f"module={folder.parent}/module/shmbuf.ko"]
@@ -186,4 +197,6 @@ def labelled(findings: Iterable[Finding], label: str) -> list[Finding]:
 
 def build(board: str):
     """All that a run under the checker needs."""
-    subprocess.run([TOP / "tests/toolchain/build-coherence", board], check=True)
+    built = subprocess.run([TOP / "tests/toolchain/build-coherence", board], check=False)
+    if built.returncode:
+        raise boards.BoardError(f"{board}: what a run under the checker needs does not build")

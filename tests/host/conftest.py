@@ -4,6 +4,7 @@
 import re
 
 import board as boards
+import boardinfo
 import pytest
 from _pytest.subtests import SubtestReport
 from xdist.scheduler import LoadScopeScheduling
@@ -18,9 +19,13 @@ def pytest_addoption(parser):
 def pytest_generate_tests(metafunc):
     """Tests that want a board run on each that was asked for, and that they are made for."""
     option = metafunc.config.getoption
-    asked = option("board") or (boards.names() if option("all_boards") else boards.names_32bit())
-    spared = set() if option("board") or option("all_boards") else boards.SPARED
-    usual = [name for name in asked if name not in spared]
+    if option("board"):
+        asked = usual = option("board")
+    elif option("all_boards"):
+        asked = usual = boardinfo.names()
+    else:
+        asked = boardinfo.names(lambda it: not it.is_64bit)
+        usual = [name for name in asked if not boardinfo.of(name).there_for]
     names = [name for name in getattr(metafunc.module, "BOARDS", usual) if name in asked]
     if "board_name" in metafunc.fixturenames:
         metafunc.parametrize("board_name", names)
@@ -37,7 +42,7 @@ class SideBySide(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         path, test = nodeid.split("::", 1)
         board = re.search(r"\[([^]]*)\]$", test)
-        return f"{path} {board[1]}" if board and board[1] in boards.names() else path
+        return f"{path} {board[1]}" if board and board[1] in boardinfo.names() else path
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -50,10 +55,10 @@ def machine(request):
     if request.config.getoption("env"):
         made = boards.SshBoard(request.param)
     else:
-        memory = getattr(request.module, "MEMORY", None)
+        memory = getattr(request.module, "MEMORY", {}).get(request.param)
         dtb = getattr(request.module, "DTB", None)
         boot_args = getattr(request.module, "BOOT_ARGS", "")
-        qemu_args = getattr(request.module, "QEMU_ARGS", {}).get(request.param, "")
+        qemu_args = getattr(request.module, "QEMU_ARGS", "")
         made = boards.QemuBoard(request.param, memory, dtb, boot_args, qemu_args)
     with made as it:
         yield it

@@ -32,7 +32,7 @@ def main(name: str) -> int:
                 # The count is printed when the kernel log was looked at.
                 if not count:
                     print(line, flush=True)
-            if name in picture.BOARDS and count:
+            if board.info.display and count:
                 save_picture(board)
             log = board.kernel_log()
     except BoardError as error:

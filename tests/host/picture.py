@@ -9,9 +9,6 @@ from collections.abc import Iterator
 
 from board import BoardError, QemuBoard
 
-#: The boards that have a display.
-BOARDS = ["vexpress-a9", "versatilepb"]
-
 
 @contextlib.contextmanager
 def shown(board: QemuBoard, arguments: str = "") -> Iterator[bytes]:

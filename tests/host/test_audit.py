@@ -8,7 +8,7 @@ import time
 import audit
 import pytest
 import report
-from board import Board, BoardError, names
+from board import Board, BoardError
 from tools import TOP
 
 #: Bytes; not a multiple of a section, larger than one.
@@ -57,18 +57,17 @@ def look(board: Board, *arguments: str) -> str:
         let_go(board)
 
 
-def cases(name: str) -> list[tuple[str, str, str]]:
-    machine = audit.MACHINES[name]
+def core(board: Board) -> audit.Core:
+    return audit.CORES[board.info.core]
+
+
+def cases(board: Board) -> list[tuple[str, str, str]]:
     return [
         (kind, policy, step)
-        for kind, policies in machine.kinds.items()
+        for kind, policies in core(board).kinds.items()
         for policy in policies
         for step in audit.STEPS
     ]
-
-
-def test_every_board_has_a_table():
-    assert set(audit.MACHINES) == set(names())
 
 
 def test_symbols_of_the_abi():
@@ -82,7 +81,7 @@ def test_symbols_of_the_abi():
 def test_audit(machine, subtests):
     """Each kind and policy, plain and after mprotect, fork and mremap."""
     loaded = None
-    for kind, policy, step in cases(machine.name):
+    for kind, policy, step in cases(machine):
         with subtests.test(f"{kind} {policy} {step}"):
             if loaded != (kind, policy):
                 if loaded:
@@ -95,14 +94,14 @@ def test_audit(machine, subtests):
 
 def test_mappings(machine, subtests):
     """Mappings by fault and with references, and those of dma-bufs."""
-    for kind, mapping in audit.MACHINES[machine.name].mappings:
+    for kind, mapping in core(machine).mappings:
         parameters = f"size={SIZE} kind={kind} mapping={mapping}"
         with subtests.test(f"{kind} {mapping}"):
             machine.check(f"insmod {machine.module} {parameters}")
             print(look(machine))
             print(look(machine, "--dma-buf"))
             machine.check("rmmod shmbuf")
-    for kind, policies in audit.MACHINES[machine.name].kinds.items():
+    for kind, policies in core(machine).kinds.items():
         for policy in policies:
             with subtests.test(f"dma-buf of {kind} {policy}"):
                 machine.check(f"insmod {machine.module} size={SIZE} kind={kind} cache={policy}")
@@ -137,7 +136,7 @@ def test_withdrawn(machine, subtests):
 def test_set_cache(machine, subtests):
     """The same after SET_CACHE has changed the policy of a buffer."""
     machine.check(f"insmod {machine.module} size={SIZE}")
-    policies = audit.MACHINES[machine.name].kinds["pages"]
+    policies = core(machine).kinds["pages"]
     for policy in (*policies[1:], *policies):
         with subtests.test(f"to {policy}"):
             print(look(machine, "--policy", policy))
@@ -147,7 +146,7 @@ def test_set_cache(machine, subtests):
 def test_large(machine, subtests):
     """A buffer beyond the page allocator's largest block, in all places of the kernel's view."""
     size = 6 << 20
-    for policy in {"writeback", "noncached"} & set(audit.MACHINES[machine.name].kinds["pages"]):
+    for policy in {"writeback", "noncached"} & set(core(machine).kinds["pages"]):
         machine.check(f"insmod {machine.module} size={size} cache={policy}")
         try:
             it = held(machine)
@@ -161,8 +160,8 @@ def test_large(machine, subtests):
 
 def test_goes_red(machine, subtests):
     """What the audit is told wrongly of a good buffer, it finds out."""
-    meaning = audit.MACHINES[machine.name].meaning
-    last = audit.MACHINES[machine.name].kinds["pages"][-1]
+    meaning = core(machine).meaning
+    last = core(machine).kinds["pages"][-1]
     machine.check(f"insmod {machine.module} size={SIZE} cache={last}")
     try:
         it = held(machine)

@@ -5,6 +5,8 @@ import re
 import subprocess
 
 import bench
+import boardinfo
+import coherence
 import plot
 import pytest
 from bench import Case
@@ -23,7 +25,7 @@ UNCACHED = [
 CACHED = ["pages.writeback", "streaming.writeback", "scatter.writeback", "heap.system", "plain"]
 
 
-@pytest.fixture(scope="module", params=sorted(bench.MACHINES))
+@pytest.fixture(scope="module", params=coherence.BOARDS)
 def measured(request):
     """Two runs: the rounds of both."""
     asked = request.config.getoption("board")
@@ -92,7 +94,7 @@ def test_types(counts):
 
 def test_sync_maintains_its_range(counts, measured):
     """Of 1 MiB each line once at least, of a line hardly more than one, of both caches."""
-    outer = "pl310" in " ".join(bench.MACHINES[measured[0]])
+    outer = "pl310" in boardinfo.of(measured[0]).checker.devices
     names = ["lines", "outer-lines"] if outer else ["lines"]
     for name in names:
         for kind in ("streaming", "scatter"):

@@ -4,6 +4,7 @@
 import math
 
 import audit
+import boardinfo
 import coherence
 import ktap
 import pytest
@@ -15,13 +16,6 @@ FAULTS = 14
 
 #: Times as much computing as without the checker, at most.
 DEAREST = 4.0
-
-#: Boards for what is the same on all boards with a core.
-ONE_OF_EACH_CORE = ["versatilepb", "vexpress-a9"]
-
-#: Those of the guest's tests that a board runs under the checker, by a part of their names:
-#: all on one of each core, and what is about the device that another is there for.
-SUITES = dict.fromkeys(ONE_OF_EACH_CORE, "") | {"xilinx-zynq-a9": "copy"}
 
 #: Tests of the guest's suite in which programs touch what a device owns, to see that the driver
 #: and the kernel survive it, with what may be found there.
@@ -65,7 +59,7 @@ def _emulated(request):
         pytest.skip("only an emulated board's caches are modelled")
 
 
-@pytest.fixture(scope="module", params=coherence.MACHINES)
+@pytest.fixture(scope="module", params=coherence.BOARDS)
 def board(request):
     asked = request.config.getoption("board")
     if asked and request.param not in asked:
@@ -135,7 +129,7 @@ def test_seeded(board, subtests):
 
 def test_driver(board, subtests):
     """Program, kernel and device in turns: right in each kind and policy, wrong in each break."""
-    kinds = audit.MACHINES[board].kinds
+    kinds = audit.CORES[boardinfo.of(board).core].kinds
     good = [
         f"kind={kind} cache={policy}" for kind, policies in kinds.items() for policy in policies
     ]
@@ -161,10 +155,9 @@ def test_driver(board, subtests):
             assert it.hazard in found, f"not found; {found} instead"
 
 
-@pytest.mark.parametrize("board", SUITES, indirect=True)
 def test_suite(board, subtests, request):
     """The guest's tests, each in every kind and policy, without a finding."""
-    claims = SUITES[board]
+    claims = boardinfo.of(board).there_for
     left_out = list(NOT_UNDER_IT)
     if not request.config.getoption("all_boards"):
         left_out += LONG_UNDER_IT
@@ -183,7 +176,7 @@ def test_suite(board, subtests, request):
     assert totals["bytes"] <= 16 * totals["lines"]
 
 
-@pytest.mark.parametrize("board", ONE_OF_EACH_CORE, indirect=True)
+@pytest.mark.parametrize("board", coherence.FULL_BOARDS, indirect=True)
 def test_cost(board):
     """What the checker costs, on the same work, without it and with it."""
     least = {False: math.inf, True: math.inf}

@@ -3,10 +3,10 @@
 
 import re
 
+import boardinfo
 import report
-from board import names_64bit
 
-BOARDS = names_64bit()
+BOARDS = boardinfo.names(lambda it: it.is_64bit)
 
 #: Where build-initramfs puts them.
 PATH = "PATH=/compat:$PATH"

@@ -4,15 +4,14 @@
 The rest is tested there with --all-boards, or if they are asked for.
 """
 
+import boardinfo
 import report
 
-#: The devices' tests: parts of names.
-WORDS = {"virt-a15": "edu", "xilinx-zynq-a9": "copy"}
-BOARDS = list(WORDS)
+BOARDS = boardinfo.names(lambda it: it.there_for)
 
 
 def test_guest(machine, subtests):
-    command = f"shmbuf-test run {WORDS[machine.name]} --module {machine.module}"
+    command = f"shmbuf-test run {machine.info.there_for} --module {machine.module}"
     assert report.each(subtests, machine.stream(command)) > 0
     assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
 

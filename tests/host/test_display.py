@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the boards' displays show from buffers of ours, pixel by pixel."""
 
+import boardinfo
 import picture
 import pytest
 import report
 
-BOARDS = picture.BOARDS
+BOARDS = boardinfo.names(lambda it: it.display)
 
 
 @pytest.fixture(autouse=True)

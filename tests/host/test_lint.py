@@ -6,6 +6,7 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import boardinfo
 import pytest
 from tools import TOP, build_folder, must, shell_names, tracked
 
@@ -31,7 +32,7 @@ COMPILERS = {
 
 #: The binding of named buffers, and the boards that have some.
 BINDING = TOP / "Documentation/devicetree/bindings/shmbuf,buffer.yaml"
-WITH_BUFFERS = sorted(path.parent.name for path in TOP.glob("tests/boards/*/buffers.dts"))
+WITH_BUFFERS = boardinfo.names(lambda it: it.has_named_buffers)
 
 #: Nodes that the binding must refuse: what is wrong, and the properties.
 SIZE = "shmbuf,size = /bits/ 64 <0x1000>; "
@@ -53,6 +54,12 @@ WRONG_NODES = {
     "a cached region": REGION + 'shmbuf,cache = "writeback";',
     "a strict region": REGION + 'shmbuf,mapping = "strict";',
 }
+
+#: Boards that the set-up has built the PCI device's driver for.
+WITH_EDU = shell_names(
+    'for board; do ! has_edu "$board" || echo "$board"; done',
+    *boardinfo.names(lambda it: not it.is_64bit),
+)
 
 UDEV_RULE = TOP / "packaging/udev/60-shmbuf.rules"
 
@@ -164,7 +171,7 @@ def test_clippy_module(board_name):
     must([*build, "CLIPPY=1", "W=e", "modules"])
 
 
-@pytest.mark.parametrize("board", ["versatilepb", "virt-a15"])
+@pytest.mark.parametrize("board", WITH_EDU)
 def test_clippy_edu(board):
     build = [TOP / "tests/toolchain/build-module", board, "--as", "clippy-edu"]
     must([*build, "--from", TOP / "samples/edu/driver", "CLIPPY=1", "W=e", "modules"])

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """ARMv7 without highmem: non-cached pages are refused, or have an accepted alias."""
 
+import boardinfo
 import pytest
 import report
 from test_audit import look
 
-BOARDS = ["vexpress-a9"]
-MEMORY = "512M"
+BOARDS = boardinfo.names(lambda it: it.without_highmem)
+MEMORY = {name: boardinfo.of(name).without_highmem for name in BOARDS}
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Named buffers, of configfs and of a device tree that has some."""
 
+import boardinfo
 import pytest
 import report
 
-BOARDS = ["vexpress-a9", "versatilepb"]
+BOARDS = boardinfo.names(lambda it: it.has_named_buffers)
 DTB = "buffers"
 
 

@@ -3,14 +3,14 @@
 
 import re
 
+import boardinfo
 import report
-from board import names_64bit
 
-BOARDS = names_64bit()
+BOARDS = boardinfo.names(lambda it: it.is_64bit)
 #: An IOMMU would do it without copies. vivid is a second importer with DMA.
 BOOT_ARGS = "swiotlb=force iommu.passthrough=1 vivid.allocators=1"
 #: The device reaches all memory.
-QEMU_ARGS = {"virt-arm64": "-global edu.dma_mask=0xffffffff"}
+QEMU_ARGS = "-global edu.dma_mask=0xffffffff"
 
 
 def test_guest(machine, subtests):
