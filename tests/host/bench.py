@@ -77,7 +77,7 @@ def run(board: str, profile: bool = False) -> tuple[list[dict], str]:
     log.write_text("")
     target = environment(board).get_target("main")
     qemu = target.get_driver("QEMUDriver", activate=False)
-    prepare(qemu, here)
+    prepare(qemu, board, here)
     qemu.boot_args += " rdinit=/bin/bench-init"
     qemu.extra_args = re.sub(r"-smp \d+", "", qemu.extra_args)
     core = [word for word in machine(board) if word.startswith(("core=", "pl310="))]

@@ -57,14 +57,18 @@ BOARDS = sorted(boardinfo.names(lambda it: it.checker))
 FULL_BOARDS = [name for name in BOARDS if not boardinfo.of(name).there_for]
 
 
+def following(board: str) -> boardinfo.Checker:
+    """How the checker follows a board."""
+    if found := boardinfo.of(board).checker:
+        return found
+    raise boards.BoardError(f"{board}: the coherence checker is for {', '.join(BOARDS)}")
+
+
 def machine(board: str) -> list[str]:
     """The plugin's arguments for a board: the core, and the devices that it watches."""
-    info = boardinfo.of(board)
-    if not info.checker:
-        raise boards.BoardError(f"{board}: the coherence checker is for {', '.join(BOARDS)}")
-    return [f"core={info.core}"] + [
+    return [f"core={boardinfo.of(board).core}"] + [
         f"{device}={address:#x}"
-        for device, addresses in info.checker.devices.items()
+        for device, addresses in following(board).devices.items()
         for address in addresses
     ]
 
@@ -96,18 +100,23 @@ def programs_folder(board: str) -> Path:
     return build_folder() / "programs" / arch
 
 
-def prepare(qemu: QEMUDriver, folder: Path):
+def prepare(qemu: QEMUDriver, board: str, folder: Path):
     """Make QEMU's arguments those of a machine that the plugin can follow, from a folder.
 
     With the first CPU only: QEMU 11.1 tells a plugin the wrong one when two share a thread.
     """
     qemu.boot_args += " norandmaps maxcpus=1"
-    for ours, followed in (
-        (folder.parent / "initramfs.cpio.gz", folder / "initramfs.cpio.gz"),
-        # It is for several CPUs, and would leave our plugin's callbacks out.
-        (f"-plugin {folder.parent}/../wfe.so", ""),
-    ):
-        qemu.extra_args = qemu.extra_args.replace(str(ours), str(followed))
+    replace(qemu, f"-initrd {folder.parent}/", f"-initrd {folder}/")
+    if without := following(board).without:
+        # It names what the environment has, as the board's labgrid.yaml does.
+        replace(qemu, os.path.expandvars(without), "")
+
+
+def replace(qemu: QEMUDriver, part: str, other: str):
+    """Put another part into QEMU's arguments, for one that must be there."""
+    if part not in qemu.extra_args:
+        raise boards.BoardError(f"QEMU has no argument {part!r} to replace: {qemu.extra_args}")
+    qemu.extra_args = qemu.extra_args.replace(part, other)
 
 
 class CheckedBoard(boards.QemuBoard):
@@ -123,7 +132,7 @@ class CheckedBoard(boards.QemuBoard):
         super().__init__(board)
         folder = build_folder() / board / folder
         self.report = self.scratch / "report.json"
-        prepare(self.qemu, folder)
+        prepare(self.qemu, board, folder)
         shell = self.target.get_driver("ShellDriver", activate=False)
         shell.login_timeout = self.patience
         # The model wants one order of all events.

@@ -2,6 +2,8 @@
 """The coherence checker finds the seeded faults and the broken drivers, and nothing else."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import audit
 import boardinfo
@@ -9,6 +11,7 @@ import coherence
 import ktap
 import pytest
 import report
+from board import BoardError
 from coherence import CheckedBoard, Finding, labelled
 
 #: Seeded faults that a core must have, at least.
@@ -103,6 +106,27 @@ def test_judge(expected, found, wrong):
     findings = [Finding(*it.split(), "", "", 1, it) for it in found]
     assert judge(expected, findings).startswith(wrong)
     assert bool(judge(expected, findings)) == bool(wrong)
+
+
+def prepared(monkeypatch, arguments: str) -> str:
+    """What prepare() makes of the arguments of a board that has to go without a plugin."""
+    checker = boardinfo.Checker({}, without="-plugin $LG_BUILD/it.so")
+    monkeypatch.setattr(coherence, "following", lambda _: checker)
+    monkeypatch.setenv("LG_BUILD", "/build/board")
+    qemu = SimpleNamespace(boot_args="quiet", extra_args=arguments)
+    coherence.prepare(qemu, "board", Path("/build/board/coherence"))
+    return qemu.extra_args
+
+
+def test_prepare(monkeypatch):
+    """What is replaced in QEMU's arguments has to be there."""
+    initramfs, plugin = "-initrd /build/board/initramfs.cpio.gz", "-plugin /build/board/it.so"
+    made = prepared(monkeypatch, f"{plugin} {initramfs} -no-reboot")
+    assert made == " -initrd /build/board/coherence/initramfs.cpio.gz -no-reboot"
+    with pytest.raises(BoardError, match="QEMU has no argument '-initrd /build/board/' to replace"):
+        prepared(monkeypatch, plugin)
+    with pytest.raises(BoardError, match=f"QEMU has no argument '{plugin}' to replace"):
+        prepared(monkeypatch, initramfs)
 
 
 def test_seeded(board, subtests):
