@@ -29,28 +29,6 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True)
-class Break:
-    """A deliberate fault of the driver, from its patch."""
-
-    name: str
-    hazard: str
-    boards: list[str]
-    parameters: str
-
-
-def breaks() -> list[Break]:
-    """All of tests/breaks."""
-    found = []
-    for patch in sorted((TOP / "tests/breaks").glob("*.patch")):
-        head = patch.read_text().partition("\n---\n")[0]
-        fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
-        found.append(
-            Break(patch.stem, fields["Hazard"], fields["Boards"].split(), fields["Parameters"])
-        )
-    return found
-
-
 #: The boards that the checker can follow.
 BOARDS = sorted(boardinfo.names(lambda it: it.checker))
 #: Those of them that are there for everything, and not for a device alone.

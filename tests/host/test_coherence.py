@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import audit
 import boardinfo
+import breaks
 import coherence
 import ktap
 import pytest
@@ -157,7 +158,7 @@ def test_driver(board, subtests):
     good = [
         f"kind={kind} cache={policy}" for kind, policies in kinds.items() for policy in policies
     ]
-    broken = [b for b in coherence.breaks() if board in b.boards]
+    broken = breaks.of(board)
     assert broken
     with CheckedBoard(board) as machine:
         runs = [(f"shmbuf {it}", "shmbuf", it) for it in good]
