@@ -87,12 +87,8 @@ class Board:
         self.check(f"sleep 6; echo scan >{node}; sleep 1; echo scan >{node}", patience=300)
         return "\n".join(self.check(f"cat {node}"))
 
-    #: whether a test has looked at the kernel log
-    log_checked = False
-
     def reports(self) -> list[klog.Report]:
         """All that the kernel has to complain about."""
-        self.log_checked = True
         return klog.scan(self.kernel_log())
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hands KTAP results on to pytest, each as a result of its own."""
+"""Hands on to pytest what boards say: KTAP results, and what their kernels complain about."""
 
 from collections.abc import Iterable
 
 import ktap
 import pytest
-from board import Board
+from board import Board, BoardError
 
 
 def each(subtests, lines: Iterable[str]) -> int:
@@ -21,9 +21,15 @@ def each(subtests, lines: Iterable[str]) -> int:
     return count
 
 
-def kernel_log(machine: Board) -> None:
-    """Fail when the kernel has complained since boot."""
-    reports = machine.reports()
-    if reports:
-        text = "\n\n".join(map(str, reports))
-        pytest.fail(f"{machine.name}: {len(reports)} kernel reports\n{text}", pytrace=False)
+def kernel(machine: Board) -> None:
+    """Fail when kmemleak finds something, or the kernel has complained since boot."""
+    try:
+        found = [machine.leaks()]
+    except BoardError as error:
+        # The log may say what it died of.
+        found = [str(error)]
+    if reports := machine.reports():
+        found.append(f"{machine.name}: {len(reports)} kernel reports")
+        found.append("\n\n".join(map(str, reports)))
+    if any(found):
+        pytest.fail("\n".join(filter(None, found)), pytrace=False)

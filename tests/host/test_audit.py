@@ -7,7 +7,6 @@ import time
 
 import audit
 import pytest
-import report
 from board import Board, BoardError
 from tools import TOP
 
@@ -194,8 +193,3 @@ def test_goes_red(machine, subtests):
     finally:
         let_go(machine)
     machine.check("rmmod shmbuf")
-
-
-def test_kernel_log(machine):
-    """Last: nothing of all that made the kernel complain."""
-    report.kernel_log(machine)

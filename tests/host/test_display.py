@@ -4,7 +4,6 @@
 import boardinfo
 import picture
 import pytest
-import report
 
 BOARDS = boardinfo.names(lambda it: it.display)
 
@@ -57,8 +56,3 @@ def test_refusals(machine):
         assert out.status == 1, out.text
         assert sentence in out.lines[-1], out.text
     machine.check("rmmod shmbuf")
-
-
-def test_kernel_log(machine):
-    """Last: nothing of all that made the kernel complain."""
-    report.kernel_log(machine)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The log scanner finds each kind of report, and nothing in a clean boot."""
+"""The log scanner finds each kind of report, and nothing in a clean boot; a board fails by one."""
 
 import klog
 import pytest
+import report
+from board import Board, BoardError
 
 #: As the kernel words them (the texts are ours), by the part that must be named.
 SPLATS = {
@@ -63,3 +65,43 @@ def test_one_report_a_splat():
 
 def test_noise_has_reasons():
     assert all(pattern and reason for pattern, reason in klog.NOISE)
+
+
+class Silent(Board):
+    """A board with a log and leaks that are given."""
+
+    name = "toaster"
+
+    def __init__(self, log: str, leaks: str | BoardError):
+        self.log = log
+        self.found = leaks
+
+    def kernel_log(self) -> str:
+        return self.log
+
+    def leaks(self) -> str:
+        if isinstance(self.found, BoardError):
+            raise self.found
+        return self.found
+
+
+LEAK = 'unreferenced object 0xc1234560 (size 64):\n  comm "insmod", pid 71'
+
+
+@pytest.mark.parametrize(
+    ("log", "leaks", "said"),
+    [
+        (CLEAN, LEAK, [LEAK]),
+        (SPLATS["BUG"], "", ["toaster: 1 kernel reports", SPLATS["BUG"]]),
+        (SPLATS["hang"], LEAK, [LEAK, "toaster: 1 kernel reports", SPLATS["hang"]]),
+        (SPLATS["panic"], BoardError("it died"), ["it died", SPLATS["panic"]]),
+    ],
+)
+def test_a_board_fails(log, leaks, said):
+    with pytest.raises(pytest.fail.Exception) as failed:
+        report.kernel(Silent(log, leaks))
+    assert all(words in str(failed.value) for words in said)
+
+
+def test_a_board_passes():
+    report.kernel(Silent(CLEAN, ""))

@@ -30,8 +30,3 @@ def test_alias(machine):
     seen = look(machine)
     assert not seen.endswith("; 0 other kernel mappings"), seen
     machine.check("rmmod shmbuf")
-
-
-def test_kernel_log(machine):
-    """Last: nothing of all that made the kernel complain."""
-    report.kernel_log(machine)

@@ -29,14 +29,3 @@ def test_guest(machine, subtests):
     assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
     skipped = [line for line in printed if "# SKIP" in line]
     assert not skipped, "\n".join(skipped)
-
-
-def test_leaks(machine):
-    """Kmemleak finds nothing after all of that."""
-    leaks = machine.leaks()
-    assert not leaks, leaks
-
-
-def test_kernel_log(machine):
-    """Last: nothing of all that made the kernel complain."""
-    report.kernel_log(machine)

@@ -54,14 +54,3 @@ def test_refused(machine):
         assert "EOPNOTSUPP" in out.text
         assert "ALLOC: the kernel copies for all devices" in machine.kernel_log()[before:]
     machine.check("rmmod shmbuf")
-
-
-def test_leaks(machine):
-    """Kmemleak finds nothing after all of that."""
-    leaks = machine.leaks()
-    assert not leaks, leaks
-
-
-def test_kernel_log(machine):
-    """Last: nothing of all that made the kernel complain."""
-    report.kernel_log(machine)
