@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The set-up's long steps: what fails stops, and says why in one sentence."""
 
+import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from tools import TOP
+from tools import TOP, must
 
 
-def step(tmp_path, body: str) -> tuple[int, str]:
-    """Run a step that does `body`; its status and what the user sees."""
+def step(tmp_path, body: str, top: Path = TOP) -> tuple[int, str]:
+    """Run a step that does `body` in a checkout; its status and what the user sees."""
     script = f"""
         set -euo pipefail
-        . {TOP}/tests/toolchain/lib.sh
+        . {top}/tests/toolchain/lib.sh
         work() {{ {body}
         }}
         [ -e /nowhere ] || step "the work" "1 s" work
@@ -58,6 +61,25 @@ def test_causes_are_one_sentence(tmp_path, cause, sentence):
     assert status == 1
     assert len(said.splitlines()) == 2
     assert sentence in said.splitlines()[1]
+
+
+def test_checkouts_have_logs_of_their_own(tmp_path):
+    logs = []
+    for name in ("one", "other"):
+        shutil.copytree(TOP / "tests/toolchain", tmp_path / name / "tests/toolchain")
+        status, said = step(tmp_path, f"echo from {name}", tmp_path / name)
+        assert status == 0
+        logs.append(Path(re.search(r"log: (.*)\)", said)[1]))
+    assert [log.read_text() for log in logs] == ["from one\n", "from other\n"]
+
+
+def test_makes_do_not_meet(tmp_path):
+    """The pipe of a make's jobs is on the tree's own root, which no other command in it sees."""
+    makefile = tmp_path / "Makefile"
+    makefile.write_text("all:\n\t+@echo '$(MAKEFLAGS)'\n")
+    flags = must([TOP / "tests/toolchain/in-tree", "make", "-j2", "-f", makefile])
+    pipe = Path(re.search(r"--jobserver-auth=fifo:(\S+)", flags)[1])
+    assert pipe.parent.stat().st_dev == Path("/").stat().st_dev
 
 
 def test_unknown_board():

@@ -20,13 +20,20 @@ case $top$cache in
 *[[:space:]:]*) die "kbuild cannot work in a path with a space or a colon in it: ${top}, ${cache}." ;;
 esac
 
+# Where the logs are of what a script makes: what setup-... make is shared, one of
+# them at a time, the rest is the checkout's own.
+case $0 in
+*/setup-*) logs=$cache/log ;;
+*) logs=$build/log ;;
+esac
+
 # step "what it is" "how long it usually takes" command...: one long step,
 # its output in a log that is shown only when it fails.
 step() {
 	local what=$1 usual=$2 log
 	shift 2
-	mkdir -p "$cache/log"
-	log=$cache/log/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
+	mkdir -p "$logs"
+	log=$logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
 	say "$what (usually $usual; log: $log)"
 	local begin=$SECONDS status
 	# Not as a condition: there "set -e" would not hold, and what follows a
@@ -94,8 +101,11 @@ in_tree() {
 			args+=(--perms 0755 --dir "$name")
 		done
 	done
-	# What runs in the tree ends with its caller, an emulator too.
+	# What runs in the tree ends with its caller, an emulator too. Process numbers
+	# are few and come again there, and make names the pipe of its jobs by one: it
+	# is on this root, and not in /tmp with those of others.
 	args+=(--dev-bind /dev /dev --unshare-pid --proc /proc --bind /tmp /tmp
+		--perms 1777 --dir /run --setenv MAKE_TMPDIR /run
 		--ro-bind-try /sys /sys
 		--bind "$cache" "$cache" --bind "$top" "$top"
 		--die-with-parent
