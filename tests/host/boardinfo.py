@@ -35,7 +35,7 @@ class BoardInfo:
     """A board's folder, and the fields of board.toml there."""
 
     folder: Path
-    #: the processor's core, one of audit.CORES
+    #: the processor's core, one of cores.CORES
     core: str
     #: whether it has a display that the samples can draw on
     display: bool = False

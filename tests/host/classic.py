@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import audit
 import boardinfo
 import coherence
+import cores
 import klog
 from board import BoardError
 from coherence import CheckedBoard, Finding
@@ -95,7 +95,7 @@ class Run:
 
 def core(board: str) -> str:
     """The name of a board's core, for people."""
-    return audit.CORES[boardinfo.of(board).core].name
+    return cores.CORES[boardinfo.of(board).core].name
 
 
 def record_label(case: Case, size: int) -> str:

@@ -6,6 +6,7 @@ import re
 import time
 
 import audit
+import cores
 import pytest
 from board import Board, BoardError
 from tools import TOP
@@ -56,8 +57,8 @@ def look(board: Board, *arguments: str) -> str:
         let_go(board)
 
 
-def core(board: Board) -> audit.Core:
-    return audit.CORES[board.info.core]
+def core(board: Board) -> cores.Core:
+    return cores.CORES[board.info.core]
 
 
 def cases(board: Board) -> list[tuple[str, str, str]]:

@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
-import audit
 import boardinfo
 import breaks
 import coherence
+import cores
 import ktap
 import pytest
 import report
@@ -154,7 +154,7 @@ def test_seeded(board, subtests):
 
 def test_driver(board, subtests):
     """Program, kernel and device in turns: right in each kind and policy, wrong in each break."""
-    kinds = audit.CORES[boardinfo.of(board).core].kinds
+    kinds = cores.CORES[boardinfo.of(board).core].kinds
     good = [
         f"kind={kind} cache={policy}" for kind, policies in kinds.items() for policy in policies
     ]
