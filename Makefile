@@ -24,8 +24,9 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 	@$(T)/setup $(BOARD)
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
 
-# Quick things first, boards side by side. TESTS="path -k word" runs some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py setup.py build.py boards.py named.py lowmem.py devices.py audit.py display.py classic.py coherence.py)
+# What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
+# some of them.
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py setup.py build.py coherence.py boards.py audit.py classic.py named.py devices.py lowmem.py display.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 

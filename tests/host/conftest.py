@@ -45,6 +45,12 @@ class SideBySide(LoadScopeScheduling):
         board = re.search(r"\[([^]]*)\]$", test)
         return f"{path} {board[1]}" if board and board[1] in boardinfo.names() else path
 
+    def _reschedule(self, node):
+        # A worker has to know what comes next when it begins with the last test of what it has.
+        # What it is given earlier waits there, while another worker may have nothing to do.
+        if self._pending_of(self.assigned_work[node]) <= 1:
+            super()._reschedule(node)
+
 
 def pytest_xdist_make_scheduler(config, log):
     return SideBySide(config, log)
