@@ -39,8 +39,8 @@ class BoardInfo:
     core: str
     #: whether it has a display that the samples can draw on
     display: bool = False
-    #: what else has the same core and kernel: the device that this board is there for, as a part of
-    #: the names of the guest's tests; "" if the board is for all tests
+    #: the device that it is there for, as a part of the names of the guest's tests, if it has the
+    #: core and kernel of another board; "" if it is there for all tests
     there_for: str = ""
     #: so much memory that the kernel has no highmem, where it has some with the usual size
     without_highmem: str = ""
