@@ -7,7 +7,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut, Read},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{FileExt, OpenOptionsExt},
     },
 };
 
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     machine::Machine,
-    module::{users, Config},
+    module::{users, Config, DEVICE},
     process::Child,
     procfs::private_used,
     runner::Env,
@@ -49,6 +49,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "refcounted_process_vm_readv", vm_readv).unless(without_pinning),
     claim(Scope::Once, "refcounted_process_vm_writev", vm_writev).unless(without_pinning),
     claim(Scope::Once, "refcounted_keeps_its_policy", set_cache).unless(without_pinning),
+    claim(Scope::Once, "refcounted_zapped_range_comes_back", zapped).unless(without_pinning),
+    claim(Scope::Once, "refcounted_zapped_range_is_pinned", zapped_pinned).unless(without_pinning),
+    claim(Scope::Own, "refcounted_zapped_range_of_a_reader", zapped_reader).unless(without_pinning),
     claim(Scope::Own, "vmspliced_pages_outlive_all", splice_outlives).unless(without_pinning),
     claim(Scope::Own, "io_uring_buffers_outlive_all", uring_outlives).unless(without_pinning),
     claim(Scope::Once, "pfnmap_is_not_pinned", not_pinned).unless(|_, _| without_disk()),
@@ -309,6 +312,69 @@ fn set_cache(env: &Env) {
         }
         assert_pattern(pattern, 0, &read_all(buffer), "read(2)");
     });
+}
+
+/// Takes the pages of a region away from the process, by madvise(2).
+#[track_caller]
+fn zap(region: &Region) {
+    region.advise(libc::MADV_DONTNEED).expect("MADV_DONTNEED");
+}
+
+fn zapped(env: &Env) {
+    each(env, |buffer, region, pattern| {
+        zap(&region);
+        assert_pattern(pattern, 0, &bytes(&region), "the mapping");
+        zap(&region);
+        let pattern = fresh();
+        store(&region, pattern);
+        assert_pattern(pattern, 0, &read_all(buffer), "read(2)");
+        for advice in [libc::MADV_POPULATE_READ, libc::MADV_POPULATE_WRITE] {
+            zap(&region);
+            region.advise(advice).expect("MADV_POPULATE");
+            assert_pattern(pattern, 0, &bytes(&region), "the mapping");
+        }
+    });
+}
+
+fn zapped_pinned(env: &Env) {
+    let disk = disk();
+    let parent = getpid();
+    each(env, |_, region, pattern| {
+        zap(&region);
+        write_disk(&disk, fresh());
+        assert_eq!(sys::pwrite(&disk, region.start(), LENGTH, 0), Ok(LENGTH));
+        assert_pattern(pattern, 0, &read_disk(&disk), "the disk");
+        zap(&region);
+        Child::run(|| {
+            let got = read_remote(parent, &region).expect("process_vm_readv");
+            assert_pattern(pattern, 0, &got, "what another process read");
+        })
+        .join();
+        zap(&region);
+        let (from, to) = pipe().expect("pipe");
+        assert_eq!(vmsplice(&to, &region), Ok(LENGTH));
+        assert_pattern(pattern, 0, &read_pipe(&from), "the pipe");
+    });
+}
+
+fn zapped_reader(env: &Env) {
+    for kind in [Kind::Pages, Kind::Streaming, Kind::Scatter] {
+        env.module
+            .must_load(&format!("kind={kind} size={SIZE} mapping=refcounted"));
+        let pattern = fresh();
+        let writer = OpenOptions::new().write(true).open(DEVICE).expect(DEVICE);
+        writer
+            .write_all_at(&pattern.bytes(0, LENGTH), 0)
+            .expect("write");
+        let reader = File::open(DEVICE).expect(DEVICE);
+        for flags in [libc::MAP_SHARED, libc::MAP_PRIVATE] {
+            let region = Region::map(&reader, LENGTH, libc::PROT_READ, flags, 0).expect("mmap");
+            zap(&region);
+            assert_pattern(pattern, 0, &bytes(&region), "the mapping");
+        }
+        drop((reader, writer));
+        env.module.must_unload();
+    }
 }
 
 /// Takes much memory, and writes over it.
