@@ -7,19 +7,15 @@ use super::{
     transfer::InFlight, //
 };
 use crate::{
-    rules::{
-        mapping::Mapping,
-        range::Range, //
-    },
+    rules::range::Range,
     sys::{
         cpu,
         transfer::KernelBytes,
         user,
         vma::{
-            self,
-            Faulting,
             Mapped,
-            Pinning, //
+            NewMapping,
+            Unfilled, //
         },
     },
 };
@@ -42,14 +38,7 @@ impl Buffer {
         if !self.state.lock().storage.kind().is_mappable() {
             return Err(EOPNOTSUPP);
         }
-        let range = vma::range(vma, self.size)?;
-        vma::restrict(
-            vma,
-            match self.mapping {
-                Mapping::Refcounted => Pinning::Allowed,
-                Mapping::Pfnmap | Mapping::Strict => Pinning::Refused,
-            },
-        )?;
+        let new = NewMapping::new(vma, self.size)?;
 
         // From here on the storage stays.
         let storage = {
@@ -58,24 +47,19 @@ impl Buffer {
             state.storage.clone()
         };
         let mapped = if self.has_aliases(storage.policy())
-            && user::maps_already(vma, &**self, range, self.size)
+            && user::maps_already(new.vma(), &**self, new.range(), self.size)
         {
             Err(EBUSY)
         } else {
-            storage.mmap(vma, range, self.mapping)
+            storage.mmap(new, self.clone(), self.mapping)
         };
-        drop(storage);
         match mapped {
             Ok(()) => {
-                vma::attach(vma, self.clone());
                 self.counters.maps.fetch_add(1, Relaxed);
-                Ok(())
             }
-            Err(error) => {
-                self.mapping_closed();
-                Err(error)
-            }
+            Err(_) => self.mapping_closed(),
         }
+        mapped
     }
 }
 
@@ -92,14 +76,13 @@ impl Mapped for Buffer {
         self.state.lock().mappings > 0
     }
 
-    fn fault(&self, vma: &Faulting) -> Result {
-        let range = vma.range(self.size)?;
+    fn fault(&self, unfilled: &Unfilled<'_>) -> Result {
         let state = self.state.lock();
         if !state.access.may_touch() {
             return Err(EBUSY);
         }
         // Under the lock: who gives the buffer away takes these entries afterwards.
-        state.storage.fault(vma, range)
+        unfilled.fill()
     }
 
     fn access(&self, position: u64, mut data: KernelBytes<'_>) -> Result<usize> {

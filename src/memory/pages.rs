@@ -33,8 +33,8 @@ use crate::{
             Zone, //
         },
         vma::{
-            self,
-            Faulting, //
+            Mapped,
+            NewMapping, //
         },
         vmap::{
             self,
@@ -44,7 +44,6 @@ use crate::{
 };
 use core::cmp::min;
 use kernel::{
-    mm::virt::VmaNew,
     new_mutex,
     prelude::*,
     sync::{
@@ -300,30 +299,22 @@ impl ViewedPages {
         &self.pages
     }
 
-    /// Fills `vma` with `range`, or prepares it to be filled by [`Self::fault`]. The pages must
-    /// outlive the mapping. May sleep.
+    /// Makes `new` a mapping of these pages, for `object`. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
+    pub(super) fn mmap<T: Mapped>(
+        &self,
+        new: NewMapping<'_>,
+        object: Arc<T>,
+        mapping: Mapping,
+    ) -> Result {
         match mapping {
-            Mapping::Pfnmap => vma::remap_pages(vma, &self.pages, range, self.policy()),
-            Mapping::Strict => {
-                vma::prepare_faults(vma);
-                Ok(())
-            }
-            Mapping::Refcounted => vma::insert_pages(vma, &self.pages, range),
+            Mapping::Pfnmap => new.remap(object, &self.pages, self.policy()),
+            Mapping::Strict => new.leave_to_faults(object, &self.pages, self.policy()),
+            Mapping::Refcounted => new.insert(object, &self.pages),
         }
-    }
-
-    /// Fills a VMA of [`Mapping::Strict`] with `range`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`], [`EFAULT`].
-    pub(super) fn fault(&self, vma: &Faulting, range: Range) -> Result {
-        vma.insert(&self.pages, range, self.policy())
     }
 
     /// The longest range that one window shows; windows begin at its multiples.

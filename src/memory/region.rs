@@ -14,7 +14,10 @@ use crate::{
     },
     sys::io_region::IoRegion,
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Takes the device memory that `allocator` has, and maps it for the kernel. May sleep.
 ///
@@ -22,13 +25,14 @@ use kernel::prelude::*;
 ///
 /// - [`Failure::NoRegion`] if it has none;
 /// - [`Failure::RegionInUse`] if somebody else has some of it;
-/// - [`ENOMEM`] if there is no vmalloc space.
-pub(super) fn claim(allocator: &Allocator, spec: &Checked) -> Result<IoRegion, Failure> {
+/// - [`ENOMEM`] if there is no memory or no vmalloc space.
+pub(super) fn claim(allocator: &Allocator, spec: &Checked) -> Result<Arc<IoRegion>, Failure> {
     let Source::Region(range) = allocator.source else {
         return Err(Failure::NoRegion);
     };
-    IoRegion::new(range, spec.policy).map_err(|error| match error {
+    let region = IoRegion::new(range, spec.policy).map_err(|error| match error {
         EBUSY => Failure::RegionInUse,
         error => Failure::Other(error),
-    })
+    })?;
+    Ok(Arc::new(region, GFP_KERNEL).map_err(Error::from)?)
 }

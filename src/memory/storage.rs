@@ -38,13 +38,15 @@ use crate::{
         dma_mapping::Backing,
         io_region::IoRegion,
         transfer::RangeView,
-        vma::Faulting,
+        vma::{
+            Mapped,
+            NewMapping, //
+        },
         vmap::Vmap, //
     },
 };
 use kernel::{
     bindings,
-    mm::virt::VmaNew,
     prelude::*,
     sync::Arc, //
 };
@@ -65,7 +67,7 @@ enum Memory {
     /// Coherent DMA memory of less than a page.
     Pool(PoolBlock),
     /// Device memory.
-    Region(IoRegion),
+    Region(Arc<IoRegion>),
 }
 
 impl Storage {
@@ -186,30 +188,22 @@ impl Storage {
         }
     }
 
-    /// Fills `vma` with `range`, or prepares it to be filled by [`Self::fault`], for as long as the
-    /// storage lives. May sleep.
+    /// Makes `new` a mapping of this memory, for `object`. May sleep.
     ///
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] if the memory shares its page with others, [`ENOMEM`].
-    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range, mapping: Mapping) -> Result {
+    pub(crate) fn mmap<T: Mapped>(
+        &self,
+        new: NewMapping<'_>,
+        object: Arc<T>,
+        mapping: Mapping,
+    ) -> Result {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.mmap(vma, range, mapping),
-            Memory::Coherent(memory) => memory.mmap(vma),
+            Memory::Pages(pages, _) => pages.mmap(new, object, mapping),
+            Memory::Coherent(memory) => new.coherent(object, memory),
             Memory::Pool(_) => Err(EOPNOTSUPP),
-            Memory::Region(region) => region.mmap(vma, range),
-        }
-    }
-
-    /// Fills a VMA of [`Mapping::Strict`] with `range`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]; [`EFAULT`] if it is no such VMA.
-    pub(crate) fn fault(&self, vma: &Faulting, range: Range) -> Result {
-        match &self.memory {
-            Memory::Pages(pages, Some(_)) => pages.fault(vma, range),
-            _ => Err(EFAULT),
+            Memory::Region(region) => new.io(object, region),
         }
     }
 

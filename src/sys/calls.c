@@ -87,6 +87,11 @@ void *shmbuf_page_address(struct page *page)
 	return page_address(page);
 }
 
+void shmbuf_get_page(struct page *page)
+{
+	get_page(page);
+}
+
 void shmbuf_page_set_reserved(struct page *page)
 {
 	SetPageReserved(page);

@@ -96,9 +96,12 @@ impl CoherentMemory {
         &self.device
     }
 
-    /// Maps the part that the offset of `vma` says, with the type that the memory has. The
-    /// memory must outlive the mapping.
-    pub(crate) fn mmap(&self, vma: &VmaNew) -> Result {
+    /// Maps the part that the offset of `vma` says, with the type that the memory has. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The memory must outlive the mapping.
+    pub(super) unsafe fn mmap(&self, vma: &VmaNew) -> Result {
         let attrs = match self.is_writecombine {
             true => bindings::DMA_ATTR_WRITE_COMBINE,
             false => 0,

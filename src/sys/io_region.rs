@@ -186,10 +186,15 @@ impl IoRegion {
     }
 
     /// Maps `range`, whole pages, at `vma`, which has its length, at once and with the memory type
-    /// that the kernel's mapping has. The region must outlive the mapping. May sleep.
-    pub(crate) fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
+    /// that the kernel's mapping has. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The region must outlive the mapping.
+    pub(super) unsafe fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
         let start = self.range.start + range.start() as bindings::phys_addr_t;
-        // SAFETY: A new VMA may be filled; the frames are ours.
+        // SAFETY: A new VMA may be filled; the frames are ours for as long as it lives, by this
+        // function's contract.
         to_result(unsafe {
             ffi::shmbuf_io_remap(
                 vma.as_ptr(),

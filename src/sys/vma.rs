@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! User mappings of memory that is not the page cache's.
+//!
+//! A [`NewMapping`] is turned into a mapping in one of several ways, each with VMA operations of
+//! its own. Whatever is mapped is kept by the mapping.
 
 use super::{
+    dma_coherent::CoherentMemory,
     ffi,
+    io_region::IoRegion,
     pages::{
         Pages,
         References, //
@@ -41,59 +46,228 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     fn mapping_closed(&self);
     /// Whether there are VMAs of this object, in any process. Called with an mmap lock held.
     fn is_mapped(&self) -> bool;
-    /// A page of a VMA of [`prepare_faults`] was touched and is not there: fill all of it, by
-    /// [`Faulting::insert`]. Called with the mmap lock or the VMA's own held for reading.
+    /// A page of a mapping that is [left to faults](NewMapping::leave_to_faults) was touched and is
+    /// not there: [fill](Unfilled::fill) it, or refuse. Called with the mmap lock or the VMA's own
+    /// held for reading.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`] lets the core try again after a reclaim; for any other the program gets SIGBUS.
-    fn fault(&self, vma: &Faulting) -> Result;
+    fn fault(&self, unfilled: &Unfilled<'_>) -> Result;
     /// A debugger reads or writes at `position`; returns how many bytes that were. Called with
     /// the mmap lock held for reading, by kernels with CONFIG_HAVE_IOREMAP_PROT.
     fn access(&self, position: u64, data: KernelBytes<'_>) -> Result<usize>;
 }
 
-/// Whether pages that are mapped can be pinned (by get_user_pages() and its like).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pinning {
-    /// Pages cannot be pinned: VM_IO is set.
-    Refused,
-    /// Pages can be pinned.
-    Allowed,
+/// What a mapping is of, and keeps.
+enum Memory {
+    /// Pages by their frame numbers, with the type of a policy.
+    Frames(Arc<Pages>, Policy),
+    /// Pages by references to each.
+    Refcounted(Arc<Pages>),
+    /// Coherent memory, by the DMA API.
+    Coherent(#[expect(dead_code, reason = "it is only kept")] Arc<CoherentMemory>),
+    /// Device memory.
+    Io(#[expect(dead_code, reason = "it is only kept")] Arc<IoRegion>),
 }
 
-/// Makes `vma` one of a device's memory: not expandable, not dumped, not executable, no
-/// copy-on-write, and its page protection one of these flags that causes no fault once it is
+/// The private data of the VMAs of a mapping.
+struct Attached<T> {
+    object: Arc<T>,
+    memory: Memory,
+}
+
+/// A VMA under construction, for a range of an object: not expandable, not dumped, not executable,
+/// no copy-on-write, and its page protection one of these flags that causes no fault once it is
 /// mapped.
 ///
-/// # Errors
+/// # Invariants
 ///
-/// - [`EOPNOTSUPP`] for a private writable mapping. A private read-only one is left without the
-///   right to become writable.
-/// - [`EPERM`] if execution was asked for. Where every readable mapping implies it (ELF programs
-///   before ARMv6: arch/arm/kernel/elf.c), it was not, and is taken away.
-pub(crate) fn restrict(vma: &VmaNew, pinning: Pinning) -> Result {
-    // is_cow_mapping(): a read-only shared mapping has VM_SHARED cleared by the core.
-    if vma.flags() & (flags::SHARED | flags::MAYWRITE) == flags::MAYWRITE {
-        vma.try_clear_maywrite().map_err(|_| EOPNOTSUPP)?;
-    }
-    if vma.executable() {
-        // SAFETY: The function has no requirements.
-        if !unsafe { ffi::shmbuf_read_implies_exec() } {
-            return Err(EPERM);
+/// The VMA is all of that, has the length of `range`, and nothing is mapped in it.
+pub(crate) struct NewMapping<'a> {
+    vma: &'a VmaNew,
+    range: Range,
+}
+
+impl<'a> NewMapping<'a> {
+    /// The mapping of the part of an object of `size` bytes that the offset of `vma` says.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] if it reaches past the end;
+    /// - [`EOPNOTSUPP`] for a private writable mapping. A private read-only one is left without the
+    ///   right to become writable;
+    /// - [`EPERM`] if execution was asked for. Where every readable mapping implies it (ELF
+    ///   programs before ARMv6: arch/arm/kernel/elf.c), it was not, and is taken away.
+    pub(crate) fn new(vma: &'a VmaNew, size: usize) -> Result<Self> {
+        let range = range(vma, size)?;
+        // is_cow_mapping(): a read-only shared mapping has VM_SHARED cleared by the core.
+        if vma.flags() & (flags::SHARED | flags::MAYWRITE) == flags::MAYWRITE {
+            vma.try_clear_maywrite().map_err(|_| EOPNOTSUPP)?;
         }
-        // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC.
-        unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC };
+        if vma.executable() {
+            // SAFETY: The function has no requirements.
+            if !unsafe { ffi::shmbuf_read_implies_exec() } {
+                return Err(EPERM);
+            }
+            // SAFETY: A new VMA is not shared with anybody yet, and needs no VM_EXEC.
+            unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags &= !flags::EXEC };
+        }
+        vma.try_clear_mayexec()?;
+        vma.set_dontexpand();
+        vma.set_dontdump();
+        // SAFETY: A new VMA may be given another protection.
+        unsafe { (*vma.as_ptr()).vm_page_prot = ffi::shmbuf_vma_prot(vma.as_ptr()) };
+        // INVARIANT: Just made so.
+        Ok(Self { vma, range })
     }
-    vma.try_clear_mayexec()?;
-    if pinning == Pinning::Refused {
-        vma.set_io();
+
+    /// The range of the object.
+    pub(crate) fn range(&self) -> Range {
+        self.range
     }
-    vma.set_dontexpand();
-    vma.set_dontdump();
-    // SAFETY: A new VMA may be given another protection.
-    unsafe { (*vma.as_ptr()).vm_page_prot = ffi::shmbuf_vma_prot(vma.as_ptr()) };
-    Ok(())
+
+    /// The VMA.
+    pub(crate) fn vma(&self) -> &VmaNew {
+        self.vma
+    }
+
+    /// Maps pages at once, by their frame numbers and with the memory type of `policy`: no fault
+    /// happens afterwards, and nobody can pin them. The caller has counted the mapping. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn remap<T: Mapped>(
+        self,
+        object: Arc<T>,
+        pages: &Arc<Pages>,
+        policy: Policy,
+    ) -> Result {
+        let attached = Attached::new(object, Memory::Frames(pages.clone(), policy))?;
+        self.vma.set_io();
+        // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
+        let prot = unsafe {
+            let prot = &raw mut (*self.vma.as_ptr()).vm_page_prot;
+            *prot = ffi::shmbuf_prot(*prot, policy.to_uapi());
+            *prot
+        };
+        self.range.pieces(pages.contiguity()).try_for_each(|run| {
+            // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps.
+            to_result(unsafe {
+                bindings::remap_pfn_range(
+                    self.vma.as_ptr(),
+                    self.vma.start() + (run.start() - self.range.start()),
+                    pages.pfn(run.start()),
+                    run.len(),
+                    prot,
+                )
+            })
+        })?;
+        self.attach(attached, Operations::<T>::fixed());
+        Ok(())
+    }
+
+    /// Leaves the mapping empty: [`Mapped::fault`] fills it with pages by their frame numbers, with
+    /// the memory type of `policy`, and nobody can pin them. The caller has counted the mapping.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn leave_to_faults<T: Mapped>(
+        self,
+        object: Arc<T>,
+        pages: &Arc<Pages>,
+        policy: Policy,
+    ) -> Result {
+        let attached = Attached::new(object, Memory::Frames(pages.clone(), policy))?;
+        self.vma.set_io();
+        // SAFETY: A new VMA is not shared with anybody yet, and there is no copy-on-write in it, as
+        // VM_PFNMAP needs it.
+        unsafe { (*self.vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
+        self.attach(attached, Operations::<T>::by_faults());
+        Ok(())
+    }
+
+    /// Maps pages at once, write-back and with a reference to each: they can be pinned, and what is
+    /// taken away by madvise(2) comes back when it is touched. The caller has counted the mapping.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if the pages are for nobody but us;
+    /// - [`ENOMEM`].
+    pub(crate) fn insert<T: Mapped>(self, object: Arc<T>, pages: &Arc<Pages>) -> Result {
+        if pages.references() != References::Shared {
+            return Err(EOPNOTSUPP);
+        }
+        let attached = Attached::new(object, Memory::Refcounted(pages.clone()))?;
+        let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL)?;
+        for page in self.range.pieces(PAGE_SIZE) {
+            list.push(pages.page(page.start()), GFP_KERNEL)?;
+        }
+        let mut count = list.len();
+        // SAFETY: A new VMA may be filled, and each page of the list is one of order 0 to which we
+        // have a reference.
+        to_result(unsafe {
+            bindings::vm_insert_pages(
+                self.vma.as_ptr(),
+                self.vma.start(),
+                list.as_mut_ptr(),
+                &mut count,
+            )
+        })?;
+        self.attach(attached, Operations::<T>::refcounted());
+        Ok(())
+    }
+
+    /// Maps coherent memory at once, with the type that it has. The caller has counted the mapping.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn coherent<T: Mapped>(
+        self,
+        object: Arc<T>,
+        memory: &Arc<CoherentMemory>,
+    ) -> Result {
+        let attached = Attached::new(object, Memory::Coherent(memory.clone()))?;
+        self.vma.set_io();
+        // SAFETY: The mapping keeps the memory.
+        unsafe { memory.mmap(self.vma) }?;
+        self.attach(attached, Operations::<T>::fixed());
+        Ok(())
+    }
+
+    /// Maps device memory at once, with the type that the kernel's mapping has. The caller has
+    /// counted the mapping. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn io<T: Mapped>(self, object: Arc<T>, region: &Arc<IoRegion>) -> Result {
+        let attached = Attached::new(object, Memory::Io(region.clone()))?;
+        self.vma.set_io();
+        // SAFETY: The mapping keeps the region.
+        unsafe { region.mmap(self.vma, self.range) }?;
+        self.attach(attached, Operations::<T>::fixed());
+        Ok(())
+    }
+
+    /// Gives the VMA what it keeps, and its operations.
+    fn attach<T: Mapped>(
+        self,
+        attached: Arc<Attached<T>>,
+        operations: &'static bindings::vm_operations_struct,
+    ) {
+        let vma = self.vma.as_ptr();
+        // SAFETY: A new VMA may be given operations and private data.
+        unsafe {
+            (*vma).vm_private_data = attached.into_foreign();
+            (*vma).vm_ops = operations;
+        }
+    }
 }
 
 /// The part of an object of `size` bytes that `vma` maps.
@@ -101,7 +275,7 @@ pub(crate) fn restrict(vma: &VmaNew, pinning: Pinning) -> Result {
 /// # Errors
 ///
 /// [`EINVAL`] if it reaches past the end.
-pub(crate) fn range(vma: &VmaRef, size: usize) -> Result<Range> {
+fn range(vma: &VmaRef, size: usize) -> Result<Range> {
     // SAFETY: The VMA is valid and locked, by the invariants of `VmaRef`.
     let pgoff = unsafe { (*vma.as_ptr()).vm_pgoff } as u64;
     Range::new(pgoff << PAGE_SHIFT, (vma.end() - vma.start()) as u64, size).map_err(|_| EINVAL)
@@ -113,88 +287,39 @@ pub(crate) fn move_offset(vma: &VmaNew, bytes: usize) {
     unsafe { (*vma.as_ptr()).vm_pgoff += bytes >> PAGE_SHIFT };
 }
 
-/// Maps `range` of `pages` at `vma`, which has its length, at once and with the memory type of
-/// `policy`: no fault happens afterwards. The pages must outlive the mapping. May sleep.
-pub(crate) fn remap_pages(vma: &VmaNew, pages: &Pages, range: Range, policy: Policy) -> Result {
-    // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
-    let prot = unsafe {
-        let prot = &raw mut (*vma.as_ptr()).vm_page_prot;
-        *prot = ffi::shmbuf_prot(*prot, policy.to_uapi());
-        *prot
-    };
-    range.pieces(pages.contiguity()).try_for_each(|run| {
-        // SAFETY: A new VMA may be filled; the frames are those of memory that is ours.
-        to_result(unsafe {
-            bindings::remap_pfn_range(
-                vma.as_ptr(),
-                vma.start() + (run.start() - range.start()),
-                pages.pfn(run.start()),
-                run.len(),
-                prot,
-            )
-        })
-    })
-}
-
-/// Maps `range` of `pages` at `vma`, which has its length, at once, write-back and with a reference
-/// to each page, which must allow that. May sleep.
-pub(crate) fn insert_pages(vma: &VmaNew, pages: &Pages, range: Range) -> Result {
-    assert!(pages.references() == References::Shared);
-    let mut list = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
-    for page in range.pieces(PAGE_SIZE) {
-        list.push(pages.page(page.start()), GFP_KERNEL)?;
-    }
-    let mut count = list.len();
-    // SAFETY: A new VMA may be filled, and each page of the list is one of order 0 to which we
-    // have a reference.
-    to_result(unsafe {
-        bindings::vm_insert_pages(vma.as_ptr(), vma.start(), list.as_mut_ptr(), &mut count)
-    })
-}
-
-/// Leaves `vma` empty: [`Mapped::fault`] fills it.
-pub(crate) fn prepare_faults(vma: &VmaNew) {
-    // SAFETY: A new VMA is not shared with anybody yet; [`restrict`] has made it a mapping
-    // without copy-on-write, as VM_PFNMAP needs it.
-    unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
-}
-
-/// A VMA in which a page was touched that is not there.
+/// A mapping that is [left to faults](NewMapping::leave_to_faults), of which a page was touched that
+/// is not there.
 ///
 /// # Invariants
 ///
-/// The VMA is one of [`prepare_faults`], and it or its address space is locked.
-pub(crate) struct Faulting(*mut bindings::vm_area_struct);
+/// The VMA is one of VM_PFNMAP that keeps `pages`, and it or its address space is locked.
+pub(crate) struct Unfilled<'a> {
+    vma: *mut bindings::vm_area_struct,
+    pages: &'a Pages,
+    policy: Policy,
+}
 
-impl Faulting {
-    /// The part of an object of `size` bytes that the VMA maps.
-    pub(crate) fn range(&self, size: usize) -> Result<Range> {
-        // SAFETY: By the type invariants.
-        range(unsafe { VmaRef::from_raw(self.0) }, size)
-    }
-
-    /// Maps `range` of `pages`, which is the VMA's, with the memory type of `policy`. The pages
-    /// must outlive the mapping, or [`unmap_all`] be called before they go. May sleep.
+impl Unfilled<'_> {
+    /// Maps all of it. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`], [`EFAULT`]; some of the pages are mapped then.
-    ///
-    /// [`unmap_all`]: super::address_space::AddressSpace::unmap_all
-    pub(crate) fn insert(&self, pages: &Pages, range: Range, policy: Policy) -> Result {
+    pub(crate) fn fill(&self) -> Result {
         // SAFETY: By the type invariants.
-        let start = unsafe { VmaRef::from_raw(self.0) }.start();
-        // Not with vm_page_prot, which the core resets to what the flags say.
+        let vma = unsafe { VmaRef::from_raw(self.vma) };
+        let range = range(vma, self.pages.size())?;
         // SAFETY: By the type invariants.
-        let prot = unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.0), policy.to_uapi()) };
+        let prot =
+            unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.policy.to_uapi()) };
         range.pieces(PAGE_SIZE).try_for_each(|page| {
-            // SAFETY: The VMA is locked and of the right kind; the address is inside, and the frame
-            // that of memory that is ours.
+            // SAFETY: By the type invariants the VMA is of the right kind; the address is inside,
+            // and the frame that of a page that it keeps.
             let fault = unsafe {
                 bindings::vmf_insert_pfn_prot(
-                    self.0,
-                    start + (page.start() - range.start()),
-                    pages.pfn(page.start()),
+                    self.vma,
+                    vma.start() + (page.start() - range.start()),
+                    self.pages.pfn(page.start()),
                     prot,
                 )
             };
@@ -207,17 +332,6 @@ impl Faulting {
     }
 }
 
-/// Gives `vma` a reference to the object that it maps, which lasts as long as any VMA made of it.
-/// The caller has counted this one already.
-pub(crate) fn attach<T: Mapped>(vma: &VmaNew, object: Arc<T>) {
-    let vma = vma.as_ptr();
-    // SAFETY: A new VMA may be given operations and private data.
-    unsafe {
-        (*vma).vm_private_data = object.into_foreign();
-        (*vma).vm_ops = Operations::<T>::table();
-    }
-}
-
 /// Whether `vma` is a mapping of `object`.
 ///
 /// # Safety
@@ -226,26 +340,60 @@ pub(crate) fn attach<T: Mapped>(vma: &VmaNew, object: Arc<T>) {
 pub(super) unsafe fn maps<T: Mapped>(vma: *const bindings::vm_area_struct, object: &T) -> bool {
     // SAFETY: By this function's contract.
     let (ops, private) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
-    core::ptr::eq(ops, Operations::<T>::table())
-        // SAFETY: A VMA with these operations has such a reference.
-        && core::ptr::eq(&*unsafe { Arc::<T>::borrow(private) }, object)
+    let mut ours = Operations::<T>::all().into_iter();
+    if !ours.any(|ours| core::ptr::eq(ops, ours)) {
+        return false;
+    }
+    // SAFETY: A VMA with these operations has such a reference.
+    let attached = unsafe { Arc::<Attached<T>>::borrow(private) };
+    core::ptr::eq(&*attached.object, object)
 }
 
-/// The operations of a VMA whose private data is an `Arc<T>`.
+impl<T: Mapped> Attached<T> {
+    fn new(object: Arc<T>, memory: Memory) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { object, memory }, GFP_KERNEL)?)
+    }
+}
+
+/// The operations of VMAs whose private data is an `Arc<Attached<T>>`: a table for each way of
+/// mapping.
 struct Operations<T>(PhantomData<T>);
 
 impl<T: Mapped> Operations<T> {
-    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+    /// All is there from the beginning, and the core takes nothing away.
+    const FIXED: bindings::vm_operations_struct = bindings::vm_operations_struct {
         open: Some(Self::open),
         close: Some(Self::close),
-        fault: Some(Self::fault),
         access: Some(Self::access),
         ..pin_init::zeroed()
     };
+    const BY_FAULTS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fill),
+        ..Self::FIXED
+    };
+    const REFCOUNTED: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::give_page),
+        ..Self::FIXED
+    };
+
+    // Each table has one address, by which VMAs are known.
+    #[inline(never)]
+    fn fixed() -> &'static bindings::vm_operations_struct {
+        &Self::FIXED
+    }
 
     #[inline(never)]
-    fn table() -> &'static bindings::vm_operations_struct {
-        &Self::TABLE
+    fn by_faults() -> &'static bindings::vm_operations_struct {
+        &Self::BY_FAULTS
+    }
+
+    #[inline(never)]
+    fn refcounted() -> &'static bindings::vm_operations_struct {
+        &Self::REFCOUNTED
+    }
+
+    fn all() -> [&'static bindings::vm_operations_struct; 3] {
+        [Self::fixed(), Self::by_faults(), Self::refcounted()]
     }
 
     /// # Safety
@@ -253,10 +401,10 @@ impl<T: Mapped> Operations<T> {
     /// `vma` must be a copy of a VMA with these operations, under construction.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
         // SAFETY: The private data is that of the VMA it was copied from, which has a reference.
-        let object = Arc::from(unsafe { Arc::<T>::borrow((*vma).vm_private_data) });
-        object.mapping_opened();
+        let attached = Arc::from(unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) });
+        attached.object.mapping_opened();
         // SAFETY: The copy gets a reference of its own.
-        unsafe { (*vma).vm_private_data = object.into_foreign() };
+        unsafe { (*vma).vm_private_data = attached.into_foreign() };
     }
 
     /// # Safety
@@ -264,22 +412,58 @@ impl<T: Mapped> Operations<T> {
     /// `vma` must be a VMA with these operations, at its end.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: The reference is this VMA's, and not used again.
-        let object = unsafe { Arc::<T>::from_foreign((*vma).vm_private_data) };
-        object.mapping_closed();
+        let attached = unsafe { Arc::<Attached<T>>::from_foreign((*vma).vm_private_data) };
+        attached.object.mapping_closed();
     }
 
     /// # Safety
     ///
-    /// `vmf` must be the fault of a VMA with these operations, which is locked.
-    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    /// `vmf` must be the fault of a VMA of [`Self::BY_FAULTS`], which is locked.
+    unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The fault is valid.
         let vma = unsafe { (*vmf).__bindgen_anon_1.vma };
         // SAFETY: The reference is the VMA's, which is locked.
-        let object = unsafe { Arc::<T>::borrow((*vma).vm_private_data) };
-        // INVARIANT: Only [`prepare_faults`] leaves a VMA with these operations without its pages.
-        match object.fault(&Faulting(vma)) {
+        let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
+        let Memory::Frames(pages, policy) = &attached.memory else {
+            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+        };
+        // INVARIANT: Only `leave_to_faults` makes VMAs with these operations.
+        let unfilled = Unfilled {
+            vma,
+            pages,
+            policy: *policy,
+        };
+        match attached.object.fault(&unfilled) {
             Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
-            Err(error) if error == ENOMEM => bindings::vm_fault_reason_VM_FAULT_OOM,
+            Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
+            Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `vmf` must be the fault of a VMA of [`Self::REFCOUNTED`], which is locked.
+    unsafe extern "C" fn give_page(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The fault is valid.
+        let (vma, pgoff) = unsafe {
+            let fault = &(*vmf).__bindgen_anon_1;
+            (fault.vma, fault.pgoff)
+        };
+        // SAFETY: The reference is the VMA's, which is locked.
+        let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
+        let Memory::Refcounted(pages) = &attached.memory else {
+            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+        };
+        match Range::new((pgoff as u64) << PAGE_SHIFT, 1, pages.size()) {
+            Ok(byte) => {
+                let page = pages.page(byte.start());
+                // SAFETY: The page is valid, and the fault takes over the reference.
+                unsafe {
+                    ffi::shmbuf_get_page(page);
+                    (*vmf).page = page;
+                }
+                0
+            }
             Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
         }
     }
@@ -296,25 +480,25 @@ impl<T: Mapped> Operations<T> {
         write: c_int,
     ) -> c_int {
         // SAFETY: By this function's contract.
-        let (object, this, pgoff) = unsafe {
+        let (attached, mapping, pgoff) = unsafe {
             (
-                Arc::<T>::borrow((*vma).vm_private_data),
+                Arc::<Attached<T>>::borrow((*vma).vm_private_data),
                 VmaRef::from_raw(vma),
                 (*vma).vm_pgoff,
             )
         };
-        let position = ((pgoff as u64) << PAGE_SHIFT) + (address - this.start()) as u64;
-        let len = (len as usize).min(this.end() - address);
+        let position = ((pgoff as u64) << PAGE_SHIFT) + (address - mapping.start()) as u64;
+        let len = (len as usize).min(mapping.end() - address);
         let data = if write == 0 {
             // SAFETY: By this function's contract.
             KernelBytes::Read(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), len) })
-        } else if this.flags() & flags::WRITE != 0 {
+        } else if mapping.flags() & flags::WRITE != 0 {
             // SAFETY: By this function's contract.
             KernelBytes::Write(unsafe { core::slice::from_raw_parts(buffer.cast(), len) })
         } else {
             return EACCES.to_errno();
         };
-        match object.access(position, data) {
+        match attached.object.access(position, data) {
             Ok(count) => count as c_int,
             Err(error) => error.to_errno(),
         }
