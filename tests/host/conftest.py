@@ -2,6 +2,7 @@
 """Boards for the tests, and a last line that counts everything."""
 
 import re
+from pathlib import Path
 
 import board as boards
 import boardinfo
@@ -37,11 +38,17 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("machine", names, indirect=True, scope="module")
 
 
+#: Files whose tests share no board: each boots one of its own.
+BOOTING = ["test_coherence.py"]
+
+
 class SideBySide(LoadScopeScheduling):
     """Gives each worker a file, or a board's part of it: its tests share a booted board."""
 
     def _split_scope(self, nodeid):
         path, test = nodeid.split("::", 1)
+        if Path(path).name in BOOTING:
+            return nodeid
         board = re.search(r"\[([^]]*)\]$", test)
         return f"{path} {board[1]}" if board and board[1] in boardinfo.names() else path
 
