@@ -50,8 +50,18 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "refcounted_process_vm_writev", vm_writev).unless(without_pinning),
     claim(Scope::Once, "refcounted_keeps_its_policy", set_cache).unless(without_pinning),
     claim(Scope::Once, "refcounted_zapped_range_comes_back", zapped).unless(without_pinning),
-    claim(Scope::Once, "refcounted_zapped_range_is_pinned", zapped_pinned).unless(without_pinning),
-    claim(Scope::Own, "refcounted_zapped_range_of_a_reader", zapped_reader).unless(without_pinning),
+    claim(
+        Scope::Once,
+        "refcounted_zapped_range_is_pinned",
+        zapped_pinned,
+    )
+    .unless(without_pinning),
+    claim(
+        Scope::Own,
+        "refcounted_zapped_range_of_a_reader",
+        zapped_reader,
+    )
+    .unless(without_pinning),
     claim(Scope::Own, "vmspliced_pages_outlive_all", splice_outlives).unless(without_pinning),
     claim(Scope::Own, "io_uring_buffers_outlive_all", uring_outlives).unless(without_pinning),
     claim(Scope::Once, "pfnmap_is_not_pinned", not_pinned).unless(|_, _| without_disk()),
