@@ -117,18 +117,18 @@ impl Copy {
             true => to.range.enclosed(cpu::cache_line()),
             false => Some(to.range),
         };
-        let this = Self { from, to, whole };
-        for side in [&this.from, &this.to] {
+        let copy = Self { from, to, whole };
+        for side in [&copy.from, &copy.to] {
             side.buffer()
                 .flush_mappings(side.in_flight.storage().policy(), side.range);
         }
-        this.edges()
+        copy.edges()
             .into_iter()
             .flatten()
-            .try_for_each(|edge| this.by_cpu(edge))?;
+            .try_for_each(|edge| copy.by_cpu(edge))?;
         // Another CPU may start the engine.
         cpu::drain_write_buffer();
-        Ok(this)
+        Ok(copy)
     }
 
     /// Does the rest, in at most `patience` of the engine. Any process. May sleep.

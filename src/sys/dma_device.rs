@@ -47,16 +47,16 @@ impl DmaDevice {
 
         let number = NEXT.fetch_add(1, Relaxed);
         let name = CString::try_from_fmt(fmt!("shmbuf.{number}"))?;
-        let this = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
+        let made = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
         let mask = mask.map_or(u64::MAX, |mask| mask.value());
-        let device = this.raw();
+        let device = made.raw();
         // A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns.
         // SAFETY: The device is valid, and nobody else uses it yet.
         unsafe { (*device).dma_mask = &raw mut (*device).coherent_dma_mask };
         // SAFETY: The device is valid, and nobody else uses it yet.
         to_result(unsafe { bindings::dma_set_mask_and_coherent(device, mask) })?;
         // INVARIANT: Both were just done.
-        Ok(this)
+        Ok(made)
     }
 
     /// Registers a device whose coherent memory is the reserved memory that the device-tree node of
@@ -73,10 +73,10 @@ impl DmaDevice {
         mask: Option<DmaMask>,
         node: &device::Device,
     ) -> Result<Arc<Self>> {
-        let this = Self::new(mask)?;
+        let made = Self::new(mask)?;
         // SAFETY: Both devices are valid; `drop` undoes it.
-        to_result(unsafe { ffi::shmbuf_reserved_attach(this.raw(), raw(node)) })?;
-        Ok(this)
+        to_result(unsafe { ffi::shmbuf_reserved_attach(made.raw(), raw(node)) })?;
+        Ok(made)
     }
 
     /// Whether the device's coherent memory was declared for it alone: it is reserved with `no-map`.

@@ -167,14 +167,14 @@ impl Progress {
     /// `progress` must be valid, and `result` null or valid.
     unsafe extern "C" fn ended(progress: *mut c_void, result: *const ffi::dmaengine_result) {
         // SAFETY: By this function's contract.
-        let this = unsafe { &*progress.cast_const().cast::<Self>() };
+        let progress = unsafe { &*progress.cast_const().cast::<Self>() };
         // SAFETY: By this function's contract.
         let failed = unsafe { ffi::shmbuf_dma_failed(result) };
         let stage = if failed { Stage::Failed } else { Stage::Done };
-        this.stage.store(stage as u32, Release);
+        progress.stage.store(stage as u32, Release);
         // SAFETY: The completion is initialized. Its lock is held until it is no longer touched, so
         // that the waiter may free it.
-        unsafe { bindings::complete(this.woken.get()) };
+        unsafe { bindings::complete(progress.woken.get()) };
     }
 
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {

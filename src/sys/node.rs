@@ -94,13 +94,13 @@ impl<T: NodeOperations> Node<T> {
     /// [`EEXIST`] if there is one of that name, [`EBUSY`] if there is no minor number left,
     /// [`ENOMEM`].
     pub(crate) fn new(name: CString, mode: u16, data: T::Data) -> impl PinInit<Self, Error> {
-        try_pin_init!(&this in Self {
+        try_pin_init!(&node in Self {
             data,
             name,
             misc <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 let mut misc = MiscDeviceOptions { name: c"" }.into_raw::<Adapter<T>>();
                 // SAFETY: The name was written before, and lives as long as the node.
-                misc.name = unsafe { (*this.as_ptr()).name.as_char_ptr() };
+                misc.name = unsafe { (*node.as_ptr()).name.as_char_ptr() };
                 misc.fops = Adapter::<T>::table();
                 misc.mode = mode;
                 // SAFETY: The slot is valid for writing.
@@ -182,9 +182,9 @@ impl<T: NodeOperations> Adapter<T> {
     /// `file` must be an open file with these operations.
     unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
         // SAFETY: The private data was set by `open` and is borrowed until `release`.
-        let this = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The file is valid.
-        unsafe { bindings::fixed_size_llseek(file, offset, whence, this.0.size() as i64) }
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, adapter.0.size() as i64) }
     }
 
     /// # Safety
@@ -195,10 +195,10 @@ impl<T: NodeOperations> Adapter<T> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: The private data was set by `open` and is borrowed until `release`.
-        let this = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: By this function's contract.
         let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
-        match this.0.poll(|waiters| table.register_wait(file, waiters)) {
+        match adapter.0.poll(|waiters| table.register_wait(file, waiters)) {
             true => {
                 bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM
             }
@@ -218,8 +218,8 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
         Ok(KBox::new(Self(T::open(data, file)?), GFP_KERNEL)?)
     }
 
-    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
-        this.0.mmap(vma)
+    fn mmap(adapter: &Self, _file: &File, vma: &VmaNew) -> Result {
+        adapter.0.mmap(vma)
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
@@ -236,11 +236,11 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
         Ok(count)
     }
 
-    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        this.0.ioctl(cmd, arg)
+    fn ioctl(adapter: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        adapter.0.ioctl(cmd, arg)
     }
 
-    fn show_fdinfo(this: &Self, m: &SeqFile, _file: &File) {
-        this.0.show_fdinfo(m);
+    fn show_fdinfo(adapter: &Self, m: &SeqFile, _file: &File) {
+        adapter.0.show_fdinfo(m);
     }
 }
