@@ -7,7 +7,7 @@ use kernel::{
     prelude::*, //
 };
 
-words! {
+uapi_enum! {
     /// What devices do with a buffer.
     Direction {
         /// Devices read and write.

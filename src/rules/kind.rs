@@ -4,7 +4,7 @@
 
 use kernel::prelude::*;
 
-words! {
+uapi_enum! {
     /// Where the memory of a buffer comes from.
     Kind {
         /// Physically contiguous pages; no device's view.

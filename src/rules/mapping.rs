@@ -4,7 +4,7 @@
 
 use kernel::prelude::*;
 
-words! {
+uapi_enum! {
     /// How user mappings are made.
     Mapping {
         /// At once, by page frame number.

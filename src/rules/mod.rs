@@ -7,7 +7,7 @@
 //! Each file has its KUnit tests at its end.
 
 #[macro_use]
-mod words;
+mod uapi_enum;
 
 pub(crate) mod decimal;
 pub(crate) mod direction;

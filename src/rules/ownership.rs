@@ -5,7 +5,7 @@
 use super::range::Range;
 use kernel::prelude::*;
 
-words! {
+uapi_enum! {
     /// Who may touch the contents.
     Owner {
         /// Programs and the kernel.

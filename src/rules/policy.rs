@@ -5,7 +5,7 @@
 
 use kernel::prelude::*;
 
-words! {
+uapi_enum! {
     /// The memory type of all CPU views of a buffer, as asked for.
     Policy {
         /// Cached; the kernel's own type for RAM, so that no second cached type arises.

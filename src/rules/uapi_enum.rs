@@ -4,7 +4,7 @@
 
 /// Makes an enum of values that have a number in `include/uapi/shmbuf.h`, and a name in parameters
 /// and reports. One line for each value is all there is to say.
-macro_rules! words {
+macro_rules! uapi_enum {
     (
         $(#[$type_doc:meta])*
         $type:ident {
