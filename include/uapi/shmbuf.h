@@ -356,6 +356,7 @@ struct shmbuf_copy {
  * the device (DMA_TO_DEVICE) only, others get EACCES. DMA_BUF_IOCTL_SYNC on it
  * is SHMBUF_IOC_SYNC of its range, for all devices that have it mapped; mapping
  * it for a device hands it over, as SYNC END does.
+ *	EBADF		the handle is not open for reading
  *	EINVAL		unknown flags; reserved is not zero; length is zero;
  *			offset or length is not a multiple of the page size
  *	ERANGE		the range reaches past the end of the buffer, or wraps

@@ -61,7 +61,8 @@ impl NodeOperations for Handle {
 
     fn open(opened: &Opened, file: &File) -> Result<KBox<Self>> {
         let mode = file.flags() & flags::O_ACCMODE;
-        let readable = mode != flags::O_WRONLY;
+        // O_ACCMODE itself is neither: it allows nothing but ioctl(2), see open(2).
+        let readable = mode == flags::O_RDONLY || mode == flags::O_RDWR;
         let writable = mode == flags::O_WRONLY || mode == flags::O_RDWR;
         let handle = Self::new(opened.clone(), readable, writable)?;
         handle.buffer().adopt(file);

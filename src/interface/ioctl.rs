@@ -202,6 +202,10 @@ impl Handle {
         if request.flags & !uapi::SHMBUF_EXPORT_READ_ONLY != 0 || request.reserved != 0 {
             return Err(EINVAL);
         }
+        // There is no dma-buf that can be written to and not read.
+        if !self.readable {
+            return Err(EBADF);
+        }
         let exported = Exported::new(self.buffer())?;
         let range = Range::new(request.offset, request.length, self.buffer().size())?;
         range.check_pages()?;

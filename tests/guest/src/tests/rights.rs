@@ -12,7 +12,9 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{open, OFlag},
     libc,
+    sys::stat::Mode,
     unistd::{setgid, setgroups, setuid, Gid, Uid},
 };
 use shmbuf::{abi, Access, Buffer, DmaBuf, Info, Kind, Phase, Policy, Protection};
@@ -21,6 +23,7 @@ use super::{
     alloc::every,
     claim,
     configfs::{Folder, ROOT},
+    copy::raw_copy,
     data::{assert_both, fresh, load_all, read_all, store_all, write_all},
     info::raw,
     named::{info, node},
@@ -39,6 +42,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "udev_is_told_of_nodes", udev),
     claim(Scope::Own, "member_of_the_group_does_everything", member).seconds(300),
     claim(Scope::Own, "member_who_may_read_only_reads", reader),
+    claim(Scope::Own, "writer_gets_nothing_to_read", writer),
     claim(Scope::Own, "addresses_are_not_for_members", addresses),
     claim(Scope::Own, "debugfs_is_not_for_members", debugfs).unless(without_debugfs),
     claim(Scope::Own, "parameters_are_roots_to_change", parameters),
@@ -265,6 +269,25 @@ fn reader(env: &Env) {
         read_all(&owner) == pattern.bytes(0, env.size()),
         "it has changed"
     );
+}
+
+/// Who may only write gets nothing to read: there is no dma-buf that cannot be read.
+fn writer(env: &Env) {
+    load(env);
+    let target = env.open();
+    // Access mode 3 of open(2) wants both rights, and allows nothing but ioctl(2).
+    for mode in [OFlag::O_WRONLY, OFlag::O_ACCMODE] {
+        let fd = open(DEVICE, mode, Mode::empty()).expect("open");
+        let buffer = Buffer::from_fd(fd).expect("INFO");
+        refused(buffer.read_at(&mut [0], 0), Errno::EBADF);
+        for rights in [Protection::Read, Protection::ReadWrite] {
+            refused(buffer.export(.., rights), Errno::EBADF);
+        }
+        refused(
+            raw_copy(&target, &buffer, |it| it.dst_offset = 4096),
+            Errno::EBADF,
+        );
+    }
 }
 
 /// What root sees of a handle, the member to whom it is passed does not.
