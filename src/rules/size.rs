@@ -12,6 +12,10 @@ pub(crate) fn parse_size(text: &[u8]) -> Option<u64> {
         [digits @ .., b'G' | b'g'] => (digits, 30),
         digits => (digits, 0),
     };
+    // The parser of `core` takes a sign too.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     core::str::from_utf8(digits)
         .ok()?
         .parse::<u64>()
@@ -36,6 +40,9 @@ mod tests {
             (b"", None),
             (b"M", None),
             (b"-1", None),
+            (b"+1", None),
+            (b"+4K", None),
+            (b"010", Some(10)),
             (b"1MM", None),
             (b"1 M", None),
             (b"0x1000", None),

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Module parameters that the module! macro of the kernel crate does not have. */
+#include <linux/ctype.h>
 #include <linux/moduleparam.h>
+#include <linux/overflow.h>
+#include <linux/string.h>
 
 #include "helpers.h"
 
@@ -20,13 +23,31 @@ static char *mapping = "pfnmap";
 module_param(mapping, charp, 0444);
 MODULE_PARM_DESC(mapping, "mappings of the default buffer: pfnmap, strict, refcounted (default pfnmap)");
 
-/* Bytes, with K, M, G when set. */
+/*
+ * Decimal bytes, with K, M, G when set: as size= takes them. memparse() would
+ * take 0x10 and 010 for what they are in C, and let large ones wrap.
+ */
 static int limit_set(const char *text, const struct kernel_param *param)
 {
-	char *end;
-	const unsigned long long value = memparse(text, &end);
+	static const char suffixes[] = "kmg";
+	const char *at = text;
+	const char *suffix;
+	unsigned long value = 0;
 
-	if (end == text || (*end && *end != '\n') || value > ULONG_MAX)
+	for (; isdigit(*at); at++) {
+		if (check_mul_overflow(value, 10UL, &value) ||
+		    check_add_overflow(value, (unsigned long)(*at - '0'), &value))
+			return -EINVAL;
+	}
+	if (at == text)
+		return -EINVAL;
+	suffix = *at ? strchr(suffixes, tolower(*at)) : NULL;
+	if (suffix) {
+		if (check_mul_overflow(value, 1UL << (10 * (suffix - suffixes + 1)), &value))
+			return -EINVAL;
+		at++;
+	}
+	if (*at && strcmp(at, "\n"))
 		return -EINVAL;
 	WRITE_ONCE(*(unsigned long *)param->arg, value);
 	return 0;

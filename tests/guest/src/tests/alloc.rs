@@ -630,13 +630,17 @@ fn limit_changes(env: &Env) {
         ("65536", 65536),
         ("64K", 64 << 10),
         ("64k\n", 64 << 10),
+        ("010", 10),
         ("3M", 3 << 20),
         ("1G", 1 << 30),
     ] {
         fs::write(limit_file(), text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
         assert_eq!(parameter("limit"), bytes.to_string(), "{text:?}");
     }
-    for text in ["\n", "M", "lots", "-1", "1M1", "1MM", "1 M", "1.5M"] {
+    let large = format!("{}0", u64::MAX);
+    for text in [
+        "\n", "M", "lots", "-1", "+1", "1M1", "1MM", "1 M", "1.5M", "0x1000", "1T", &large,
+    ] {
         let result = fs::write(limit_file(), text);
         let errno = result.err().and_then(|error| error.raw_os_error());
         assert_eq!(errno, Some(Errno::EINVAL as i32), "{text:?}");
