@@ -26,8 +26,13 @@ impl Buffer {
     /// - [`EOPNOTSUPP`] if this kind or machine cannot give it;
     /// - [`EBUSY`] if there are mappings or dma-bufs, or the device owns the buffer;
     /// - [`ENOMEM`] if other memory is needed, and there is none;
-    /// - [`EINTR`] if a signal came while waiting for a read or write.
+    /// - [`ERESTARTSYS`] if a signal came while waiting for a read or write.
     pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failure> {
+        // What can never be is refused at once; what may be changes with the storage.
+        let kind = self.state.lock().storage.kind();
+        self.machine()
+            .memory_type(kind, policy)
+            .map_err(|refusal| Failure::Refused(policy, kind, refusal))?;
         let mut state = self.lock_when(|state| state.access.check_idle())?;
         let new = state.storage.check_policy(self.machine(), policy)?;
         if state.mappings > 0 || state.exports > 0 {
