@@ -76,8 +76,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if no engine copies memory, [`ECANCELED`] after [`Self::cancel`], [`EINTR`]
-    /// if a signal came.
+    /// [`EOPNOTSUPP`] if no engine copies memory, [`ECANCELED`] after [`Self::cancel`],
+    /// [`ERESTARTSYS`] if a signal came while waiting.
     pub(super) fn with<R>(
         &self,
         progress: &Progress,
@@ -87,7 +87,8 @@ impl Engine {
         let mut channel = self.take(progress, device)?;
         let result = f(&mut channel);
         *self.channel.lock() = Slot::Free(channel);
-        self.free.notify_one();
+        // Whoever is woken may have a signal, and leave without it.
+        self.free.notify_all();
         Ok(result)
     }
 
@@ -100,7 +101,7 @@ impl Engine {
                 Slot::Unknown => return Err(EOPNOTSUPP),
                 Slot::InUse(_) => {
                     if self.free.wait_interruptible(&mut slot) {
-                        return Err(EINTR);
+                        return Err(ERESTARTSYS);
                     }
                 }
             }

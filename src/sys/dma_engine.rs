@@ -89,13 +89,22 @@ impl Channel {
             0.. => progress.wait(patience),
             _ => Err(EIO),
         };
-        if waited.is_err() {
+        let left = waited.or_else(|error| {
             // SAFETY: By the type invariants.
             unsafe { ffi::shmbuf_dma_terminate_sync(channel) };
             // Some engines cannot wait for their tasklet (no device_synchronize).
             rcu::synchronize_rcu();
+            // The callback has ended or is not called any more, so what it says is the last word,
+            // also if it was late.
+            match progress.stage() {
+                Stage::Done | Stage::Failed => Ok(patience),
+                Stage::Running => Err(error),
+            }
+        })?;
+        match progress.stage() {
+            Stage::Done => Ok(left),
+            Stage::Failed | Stage::Running => Err(EIO),
         }
-        waited
     }
 }
 
@@ -177,6 +186,16 @@ impl Progress {
         unsafe { bindings::complete(progress.woken.get()) };
     }
 
+    /// What the engine has said so far.
+    fn stage(&self) -> Stage {
+        let stage = self.stage.load(Acquire);
+        [Stage::Done, Stage::Failed]
+            .into_iter()
+            .find(|&known| known as u32 == stage)
+            .unwrap_or(Stage::Running)
+    }
+
+    /// Waits until the callback has ended, and returns how much of `patience` is left.
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {
         if self.is_cancelled() {
             return Err(ECANCELED);
@@ -185,17 +204,14 @@ impl Progress {
         let left = unsafe {
             bindings::wait_for_completion_interruptible_timeout(self.woken.get(), patience)
         };
-        let stage = self.stage.load(Acquire);
-        if stage == Stage::Done as u32 {
-            Ok(left.max(0) as Jiffies)
-        } else if stage == Stage::Failed as u32 {
-            Err(EIO)
-        } else if self.is_cancelled() {
+        if self.is_cancelled() {
             Err(ECANCELED)
         } else if left < 0 {
             Err(EINTR)
-        } else {
+        } else if left == 0 {
             Err(ETIMEDOUT)
+        } else {
+            Ok(left as Jiffies)
         }
     }
 }
