@@ -191,7 +191,8 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if the device owns the buffer, [`EINTR`] if a signal came while waiting.
+    /// [`EBUSY`] if the device owns the buffer, [`ERESTARTSYS`] if a signal came while
+    /// waiting: nothing has been done.
     pub(super) fn lock_when(
         &self,
         mut try_begin: impl FnMut(&mut State) -> Result<(), Denied>,
@@ -203,7 +204,7 @@ impl Buffer {
                 Err(Denied::Device) => return Err(EBUSY),
                 Err(Denied::Running) => {
                     if self.idle.wait_interruptible(&mut state) {
-                        return Err(EINTR);
+                        return Err(ERESTARTSYS);
                     }
                 }
             }

@@ -41,7 +41,7 @@ impl Buffer {
     /// # Errors
     ///
     /// - [`EBUSY`] if the device owns the buffer, and the caller does not write;
-    /// - [`EINTR`] if a signal came while waiting for a read or write;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for a read or write;
     /// - [`ENOMEM`], see [`Storage::with_view`].
     pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
         let mapped = self

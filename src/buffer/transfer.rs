@@ -160,10 +160,7 @@ impl<B: Deref<Target = Buffer>> InFlight<B> {
     ///
     /// [`EBUSY`] if a device owns the buffer, [`ERESTARTSYS`] if a signal came.
     pub(crate) fn begin(buffer: B) -> Result<Self> {
-        // A read or write that waited and did nothing may be started again.
-        let state = buffer
-            .lock_when(|state| state.access.begin_transfer())
-            .map_err(|error| if error == EINTR { ERESTARTSYS } else { error })?;
+        let state = buffer.lock_when(|state| state.access.begin_transfer())?;
         let storage = state.storage.clone();
         drop(state);
         Ok(Self { buffer, storage })

@@ -47,7 +47,7 @@ impl Side {
     ///
     /// - [`EBUSY`] if a device owns the buffer;
     /// - [`EOPNOTSUPP`] if devices do not reach it;
-    /// - [`EINTR`] if a signal came while waiting for a SYNC.
+    /// - [`ERESTARTSYS`] if a signal came while waiting for a SYNC.
     fn new(buffer: Arc<Buffer>, range: Range) -> Result<Self> {
         let in_flight = InFlight::begin(buffer)?;
         let backing = in_flight.storage().backing().ok_or(EOPNOTSUPP)?;
@@ -98,7 +98,7 @@ impl Copy {
     /// - [`EINVAL`] if the ranges overlap;
     /// - [`EACCES`] if devices only read the second buffer;
     /// - [`EBUSY`] if a device owns one of them;
-    /// - [`EINTR`] if a signal came while waiting for a SYNC;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for a SYNC;
     /// - those of [`Buffer::transfer`].
     pub(crate) fn begin(
         engine: &Engine,

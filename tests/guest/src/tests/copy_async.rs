@@ -15,9 +15,12 @@ use nix::{
     errno::Errno,
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
     poll::{poll, PollFd, PollFlags, PollTimeout},
-    sys::eventfd::{EfdFlags, EventFd},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        signal::{kill, Signal},
+    },
 };
-use shmbuf::{abi, Access, Alloc, Buffer, Kind, Phase};
+use shmbuf::{abi, Access, Alloc, Buffer, Kind, Phase, Policy};
 
 use super::{
     alloc::{make, SIZE},
@@ -51,6 +54,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("copy_times_out", times_out),
     slow("copy_says_that_the_engine_failed", engine_fails),
     slow("copy_is_interrupted", interrupted),
+    slow("copy_is_interrupted_as_it_ends", interrupted_at_the_end),
+    slow("sync_that_waits_is_not_ended_by_a_stop", stopped),
+    slow("set_cache_to_what_cannot_be_waits_for_nobody", impossible),
     slow("copy_is_cancelled_by_close", cancelled),
     slow("copy_is_cancelled_by_death", killed),
     slow("race_of_copy_and_close", close_race).seconds(180),
@@ -349,6 +355,59 @@ fn interrupted(env: &Env) {
         set("delay_ms", "0");
         pair.to.copy_from(0, &pair.from, ..).expect("COPY");
         pair.assert_copied();
+    });
+}
+
+/// A signal comes at about the moment when the engine says that it is done.
+fn interrupted_at_the_end(env: &Env) {
+    const DELAY: Duration = Duration::from_millis(30);
+    with_slow_engine(env, "30", || {
+        let pair = Pair::new(env);
+        for _ in 0..60 {
+            let begun = Turn::new();
+            let child = Child::run(|| {
+                begun.give();
+                let _ = raw_copy(&pair.to, &pair.from, |it| it.length = SIZE);
+            });
+            begun.take();
+            thread::sleep(DELAY * fastrand::u32(50..150) / 100);
+            child.kill();
+        }
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
+    });
+}
+
+/// SIGSTOP and SIGCONT, without a handler: what waits goes on waiting.
+fn stopped(env: &Env) {
+    with_slow_engine(env, "6000", || {
+        let pair = Pair::new(env);
+        pair.begin_patiently();
+        let begun = Turn::new();
+        let child = Child::run(|| {
+            begun.give();
+            pair.to
+                .sync(.., Access::ReadWrite, Phase::End)
+                .expect("SYNC");
+        });
+        begun.take();
+        thread::sleep(Duration::from_millis(500));
+        for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
+            kill(child.pid(), signal).expect("kill");
+        }
+        child.join();
+        pair.to.copy_result().expect("COPY_RESULT");
+    });
+}
+
+/// A copy goes on for longer than this may take.
+fn impossible(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let pair = Pair::new(env);
+        pair.begin_patiently();
+        let begin = Instant::now();
+        refused(pair.from.set_cache(Policy::NonCached), Errno::EOPNOTSUPP);
+        assert!(begin.elapsed() < SOON);
     });
 }
 
