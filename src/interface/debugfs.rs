@@ -61,9 +61,12 @@ fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     let mut shown = Ok(());
     snapshot.each_line(|name, value| {
         shown = shown.and_then(|()| f.write_fmt(fmt!("{name}: {value}\n")));
+        if name == "memory type" {
+            let aliased = snapshot.is_aliased;
+            shown = shown.and_then(|()| f.write_fmt(fmt!("aliased: {aliased}\n")));
+        }
     });
     shown?;
-    f.write_fmt(fmt!("aliased: {}\n", snapshot.is_aliased))?;
     let storage = &snapshot.storage;
     f.write_fmt(fmt!("physical address: {:#x}\n", storage.phys(0)))?;
     if let Some((address, device)) = storage.dma() {

@@ -92,12 +92,12 @@ enum Contents {
 
 /// How pages are allocated, and what failed if there are none in a zone.
 #[derive(Clone, Copy)]
-struct Source {
+struct PageSource {
     alloc: fn(Request) -> Result<Pages>,
     wanted: fn(Zone) -> Wanted,
 }
 
-impl Source {
+impl PageSource {
     const CONTIGUOUS: Self = Self {
         alloc: Pages::contiguous,
         wanted: |zone| match zone {
@@ -167,11 +167,11 @@ impl ViewedPages {
         };
         let device = &allocator.device;
         let pages = match spec.kind {
-            Kind::Scatter => Source::SINGLE.within_reach(device, request, &[Zone::Any])?,
+            Kind::Scatter => PageSource::SINGLE.within_reach(device, request, &[Zone::Any])?,
             Kind::Streaming => {
                 // The linear map needs no vmalloc space.
                 let zones = &[Zone::Linear, Zone::Any];
-                Source::CONTIGUOUS.within_reach(device, request, zones)?
+                PageSource::CONTIGUOUS.within_reach(device, request, zones)?
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
@@ -193,7 +193,7 @@ impl ViewedPages {
             // As for kind streaming.
             false => &[Zone::Linear, Zone::Any],
         };
-        Source::CONTIGUOUS.allocate(request, zones, |_| true)
+        PageSource::CONTIGUOUS.allocate(request, zones, |_| true)
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this

@@ -286,6 +286,7 @@ mod tests {
             assert_eq!(Owner::try_from(owner.name().as_bytes()), Ok(owner));
             assert_eq!(Owner::try_from(owner.to_uapi()), Ok(owner));
         }
+        assert_eq!(Owner::try_from(2u32), Err(EINVAL));
     }
 
     #[test]

@@ -44,7 +44,8 @@ mod tests {
             assert_eq!(Policy::try_from(policy.name().as_bytes()), Ok(policy));
             assert_eq!(Policy::try_from(policy.to_uapi()), Ok(policy));
         }
-        assert_eq!(Policy::try_from(Policy::ALL.len() as u32), Err(EINVAL));
+        assert_eq!(Policy::try_from(4u32), Err(EINVAL));
+        assert_eq!(Policy::try_from(&b"uncached"[..]), Err(EINVAL));
         assert_eq!(Policy::try_from(&b""[..]), Err(EINVAL));
     }
 }

@@ -192,6 +192,9 @@ impl IoRegion {
     ///
     /// The region must outlive the mapping.
     pub(super) unsafe fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
+        if range.end() > self.range.size {
+            return Err(EINVAL);
+        }
         let start = self.range.start + range.start() as bindings::phys_addr_t;
         // SAFETY: A new VMA may be filled; the frames are ours for as long as it lives, by this
         // function's contract.

@@ -60,7 +60,7 @@ pub(crate) trait Mapped: Send + Sync + 'static {
 }
 
 /// What a mapping is of, and keeps.
-enum Memory {
+enum MappedMemory {
     /// Pages by their frame numbers, with the type of a policy.
     Frames(Arc<Pages>, Policy),
     /// Pages by references to each.
@@ -74,7 +74,7 @@ enum Memory {
 /// The private data of the VMAs of a mapping.
 struct Attached<T> {
     object: Arc<T>,
-    memory: Memory,
+    memory: MappedMemory,
 }
 
 /// A VMA under construction, for a range of an object: not expandable, not dumped, not executable,
@@ -144,7 +144,7 @@ impl<'a> NewMapping<'a> {
         pages: &Arc<Pages>,
         policy: Policy,
     ) -> Result {
-        let attached = Attached::new(object, Memory::Frames(pages.clone(), policy))?;
+        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
         let prot = unsafe {
@@ -180,7 +180,7 @@ impl<'a> NewMapping<'a> {
         pages: &Arc<Pages>,
         policy: Policy,
     ) -> Result {
-        let attached = Attached::new(object, Memory::Frames(pages.clone(), policy))?;
+        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and there is no copy-on-write in it, as
         // VM_PFNMAP needs it.
@@ -201,7 +201,7 @@ impl<'a> NewMapping<'a> {
         if pages.references() != References::Shared {
             return Err(EOPNOTSUPP);
         }
-        let attached = Attached::new(object, Memory::Refcounted(pages.clone()))?;
+        let attached = Attached::new(object, MappedMemory::Refcounted(pages.clone()))?;
         let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in self.range.pieces(PAGE_SIZE) {
             list.push(pages.page(page.start()), GFP_KERNEL)?;
@@ -232,7 +232,7 @@ impl<'a> NewMapping<'a> {
         object: Arc<T>,
         memory: &Arc<CoherentMemory>,
     ) -> Result {
-        let attached = Attached::new(object, Memory::Coherent(memory.clone()))?;
+        let attached = Attached::new(object, MappedMemory::Coherent(memory.clone()))?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the memory.
         unsafe { memory.mmap(self.vma) }?;
@@ -247,7 +247,7 @@ impl<'a> NewMapping<'a> {
     ///
     /// [`ENOMEM`].
     pub(crate) fn io<T: Mapped>(self, object: Arc<T>, region: &Arc<IoRegion>) -> Result {
-        let attached = Attached::new(object, Memory::Io(region.clone()))?;
+        let attached = Attached::new(object, MappedMemory::Io(region.clone()))?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the region.
         unsafe { region.mmap(self.vma, self.range) }?;
@@ -350,7 +350,7 @@ pub(super) unsafe fn maps<T: Mapped>(vma: *const bindings::vm_area_struct, objec
 }
 
 impl<T: Mapped> Attached<T> {
-    fn new(object: Arc<T>, memory: Memory) -> Result<Arc<Self>> {
+    fn new(object: Arc<T>, memory: MappedMemory) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { object, memory }, GFP_KERNEL)?)
     }
 }
@@ -424,7 +424,7 @@ impl<T: Mapped> Operations<T> {
         let vma = unsafe { (*vmf).__bindgen_anon_1.vma };
         // SAFETY: The reference is the VMA's, which is locked.
         let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
-        let Memory::Frames(pages, policy) = &attached.memory else {
+        let MappedMemory::Frames(pages, policy) = &attached.memory else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
         // INVARIANT: Only `leave_to_faults` makes VMAs with these operations.
@@ -451,7 +451,7 @@ impl<T: Mapped> Operations<T> {
         };
         // SAFETY: The reference is the VMA's, which is locked.
         let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
-        let Memory::Refcounted(pages) = &attached.memory else {
+        let MappedMemory::Refcounted(pages) = &attached.memory else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
         match Range::new((pgoff as u64) << PAGE_SHIFT, 1, pages.size()) {

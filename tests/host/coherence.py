@@ -51,10 +51,10 @@ def machine(board: str) -> list[str]:
     ]
 
 
-def layout(folder: Path) -> str:
+def layout(folder: Path, scratch: Path) -> str:
     """Where the kernel keeps what the checker wants to know: a section of the seeded module."""
     module = folder.parent / "coherence/modules/faults.ko"
-    section = folder / "layout"
+    section = scratch / "layout"
     subprocess.run(
         ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
     )
@@ -65,7 +65,10 @@ def plugin(board: str, folder: Path, report: Path) -> str:
     """The plugin with all that it takes to name what it finds."""
     words = [str(build_folder() / "coherence/libcoherence.so"), f"report={report}"]
     words += machine(board)
-    words += [f"symbols={os.environ['LG_KERNEL']}/System.map", f"layout={layout(folder)}"]
+    words += [
+        f"symbols={os.environ['LG_KERNEL']}/System.map",
+        f"layout={layout(folder, report.parent)}",
+    ]
     words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
     words += [f"module={folder.parent}/module/shmbuf.ko"]
     programs = [*folder.glob("bin/*"), *programs_folder(board).iterdir()]

@@ -65,7 +65,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="module")
 def machine(request):
-    """A freshly booted board. At the end of the file its kernel must have nothing against it."""
+    """A freshly booted board. After its last test its kernel must have nothing against it."""
     if request.config.getoption("env"):
         made = boards.SshBoard(request.param)
     else:
@@ -76,7 +76,24 @@ def machine(request):
         made = boards.QemuBoard(request.param, memory, dtb, boot_args, qemu_args)
     with made as it:
         yield it
-        report.kernel(it)
+
+
+def board_of(item):
+    """Which board a test runs on, of those that its file boots; None for one without."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("machine") if callspec else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Judge a board after its last test: its fixture may end only when the next board is set up."""
+    machine = getattr(item, "funcargs", {}).get("machine")
+    another = not nextitem or nextitem.path != item.path or board_of(nextitem) != board_of(item)
+    try:
+        if machine and another:
+            report.kernel(machine)
+    finally:
+        yield
 
 
 class Count:

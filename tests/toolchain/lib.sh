@@ -59,6 +59,12 @@ step() {
 	say "$what: done in $((SECONDS - begin)) s"
 }
 
+# put FILE AS: copy a file so that whoever reads AS meanwhile has the old one, or the new one.
+put() {
+	cp "$1" "$2.new"
+	mv "$2.new" "$2"
+}
+
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
