@@ -54,6 +54,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         .unless(|machine, _| (machine.arch == Arch::Armv5).then_some("ARMv5 cannot forbid it")),
     claim(Scope::Kind, "read_only_handle_maps_read_only", read_only),
     claim(Scope::Kind, "madvise_drops_nothing", advise),
+    claim(Scope::Kind, "futex_between_processes_is_refused", futex),
 ];
 
 const READ: i32 = libc::PROT_READ;
@@ -521,6 +522,21 @@ fn read_only(env: &Env) {
     assert_eq!(buffer.read_at(&mut bytes, 4), Ok(4));
     assert_eq!(u32::from_ne_bytes(bytes), value);
     refused(buffer.write_at(&bytes, 4), Errno::EBADF);
+}
+
+/// futex(2), to wake one waiter at the beginning of a region.
+fn futex_wake(region: &Region, operation: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: it reads no memory.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, region.start(), operation, 1) };
+    Errno::result(woken).map(|count| assert_eq!(count, 0))
+}
+
+fn futex(env: &Env) {
+    let buffer = env.open();
+    let region = region(env, &buffer);
+    refused(futex_wake(&region, libc::FUTEX_WAKE), Errno::EFAULT);
+    let private = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    futex_wake(&region, private).expect("FUTEX_WAKE");
 }
 
 fn advise(env: &Env) {
