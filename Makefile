@@ -151,6 +151,7 @@ endif
 	$(RUN) rustfmt $(shell find src -name '*.rs')
 	$(RUN) cargo fmt --all --manifest-path lib/Cargo.toml
 	$(RUN) cargo fmt --all --manifest-path tools/coherence/Cargo.toml
+	$(RUN) cargo fmt --all --manifest-path tests/rules/Cargo.toml
 
 ##@ The cache (~/.cache/shmbuf, or SHMBUF_CACHE)
 

@@ -30,7 +30,7 @@ fn divide(number: u64) -> (u64, u32) {
     let mut quotient = 0;
     let mut rest = 0;
     for shift in [48, 32, 16, 0] {
-        let part = rest << 16 | (number >> shift) as u32 & 0xffff;
+        let part = (rest << 16) | ((number >> shift) as u32 & 0xffff);
         quotient |= u64::from(part / DIGITS) << shift;
         rest = part % DIGITS;
     }

@@ -125,7 +125,7 @@ impl Machine {
         Policy::ALL
             .into_iter()
             .filter(|&policy| self.memory_type(kind, policy).is_ok())
-            .fold(0, |set, policy| set | 1 << policy.to_uapi())
+            .fold(0, |set, policy| set | (1 << policy.to_uapi()))
     }
 
     /// The policy of a buffer for which none was asked.
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     };
 
     fn set(policies: &[Policy]) -> u32 {
-        policies.iter().fold(0, |set, p| set | 1 << p.to_uapi())
+        policies.iter().fold(0, |set, p| set | (1 << p.to_uapi()))
     }
 
     #[test]

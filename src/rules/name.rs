@@ -56,7 +56,7 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_fmt(fmt!("{}", self.as_cstr()))
+        f.write_str(self.0.to_str().map_err(|_| fmt::Error)?)
     }
 }
 

@@ -15,8 +15,8 @@ from tools import TOP, build_folder, must, shell_names, tracked
 NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png)$")
 
 HEADER = TOP / "include/uapi/shmbuf.h"
-#: Cargo workspaces: programs for the boards, and the coherence checker.
-WORKSPACES = ["lib", "tools/coherence"]
+#: Cargo workspaces: programs for the boards, the coherence checker, the driver's rules.
+WORKSPACES = ["lib", "tools/coherence", "tests/rules"]
 
 #: Compilers to read the header with, 32 and 64 bits, C and C++.
 COMPILERS = {

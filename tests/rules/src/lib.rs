@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The driver's own files of src/rules, on the host: `cargo test` runs their KUnit tests, and the
+//! properties here.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the driver uses what nothing uses here"
+)]
+
+#[cfg(test)]
+mod properties;
+#[path = "../../../src/rules/mod.rs"]
+mod rules;
