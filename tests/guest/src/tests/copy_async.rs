@@ -368,6 +368,8 @@ fn interrupted_at_the_end(env: &Env) {
             let child = Child::run(|| {
                 begun.give();
                 let _ = raw_copy(&pair.to, &pair.from, |it| it.length = SIZE);
+                // If the copy was quicker than the signal.
+                thread::sleep(SOON);
             });
             begun.take();
             thread::sleep(DELAY * fastrand::u32(50..150) / 100);
