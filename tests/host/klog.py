@@ -40,7 +40,12 @@ PATTERNS = {
 
 #: What a board's kernel prints by itself, with the reason why it is nothing.
 #: (pattern, reason)
-NOISE: list[tuple[str, str]] = []
+NOISE: list[tuple[str, str]] = [
+    (
+        r"\[ +0\.000000\] kmemleak: Kernel memory leak detector disabled",
+        "kmemleak=off on the command line; later it would have given up",
+    ),
+]
 
 _any = re.compile("|".join(f"(?P<p{i}>{p})" for i, p in enumerate(PATTERNS.values())))
 _names = list(PATTERNS)

@@ -55,6 +55,12 @@ def test_clean_log():
     assert klog.scan(CLEAN) == []
 
 
+def test_kmemleak_off_is_no_complaint_but_giving_up_is():
+    words = "kmemleak: Kernel memory leak detector disabled\n"
+    assert klog.scan(f"[    0.000000] {words}{CLEAN}") == []
+    assert [r.kind for r in klog.scan(f"{CLEAN}[   12.345678] {words}")] == ["kmemleak"]
+
+
 def test_one_report_a_splat():
     words = ("---[ cut here ]---", "WARNING: x", "Call trace: ", "---[ end trace 0 ]---")
     splat = "".join(f"[1.0] {line}\n" for line in words)
