@@ -117,7 +117,7 @@ class CheckedBoard(boards.QemuBoard):
         shell = self.target.get_driver("ShellDriver", activate=False)
         shell.login_timeout = self.patience
         # What else looks for faults looks on the board as it is, and costs half of the time here.
-        self.qemu.boot_args += " kmemleak=off page_owner=off"
+        self.qemu.boot_args += " kmemleak=off"
         # The model wants one order of all events.
         self.qemu.extra_args += " -accel tcg,thread=single"
         if checker:

@@ -21,6 +21,22 @@ def each(subtests, lines: Iterable[str]) -> int:
     return count
 
 
+def guest(subtests, machine: Board, words: str) -> int:
+    """Run the guest's tests with these words in their names; none may be skipped."""
+    printed = []
+
+    def lines():
+        for line in machine.stream(f"shmbuf-test run {words} --module {machine.module}"):
+            printed.append(line)
+            yield line
+
+    count = each(subtests, lines())
+    assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
+    skipped = [line for line in printed if "# SKIP" in line]
+    assert not skipped, "\n".join(skipped)
+    return count
+
+
 def kernel(machine: Board) -> None:
     """Fail when kmemleak finds something, or the kernel has complained since boot."""
     try:
