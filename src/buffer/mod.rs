@@ -12,10 +12,9 @@
 //! `devices` and `state` are never held while data is copied from or to a
 //! program, which may fault and so take the mmap lock, nor while the mmap lock is
 //! taken for cache maintenance: a count of what is in flight
-//! (`crate::rules::ownership::Access`) keeps
-//! reads, writes and SYNC apart meanwhile. Whoever holds the mmap lock (mmap,
-//! fork, munmap, a fault) or a reservation lock (an importer) never waits for
-//! that count.
+//! (`crate::rules::ownership::Access`) keeps reads, writes and SYNC apart meanwhile.
+//! Whoever holds the mmap lock (mmap, fork, munmap, a fault) or a reservation lock
+//! (an importer) never waits for that count.
 
 mod importers;
 pub(crate) mod limit;

@@ -28,11 +28,11 @@ impl Buffer {
     /// - [`ENOMEM`] if other memory is needed, and there is none;
     /// - [`ERESTARTSYS`] if a signal came while waiting for a read or write.
     pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failure> {
-        // What can never be is refused at once; what may be changes with the storage.
-        let kind = self.state.lock().storage.kind();
-        self.machine()
-            .memory_type(kind, policy)
-            .map_err(|refusal| Failure::Refused(policy, kind, refusal))?;
+        // What can never be is refused at once.
+        self.state
+            .lock()
+            .storage
+            .check_policy(self.machine(), policy)?;
         let mut state = self.lock_when(|state| state.access.check_idle())?;
         let new = state.storage.check_policy(self.machine(), policy)?;
         if state.mappings > 0 || state.exports > 0 {
