@@ -8,7 +8,7 @@ import time
 import audit
 import cores
 import pytest
-from board import Board, BoardError
+from board import Board, BoardError, Output
 from tools import TOP
 
 #: Bytes; not a multiple of a section, larger than one.
@@ -27,9 +27,9 @@ def held(board: Board, *arguments: str) -> audit.Held:
     pid = board.check(f"shmbuf-test hold {' '.join(arguments)} >{log} 2>&1 & echo $!")[-1]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for line in board.check(f"cat {log}"):
-            if line.startswith("{"):
-                return audit.Held.parse(line)
+        lines = board.check(f"cat {log}")
+        if "held" in lines:
+            return audit.Held.parse(lines[lines.index("held") - 1])
         if board.run(f"kill -0 {pid}").status:
             break
     raise BoardError(f"shmbuf-test hold gave nothing to look at:\n{board.run(f'cat {log}').text}")
@@ -76,6 +76,28 @@ def test_symbols_of_the_abi():
     value = re.search(r"^#define SHMBUF_INFO_ALIASED\t(0x[0-9a-f]+)U$", header, re.M)
     assert value
     assert int(value[1], 16) == audit.ALIASED
+
+
+class Writing:
+    """A board whose `hold` has written a part of its line when it is first read."""
+
+    def __init__(self, *logs: list[str]):
+        self._logs = iter(logs)
+
+    def check(self, command: str) -> list[str]:
+        return next(self._logs) if command.startswith("cat") else ["77"]
+
+    def run(self, command: str) -> Output:
+        return Output([], 0)
+
+
+def test_a_line_that_is_being_written_is_waited_for():
+    line = (
+        '{"pid": 77, "regions": [], "offset": 0, "nonce_va": 0, "nonce": 1, "info": {"phys_addr": 0, '
+        '"size": 1, "kind": "pages", "policy": "none", "memory_type": "", "flags": 0}}'
+    )
+    it = held(Writing([], [line[:40]], [line], [line, "held"]))
+    assert it.pid == 77
 
 
 def test_audit(machine, subtests):

@@ -57,8 +57,10 @@ enum Step {
     Mremap,
 }
 
-/// Maps, prints one line of JSON and spins without any system call, until it
-/// is killed. The nonce is a number of eight bytes in little-endian order.
+/// Maps, prints one line of JSON and then "held", and spins without any system
+/// call, until it is killed. The nonce is a number of eight bytes in
+/// little-endian order. A line that is longer than the standard library's
+/// buffer is written in parts: who reads along knows by "held" that it is whole.
 pub fn run(options: &Options) -> Result<bool> {
     let buffer = Buffer::open(&options.device)?;
     if let Some(policy) = options.policy {
@@ -181,7 +183,7 @@ fn stay(buffer: &Buffer, regions: &[Region], offset: u64) -> ! {
         "nonce": nonce,
         "info": info(buffer),
     });
-    println!("{line}");
+    println!("{line}\nheld");
     let _ = std::io::stdout().flush();
     loop {
         std::hint::spin_loop();
