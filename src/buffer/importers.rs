@@ -2,12 +2,26 @@
 
 //! dma-bufs of a buffer, and the devices of their importers.
 
-use super::object::Buffer;
+use super::{
+    locked::Locked,
+    object::{
+        Buffer,
+        ImporterView, //
+    }, //
+};
 use crate::{
     memory::storage::KernelView,
     rules::{
         kind::Kind,
-        range::Range, //
+        ownership::{
+            Hold,
+            Room, //
+        },
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
     },
     sys::{
         cpu,
@@ -25,9 +39,10 @@ use kernel::{
 };
 
 impl Buffer {
-    /// The device of an importer gets `range`, whole pages, as after SYNC. Returns the table for the
-    /// importer, and for [`Self::unmap_device`]. Waits for nothing; may sleep. The buffer must be
-    /// exported.
+    /// The device of an importer gets a view of `range`, whole pages, as by SYNC END. It is lent all
+    /// of it if that can be `lent`, and else only sees what the CPU wrote. Returns the table for the
+    /// importer, and for [`Self::unmap_device`]. Waits for who uses some of it, which is never for a
+    /// program but for a DMA engine. The buffer must be exported.
     ///
     /// # Errors
     ///
@@ -37,12 +52,14 @@ impl Buffer {
     /// - [`EIO`] if the device cannot address the memory;
     /// - [`EBUSY`] if the kernel copies for this device or for one that has the buffer: copies of
     ///   several devices would not be the same;
+    /// - [`ERESTARTSYS`] if a signal came while waiting;
     /// - [`ENOMEM`].
     pub(crate) fn map_device(
         &self,
         device: &Device,
         range: Range,
         direction: DataDirection,
+        lent: bool,
     ) -> Result<SgTable> {
         if !self.is_written_by_devices() && direction != DataDirection::ToDevice {
             return Err(EACCES);
@@ -55,20 +72,24 @@ impl Buffer {
             return Err(EOPNOTSUPP);
         }
         let table = mapping.table();
+        let (hold, mode) = match storage.policy().is_cached() && lent {
+            true => (Hold::Lent, Mode::Exclusive),
+            false => (Hold::Never, Mode::Shared),
+        };
+        let _locked = Locked::wait(self, &[Request::exact(range, mode)])?;
 
-        let mut devices = self.devices.lock();
-        let bounces = mapping.bounces() || devices.iter().any(DeviceMapping::bounces);
-        if bounces && !devices.is_empty() {
+        let mut views = self.views.lock();
+        let bounces = mapping.bounces() || views.iter().any(|view| view.mapping.bounces());
+        if bounces && !views.is_empty() {
             return Err(EBUSY);
         }
-        devices.reserve(1, GFP_KERNEL)?;
+        views.reserve(1, GFP_KERNEL)?;
+        let room = Room::new(views.len() + 1)?;
+        let id = self.state.lock().access.add_view(range, hold, room)?;
+        if hold == Hold::Lent {
+            self.withdraw(range);
+        }
         if storage.policy().is_cached() {
-            if direction == DataDirection::FromDevice {
-                // The DMA API would discard what the CPU wrote around what the device will.
-                storage.sync_for_device(range)?;
-            }
-            self.state.lock().access.hand_over(range);
-            self.withdraw();
             if self.has_aliases(storage.policy()) {
                 // Of all processes, as the mmap lock comes before that of an importer.
                 user::flush_all();
@@ -76,23 +97,23 @@ impl Buffer {
             mapping.sync_all_for_device();
         }
         cpu::drain_write_buffer();
-        devices.push(mapping, GFP_KERNEL)?;
+        views.push(ImporterView { id, mapping }, GFP_KERNEL)?;
         Ok(table)
     }
 
-    /// The device of an importer no longer has what `table` says. The owner stays. May sleep.
+    /// The device of an importer no longer has the view that `table` says, and returns what it was
+    /// lent of it. Waits for nobody. May sleep.
     pub(crate) fn unmap_device(&self, table: SgTable) {
-        let mut devices = self.devices.lock();
-        if let Some(at) = devices.iter().position(|mapping| mapping.table() == table) {
-            let Ok(mapping) = devices.remove(at) else {
-                return;
-            };
-            let state = self.state.lock();
-            // If the CPU has the buffer, its lines may be dirty, and are somebody's data.
-            if state.storage.policy().is_cached() && state.access.is_given() {
-                drop(state);
-                mapping.sync_all_for_cpu();
+        let mut views = self.views.lock();
+        let at = views.iter().position(|view| view.mapping.table() == table);
+        if let Some(view) = at.and_then(|at| views.remove(at).ok()) {
+            let policy = self.state.lock().storage.policy();
+            if self.has_aliases(policy) {
+                // A program may have read what the device then wrote.
+                user::flush_all();
             }
+            self.return_view(&view);
+            self.state.lock().access.ownership.remove_view(view.id);
         }
     }
 
@@ -100,19 +121,22 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if the memory has no pages of its own.
+    /// - [`EOPNOTSUPP`] if the memory has no pages of its own;
+    /// - [`EBUSY`] while it is being replaced.
     pub(crate) fn export_opened(&self) -> Result {
         let mut state = self.state.lock();
         if state.storage.backing().is_none() {
             return Err(EOPNOTSUPP);
         }
-        state.exports += 1;
+        *state.users.exports()? += 1;
         Ok(())
     }
 
     /// A dma-buf of the buffer is gone.
     pub(crate) fn export_closed(&self) {
-        self.state.lock().exports -= 1;
+        if let Ok(exports) = self.state.lock().users.exports() {
+            *exports -= 1;
+        }
     }
 
     /// Whether importers can have a kernel's view: not if it would be one more set of cache lines,

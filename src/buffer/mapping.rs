@@ -3,11 +3,17 @@
 //! User mappings of a buffer.
 
 use super::{
-    object::Buffer,
-    transfer::InFlight, //
+    locked::Locked,
+    object::Buffer, //
 };
 use crate::{
-    rules::range::Range,
+    rules::{
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
+    },
     sys::{
         cpu,
         transfer::KernelBytes,
@@ -21,6 +27,7 @@ use crate::{
 };
 use kernel::{
     mm::virt::VmaNew,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -43,7 +50,7 @@ impl Buffer {
         // From here on the storage stays.
         let storage = {
             let mut state = self.state.lock();
-            state.mappings += 1;
+            *state.users.mappings()? += 1;
             state.storage.clone()
         };
         let mapped = if self.has_aliases(storage.policy())
@@ -65,46 +72,59 @@ impl Buffer {
 
 impl Mapped for Buffer {
     fn mapping_opened(&self) {
-        self.state.lock().mappings += 1;
+        // What is mapped is not being replaced.
+        if let Ok(mappings) = self.state.lock().users.mappings() {
+            *mappings += 1;
+        }
     }
 
     fn mapping_closed(&self) {
-        self.state.lock().mappings -= 1;
+        if let Ok(mappings) = self.state.lock().users.mappings() {
+            *mappings -= 1;
+        }
     }
 
     fn is_mapped(&self) -> bool {
-        self.state.lock().mappings > 0
+        self.state.lock().users.counts().0 > 0
     }
 
     fn fault(&self, unfilled: &Unfilled<'_>) -> Result {
+        // Under the lock: who lends bytes marks them, and takes these entries afterwards.
         let state = self.state.lock();
-        if !state.access.may_touch() {
+        let is_lent = |page| state.access.ownership.is_lent(page);
+        if is_lent(unfilled.page()) {
             return Err(EBUSY);
         }
-        // Under the lock: who gives the buffer away takes these entries afterwards.
-        unfilled.fill()
+        unfilled
+            .around()
+            .pieces(PAGE_SIZE)
+            .filter(|&page| !is_lent(page))
+            .try_for_each(|page| unfilled.fill(page))
     }
 
     fn access(&self, position: u64, mut data: KernelBytes<'_>) -> Result<usize> {
-        let in_flight = InFlight::begin_at_once(self)?;
-        let policy = in_flight.storage().policy();
-        if self.has_aliases(policy) {
-            return Err(EOPNOTSUPP);
-        }
         let Some(range) = Range::clamped(position, data.len(), self.size) else {
             return Ok(0);
         };
+        let mode = match data {
+            KernelBytes::Read(_) => Mode::Shared,
+            KernelBytes::Write(_) => Mode::Exclusive,
+        };
+        // Who holds the mmap lock does not wait.
+        let locked = Locked::at_once(self, &[Request::exact(range, mode)])?;
+        locked.check_owned(range)?;
+        let storage = locked.storage();
+        let policy = storage.policy();
+        if self.has_aliases(policy) {
+            return Err(EOPNOTSUPP);
+        }
         if !policy.is_cached() {
             cpu::drain_write_buffer();
         }
-        range
-            .pieces(in_flight.storage().window_size())
-            .try_for_each(|piece| {
-                let part = piece.relative_to(range);
-                in_flight
-                    .storage()
-                    .with_view(piece, |view| data.copy(part, view))
-            })?;
+        range.pieces(storage.window_size()).try_for_each(|piece| {
+            let part = piece.relative_to(range);
+            storage.with_view(piece, |view| data.copy(part, view))
+        })?;
         if !policy.is_cached() {
             cpu::drain_write_buffer();
         }

@@ -18,6 +18,7 @@
 
 mod importers;
 pub(crate) mod limit;
+pub(crate) mod locked;
 mod mapping;
 pub(crate) mod object;
 mod set_cache;

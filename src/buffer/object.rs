@@ -9,8 +9,13 @@ use crate::{
         storage::Storage, //
     },
     rules::{
+        access::{
+            Access,
+            Monitor, //
+        },
         direction::Direction,
         failure::Failure,
+        line_set::LineSet,
         machine::{
             Caches,
             Machine, //
@@ -18,15 +23,17 @@ use crate::{
         mapping::Mapping,
         name::Name,
         ownership::{
-            Access,
-            Denied, //
+            Ownership,
+            ViewId, //
         },
         policy::Policy,
+        range::Range,
         spec::Checked, //
     },
     sys::{
         address_space::AddressSpace,
         configfs::InUse,
+        cpu,
         dma_mapping::DeviceMapping, //
     },
 };
@@ -71,25 +78,89 @@ pub(crate) struct Buffer {
     pub(super) allocator: Allocator,
     pub(super) counters: Counters,
     address_space: AddressSpace,
-    /// The mappings for the devices of importers.
+    /// The views of importers' devices. Held while caches are maintained for them.
     #[pin]
-    pub(super) devices: Mutex<KVec<DeviceMapping>>,
+    pub(super) views: Mutex<KVec<ImporterView>>,
     #[pin]
     pub(super) state: Mutex<State>,
-    /// Woken when something in flight ends.
+    /// Woken when who has locked a range leaves.
     #[pin]
-    pub(super) idle: CondVar,
+    left: CondVar,
     _kept: Kept,
 }
 
 /// What of a buffer changes, under its lock.
-pub(super) struct State {
+pub(crate) struct State {
     pub(super) storage: Arc<Storage>,
     pub(super) access: Access,
-    /// User mappings (VMAs). The storage is not replaced while there are any.
-    pub(super) mappings: usize,
-    /// dma-bufs. The storage is not replaced while there are any.
-    pub(super) exports: usize,
+    pub(super) users: Users,
+}
+
+/// Who relies on the storage of a buffer.
+pub(crate) enum Users {
+    /// So many user mappings (VMAs) and dma-bufs: while there are any, it is not replaced.
+    Some { mappings: usize, exports: usize },
+    /// Nobody: it is being replaced, and until that is done there will be no mapping and no dma-buf.
+    Replacing,
+}
+
+/// The view of an importer's device.
+pub(super) struct ImporterView {
+    pub(super) id: ViewId,
+    pub(super) mapping: DeviceMapping,
+}
+
+impl ImporterView {
+    /// Whether the device reaches any byte of `range`.
+    pub(super) fn meets(&self, range: Range) -> bool {
+        self.mapping.range().intersect(range).is_some()
+    }
+}
+
+impl AsMut<Access> for State {
+    fn as_mut(&mut self) -> &mut Access {
+        &mut self.access
+    }
+}
+
+impl Users {
+    /// Nobody.
+    pub(super) const NONE: Self = Self::Some {
+        mappings: 0,
+        exports: 0,
+    };
+
+    /// How many mappings and dma-bufs there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        match *self {
+            Self::Some { mappings, exports } => (mappings, exports),
+            Self::Replacing => (0, 0),
+        }
+    }
+
+    /// The number of mappings, to change.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] while the storage is being replaced.
+    pub(super) fn mappings(&mut self) -> Result<&mut usize> {
+        match self {
+            Self::Some { mappings, .. } => Ok(mappings),
+            Self::Replacing => Err(EBUSY),
+        }
+    }
+
+    /// The number of dma-bufs, to change.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] while the storage is being replaced.
+    pub(super) fn exports(&mut self) -> Result<&mut usize> {
+        match self {
+            Self::Some { exports, .. } => Ok(exports),
+            Self::Replacing => Err(EBUSY),
+        }
+    }
 }
 
 /// How often what happened to a buffer so far; not synchronized with each other.
@@ -112,11 +183,14 @@ impl Buffer {
     ) -> Result<Arc<Self>, Failure> {
         let storage = Storage::new(&allocator, spec)?;
         let storage = Arc::new(storage, GFP_KERNEL).map_err(Error::from)?;
+        let own = match storage.own_mapping() {
+            Some(_) => Some(LineSet::new(spec.size, cpu::cache_line())?),
+            None => None,
+        };
         let state = State {
             storage,
-            access: Access::new(),
-            mappings: 0,
-            exports: 0,
+            access: Access::new(Ownership::new(own)),
+            users: Users::NONE,
         };
         let address_space = AddressSpace::new()?;
         Ok(Arc::pin_init(
@@ -128,9 +202,9 @@ impl Buffer {
                 allocator,
                 counters: Counters::new(),
                 address_space,
-                devices <- new_mutex!(KVec::new(), "shmbuf::devices"),
+                views <- new_mutex!(KVec::new(), "shmbuf::views"),
                 state <- new_mutex!(state, "shmbuf::state"),
-                idle <- new_condvar!("shmbuf::idle"),
+                left <- new_condvar!("shmbuf::left"),
                 _kept: kept,
             }),
             GFP_KERNEL,
@@ -180,47 +254,37 @@ impl Buffer {
         self.direction != Direction::ToDevice
     }
 
-    /// Takes the page table entries of mappings that programs must not touch now.
-    pub(super) fn withdraw(&self) {
+    /// Takes the page table entries of `range` from mappings whose programs must not touch it now.
+    pub(super) fn withdraw(&self, range: Range) {
         if self.mapping == Mapping::Strict {
-            self.address_space.unmap_all();
+            self.address_space.unmap(range);
         }
     }
+}
 
-    /// Waits until `try_begin` succeeds, and returns with the lock held.
-    ///
-    /// # Errors
-    ///
-    /// [`EBUSY`] if the device owns the buffer, [`ERESTARTSYS`] if a signal came while
-    /// waiting: nothing has been done.
-    pub(super) fn lock_when(
-        &self,
-        mut try_begin: impl FnMut(&mut State) -> Result<(), Denied>,
-    ) -> Result<Guard<'_, State, MutexBackend>> {
-        let mut state = self.state.lock();
-        loop {
-            match try_begin(&mut state) {
-                Ok(()) => return Ok(state),
-                Err(Denied::Device) => return Err(EBUSY),
-                Err(Denied::Running) => {
-                    if self.idle.wait_interruptible(&mut state) {
-                        return Err(ERESTARTSYS);
-                    }
-                }
-            }
-        }
+impl Monitor for Buffer {
+    type State = State;
+    type Guard<'a> = Guard<'a, State, MutexBackend>;
+
+    fn lock(&self) -> Self::Guard<'_> {
+        self.state.lock()
+    }
+
+    fn wait<'a>(&'a self, state: &mut Self::Guard<'a>) -> bool {
+        self.left.wait_interruptible(state)
+    }
+
+    fn wake_all(&self) {
+        self.left.notify_all();
     }
 }
 
 #[pinned_drop]
 impl PinnedDrop for Buffer {
     fn drop(self: Pin<&mut Self>) {
-        let state = self.state.lock();
-        let handed = state.access.handed();
-        if let Some(range) = handed.range() {
-            // Who has pinned pages gets what the device wrote. It needs no memory, so it is done.
-            let _ = state.storage.sync_for_cpu(handed, range);
-        }
+        // Who has pinned pages gets what the device wrote.
+        let storage = self.state.lock().storage.clone();
+        self.return_own(&storage, Range::whole(self.size));
     }
 }
 

@@ -2,18 +2,30 @@
 
 //! SET_CACHE.
 
-use super::object::Buffer;
+use super::{
+    locked::Locked,
+    object::{
+        Buffer,
+        Users, //
+    }, //
+};
 use crate::{
     memory::storage::Storage,
     rules::{
         failure::Failure,
-        policy::Policy, //
+        policy::Policy,
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
     },
 };
 use kernel::{
     prelude::*,
     sync::{
         atomic::Relaxed,
+        Arc,
         UniqueArc, //
     },
 };
@@ -33,18 +45,46 @@ impl Buffer {
             .lock()
             .storage
             .check_policy(self.machine(), policy)?;
-        let mut state = self.lock_when(|state| state.access.check_idle())?;
-        let new = state.storage.check_policy(self.machine(), policy)?;
-        if state.mappings > 0 || state.exports > 0 {
-            return Err(EBUSY.into());
-        }
+        let whole = Range::whole(self.size);
+        let locked = Locked::wait(self, &[Request::exact(whole, Mode::Exclusive)])?;
+        locked.check_owned(whole)?;
+        let old = locked.storage();
+        let new = old.check_policy(self.machine(), policy)?;
+        let replacing = Replacing::begin(self)?;
         if new {
             // First what can fail: afterwards the old views are gone.
             let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
-            let storage = state.storage.with_policy(&self.allocator, policy)?;
-            state.storage = slot.write(storage).into();
+            let storage = old.with_policy(&self.allocator, policy)?;
+            replacing.done(slot.write(storage).into());
             self.counters.policy_changes.fetch_add(1, Relaxed);
         }
         Ok(())
+    }
+}
+
+/// The storage of a buffer is being replaced: nobody maps or exports it until this is dropped.
+struct Replacing<'a>(&'a Buffer);
+
+impl<'a> Replacing<'a> {
+    /// # Errors
+    ///
+    /// [`EBUSY`] if the buffer is mapped or exported.
+    fn begin(buffer: &'a Buffer) -> Result<Self> {
+        let mut state = buffer.state.lock();
+        if state.users.counts() != (0, 0) {
+            return Err(EBUSY);
+        }
+        state.users = Users::Replacing;
+        Ok(Self(buffer))
+    }
+
+    fn done(self, storage: Arc<Storage>) {
+        self.0.state.lock().storage = storage;
+    }
+}
+
+impl Drop for Replacing<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().users = Users::NONE;
     }
 }

@@ -53,6 +53,7 @@ impl Buffer {
         let machine = self.machine();
         let state = self.state.lock();
         let storage = state.storage.clone();
+        let (mappings, exports) = state.users.counts();
         Snapshot {
             kind: storage.kind(),
             policy: storage.policy(),
@@ -60,11 +61,11 @@ impl Buffer {
             memory_type: machine.words(storage.memory_type(machine)),
             is_aliased: storage.is_aliased(machine),
             size: self.size,
-            owner: state.access.handed().owner(),
+            owner: state.access.ownership.owner(),
             mapping: self.mapping,
             direction: self.direction,
-            mappings: state.mappings,
-            exports: state.exports,
+            mappings,
+            exports,
             storage,
         }
     }

@@ -1,102 +1,188 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SYNC.
+//! SYNC: what devices are lent, and what comes back from them.
+//!
+//! To lend, bytes are marked first, so that nobody gets them from here on, then
+//! taken from strict mappings, then cleaned. To take back, they are invalidated
+//! first, and then marked. What is not lent or taken back is left alone.
 
-use super::object::{
-    Buffer,
-    State, //
+use super::{
+    locked::Locked,
+    object::{
+        Buffer,
+        ImporterView,
+        State, //
+    }, //
 };
 use crate::{
     memory::storage::Storage,
     rules::{
+        line_set::Member,
         ownership::{
             Caller,
-            Change,
-            Handed,
-            Outcome,
-            Phase,
-            Reach, //
+            Hold,
+            Phase, //
         },
         policy::Policy,
-        range::Range, //
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
     },
     sys::{
         cpu,
-        dma_mapping::DeviceMapping,
         user::CurrentMappings, //
     },
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::atomic::Relaxed, //
 };
 
 impl Buffer {
-    /// CPU access to `range` begins or ends. If the caller writes, a buffer that devices reach goes
-    /// to them or comes from them.
+    /// CPU access to `range` begins or ends. If the caller writes, devices that reach it are lent it
+    /// or return it; views of importers that it meets go as a whole.
     ///
     /// # Errors
     ///
-    /// - [`EBUSY`] if the device owns the buffer, and the caller does not write;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for a read or write;
-    /// - [`ENOMEM`], see [`Storage::with_view`].
+    /// - [`EBUSY`] if a device was lent some of it, and the caller does not write;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it;
+    /// - [`ENOMEM`], see [`Storage::with_view`]; the owner is as before.
     pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
-        let mapped = self
-            .devices
-            .lock()
-            .iter()
-            .map(DeviceMapping::range)
-            .reduce(Range::hull);
-        let sync = Sync::begin(self, |state| {
-            let reach = Reach {
-                importers: mapped.filter(|_| state.storage.policy().is_cached()),
-                own: state.storage.kind().has_owner(),
-                handed: state.access.handed(),
-            };
-            Change::of_sync(phase, range, caller, reach)
-        })?;
-        let Sync {
-            storage,
-            handed,
-            change,
-            ..
-        } = &sync;
-
-        let range = match *change {
-            Change::HandOver(given) => {
-                self.withdraw();
-                given
-            }
-            _ => range,
+        let request = match caller {
+            Caller::Reads => Request::exact(range, Mode::Shared),
+            Caller::Writes => Request::with_views(range),
         };
-        self.flush_mappings(storage.policy(), handed.with(range));
-        match change {
-            Change::TakeBack => storage.sync_for_cpu(*handed, range)?,
-            Change::HandOver(_) => storage.hand_over(*handed, range)?,
-            Change::Keep => storage.sync_for_device(range)?,
-        }
-        // No importer maps or unmaps it from here on until the SYNC has ended.
-        let devices = self.devices.lock();
-        let moves_devices = match change {
-            Change::TakeBack => self.state.lock().access.is_given(),
-            Change::HandOver(_) => true,
-            Change::Keep => false,
-        };
-        if moves_devices && storage.policy().is_cached() {
-            for device in devices.iter() {
-                match phase {
-                    Phase::Start => device.sync_all_for_cpu(),
-                    Phase::End => device.sync_all_for_device(),
-                }
+        let locked = Locked::wait(self, &[request])?;
+        let storage = locked.storage();
+        match (caller, phase) {
+            (Caller::Reads, _) => {
+                locked.check_owned(range)?;
+                self.maintain_unlent(storage, range)?;
             }
-            cpu::drain_write_buffer();
+            (Caller::Writes, Phase::Start) => {
+                self.maintain_unlent(storage, range)?;
+                self.return_own(storage, range);
+                self.return_views(storage, range);
+            }
+            (Caller::Writes, Phase::End) => {
+                self.maintain_unlent(storage, range)?;
+                self.lend_own(storage, range);
+                self.lend_views(storage, range);
+            }
         }
         self.counters.syncs.fetch_add(1, Relaxed);
-        sync.done();
         Ok(())
+    }
+
+    /// Cleans and invalidates what of `range` the CPU owns, for devices that the buffer does not know
+    /// of: where it has one of its own, those have no business.
+    fn maintain_unlent(&self, storage: &Storage, range: Range) -> Result {
+        if storage.own_mapping().is_some() {
+            return Ok(());
+        }
+        let mut rest = Some(range);
+        while let Some(part) = self.first(&mut rest, Member::No) {
+            self.flush_mappings(storage.policy(), part);
+            storage.clean_and_invalidate(part)?;
+        }
+        Ok(())
+    }
+
+    fn first(&self, rest: &mut Option<Range>, lent: Member) -> Option<Range> {
+        self.state.lock().access.ownership.first(rest, lent)
+    }
+
+    /// The buffer's own device, if it has one, is lent what of `range` it does not have.
+    fn lend_own(&self, storage: &Storage, range: Range) {
+        let Some(own) = storage.own_mapping() else {
+            return;
+        };
+        let mut rest = Some(range);
+        while let Some(part) = self.mark_own(&mut rest) {
+            self.withdraw(part);
+            self.flush_mappings(storage.policy(), part);
+            own.lend(part);
+        }
+    }
+
+    /// Marks the next part of `rest` that is to be lent.
+    fn mark_own(&self, rest: &mut Option<Range>) -> Option<Range> {
+        let ownership = &mut self.state.lock().access.ownership;
+        let part = ownership.first_of_own(rest, Member::No)?;
+        ownership.lend_own(part);
+        Some(part)
+    }
+
+    /// What of `range` the buffer's own device was lent, if it has one, comes back.
+    pub(super) fn return_own(&self, storage: &Storage, range: Range) {
+        let Some(own) = storage.own_mapping() else {
+            return;
+        };
+        let mut rest = Some(range);
+        let next = |rest: &mut _| {
+            let state = self.state.lock();
+            state.access.ownership.first_of_own(rest, Member::Yes)
+        };
+        while let Some(part) = next(&mut rest) {
+            self.flush_mappings(storage.policy(), part);
+            own.take_back(part);
+            self.state.lock().access.ownership.return_own(part);
+        }
+    }
+
+    /// The devices of importers get their views that meet `range`: those that they can be lent, if
+    /// they are not, and else what the CPU wrote.
+    fn lend_views(&self, storage: &Storage, range: Range) {
+        self.flush_views(storage.policy(), range);
+        let views = self.views.lock();
+        for view in views.iter().filter(|view| view.meets(range)) {
+            let lent = self.lend_view(view);
+            if storage.policy().is_cached() && lent != Hold::Lent {
+                if lent == Hold::Returned {
+                    self.withdraw(view.mapping.range());
+                }
+                view.mapping.sync_all_for_device();
+            }
+        }
+        cpu::drain_write_buffer();
+    }
+
+    /// Marks a view as lent, if it can be. What its device had of it before.
+    fn lend_view(&self, view: &ImporterView) -> Hold {
+        let ownership = &mut self.state.lock().access.ownership;
+        let before = ownership.hold(view.id);
+        ownership.set_hold(view.id, Hold::Lent);
+        before
+    }
+
+    /// What devices of importers were lent of views that meet `range` comes back.
+    fn return_views(&self, storage: &Storage, range: Range) {
+        self.flush_views(storage.policy(), range);
+        let views = self.views.lock();
+        for view in views.iter().filter(|view| view.meets(range)) {
+            self.return_view(view);
+        }
+    }
+
+    /// What the device of an importer was lent of a view comes back.
+    pub(super) fn return_view(&self, view: &ImporterView) {
+        let hold = |state: &State| state.access.ownership.hold(view.id);
+        if hold(&self.state.lock()) == Hold::Lent {
+            view.mapping.sync_all_for_cpu();
+            let mut state = self.state.lock();
+            state.access.ownership.set_hold(view.id, Hold::Returned);
+        }
+    }
+
+    /// [`Self::flush_mappings`] for the views that meet `range`. The mmap lock is not taken where
+    /// views are maintained: it comes before that of who imports one.
+    fn flush_views(&self, policy: Policy, range: Range) {
+        if self.has_aliases(policy) {
+            let reach = self.state.lock().access.ownership.with_views(range);
+            self.flush_mappings(policy, reach);
+        }
     }
 
     /// Cleans and invalidates what the calling process's mappings of `range` have in the cache, where
@@ -107,45 +193,5 @@ impl Buffer {
                 mappings.of(self, range, self.size).flush(range);
             });
         }
-    }
-}
-
-/// A SYNC in flight. Dropped before it is done, it has failed, and leaves the owner as it was.
-struct Sync<'a> {
-    buffer: &'a Buffer,
-    storage: Arc<Storage>,
-    /// What devices had before it.
-    handed: Handed,
-    change: Change,
-    outcome: Outcome,
-}
-
-impl<'a> Sync<'a> {
-    fn begin(buffer: &'a Buffer, change: impl Fn(&State) -> Change) -> Result<Self> {
-        let mut begun = None;
-        let state = buffer.lock_when(|state| {
-            let change = change(state);
-            begun = Some((state.access.begin_sync(change)?, change));
-            Ok(())
-        })?;
-        let (handed, change) = begun.ok_or(EIO)?;
-        Ok(Self {
-            buffer,
-            storage: state.storage.clone(),
-            handed,
-            change,
-            outcome: Outcome::Failed,
-        })
-    }
-
-    fn done(mut self) {
-        self.outcome = Outcome::Done;
-    }
-}
-
-impl Drop for Sync<'_> {
-    fn drop(&mut self) {
-        self.buffer.state.lock().access.end_sync(self.outcome);
-        self.buffer.idle.notify_all();
     }
 }

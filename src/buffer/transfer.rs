@@ -2,10 +2,20 @@
 
 //! read(2), write(2) and whatever else copies for the CPU.
 
-use super::object::Buffer;
+use super::{
+    locked::Locked,
+    object::Buffer, //
+};
 use crate::{
     memory::storage::Storage,
-    rules::range::Range,
+    rules::{
+        kind::Kind,
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
+    },
     sys::{
         cpu,
         transfer::Transfer,
@@ -15,10 +25,6 @@ use crate::{
         },
     },
 };
-use core::ops::{
-    ControlFlow,
-    Deref, //
-};
 use kernel::{
     iov::{
         IovIterDest,
@@ -26,26 +32,26 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::atomic::Relaxed, //
 };
+
+/// How many bytes are copied at a time to or from a program.
+const PIECE: usize = 64 << 10;
 
 impl Buffer {
     /// Reads from `position` on into `iter`; short at the end, zero past it.
     ///
     /// # Errors
     ///
-    /// - [`EBUSY`] if the device owns the buffer;
+    /// - [`EBUSY`] if a device was lent the first of it; of what comes later, the count is short;
     /// - [`EFAULT`] if nothing could be copied to the program;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for a SYNC;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses the first of it;
     /// - [`ENOMEM`], see [`Storage::with_view`].
     pub(crate) fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize> {
         let Some(range) = Range::clamped(position, iter.len(), self.size) else {
             return Ok(0);
         };
-        let count = self.transfer(range, iter)?;
+        let count = self.transfer(range, Mode::Shared, iter)?;
         self.counters.bytes_read.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
@@ -60,55 +66,90 @@ impl Buffer {
             return Ok(0);
         }
         let range = Range::clamped(position, iter.len(), self.size).ok_or(ENOSPC)?;
-        let count = self.transfer(range, iter)?;
+        let count = self.transfer(range, Mode::Exclusive, iter)?;
         self.counters.bytes_written.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
 
-    /// Copies between `range` and a program, or the kernel, and maintains both views.
-    pub(crate) fn transfer(&self, range: Range, iter: &mut impl Transfer) -> Result<usize> {
-        let in_flight = InFlight::begin(self)?;
-        let storage = in_flight.storage();
-        let policy = storage.policy();
+    /// Copies between `range` and a program, and maintains both views: a piece at a time, so that
+    /// nobody waits for more than that, and never for the program. Each piece waits for its turn.
+    fn transfer(&self, range: Range, mode: Mode, iter: &mut impl Transfer) -> Result<usize> {
+        let storage = self.state.lock().storage.clone();
+        if storage.kind() == Kind::Region {
+            return transfer_device(&storage, range, iter);
+        }
+        let mut done = 0;
+        let outcome = range.pieces(PIECE).try_for_each(|piece| {
+            let mut rest = Some(piece);
+            let mut present = piece.len();
+            while let Some(left) = rest {
+                let part = left.first(present).ok_or(EFAULT)?;
+                let locked = Locked::wait(self, &[Request::exact(part, mode)])?;
+                locked.check_owned(part)?;
+                let count = self.copy_locked(locked.storage(), part, iter)?;
+                drop(locked);
+                done += count;
+                rest = left.after(count);
+                present = piece.len();
+                if count < part.len() {
+                    // The next is no more than is there: a copy that meets a missing page may stop
+                    // before it.
+                    present = iter.fault_in(rest.map_or(0, Range::len));
+                    // And what is there may go away again and again before it is copied.
+                    if count == 0 && kernel::current!().signal_pending() {
+                        return Err(ERESTARTSYS);
+                    }
+                }
+            }
+            Ok(())
+        });
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
+    }
 
+    /// Copies between `range`, which is locked, and `iter`, as far as that can be done without a page
+    /// fault, and maintains both views.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Storage::with_view`].
+    pub(crate) fn copy_locked(
+        &self,
+        storage: &Storage,
+        range: Range,
+        iter: &mut impl Transfer,
+    ) -> Result<usize> {
+        let policy = storage.policy();
+        if self.has_aliases(policy) {
+            return self.copy_aliased(storage, range, iter);
+        }
         if !policy.is_cached() {
             // What the program stored may be in the write buffer.
             cpu::drain_write_buffer();
         }
         let mut done = 0;
-        let outcome = range.pieces(storage.window_size()).try_for_each(|piece| {
-            let copied = if self.has_aliases(policy) {
-                self.transfer_aliased(storage, piece, iter)
-            } else {
-                storage.with_view(piece, |view| iter.copy(view))
-            };
-            match copied {
-                Ok(count) => {
-                    done += count;
-                    if count == piece.len() {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(EFAULT)
-                    }
-                }
-                Err(error) => ControlFlow::Break(error),
+        for piece in range.pieces(storage.window_size()) {
+            let count =
+                storage.with_view(piece, |view| user::without_faults(|| iter.copy(view)))?;
+            done += count;
+            if count < piece.len() {
+                break;
             }
-        });
+        }
         if !policy.is_cached() {
             cpu::drain_write_buffer();
         }
-        match outcome {
-            ControlFlow::Break(error) if done == 0 => Err(error),
-            _ => Ok(done),
-        }
+        Ok(done)
     }
 
-    /// [`Self::transfer`] where user mappings are other cache lines than the kernel's view.
+    /// [`Self::copy_locked`] where user mappings are other cache lines than the kernel's view.
     ///
     /// Each page is copied with no other program running, and when others run no line of the
     /// kernel's view is left. So two lines of one address never hold different bytes, and a store
     /// by another thread beside the copied bytes is not lost.
-    fn transfer_aliased(
+    fn copy_aliased(
         &self,
         storage: &Storage,
         range: Range,
@@ -116,83 +157,35 @@ impl Buffer {
     ) -> Result<usize> {
         let mut done = 0;
         for page in range.pieces(PAGE_SIZE) {
-            let mut rest = Some(page);
-            while let Some(piece) = rest {
-                // No more than is there: a copy that meets a missing page may stop before it.
-                let Some(piece) = piece.first(iter.fault_in(piece.len())) else {
-                    return Ok(done);
-                };
-                let count = CurrentMappings::with(|mappings| {
-                    let mappings = mappings.of(self, piece, self.size);
-                    storage.with_view(piece, |view| {
-                        user::without_faults(|| {
-                            mappings.flush(piece);
-                            let count = iter.copy(view);
-                            view.flush();
-                            // The program's side of the copy may be a mapping of these bytes.
-                            mappings.flush(piece);
-                            count
-                        })
+            let count = CurrentMappings::with(|mappings| {
+                let mappings = mappings.of(self, page, self.size);
+                storage.with_view(page, |view| {
+                    user::alone_without_faults(|| {
+                        mappings.flush(page);
+                        let count = iter.copy(view);
+                        view.flush();
+                        // The program's side of the copy may be a mapping of these bytes.
+                        mappings.flush(page);
+                        count
                     })
-                })?;
-                done += count;
-                rest = page.after(piece.start() - page.start() + count);
-                // The page may go away again and again before it is copied.
-                if count == 0 && kernel::current!().signal_pending() {
-                    return if done > 0 { Ok(done) } else { Err(ERESTARTSYS) };
-                }
+                })
+            })?;
+            done += count;
+            if count < page.len() {
+                break;
             }
         }
         Ok(done)
     }
 }
 
-/// A read, write or copy in flight, of a program or of who acts for it. The owner stays meanwhile.
-pub(crate) struct InFlight<B: Deref<Target = Buffer>> {
-    buffer: B,
-    storage: Arc<Storage>,
-}
-
-impl<B: Deref<Target = Buffer>> InFlight<B> {
-    /// Begins an access, after the SYNC that is running.
-    ///
-    /// # Errors
-    ///
-    /// [`EBUSY`] if a device owns the buffer, [`ERESTARTSYS`] if a signal came.
-    pub(crate) fn begin(buffer: B) -> Result<Self> {
-        let state = buffer.lock_when(|state| state.access.begin_transfer())?;
-        let storage = state.storage.clone();
-        drop(state);
-        Ok(Self { buffer, storage })
-    }
-
-    /// The buffer that is accessed.
-    pub(crate) fn buffer(&self) -> &B {
-        &self.buffer
-    }
-
-    /// The memory of the buffer that is accessed.
-    pub(crate) fn storage(&self) -> &Storage {
-        &self.storage
-    }
-
-    /// Begins an access, for who must not wait.
-    ///
-    /// # Errors
-    ///
-    /// [`EBUSY`] if a device owns the buffer, or a SYNC is running.
-    pub(super) fn begin_at_once(buffer: B) -> Result<Self> {
-        let mut state = buffer.state.lock();
-        state.access.begin_transfer().map_err(|_| EBUSY)?;
-        let storage = state.storage.clone();
-        drop(state);
-        Ok(Self { buffer, storage })
-    }
-}
-
-impl<B: Deref<Target = Buffer>> Drop for InFlight<B> {
-    fn drop(&mut self) {
-        self.buffer.state.lock().access.end_transfer();
-        self.buffer.idle.notify_all();
+/// Copies between registers of a device, which has no owner and no cache lines, and a program.
+fn transfer_device(storage: &Storage, range: Range, iter: &mut impl Transfer) -> Result<usize> {
+    cpu::drain_write_buffer();
+    let count = storage.with_view(range, |view| iter.copy(view))?;
+    cpu::drain_write_buffer();
+    match count {
+        0 => Err(EFAULT),
+        count => Ok(count),
     }
 }

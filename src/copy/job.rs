@@ -5,12 +5,17 @@
 use super::engine::Engine;
 use crate::{
     buffer::{
-        object::Buffer,
-        transfer::InFlight, //
+        locked::Locked,
+        object::Buffer, //
     },
+    memory::storage::Storage,
     rules::{
         machine::Caches,
-        range::Range, //
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
     },
     sys::{
         cpu,
@@ -35,37 +40,78 @@ use kernel::{
     time::Jiffies, //
 };
 
-/// A range of a buffer that takes part in a copy.
+/// What a copy has locked.
+enum Both {
+    /// Two ranges of one buffer.
+    One(Locked<Arc<Buffer>>),
+    /// A range of each of two.
+    Two(Locked<Arc<Buffer>>, Locked<Arc<Buffer>>),
+}
+
+/// A range of a buffer that takes part in a copy, and is locked for it.
 struct Side {
-    in_flight: InFlight<Arc<Buffer>>,
+    buffer: Arc<Buffer>,
+    storage: Arc<Storage>,
     range: Range,
     backing: Backing,
+}
+
+impl Both {
+    /// Waits until the first range can be read and the second written.
+    ///
+    /// Two buffers are locked one after the other, in an order that all copies have, and the ranges of
+    /// one buffer at once: so no copies wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Locked::wait`].
+    fn lock(from: &(Arc<Buffer>, Range), to: &(Arc<Buffer>, Range)) -> Result<Self> {
+        let read = Request::exact(from.1, Mode::Shared);
+        let write = Request::exact(to.1, Mode::Exclusive);
+        if Arc::ptr_eq(&from.0, &to.0) {
+            return Ok(Self::One(Locked::wait(from.0.clone(), &[read, write])?));
+        }
+        let mut sides = [(&from.0, read), (&to.0, write)];
+        if Arc::as_ptr(sides[0].0) > Arc::as_ptr(sides[1].0) {
+            sides.reverse();
+        }
+        let [first, second] = sides.map(|(buffer, request)| (buffer.clone(), request));
+        Ok(Self::Two(
+            Locked::wait(first.0, &[first.1])?,
+            Locked::wait(second.0, &[second.1])?,
+        ))
+    }
+
+    /// What is locked of the buffer `from`, and of the other.
+    fn sides(&self, from: &Arc<Buffer>) -> (&Locked<Arc<Buffer>>, &Locked<Arc<Buffer>>) {
+        match self {
+            Self::One(both) => (both, both),
+            Self::Two(first, second) if Arc::ptr_eq(first.buffer(), from) => (first, second),
+            Self::Two(first, second) => (second, first),
+        }
+    }
 }
 
 impl Side {
     /// # Errors
     ///
-    /// - [`EBUSY`] if a device owns the buffer;
-    /// - [`EOPNOTSUPP`] if devices do not reach it;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for a SYNC.
-    fn new(buffer: Arc<Buffer>, range: Range) -> Result<Self> {
-        let in_flight = InFlight::begin(buffer)?;
-        let backing = in_flight.storage().backing().ok_or(EOPNOTSUPP)?;
+    /// - [`EBUSY`] if a device was lent some of the range;
+    /// - [`EOPNOTSUPP`] if devices do not reach the buffer.
+    fn new(locked: &Locked<Arc<Buffer>>, range: Range) -> Result<Self> {
+        locked.check_owned(range)?;
+        let storage = locked.storage();
         Ok(Self {
-            in_flight,
+            buffer: locked.buffer().clone(),
+            storage: storage.clone(),
             range,
-            backing,
+            backing: storage.backing().ok_or(EOPNOTSUPP)?,
         })
-    }
-
-    fn buffer(&self) -> &Arc<Buffer> {
-        self.in_flight.buffer()
     }
 
     /// Whether lines of the buffer can be in a cache that the engine does not see.
     fn is_maintained(&self) -> bool {
-        let snoops = self.buffer().machine().caches == Caches::Snooping;
-        self.in_flight.storage().policy().is_cached() && !snoops
+        let snoops = self.buffer.machine().caches == Caches::Snooping;
+        self.storage.policy().is_cached() && !snoops
     }
 
     fn map(
@@ -74,13 +120,15 @@ impl Side {
         direction: DataDirection,
         range: Range,
     ) -> Result<DeviceMapping> {
-        let pages = range.enclosing(PAGE_SIZE, self.buffer().size());
+        let pages = range.enclosing(PAGE_SIZE, self.buffer.size());
         DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)
     }
 }
 
-/// A copy that has begun: neither buffer goes to a device while it lives.
+/// A copy that has begun: neither range goes to a device while it lives, and nobody writes to them or
+/// reads the second.
 pub(crate) struct Copy {
+    _both: Both,
     from: Side,
     to: Side,
     /// What of the second range the engine copies. It gets whole lines: of the others, some bytes
@@ -97,9 +145,9 @@ impl Copy {
     /// - [`EOPNOTSUPP`] if no engine copies memory, or devices do not reach one of the buffers;
     /// - [`EINVAL`] if the ranges overlap;
     /// - [`EACCES`] if devices only read the second buffer;
-    /// - [`EBUSY`] if a device owns one of them;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for a SYNC;
-    /// - those of [`Buffer::transfer`].
+    /// - [`EBUSY`] if a device was lent some of them;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of them;
+    /// - those of [`Buffer::copy_locked`].
     pub(crate) fn begin(
         engine: &Engine,
         from: (Arc<Buffer>, Range),
@@ -112,15 +160,22 @@ impl Copy {
         if !to.0.is_written_by_devices() {
             return Err(EACCES);
         }
-        let (from, to) = (Side::new(from.0, from.1)?, Side::new(to.0, to.1)?);
+        let both = Both::lock(&from, &to)?;
+        let (locked_from, locked_to) = both.sides(&from.0);
+        let (from, to) = (Side::new(locked_from, from.1)?, Side::new(locked_to, to.1)?);
         let whole = match to.is_maintained() {
             true => to.range.enclosed(cpu::cache_line()),
             false => Some(to.range),
         };
-        let copy = Self { from, to, whole };
+        let copy = Self {
+            _both: both,
+            from,
+            to,
+            whole,
+        };
         for side in [&copy.from, &copy.to] {
-            side.buffer()
-                .flush_mappings(side.in_flight.storage().policy(), side.range);
+            side.buffer
+                .flush_mappings(side.storage.policy(), side.range);
         }
         copy.edges()
             .into_iter()
@@ -165,10 +220,11 @@ impl Copy {
             let mut bytes = [0; CHUNK];
             let bytes = &mut bytes[..piece.len()];
             let source = self.source(piece);
-            self.from
-                .buffer()
-                .transfer(source, &mut Bounce::to(bytes))?;
-            self.to.buffer().transfer(piece, &mut Bounce::from(bytes))?;
+            let (from, to) = (&self.from, &self.to);
+            from.buffer
+                .copy_locked(&from.storage, source, &mut Bounce::to(bytes))?;
+            to.buffer
+                .copy_locked(&to.storage, piece, &mut Bounce::from(bytes))?;
         }
         Ok(())
     }
@@ -182,7 +238,7 @@ impl Copy {
     ) -> Result {
         let source = self.source(whole);
         // The DMA API's debugging cannot tell mappings of one page for one device apart.
-        let (from, to) = if Arc::ptr_eq(self.from.buffer(), self.to.buffer()) {
+        let (from, to) = if Arc::ptr_eq(&self.from.buffer, &self.to.buffer) {
             let both = self
                 .to
                 .map(channel, DataDirection::Bidirectional, whole.hull(source))?;

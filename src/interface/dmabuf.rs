@@ -106,7 +106,11 @@ impl Exporter for Export {
         if !self.writable && direction != DataDirection::ToDevice {
             return Err(EACCES);
         }
-        let mapped = self.buffer().map_device(device, self.range, direction);
+        // Who can only read takes nothing from who writes.
+        let lent = self.writable;
+        let mapped = self
+            .buffer()
+            .map_device(device, self.range, direction, lent);
         let reason = match mapped {
             Err(EIO) => {
                 "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \

@@ -26,7 +26,6 @@ use crate::{
             MemoryType, //
         },
         mapping::Mapping,
-        ownership::Handed,
         policy::Policy,
         range::Range,
         spec::Checked, //
@@ -276,55 +275,29 @@ impl Storage {
         }
     }
 
-    /// CPU access to `range` begins: what devices wrote becomes visible by the kernel's view. What
-    /// they were `handed` comes back, all of it. Costs as much as that and the range. May sleep.
-    ///
-    /// If the CPU owned the buffer already, lines of the range may be dirty, and are somebody's
-    /// data: they are cleaned before they are invalidated. If a device did, a dirty line would
-    /// overwrite what it wrote.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::with_view`].
-    pub(crate) fn sync_for_cpu(&self, handed: Handed, range: Range) -> Result {
-        let Some(handed) = handed.range() else {
-            return self.sync_for_device(range);
-        };
-        if handed.hull(range) != handed {
-            self.sync_for_device(range)?;
+    /// The mapping for a device of the buffer's own, if it has one.
+    pub(crate) fn own_mapping(&self) -> Option<&OwnMapping> {
+        match &self.memory {
+            Memory::Pages(_, mapping) => mapping.as_ref(),
+            Memory::Coherent(_) | Memory::Pool(_) | Memory::Region(_) => None,
         }
-        if let Memory::Pages(_, Some(mapping)) = &self.memory {
-            mapping.take_back(handed);
-        }
-        Ok(())
     }
 
-    /// CPU access to `range` ends: what was written by the kernel's view is in memory. The owner
-    /// stays. Costs as much as the range. May sleep.
+    /// Makes memory and the kernel's view of `range` the same: what was written by the view is in
+    /// memory, and what is read by it comes from there. Costs as much as the range. May sleep.
+    ///
+    /// Only for what the CPU owns: a dirty line would overwrite what a device wrote.
     ///
     /// # Errors
     ///
     /// Those of [`Self::with_view`].
-    pub(crate) fn sync_for_device(&self, range: Range) -> Result {
+    pub(crate) fn clean_and_invalidate(&self, range: Range) -> Result {
         match self.pages() {
             Some(pages) => pages.clean_and_invalidate(range),
             None => {
                 cpu::drain_write_buffer();
                 Ok(())
             }
-        }
-    }
-
-    /// Devices are given `range`, and what lies between that and what they were `handed` already.
-    /// May sleep.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::with_view`].
-    pub(crate) fn hand_over(&self, handed: Handed, range: Range) -> Result {
-        match &self.memory {
-            Memory::Pages(pages, Some(mapping)) => mapping.hand_over(pages, handed, range),
-            _ => self.sync_for_device(range),
         }
     }
 

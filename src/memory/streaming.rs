@@ -10,7 +10,6 @@ use crate::{
     },
     rules::{
         failure::Failure,
-        ownership::Handed,
         range::Range,
         spec::Checked, //
     },
@@ -25,7 +24,6 @@ use crate::{
 };
 use kernel::{
     bindings,
-    dma::DataDirection,
     prelude::*,
     sync::Arc, //
 };
@@ -74,27 +72,14 @@ impl OwnMapping {
         (self.mapping.dma(), &self.device)
     }
 
-    /// What the device was given comes back.
-    pub(super) fn take_back(&self, handed: Range) {
-        self.mapping.sync_for_cpu(handed);
+    /// The device is lent `range`: what the CPU wrote there is in memory. Costs as much as the range.
+    pub(crate) fn lend(&self, range: Range) {
+        self.mapping.sync_for_device(range);
+        cpu::drain_write_buffer();
     }
 
-    /// The device is given `range` of `pages`, and what lies between that and what it has already.
-    /// May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`] if the kernel's view of large pages cannot be made.
-    pub(super) fn hand_over(&self, pages: &ViewedPages, handed: Handed, range: Range) -> Result {
-        let gap = handed.range().and_then(|handed| handed.gap(range));
-        for range in [Some(range), gap].into_iter().flatten() {
-            if self.mapping.direction() == DataDirection::FromDevice {
-                // The DMA API would discard what the CPU wrote around what the device will.
-                pages.clean_and_invalidate(range)?;
-            }
-            self.mapping.sync_for_device(range);
-        }
-        cpu::drain_write_buffer();
-        Ok(())
+    /// The device has returned `range`: the CPU sees what it wrote there. Costs as much as the range.
+    pub(crate) fn take_back(&self, range: Range) {
+        self.mapping.sync_for_cpu(range);
     }
 }

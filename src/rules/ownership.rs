@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who may touch the contents of a buffer. Driven under the buffer's lock.
+//! Who may touch which bytes of a buffer. Driven under the buffer's lock.
 
-use super::range::Range;
+use super::{
+    line_set::{
+        LineSet,
+        Member, //
+    },
+    range::Range, //
+};
 use kernel::prelude::*;
 
 uapi_enum! {
@@ -12,39 +18,6 @@ uapi_enum! {
         Cpu = SHMBUF_OWNER_CPU "cpu",
         /// A device, by DMA; only cached buffers that one reaches.
         Device = SHMBUF_OWNER_DEVICE "device",
-    }
-}
-
-/// What devices were given and have not given back: all ranges since the CPU owned the buffer, and
-/// what lies between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handed(Option<Range>);
-
-impl Handed {
-    /// Nothing: the CPU owns the buffer.
-    pub(crate) const NOTHING: Self = Self(None);
-
-    /// The range that devices have, if any.
-    pub(crate) fn range(self) -> Option<Range> {
-        self.0
-    }
-
-    /// Who owns the buffer if devices have this.
-    pub(crate) fn owner(self) -> Owner {
-        match self.0 {
-            None => Owner::Cpu,
-            Some(_) => Owner::Device,
-        }
-    }
-
-    /// The range that devices have when they are given `range` too.
-    pub(crate) fn with(self, range: Range) -> Range {
-        self.0.map_or(range, |handed| handed.hull(range))
-    }
-
-    /// Devices are given `range` too.
-    fn give(&mut self, range: Range) {
-        self.0 = Some(self.with(range));
     }
 }
 
@@ -58,7 +31,7 @@ pub(crate) enum Phase {
 }
 
 /// Whether who calls SYNC can move the owner: only a handle that can write. A reader could else take
-/// the buffer from a running transfer, or give it away.
+/// bytes from a running transfer, or give them away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     /// A caller that maintains the caches of what the CPU owns.
@@ -77,194 +50,175 @@ impl Caller {
     }
 }
 
-/// Which devices reach the contents of a buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reach {
-    /// The range around all that importers have mapped, if the buffer is cached.
-    pub(crate) importers: Option<Range>,
-    /// Whether a device of the buffer's own reaches it.
-    pub(crate) own: bool,
-    /// What devices were given already.
-    pub(crate) handed: Handed,
-}
-
-/// What a SYNC does to the owner.
+/// One importer's view among those of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// All that devices were given comes back.
-    TakeBack,
-    /// Devices are given the range.
-    HandOver(Range),
-    /// The owner stays; the buffer must be the CPU's.
-    Keep,
+pub(crate) struct ViewId(u64);
+
+/// What an importer's device has of its view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Nothing, ever: the memory is not cached and has no owner, or the dma-buf is a read-only one,
+    /// whose user may take nothing from a writer.
+    Never,
+    /// Nothing: the CPU took the view back.
+    Returned,
+    /// All of the view.
+    Lent,
 }
 
-impl Change {
-    /// What SYNC of `range` does. Importers' devices reach all that they have mapped, at any time,
-    /// so END gives them all of it.
-    pub(crate) fn of_sync(phase: Phase, range: Range, caller: Caller, reach: Reach) -> Self {
-        match (caller, phase, reach.importers) {
-            (Caller::Reads, _, _) => Self::Keep,
-            (Caller::Writes, Phase::Start, _) => Self::TakeBack,
-            (Caller::Writes, Phase::End, Some(mapped)) => Self::HandOver(range.hull(mapped)),
-            (Caller::Writes, Phase::End, None) => {
-                if reach.own || reach.handed != Handed::NOTHING {
-                    Self::HandOver(range)
-                } else {
-                    Self::Keep
-                }
-            }
-        }
+/// A range that is mapped for a device of an importer.
+struct View {
+    id: ViewId,
+    range: Range,
+    hold: Hold,
+}
+
+/// Which bytes devices were lent, by which of their views; all others are the CPU's.
+pub(crate) struct Ownership {
+    /// What the device of the buffer's own was lent, if it has one.
+    own: Option<LineSet>,
+    /// The views of importers' devices.
+    views: KVec<View>,
+    last: u64,
+}
+
+/// Room for one more view, made where no lock is held.
+pub(crate) struct Room(KVec<View>);
+
+impl Room {
+    /// Room for `count` views. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(count: usize) -> Result<Self> {
+        Ok(Self(KVec::with_capacity(count, GFP_KERNEL)?))
     }
 }
 
-/// How a SYNC ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The change has happened.
-    Done,
-    /// Nothing has changed.
-    Failed,
-}
-
-/// What is going on with the contents.
-#[derive(Debug, PartialEq, Eq)]
-enum Activity {
-    /// That many reads, writes and copies are running.
-    Transfers { in_flight: usize },
-    /// A SYNC is running; meanwhile an importer's device was given `arrived`.
-    Syncing {
-        change: Change,
-        arrived: Option<Range>,
-    },
-}
-
-/// Who owns the contents, and who uses them now.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    handed: Handed,
-    activity: Activity,
-}
-
-/// Why something cannot begin now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denied {
-    /// The device owns the buffer: [`EBUSY`].
-    Device,
-    /// Something that ends by itself is running: wait.
-    Running,
-}
-
-impl Access {
-    /// A new buffer belongs to the CPU.
-    pub(crate) fn new() -> Self {
+impl Ownership {
+    /// The CPU owns all of a new buffer. `own` is an empty set, if it has a device of its own.
+    pub(crate) fn new(own: Option<LineSet>) -> Self {
         Self {
-            handed: Handed::NOTHING,
-            activity: Activity::Transfers { in_flight: 0 },
+            own,
+            views: KVec::new(),
+            last: 0,
         }
     }
 
-    /// What devices have; during a SYNC, what they had before it.
-    pub(crate) fn handed(&self) -> Handed {
-        self.handed
+    /// Who owns the buffer: a device if it was lent anything.
+    pub(crate) fn owner(&self) -> Owner {
+        let own = self.own.as_ref().is_some_and(|lent| !lent.is_empty());
+        match own || self.views.iter().any(|view| view.hold == Hold::Lent) {
+            true => Owner::Device,
+            false => Owner::Cpu,
+        }
     }
 
-    /// A read, write or copy begins; [`Self::end_transfer`] ends it.
-    pub(crate) fn begin_transfer(&mut self) -> Result<(), Denied> {
-        match (self.handed.owner(), &mut self.activity) {
-            (_, Activity::Syncing { .. }) => Err(Denied::Running),
-            (Owner::Device, _) => Err(Denied::Device),
-            (Owner::Cpu, Activity::Transfers { in_flight }) => {
-                *in_flight += 1;
-                Ok(())
+    /// Whether a device was lent any byte of `range`.
+    pub(crate) fn is_lent(&self, range: Range) -> bool {
+        self.first(&mut Some(range), Member::Yes).is_some()
+    }
+
+    /// The first bytes of `rest` that are lent, or are not, cut off it. Who calls it until there are
+    /// none gets all of them, perhaps in more parts than needed.
+    pub(crate) fn first(&self, rest: &mut Option<Range>, lent: Member) -> Option<Range> {
+        while let Some(range) = *rest {
+            let (prefix, is) = self.prefix(range);
+            *rest = range.behind(prefix);
+            if is == lent {
+                return Some(prefix);
             }
         }
+        None
     }
 
-    /// A read, write or copy that began has ended.
-    pub(crate) fn end_transfer(&mut self) {
-        match &mut self.activity {
-            Activity::Transfers { in_flight } if *in_flight > 0 => *in_flight -= 1,
-            _ => debug_assert!(false, "no read, write or copy is running"),
-        }
-    }
-
-    /// A SYNC begins; [`Self::end_sync`] ends it. Returns what devices had before it.
-    pub(crate) fn begin_sync(&mut self, change: Change) -> Result<Handed, Denied> {
-        let Activity::Transfers { in_flight: 0 } = self.activity else {
-            return Err(Denied::Running);
-        };
-        if change == Change::Keep && self.handed != Handed::NOTHING {
-            return Err(Denied::Device);
-        }
-        self.activity = Activity::Syncing {
-            change,
-            arrived: None,
-        };
-        Ok(self.handed)
-    }
-
-    /// A SYNC that began has ended. What arrived meanwhile has come back with the rest if that is
-    /// its change, and else is the devices' from now on.
-    pub(crate) fn end_sync(&mut self, outcome: Outcome) {
-        let Activity::Syncing { change, arrived } = self.activity else {
-            debug_assert!(false, "no SYNC is running");
-            return;
-        };
-        self.activity = Activity::Transfers { in_flight: 0 };
-        let given = match (outcome, change) {
-            (Outcome::Done, Change::TakeBack) => {
-                self.handed = Handed::NOTHING;
-                return;
-            }
-            (Outcome::Done, Change::HandOver(range)) => Some(range),
-            (Outcome::Done, Change::Keep) | (Outcome::Failed, _) => None,
-        };
-        for range in [given, arrived].into_iter().flatten() {
-            self.handed.give(range);
-        }
-    }
-
-    /// An importer's device is given `range`, whatever is running.
-    pub(crate) fn hand_over(&mut self, range: Range) {
-        match &mut self.activity {
-            Activity::Transfers { .. } => self.handed.give(range),
-            Activity::Syncing { arrived, .. } => {
-                *arrived = Some(arrived.map_or(range, |before| before.hull(range)));
+    /// The first bytes of `range`, as far as they have the same owner.
+    fn prefix(&self, range: Range) -> (Range, Member) {
+        let own = self
+            .own
+            .as_ref()
+            .and_then(|lent| lent.first(range, Member::Yes));
+        let views = self.views.iter().filter(|view| view.hold == Hold::Lent);
+        let views = views.filter_map(|view| view.range.intersect(range));
+        let (mut end, mut is) = (range.end(), Member::No);
+        for lent in Iterator::chain(views, own) {
+            if lent.start() > range.start() {
+                end = end.min(lent.start());
+            } else {
+                end = end.min(lent.end());
+                is = Member::Yes;
             }
         }
+        (Range::between(range.start(), end), is)
     }
 
-    /// Whether devices were given something that has not come back.
-    pub(crate) fn is_given(&self) -> bool {
-        let arrived = matches!(
-            self.activity,
-            Activity::Syncing {
-                arrived: Some(_),
-                ..
-            }
-        );
-        arrived || self.handed != Handed::NOTHING
+    /// The first bytes of `rest` that the buffer's own device was lent, or was not, cut off it.
+    pub(crate) fn first_of_own(&self, rest: &mut Option<Range>, lent: Member) -> Option<Range> {
+        let range = (*rest)?;
+        let first = self.own.as_ref()?.first(range, lent);
+        *rest = first.and_then(|first| range.behind(first));
+        first
     }
 
-    /// Whether a program may touch the contents by a mapping that is withdrawn while it may not.
-    pub(crate) fn may_touch(&self) -> bool {
-        let stays = match self.activity {
-            Activity::Transfers { .. } => true,
-            Activity::Syncing { change, arrived } => {
-                !matches!(change, Change::HandOver(_)) && arrived.is_none()
-            }
-        };
-        self.handed == Handed::NOTHING && stays
-    }
-
-    /// Whether the memory may be replaced now.
-    pub(crate) fn check_idle(&self) -> Result<(), Denied> {
-        match (self.handed.owner(), &self.activity) {
-            (Owner::Device, Activity::Transfers { .. }) => Err(Denied::Device),
-            (Owner::Cpu, Activity::Transfers { in_flight: 0 }) => Ok(()),
-            _ => Err(Denied::Running),
+    /// The buffer's own device is lent `range`.
+    pub(crate) fn lend_own(&mut self, range: Range) {
+        if let Some(lent) = &mut self.own {
+            lent.add(range);
         }
+    }
+
+    /// The buffer's own device has returned `range`.
+    pub(crate) fn return_own(&mut self, range: Range) {
+        if let Some(lent) = &mut self.own {
+            lent.remove(range);
+        }
+    }
+
+    /// An importer gets a view of `range`, of which its device has `hold`. `room` is for as many
+    /// views as there are now, and this one.
+    pub(crate) fn add_view(&mut self, range: Range, hold: Hold, room: Room) -> Result<ViewId> {
+        let Room(mut room) = room;
+        if room.capacity() <= self.views.len() {
+            return Err(ENOMEM);
+        }
+        self.last += 1;
+        let id = ViewId(self.last);
+        let new = View { id, range, hold };
+        for view in Iterator::chain(self.views.drain_all(), [new]) {
+            // There is room.
+            let _ = room.push_within_capacity(view);
+        }
+        self.views = room;
+        Ok(id)
+    }
+
+    /// The view is no more; what it was lent is the CPU's, if no other was.
+    pub(crate) fn remove_view(&mut self, id: ViewId) {
+        self.views.retain(|view| view.id != id);
+    }
+
+    /// What the device of a view has; of one that is no more, nothing.
+    pub(crate) fn hold(&self, id: ViewId) -> Hold {
+        let view = self.views.iter().find(|view| view.id == id);
+        view.map_or(Hold::Never, |view| view.hold)
+    }
+
+    /// The device of a view is lent all of it, or has returned it; where nothing is, ever, it stays so.
+    pub(crate) fn set_hold(&mut self, id: ViewId, hold: Hold) {
+        let mut views = self.views.iter_mut();
+        if let Some(view) = views.find(|view| view.id == id && view.hold != Hold::Never) {
+            view.hold = hold;
+        }
+    }
+
+    /// `range`, and all between it and the views that it meets and that can be lent.
+    pub(crate) fn with_views(&self, range: Range) -> Range {
+        let views = self.views.iter().filter(|view| view.hold != Hold::Never);
+        views
+            .map(|view| view.range)
+            .filter(|view| view.intersect(range).is_some())
+            .fold(range, Range::hull)
     }
 }
 
@@ -272,12 +226,19 @@ impl Access {
 mod tests {
     use super::*;
 
-    fn range(offset: u64, length: u64) -> Range {
-        Range::new(offset, length, 4096).unwrap()
+    const SIZE: usize = 4096;
+
+    fn range(start: usize, end: usize) -> Range {
+        Range::between(start, end)
     }
 
-    fn handed(offset: u64, length: u64) -> Handed {
-        Handed(Some(range(offset, length)))
+    fn streaming() -> Ownership {
+        Ownership::new(Some(LineSet::new(SIZE, 32).unwrap()))
+    }
+
+    fn add(ownership: &mut Ownership, range: Range, hold: Hold) -> ViewId {
+        let room = Room::new(8).unwrap();
+        ownership.add_view(range, hold, room).unwrap()
     }
 
     #[test]
@@ -291,127 +252,89 @@ mod tests {
 
     #[test]
     fn the_cpu_owns_at_first() {
-        let access = Access::new();
-        assert_eq!(access.handed().owner(), Owner::Cpu);
-        assert_eq!(access.check_idle(), Ok(()));
-        assert!(access.may_touch());
-    }
-
-    #[test]
-    fn sync_waits_for_every_read() {
-        let mut access = Access::new();
-        access.begin_transfer().unwrap();
-        access.begin_transfer().unwrap();
-        assert_eq!(access.begin_sync(Change::TakeBack), Err(Denied::Running));
-        assert_eq!(access.check_idle(), Err(Denied::Running));
-        access.end_transfer();
-        assert_eq!(access.begin_sync(Change::TakeBack), Err(Denied::Running));
-        access.end_transfer();
-        assert_eq!(access.begin_sync(Change::TakeBack), Ok(Handed::NOTHING));
-    }
-
-    #[test]
-    fn nothing_begins_during_a_sync() {
-        let mut access = Access::new();
-        access.begin_sync(Change::Keep).unwrap();
-        assert_eq!(access.begin_transfer(), Err(Denied::Running));
-        assert_eq!(access.begin_sync(Change::Keep), Err(Denied::Running));
-        assert_eq!(access.check_idle(), Err(Denied::Running));
-    }
-
-    #[test]
-    fn the_device_keeps_others_out_until_it_is_taken_back() {
-        let whole = range(0, 4096);
-        let device = handed(0, 4096);
-        let mut access = Access::new();
-        access.begin_sync(Change::HandOver(whole)).unwrap();
-        assert!(!access.may_touch());
-        access.end_sync(Outcome::Done);
-        assert_eq!(access.handed(), device);
-        assert!(!access.may_touch());
-        assert_eq!(access.begin_transfer(), Err(Denied::Device));
-        assert_eq!(access.check_idle(), Err(Denied::Device));
-        assert_eq!(access.begin_sync(Change::Keep), Err(Denied::Device));
-        assert_eq!(access.begin_sync(Change::TakeBack), Ok(device));
-        assert_eq!(access.handed(), device);
-        assert!(!access.may_touch());
-        access.end_sync(Outcome::Done);
-        assert_eq!(access, Access::new());
-    }
-
-    #[test]
-    fn a_failure_moves_nothing() {
-        let mut access = Access::new();
-        access.begin_sync(Change::HandOver(range(0, 64))).unwrap();
-        access.end_sync(Outcome::Failed);
-        assert_eq!(access, Access::new());
-    }
-
-    #[test]
-    fn the_device_has_all_that_it_was_given() {
-        let [first, last, all] = [range(0, 64), range(128, 64), range(0, 192)];
-        assert_eq!(Handed::NOTHING.with(first), first);
-        assert_eq!(Handed(Some(first)).with(last), all);
-    }
-
-    #[test]
-    fn an_importer_waits_for_nothing() {
-        let device = handed(0, 64);
-        let mut access = Access::new();
-        access.begin_transfer().unwrap();
-        access.hand_over(range(0, 64));
-        assert_eq!(access.handed(), device);
-        assert!(!access.may_touch());
-        assert_eq!(access.begin_transfer(), Err(Denied::Device));
-        access.end_transfer();
-        assert_eq!(access.check_idle(), Err(Denied::Device));
-    }
-
-    #[test]
-    fn what_arrives_during_a_sync_comes_back_only_by_taking_back() {
-        for (change, after) in [
-            (Change::TakeBack, Handed::NOTHING),
-            (Change::Keep, handed(64, 64)),
-            (Change::HandOver(range(0, 64)), handed(0, 128)),
-        ] {
-            let mut access = Access::new();
-            access.begin_sync(change).unwrap();
-            assert_eq!(access.may_touch(), !matches!(change, Change::HandOver(_)));
-            access.hand_over(range(64, 64));
-            assert!(!access.may_touch());
-            access.end_sync(Outcome::Done);
-            assert_eq!(access.handed(), after);
+        for ownership in [streaming(), Ownership::new(None)] {
+            assert_eq!(ownership.owner(), Owner::Cpu);
+            assert!(!ownership.is_lent(Range::whole(SIZE)));
         }
     }
 
     #[test]
-    fn sync_hands_over_what_devices_reach() {
-        let part = range(0, 64);
-        let alone = Reach {
-            importers: None,
-            own: false,
-            handed: Handed::NOTHING,
-        };
-        let own = Reach { own: true, ..alone };
-        let had = Reach {
-            handed: handed(64, 64),
-            ..alone
-        };
-        let imported = Reach {
-            importers: Some(range(128, 64)),
-            ..alone
-        };
-        for (reach, change) in [
-            (alone, Change::Keep),
-            (own, Change::HandOver(part)),
-            (had, Change::HandOver(part)),
-            (imported, Change::HandOver(range(0, 192))),
+    fn only_what_is_lent_is_the_devices() {
+        let mut ownership = streaming();
+        ownership.lend_own(range(64, 128));
+        ownership.lend_own(range(1024, 2048));
+        assert_eq!(ownership.owner(), Owner::Device);
+        assert!(ownership.is_lent(range(0, 65)) && ownership.is_lent(range(127, 200)));
+        assert!(!ownership.is_lent(range(0, 64)) && !ownership.is_lent(range(128, 1024)));
+        ownership.return_own(range(0, 1536));
+        assert!(!ownership.is_lent(range(0, 1536)));
+        assert!(ownership.is_lent(range(1536, 1537)));
+        ownership.return_own(range(1536, 2048));
+        assert_eq!(ownership.owner(), Owner::Cpu);
+    }
+
+    #[test]
+    fn a_view_is_lent_as_a_whole() {
+        let mut ownership = Ownership::new(None);
+        let view = add(&mut ownership, range(0, 1024), Hold::Lent);
+        assert!(ownership.is_lent(range(1000, 1001)));
+        assert_eq!(ownership.hold(view), Hold::Lent);
+        ownership.set_hold(view, Hold::Returned);
+        assert_eq!(ownership.owner(), Owner::Cpu);
+        ownership.set_hold(view, Hold::Lent);
+        ownership.remove_view(view);
+        assert_eq!(ownership.owner(), Owner::Cpu);
+        assert_eq!(ownership.hold(view), Hold::Never);
+    }
+
+    #[test]
+    fn what_two_views_have_comes_back_from_both() {
+        let mut ownership = streaming();
+        let view = add(&mut ownership, range(0, 1024), Hold::Lent);
+        ownership.lend_own(range(512, 640));
+        ownership.set_hold(view, Hold::Returned);
+        assert!(ownership.is_lent(range(512, 640)));
+        assert!(!ownership.is_lent(range(0, 512)) && !ownership.is_lent(range(640, 1024)));
+    }
+
+    #[test]
+    fn a_reader_is_lent_nothing() {
+        let mut ownership = Ownership::new(None);
+        let view = add(&mut ownership, range(0, 1024), Hold::Never);
+        ownership.set_hold(view, Hold::Lent);
+        assert_eq!(ownership.hold(view), Hold::Never);
+        assert_eq!(ownership.owner(), Owner::Cpu);
+        assert_eq!(ownership.with_views(range(0, 32)), range(0, 32));
+    }
+
+    #[test]
+    fn all_parts_are_found() {
+        let mut ownership = streaming();
+        add(&mut ownership, range(1024, 2048), Hold::Lent);
+        ownership.lend_own(range(1536, 3072));
+        for (lent, parts) in [
+            (Member::No, &[(0, 1024), (3072, SIZE)][..]),
+            (Member::Yes, &[(1024, 1536), (1536, 2048), (2048, 3072)]),
         ] {
-            let sync = |caller, phase| Change::of_sync(phase, part, caller, reach);
-            assert_eq!(sync(Caller::Writes, Phase::End), change);
-            assert_eq!(sync(Caller::Writes, Phase::Start), Change::TakeBack);
-            assert_eq!(sync(Caller::Reads, Phase::End), Change::Keep);
-            assert_eq!(sync(Caller::Reads, Phase::Start), Change::Keep);
+            let mut rest = Some(Range::whole(SIZE));
+            for &(start, end) in parts {
+                assert_eq!(ownership.first(&mut rest, lent), Some(range(start, end)));
+            }
+            assert_eq!(ownership.first(&mut rest, lent), None);
         }
+        let mut rest = Some(Range::whole(SIZE));
+        let own = ownership.first_of_own(&mut rest, Member::Yes);
+        assert_eq!(own, Some(range(1536, 3072)));
+        assert_eq!(ownership.first_of_own(&mut rest, Member::Yes), None);
+    }
+
+    #[test]
+    fn a_sync_reaches_the_views_it_meets() {
+        let mut ownership = Ownership::new(None);
+        add(&mut ownership, range(0, 1024), Hold::Lent);
+        add(&mut ownership, range(2048, SIZE), Hold::Returned);
+        assert_eq!(ownership.with_views(range(1024, 2048)), range(1024, 2048));
+        assert_eq!(ownership.with_views(range(1000, 1100)), range(0, 1100));
+        assert_eq!(ownership.with_views(Range::whole(SIZE)), Range::whole(SIZE));
     }
 }

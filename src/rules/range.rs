@@ -168,14 +168,6 @@ impl Range {
         }
     }
 
-    /// The bytes between the two, if they do not meet.
-    pub(crate) fn gap(self, other: Self) -> Option<Self> {
-        let start = min(self.end, other.end);
-        let end = self.start.max(other.start);
-        // INVARIANT: Checked here; `end` is inside as the ranges are.
-        (start < end).then_some(Self { start, end })
-    }
-
     /// The first `count` bytes of the range, or all if it has no more; nothing if `count` is zero.
     pub(crate) fn first(self, count: usize) -> Option<Self> {
         // INVARIANT: Not empty, and ends where this range does or before.
@@ -285,16 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn hull_and_gap() {
+    fn hulls() {
         let (a, b) = (range(0, 32), range(96, 128));
         assert_eq!(a.hull(b), range(0, 128));
         assert_eq!(b.hull(a), range(0, 128));
-        assert_eq!(a.gap(b), Some(range(32, 96)));
-        assert_eq!(b.gap(a), Some(range(32, 96)));
-        for other in [range(32, 64), range(16, 64), range(0, 32), range(8, 16)] {
-            assert_eq!(a.gap(other), None);
-            assert_eq!(other.gap(a), None);
-        }
         assert_eq!(range(0, 128).hull(range(32, 64)), range(0, 128));
     }
 

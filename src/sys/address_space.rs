@@ -4,11 +4,13 @@
 //! can be found and withdrawn, whichever file they were made by.
 
 use super::ffi;
+use crate::rules::range::Range;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::from_err_ptr,
     fs::File,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -67,11 +69,21 @@ impl AddressSpace {
         unsafe { (*file.as_ptr()).f_mapping = (*self.inode.as_ptr()).i_mapping };
     }
 
-    /// Removes all page table entries of the mappings made of files that were adopted, in all
-    /// processes; the mappings stay, and a touch is a fault. Takes `i_mmap_rwsem`. May sleep.
-    pub(crate) fn unmap_all(&self) {
-        // SAFETY: The inode is valid. A length of zero means up to the end.
-        unsafe { bindings::unmap_mapping_range((*self.inode.as_ptr()).i_mapping, 0, 0, 1) };
+    /// Removes the page table entries of the pages that have bytes of `range`, from the mappings made
+    /// of files that were adopted, in all processes; the mappings stay, and a touch is a fault. Takes
+    /// `i_mmap_rwsem`. May sleep.
+    pub(crate) fn unmap(&self, range: Range) {
+        let first = range.start() / PAGE_SIZE;
+        let count = range.end().div_ceil(PAGE_SIZE) - first;
+        // SAFETY: The inode is valid. A count of zero would mean up to the end.
+        unsafe {
+            bindings::unmap_mapping_pages(
+                (*self.inode.as_ptr()).i_mapping,
+                first,
+                count,
+                true,
+            )
+        };
     }
 }
 

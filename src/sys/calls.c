@@ -306,6 +306,16 @@ bool shmbuf_read_implies_exec(void)
 	return current->personality & READ_IMPLIES_EXEC;
 }
 
+void shmbuf_pagefault_disable(void)
+{
+	pagefault_disable();
+}
+
+void shmbuf_pagefault_enable(void)
+{
+	pagefault_enable();
+}
+
 void shmbuf_atomic_begin(void)
 {
 	preempt_disable();

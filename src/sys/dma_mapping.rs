@@ -80,6 +80,10 @@ pub(crate) struct SgTable(pub(super) *mut bindings::sg_table);
 /// memory to the device and takes it back, which discards what the CPU wrote if the CPU has it.
 /// Nor does the API's debugging report other mappings of the same pages then.
 ///
+/// A device that only writes is mapped as one that reads too. Else the API discards what the CPU
+/// wrote when the device gets the memory, or a copy that the kernel makes for it (swiotlb) begins
+/// with something else, and what the device then does not write is lost.
+///
 /// # Invariants
 ///
 /// `table` is a live mapping of `range` of `memory` for `device`, with `direction` and
@@ -112,6 +116,10 @@ impl DeviceMapping {
         range: Range,
         direction: DataDirection,
     ) -> Result<Self> {
+        let direction = match direction {
+            DataDirection::ToDevice => DataDirection::ToDevice,
+            _ => DataDirection::Bidirectional,
+        };
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
         let maps_all = maps_all(device);
         for piece in range.pieces(PAGE_SIZE) {
@@ -189,11 +197,6 @@ impl DeviceMapping {
         })
     }
 
-    /// What the device does with the memory.
-    pub(crate) fn direction(&self) -> DataDirection {
-        self.direction
-    }
-
     /// Address and length of each physically contiguous part of `range` that is mapped.
     ///
     /// # Errors
@@ -222,9 +225,7 @@ impl DeviceMapping {
         });
     }
 
-    /// Makes what the CPU wrote to `range` of the memory visible to the device. As the direction is
-    /// that of the mapping, dirty lines are cleaned, and discarded only if the device writes and
-    /// does not read.
+    /// Makes what the CPU wrote to `range` of the memory visible to the device.
     pub(crate) fn sync_for_device(&self, range: Range) {
         self.each_entry(range, |dma, len| {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
@@ -252,7 +253,7 @@ impl DeviceMapping {
     }
 
     /// Makes what the CPU wrote to any of the mapped memory visible to the device, by one sync of the
-    /// whole table. Dirty lines are cleaned, and discarded only if the device writes and does not read.
+    /// whole table.
     ///
     /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart only
     /// if the whole table is synced, as it was mapped (`check_sync()` in kernel/dma/debug.c).

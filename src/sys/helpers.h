@@ -171,6 +171,8 @@ void shmbuf_reinit_completion(struct completion *completion);
 
 /* The current task, and the log. */
 bool shmbuf_read_implies_exec(void);
+void shmbuf_pagefault_disable(void);
+void shmbuf_pagefault_enable(void);
 void shmbuf_atomic_begin(void);
 void shmbuf_atomic_end(void);
 bool shmbuf_log_allowed(void);

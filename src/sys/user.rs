@@ -175,10 +175,20 @@ unsafe fn mappings<'a, T: Mapped>(
     })
 }
 
-/// Runs `f` without preemption and page faults: copies to and from user space in it are short
-/// where a page is not there. Where there is one CPU no other program runs meanwhile. `f` must not
-/// sleep.
+/// Runs `f` without page faults: copies to and from user space in it are short where a page is not
+/// there.
 pub(crate) fn without_faults<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: Ended below.
+    unsafe { ffi::shmbuf_pagefault_disable() };
+    let result = f();
+    // SAFETY: Begun above.
+    unsafe { ffi::shmbuf_pagefault_enable() };
+    result
+}
+
+/// [`without_faults`], and without preemption: where there is one CPU no other program runs
+/// meanwhile. `f` must not sleep.
+pub(crate) fn alone_without_faults<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: Ended below.
     unsafe { ffi::shmbuf_atomic_begin() };
     let result = f();

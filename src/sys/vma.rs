@@ -292,43 +292,58 @@ pub(crate) fn move_offset(vma: &VmaNew, bytes: usize) {
 ///
 /// # Invariants
 ///
-/// The VMA is one of VM_PFNMAP that keeps `pages`, and it or its address space is locked.
+/// The VMA is one of VM_PFNMAP that keeps `pages`, of which it maps `mapped`, and it or its address
+/// space is locked; `page` is a page of `mapped`.
 pub(crate) struct Unfilled<'a> {
     vma: *mut bindings::vm_area_struct,
     pages: &'a Pages,
     policy: Policy,
+    mapped: Range,
+    page: Range,
 }
 
 impl Unfilled<'_> {
-    /// Maps all of it. May sleep.
+    /// How many bytes are filled by one fault at most, as the page cache does it (fault-around).
+    const AROUND: usize = 64 << 10;
+
+    /// The page of the object that was touched.
+    pub(crate) fn page(&self) -> Range {
+        self.page
+    }
+
+    /// The page that was touched, and mapped ones around it: few, and the page tables that they need
+    /// are there afterwards if one of them is filled.
+    pub(crate) fn around(&self) -> Range {
+        let around = self.page.enclosing(Self::AROUND, self.pages.size());
+        around.intersect(self.mapped).unwrap_or(self.page)
+    }
+
+    /// Maps `page`, one of those around the one that was touched. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], [`EFAULT`]; some of the pages are mapped then.
-    pub(crate) fn fill(&self) -> Result {
-        // SAFETY: By the type invariants.
-        let vma = unsafe { VmaRef::from_raw(self.vma) };
-        let range = range(vma, self.pages.size())?;
-        // SAFETY: By the type invariants.
-        let prot =
-            unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.policy.to_uapi()) };
-        range.pieces(PAGE_SIZE).try_for_each(|page| {
-            // SAFETY: By the type invariants the VMA is of the right kind; the address is inside,
-            // and the frame that of a page that it keeps.
-            let fault = unsafe {
-                bindings::vmf_insert_pfn_prot(
-                    self.vma,
-                    vma.start() + (page.start() - range.start()),
-                    self.pages.pfn(page.start()),
-                    prot,
-                )
-            };
-            match fault {
-                bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
-                bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
-                _ => Err(EFAULT),
-            }
-        })
+    /// - [`ENOMEM`];
+    /// - [`EFAULT`] if it is not one of the mapping.
+    pub(crate) fn fill(&self, page: Range) -> Result {
+        if page.intersect(self.mapped) != Some(page) {
+            return Err(EFAULT);
+        }
+        // SAFETY: By the type invariants the VMA is of the right kind; the address is inside, and the
+        // frame that of a page that it keeps.
+        let fault = unsafe {
+            let vma = VmaRef::from_raw(self.vma);
+            bindings::vmf_insert_pfn_prot(
+                self.vma,
+                vma.start() + (page.start() - self.mapped.start()),
+                self.pages.pfn(page.start()),
+                ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.policy.to_uapi()),
+            )
+        };
+        match fault {
+            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
+            bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
+            _ => Err(EFAULT),
+        }
     }
 }
 
@@ -421,17 +436,32 @@ impl<T: Mapped> Operations<T> {
     /// `vmf` must be the fault of a VMA of [`Self::BY_FAULTS`], which is locked.
     unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The fault is valid.
-        let vma = unsafe { (*vmf).__bindgen_anon_1.vma };
+        let (vma, pgoff) = unsafe {
+            let fault = &(*vmf).__bindgen_anon_1;
+            (fault.vma, fault.pgoff)
+        };
         // SAFETY: The reference is the VMA's, which is locked.
-        let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
+        let (attached, mapping) = unsafe {
+            (
+                Arc::<Attached<T>>::borrow((*vma).vm_private_data),
+                VmaRef::from_raw(vma),
+            )
+        };
         let MappedMemory::Frames(pages, policy) = &attached.memory else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
-        // INVARIANT: Only `leave_to_faults` makes VMAs with these operations.
+        let page = Range::new((pgoff as u64) << PAGE_SHIFT, PAGE_SIZE as u64, pages.size());
+        let (Ok(mapped), Ok(page)) = (range(mapping, pages.size()), page) else {
+            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+        };
+        // INVARIANT: Only `leave_to_faults` makes VMAs with these operations; the core says which
+        // page of the VMA was touched.
         let unfilled = Unfilled {
             vma,
             pages,
             policy: *policy,
+            mapped,
+            page,
         };
         match attached.object.fault(&unfilled) {
             Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,

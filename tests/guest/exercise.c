@@ -5,7 +5,8 @@
  * the emulator has no caches; the checker says what caches would have done.
  *
  * The device is played by hints to the checker. It gets the buffer by SYNC and
- * reads all of it, then writes all of it.
+ * reads all of it, then writes all of it. In a ring it has some slots of the
+ * buffer, while the program works in the others.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -38,45 +39,84 @@ static void *map_all(int file)
 	return start;
 }
 
-static void sync_buffer(uint32_t flags)
+static void sync_range(size_t offset, size_t length, uint32_t flags)
 {
-	struct shmbuf_sync sync = { .length = words * 4, .flags = flags | SHMBUF_SYNC_RW };
+	struct shmbuf_sync sync = {
+		.offset = offset,
+		.length = length,
+		.flags = flags | SHMBUF_SYNC_RW,
+	};
 
 	if (ioctl(fd, SHMBUF_IOC_SYNC, &sync))
 		err(1, "SYNC");
 }
 
-static void store(volatile uint32_t *to, uint32_t seed)
+static void store_some(volatile uint32_t *to, size_t count, uint32_t seed)
 {
-	for (size_t i = 0; i < words; i++)
+	for (size_t i = 0; i < count; i++)
 		to[i] = seed + i;
 }
 
-static void load(const volatile uint32_t *from, uint32_t seed)
+static void load_some(const volatile uint32_t *from, size_t count, uint32_t seed)
 {
-	for (size_t i = 0; i < words; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (from[i] != seed + i)
 			errx(1, "mapping: word %zu is wrong", i);
 	}
 }
 
-/* What is done to each part of the buffer's memory, wherever it lies. */
-static void device(void (*touches)(unsigned long address, unsigned long bytes))
+static void store(volatile uint32_t *to, uint32_t seed)
+{
+	store_some(to, words, seed);
+}
+
+static void load(const volatile uint32_t *from, uint32_t seed)
+{
+	load_some(from, words, seed);
+}
+
+/* Where the buffer's memory lies, each part physically contiguous. */
+static struct run {
+	unsigned long offset, address, length;
+} runs[64];
+
+static size_t count_of_runs;
+
+static void find_runs(void)
 {
 	static const char *const name = "/sys/kernel/debug/shmbuf/default/pages";
-	unsigned long offset, address, length;
 	FILE *pages = fopen(name, "r");
+	struct run run;
 	size_t all = 0;
 
 	if (!pages)
 		err(1, "%s", name);
-	while (fscanf(pages, "%lx %lx %lx", &offset, &address, &length) == 3) {
-		touches(address, length);
-		all += length;
+	while (fscanf(pages, "%lx %lx %lx", &run.offset, &run.address, &run.length) == 3) {
+		if (count_of_runs == sizeof(runs) / sizeof(*runs))
+			errx(1, "%s has too many lines", name);
+		runs[count_of_runs++] = run;
+		all += run.length;
 	}
 	fclose(pages);
 	if (all != words * 4)
 		errx(1, "%s has %zu bytes", name, all);
+}
+
+typedef void touches(unsigned long address, unsigned long bytes);
+
+/* What the device does to a range of the buffer, wherever it lies. */
+static void device(touches *touches, size_t offset, size_t length)
+{
+	for (size_t i = 0; i < count_of_runs; i++) {
+		unsigned long start = runs[i].offset, end = start + runs[i].length;
+
+		if (start < offset)
+			start = offset;
+		if (end > offset + length)
+			end = offset + length;
+		if (start < end)
+			touches(runs[i].address + start - runs[i].offset, end - start);
+	}
 }
 
 static void copy_all(int to, int from)
@@ -114,6 +154,58 @@ static void engine(void)
 	}
 }
 
+#define SLOTS 5
+#define SLOT_WORDS 256
+#define TURNS 1000
+
+/*
+ * A ring: the device has some slots of the buffer while the program stores and
+ * loads in the others. They come and go in random order, and share pages.
+ */
+static void ring(void)
+{
+	uint32_t seeds[SLOTS] = { 0 };
+	int lent[SLOTS] = { 0 };
+	const size_t bytes = SLOT_WORDS * 4;
+
+	/* Each page has the end of one slot and the beginning of the next. */
+	for (int slot = 0; slot < SLOTS; slot++)
+		store_some(map + slot * 3 * SLOT_WORDS, SLOT_WORDS, 0);
+	for (uint32_t turn = 1; turn <= TURNS; turn++) {
+		int slot = random() % SLOTS;
+		volatile uint32_t *at = map + slot * 3 * SLOT_WORDS;
+		size_t offset = slot * 3 * bytes;
+
+		if (lent[slot]) {
+			device(coherence_device_writes, offset, bytes);
+			sync_range(offset, bytes, SHMBUF_SYNC_START);
+			load_some(at, SLOT_WORDS, seeds[slot]);
+		} else {
+			seeds[slot] = turn * SLOT_WORDS;
+			store_some(at, SLOT_WORDS, seeds[slot]);
+			sync_range(offset, bytes, SHMBUF_SYNC_END);
+			device(coherence_device_reads, offset, bytes);
+		}
+		lent[slot] = !lent[slot];
+
+		slot = random() % SLOTS;
+		if (!lent[slot]) {
+			at = map + slot * 3 * SLOT_WORDS;
+			load_some(at, SLOT_WORDS, seeds[slot]);
+			/* What a START of another slot may not take away. */
+			seeds[slot] = turn * SLOT_WORDS + 1;
+			store_some(at, SLOT_WORDS, seeds[slot]);
+		}
+	}
+	for (int slot = 0; slot < SLOTS; slot++) {
+		volatile uint32_t *at = map + slot * 3 * SLOT_WORDS;
+
+		if (lent[slot])
+			sync_range(slot * 3 * bytes, bytes, SHMBUF_SYNC_START);
+		load_some(at, SLOT_WORDS, seeds[slot]);
+	}
+}
+
 int main(void)
 {
 	struct shmbuf_info info = { 0 };
@@ -129,6 +221,7 @@ int main(void)
 	if (!copy)
 		err(1, "malloc");
 	map = map_all(fd);
+	find_runs();
 
 	/* The classic program. */
 	for (size_t i = 0; i < words; i++) {
@@ -150,12 +243,13 @@ int main(void)
 	/* With a device. */
 	for (uint32_t seed = 3; seed < 3 + ROUNDS; seed++) {
 		store(map, seed);
-		sync_buffer(SHMBUF_SYNC_END);
-		device(coherence_device_reads);
-		device(coherence_device_writes);
-		sync_buffer(SHMBUF_SYNC_START);
+		sync_range(0, info.size, SHMBUF_SYNC_END);
+		device(coherence_device_reads, 0, info.size);
+		device(coherence_device_writes, 0, info.size);
+		sync_range(0, info.size, SHMBUF_SYNC_START);
 		load(map, seed);
 	}
+	ring();
 
 	if (info.engine[0])
 		engine();

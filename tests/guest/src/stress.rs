@@ -172,18 +172,17 @@ impl Arena {
         assert!(info.mappings < 64, "{} mappings", info.mappings);
     }
 
-    /// Takes a streaming buffer back from the device, by a range that nobody
-    /// uses: a begin may undo what was not handed over.
+    /// Takes back what chaos may have lent. What else is lent comes back by itself.
     fn take_back(&self, buffer: &Buffer) {
         count(&self.tally.owner_busy);
-        let start = self.share(NOBODY).start as u64;
+        let nobodys = self.share(NOBODY);
+        let range = nobodys.start as u64..nobodys.end as u64;
         buffer
-            .sync(start..start + self.line, Access::ReadWrite, Phase::Begin)
+            .sync(range, Access::ReadWrite, Phase::Begin)
             .expect("SYNC");
     }
 
-    /// Reads or writes by a call, which is refused while a device owns a streaming buffer, and
-    /// takes it back then.
+    /// Reads or writes by a call, which is refused while a device was lent some of the range.
     #[track_caller]
     fn transfer(&self, buffer: &Buffer, mut f: impl FnMut() -> shmbuf::Result<usize>) -> usize {
         loop {
@@ -217,9 +216,13 @@ impl Arena {
     #[track_caller]
     fn map(&self, buffer: &Buffer, range: &Range<usize>) -> Mapping {
         count(&self.tally.maps);
-        buffer
-            .map(range.start as u64, range.len(), Protection::ReadWrite)
-            .expect("mmap")
+        loop {
+            match buffer.map(range.start as u64, range.len(), Protection::ReadWrite) {
+                // SET_CACHE is replacing the memory.
+                Err(error) if error.errno() == Some(Errno::EBUSY) => thread::yield_now(),
+                mapping => return mapping.expect("mmap"),
+            }
+        }
     }
 
     /// Calls SET_CACHE with any policy, which cannot succeed if this worker has a mapping.
@@ -502,9 +505,12 @@ fn disturb(arena: &Arena, buffer: &Buffer, rng: &mut Rng) {
             assert_eq!(result.map_err(|e| e.errno()), Err(Some(Errno::ERANGE)));
         }
         7 => {
-            // What others write meanwhile: the length is all that is sure.
+            // What others write meanwhile: nothing is sure. What is lent on the way makes it short.
             let offset = rng.usize(..arena.size);
-            arena.read(buffer, offset, (arena.size - offset).min(9000));
+            count(&arena.tally.reads);
+            let mut bytes = vec![0; (arena.size - offset).min(9000)];
+            let got = arena.transfer(buffer, || buffer.read_at(&mut bytes, offset as u64));
+            assert!((1..=bytes.len()).contains(&got));
         }
         8 => {
             let bytes = [rng.u8(..); 100];
@@ -530,8 +536,8 @@ fn cut_up(arena: &Arena, buffer: &Buffer, rng: &mut Rng) {
     let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
     let mut region = match Region::map(buffer, length, protection, flags, offset) {
         Ok(region) => region,
-        // The other thread has some of these bytes mapped.
-        Err(Errno::EBUSY) if arena.vivt => return,
+        // On VIVT the other thread has some of these bytes mapped, or SET_CACHE replaces the memory.
+        Err(Errno::EBUSY) if arena.vivt || arena.kind == Kind::Pages => return,
         Err(errno) => panic!("mmap: {errno}"),
     };
     count(&arena.tally.maps);

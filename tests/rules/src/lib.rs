@@ -10,6 +10,8 @@
 )]
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod properties;
 #[path = "../../../src/rules/mod.rs"]
 mod rules;

@@ -2,10 +2,12 @@
 //! Ranges and owners against models that know each byte.
 
 use crate::rules::{
-    ownership::{Access, Caller, Change, Handed, Outcome, Owner, Phase, Reach},
+    line_set::{LineSet, Member},
+    ownership::{Hold, Owner, Ownership, Room, ViewId},
     range::Range,
+    range_lock::{Mode, RangeLock, Request, Ticket},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index};
 use std::collections::BTreeSet;
 
 /// Bytes of a small buffer.
@@ -37,9 +39,7 @@ proptest! {
         let both: BTreeSet<_> = bytes(Some(a)).intersection(&bytes(Some(b))).copied().collect();
         prop_assert_eq!(bytes(a.intersect(b)), both);
         let hull: BTreeSet<_> = (a.start().min(b.start())..a.end().max(b.end())).collect();
-        prop_assert_eq!(bytes(Some(a.hull(b))), hull.clone());
-        let either: BTreeSet<_> = bytes(Some(a)).union(&bytes(Some(b))).copied().collect();
-        prop_assert_eq!(bytes(a.gap(b)), hull.difference(&either).copied().collect());
+        prop_assert_eq!(bytes(Some(a.hull(b))), hull);
     }
 
     #[test]
@@ -62,133 +62,205 @@ proptest! {
     }
 }
 
-/// What happens to a buffer.
+/// What happens to the owner of bytes.
 #[derive(Clone, Debug)]
-enum Event {
-    Transfer,
-    TransferEnds,
-    Sync(Phase, Range, Caller),
-    SyncEnds(Outcome),
-    ImporterMaps(Range),
+enum Move {
+    LendOwn(Range),
+    ReturnOwn(Range),
+    AddView(Range, bool),
+    Lend(Index),
+    Return(Index),
+    RemoveView(Index),
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    let phase = prop_oneof![Just(Phase::Start), Just(Phase::End)];
-    let caller = prop_oneof![Just(Caller::Reads), Just(Caller::Writes)];
-    let outcome = prop_oneof![Just(Outcome::Done), Just(Outcome::Failed)];
+fn move_of_owner() -> impl Strategy<Value = Move> {
     prop_oneof![
-        Just(Event::Transfer),
-        Just(Event::TransferEnds),
-        (phase, some_range(), caller).prop_map(|(p, r, c)| Event::Sync(p, r, c)),
-        outcome.prop_map(Event::SyncEnds),
-        some_range().prop_map(Event::ImporterMaps),
+        some_lines().prop_map(Move::LendOwn),
+        some_lines().prop_map(Move::ReturnOwn),
+        (some_range(), any::<bool>()).prop_map(|(range, reads)| Move::AddView(range, reads)),
+        any::<Index>().prop_map(Move::Lend),
+        any::<Index>().prop_map(Move::Return),
+        any::<Index>().prop_map(Move::RemoveView),
     ]
 }
 
-/// Which bytes devices were given, and what is running.
-#[derive(Default)]
-struct Model {
-    given: BTreeSet<usize>,
-    transfers: usize,
-    sync: Option<(Change, BTreeSet<usize>)>,
+/// Bytes of a line.
+const LINE: usize = 4;
+
+fn some_lines() -> impl Strategy<Value = Range> {
+    some_range().prop_map(|range| range.enclosing(LINE, SIZE))
 }
 
-impl Model {
-    fn step(&mut self, access: &mut Access, event: Event) -> Result<(), TestCaseError> {
+/// An importer's view: which it is, its bytes, whether it only reads, and whether it was lent.
+struct View(ViewId, Range, bool, bool);
+
+/// Which bytes each device was lent.
+#[derive(Default)]
+struct Lent {
+    own: BTreeSet<usize>,
+    views: Vec<View>,
+}
+
+impl Lent {
+    fn step(&mut self, ownership: &mut Ownership, event: Move) {
+        let some =
+            |views: &[View], index: Index| (!views.is_empty()).then(|| index.index(views.len()));
         match event {
-            Event::Transfer => {
-                let allowed = self.sync.is_none() && self.given.is_empty();
-                prop_assert_eq!(access.begin_transfer().is_ok(), allowed);
-                self.transfers += usize::from(allowed);
+            Move::LendOwn(range) => {
+                ownership.lend_own(range);
+                self.own.extend(bytes(Some(range)));
             }
-            Event::TransferEnds if self.transfers > 0 => {
-                access.end_transfer();
-                self.transfers -= 1;
+            Move::ReturnOwn(range) => {
+                ownership.return_own(range);
+                self.own.retain(|byte| !bytes(Some(range)).contains(byte));
             }
-            Event::Sync(phase, range, caller) => {
-                let reach = Reach {
-                    importers: None,
-                    own: true,
-                    handed: access.handed(),
-                };
-                let change = Change::of_sync(phase, range, caller, reach);
-                let mine = self.given.is_empty() || change != Change::Keep;
-                let allowed = self.transfers == 0 && self.sync.is_none() && mine;
-                let begun = access.begin_sync(change);
-                prop_assert_eq!(begun.is_ok(), allowed);
-                if allowed {
-                    self.sync = Some((change, BTreeSet::new()));
+            Move::AddView(range, reads) => {
+                let hold = if reads { Hold::Never } else { Hold::Lent };
+                let room = Room::new(self.views.len() + 1).unwrap();
+                let id = ownership.add_view(range, hold, room).unwrap();
+                self.views.push(View(id, range, reads, !reads));
+            }
+            Move::Lend(index) => {
+                if let Some(at) = some(&self.views, index) {
+                    ownership.set_hold(self.views[at].0, Hold::Lent);
+                    self.views[at].3 = !self.views[at].2;
                 }
             }
-            Event::SyncEnds(outcome) => {
-                if let Some((change, arrived)) = self.sync.take() {
-                    access.end_sync(outcome);
-                    match (outcome, change) {
-                        (Outcome::Done, Change::TakeBack) => {
-                            self.given.clear();
-                            return Ok(());
-                        }
-                        (Outcome::Done, Change::HandOver(range)) => {
-                            self.given.extend(bytes(Some(range)));
-                        }
-                        (Outcome::Done, Change::Keep) | (Outcome::Failed, _) => {}
-                    }
-                    self.given.extend(arrived);
+            Move::Return(index) => {
+                if let Some(at) = some(&self.views, index) {
+                    ownership.set_hold(self.views[at].0, Hold::Returned);
+                    self.views[at].3 = false;
                 }
             }
-            Event::ImporterMaps(range) => {
-                access.hand_over(range);
-                match &mut self.sync {
-                    Some((_, arrived)) => arrived.extend(bytes(Some(range))),
-                    None => self.given.extend(bytes(Some(range))),
+            Move::RemoveView(index) => {
+                if let Some(at) = some(&self.views, index) {
+                    ownership.remove_view(self.views.remove(at).0);
                 }
             }
-            Event::TransferEnds => {}
         }
-        Ok(())
     }
 
     /// What the rules say is what the model knows.
-    fn check(&self, access: &Access) -> Result<(), TestCaseError> {
-        let handed = access.handed();
-        prop_assert!(self.given.is_subset(&bytes(handed.range())));
-        // Nothing is between the ends that is not between given bytes.
-        prop_assert_eq!(
-            handed.range().map(|range| range.start()),
-            self.given.first().copied()
-        );
-        prop_assert_eq!(
-            handed.range().map(|range| range.end() - 1),
-            self.given.last().copied()
-        );
-        let owner = if self.given.is_empty() {
+    fn check(&self, ownership: &Ownership, range: Range) -> Result<(), TestCaseError> {
+        let mut lent = self.own.clone();
+        for View(_, range, _, is_lent) in &self.views {
+            lent.extend(bytes(is_lent.then_some(*range)));
+        }
+        let owner = if lent.is_empty() {
             Owner::Cpu
         } else {
             Owner::Device
         };
-        prop_assert_eq!(handed.owner(), owner);
-        prop_assert_eq!(handed == Handed::NOTHING, self.given.is_empty());
-        let (gives, arrived) = match &self.sync {
-            Some((change, arrived)) => (matches!(change, Change::HandOver(_)), arrived.len()),
-            None => (false, 0),
+        prop_assert_eq!(ownership.owner(), owner);
+        let asked = bytes(Some(range));
+        prop_assert_eq!(ownership.is_lent(range), !asked.is_disjoint(&lent));
+        let all = |member| {
+            let mut rest = Some(range);
+            std::iter::from_fn(move || ownership.first(&mut rest, member))
+                .flat_map(|part| bytes(Some(part)))
+                .collect::<Vec<_>>()
         };
-        let free = self.given.is_empty() && arrived == 0;
-        prop_assert_eq!(access.is_given(), !free);
-        prop_assert_eq!(access.may_touch(), free && !gives);
-        let idle = self.given.is_empty() && self.sync.is_none() && self.transfers == 0;
-        prop_assert_eq!(access.check_idle().is_ok(), idle);
+        prop_assert_eq!(
+            all(Member::Yes),
+            asked.intersection(&lent).copied().collect::<Vec<_>>()
+        );
+        prop_assert_eq!(
+            all(Member::No),
+            asked.difference(&lent).copied().collect::<Vec<_>>()
+        );
+        let mut rest = Some(range);
+        let own: Vec<_> = std::iter::from_fn(|| ownership.first_of_own(&mut rest, Member::Yes))
+            .flat_map(|part| bytes(Some(part)))
+            .collect();
+        prop_assert_eq!(
+            own,
+            asked.intersection(&self.own).copied().collect::<Vec<_>>()
+        );
+        let reached = self
+            .views
+            .iter()
+            .filter(|it| !it.2 && it.1.intersect(range).is_some());
+        let hull = reached.fold(range, |hull, it| hull.hull(it.1));
+        prop_assert_eq!(ownership.with_views(range), hull);
         Ok(())
     }
 }
 
 proptest! {
     #[test]
-    fn owner_of_each_byte(events in prop::collection::vec(event(), 1..200)) {
-        let mut access = Access::new();
-        let mut model = Model::default();
+    fn owner_of_each_byte(
+        has_own: bool,
+        events in prop::collection::vec((move_of_owner(), some_range()), 1..100),
+    ) {
+        let own = has_own.then(|| LineSet::new(SIZE, LINE).unwrap());
+        let mut ownership = Ownership::new(own);
+        let mut lent = Lent::default();
+        for (event, range) in events {
+            if !has_own && matches!(event, Move::LendOwn(_) | Move::ReturnOwn(_)) {
+                continue;
+            }
+            lent.step(&mut ownership, event);
+            lent.check(&ownership, range)?;
+        }
+    }
+}
+
+/// What happens to a lock of ranges.
+#[derive(Clone, Debug)]
+enum Event {
+    Enter(Vec<(Range, bool)>),
+    Leave(Index),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        prop::collection::vec((some_range(), any::<bool>()), 1..3).prop_map(Event::Enter),
+        any::<Index>().prop_map(Event::Leave),
+    ]
+}
+
+/// Whether two lots of ranges can be used at the same time.
+fn conflict(one: &[(Range, bool)], other: &[(Range, bool)]) -> bool {
+    one.iter().any(|(a, reads_a)| {
+        let mut all = other.iter();
+        all.any(|(b, reads_b)| a.intersect(*b).is_some() && !(*reads_a && *reads_b))
+    })
+}
+
+proptest! {
+    /// Whoever is granted something conflicts with nobody who was, and whoever is not has somebody
+    /// before him who is in the way, so the first of all is always granted.
+    #[test]
+    fn ranges_in_order_of_arrival(events in prop::collection::vec(event(), 1..100)) {
+        let mut lock = RangeLock::new();
+        let mut queue: Vec<(Ticket, Vec<(Range, bool)>)> = Vec::new();
         for event in events {
-            model.step(&mut access, event)?;
-            model.check(&access)?;
+            match event {
+                Event::Enter(wanted) => {
+                    if wanted.len() > 1 && conflict(&wanted[..1], &wanted[1..]) {
+                        continue;
+                    }
+                    let requests: Vec<_> = wanted.iter().map(|&(range, reads)| {
+                        Request::exact(range, if reads { Mode::Shared } else { Mode::Exclusive })
+                    }).collect();
+                    let ticket = loop {
+                        match lock.enter(&requests, |range| range) {
+                            Ok(ticket) => break ticket,
+                            Err(full) => lock.grow(full.make_room().unwrap()),
+                        }
+                    };
+                    queue.push((ticket, wanted));
+                }
+                Event::Leave(index) if !queue.is_empty() => {
+                    lock.leave(queue.remove(index.index(queue.len())).0);
+                }
+                Event::Leave(_) => {}
+            }
+            for (at, (ticket, wanted)) in queue.iter().enumerate() {
+                let free = queue[..at].iter().all(|(_, before)| !conflict(before, wanted));
+                prop_assert_eq!(lock.is_granted(*ticket), free);
+            }
+            prop_assert_eq!(lock.is_idle(), queue.is_empty());
         }
     }
 }

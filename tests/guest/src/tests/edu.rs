@@ -44,6 +44,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     with_device("edu_is_within_its_mask", within_mask),
     with_device("edu_keeps_to_the_direction", directions),
     with_device("edu_owns_what_it_has_mapped", owned),
+    with_device("edu_that_only_reads_takes_nothing", reader),
     with_device("edu_refuses_bad_arguments", bad_arguments),
     with_device("edu_goes_while_it_has_a_buffer", goes),
     with_device("race_of_edu_and_unbind", unbind_race),
@@ -399,6 +400,34 @@ fn owned(env: &Env) {
             buffer
                 .sync(.., Access::ReadWrite, Phase::End)
                 .expect("SYNC");
+        }
+    });
+}
+
+/// By a read-only dma-buf the device sees what END gives it, and the CPU keeps all of it.
+fn reader(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        for alloc in exported(env) {
+            let buffer = make(env, &alloc);
+            let read_only = buffer.export(.., Protection::Read).expect("EXPORT");
+            edu.attach(&read_only, Way::ToDevice).expect("ATTACH");
+            assert_eq!(buffer.info().expect("INFO").owner, Owner::Cpu, "{alloc:?}");
+            let pattern = fresh();
+            let bytes = pattern.bytes(0, MEMORY as usize);
+            assert_eq!(buffer.write_at(&bytes, 0), Ok(bytes.len()), "{alloc:?}");
+            buffer.sync(.., Access::Write, Phase::End).expect("SYNC");
+            edu.transfer(Way::ToDevice, 0, MEMORY).expect("there");
+            buffer.sync(.., Access::Read, Phase::Begin).expect("SYNC");
+
+            let other = make(env, &alloc);
+            edu.attach(export(&other), Way::Bidirectional)
+                .expect("ATTACH");
+            edu.transfer(Way::FromDevice, 0, MEMORY).expect("back");
+            other.sync(.., Access::Read, Phase::Begin).expect("SYNC");
+            let mut got = vec![0; bytes.len()];
+            assert_eq!(other.read_at(&mut got, 0), Ok(got.len()), "{alloc:?}");
+            assert_is(&got, &bytes, "what the reader saw", "the other buffer");
         }
     });
 }

@@ -11,6 +11,7 @@ mod devicetree;
 mod edu;
 mod export;
 mod failed_allocations;
+mod importers;
 mod info;
 mod leaks;
 mod load_unload;
@@ -167,6 +168,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         refcounted::CLAIMS,
         export::CLAIMS,
         failed_allocations::CLAIMS,
+        importers::CLAIMS,
         races::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,

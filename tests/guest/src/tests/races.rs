@@ -243,7 +243,8 @@ fn spin(count: u32) {
     (0..count).for_each(|_| std::hint::spin_loop());
 }
 
-/// Runs SET_CACHE with any policy against a function that makes it EBUSY.
+/// Runs SET_CACHE with any policy against a function that makes it EBUSY, and that may be so
+/// itself while SET_CACHE replaces the memory.
 fn against_set_cache(env: &Env, other: impl Fn(&shmbuf::Buffer) + Send + Sync) {
     let first = Policy::WriteBack;
     let buffer = &make(
@@ -276,7 +277,10 @@ fn against_set_cache(env: &Env, other: impl Fn(&shmbuf::Buffer) + Send + Sync) {
 
 fn set_cache_mmap(env: &Env) {
     against_set_cache(env, |buffer| {
-        let mapping = map(buffer);
+        let mapping = match buffer.map(0, SIZE as usize, Protection::ReadWrite) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) => return,
+            mapping => mapping.expect("mmap"),
+        };
         // It stays what it is as long as this lives.
         let before = buffer.info().expect("INFO").policy;
         let value = fastrand::u32(..);
@@ -292,7 +296,10 @@ fn set_cache_mmap(env: &Env) {
 
 fn set_cache_export(env: &Env) {
     against_set_cache(env, |buffer| {
-        let dma_buf = buffer.export(.., Protection::ReadWrite).expect("EXPORT");
+        let dma_buf = match buffer.export(.., Protection::ReadWrite) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) => return,
+            dma_buf => dma_buf.expect("EXPORT"),
+        };
         let before = buffer.info().expect("INFO").policy;
         thread::yield_now();
         assert_eq!(buffer.info().expect("INFO").policy, before);

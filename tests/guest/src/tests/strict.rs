@@ -35,7 +35,11 @@ use crate::{
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
-    claim(Scope::Once, "strict_one_fault_fills_a_mapping", one_fault),
+    claim(
+        Scope::Once,
+        "strict_one_fault_fills_what_is_around",
+        one_fault,
+    ),
     claim(Scope::Once, "strict_touch_after_end_is_sigbus", sigbus),
     claim(Scope::Once, "strict_access_returns_after_start", returns),
     claim(Scope::Once, "strict_mapped_while_the_device_owns_it", late),
@@ -178,14 +182,38 @@ fn sigbus(env: &Env) {
         end(buffer);
         assert_withdrawn(&region);
     });
-    // As soon as a part is handed over.
+    // The pages of which some is handed over, and no others.
     each(env, |buffer, region, pattern| {
         assert_there(&region, pattern, 0);
-        let part = SIZE / 2..SIZE / 2 + page() as u64;
+        let line = u64::from(buffer.info().expect("INFO").cache_line);
+        // From the last line of a page to the first of the one after the next.
+        let part = SIZE / 2 - line..SIZE / 2 + page() as u64 + line;
         buffer
-            .sync(part, Access::Write, Phase::End)
+            .sync(part.clone(), Access::Write, Phase::End)
             .expect("SYNC END");
-        assert_withdrawn(&region);
+        let lent = part.start as usize / page() * page()..part.end as usize;
+        let probe = Probe::new();
+        for offset in pages(&region) {
+            let is_there = !lent.contains(&offset);
+            assert_eq!(
+                probe.can_read(region.at(offset)),
+                is_there,
+                "page at {offset}"
+            );
+            if !is_there {
+                assert_sigbus(|| region.read(offset));
+            }
+        }
+        // A mapping that is made now, too.
+        let other = map(buffer);
+        for offset in pages(&other) {
+            let is_there = !lent.contains(&offset);
+            assert_eq!(
+                probe.can_read(other.at(offset)),
+                is_there,
+                "page at {offset}"
+            );
+        }
     });
 }
 

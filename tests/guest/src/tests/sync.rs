@@ -21,7 +21,11 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "read_only_handle_syncs_reading", read_only),
     claim(Scope::Owned, "end_hands_over_begin_takes_back", ownership),
     claim(Scope::Owned, "device_owned_is_busy", busy),
-    claim(Scope::Owned, "range_does_not_limit_the_owner", whole_owner),
+    claim(
+        Scope::Owned,
+        "refused_for_what_is_lent_alone",
+        refused_alone,
+    ),
     claim(Scope::Owned, "reader_cannot_take_it_back", reader),
     claim(Scope::Owned, "taken_back_after_death_of_the_giver", death),
     claim(Scope::Owned, "mapped_while_the_device_owns_it", mapped),
@@ -161,19 +165,39 @@ fn busy(env: &Env) {
     assert_eq!(buffer.write_at(&bytes, 0), Ok(16));
 }
 
-fn whole_owner(env: &Env) {
+fn refused_alone(env: &Env) {
     let buffer = env.open();
     let line = u64::from(buffer.info().expect("INFO").cache_line);
-    buffer
-        .sync(0..line, Access::Write, Phase::End)
-        .expect("SYNC");
+    let sync = |range: std::ops::Range<u64>, phase| {
+        buffer.sync(range, Access::ReadWrite, phase).expect("SYNC");
+    };
+    sync(line..2 * line, Phase::End);
     assert_eq!(owner(&buffer), Owner::Device);
-    refused(buffer.read_at(&mut [0], buffer.size() - 1), Errno::EBUSY);
-    buffer
-        .sync(line.., Access::Read, Phase::Begin)
-        .expect("SYNC");
+    // All bytes around it are the CPU's.
+    let last = buffer.size() - 1;
+    for at in [0, line - 1, 2 * line, last] {
+        assert_eq!(buffer.read_at(&mut [0], at), Ok(1), "at {at}");
+        assert_eq!(buffer.write_at(&[0], at), Ok(1), "at {at}");
+    }
+    for (at, length) in [
+        (line, 1),
+        (2 * line - 1, 1),
+        (0, line + 1),
+        (2 * line - 1, 2),
+    ] {
+        let mut bytes = vec![0; length as usize];
+        refused(buffer.read_at(&mut bytes, at), Errno::EBUSY);
+        refused(buffer.write_at(&bytes, at), Errno::EBUSY);
+    }
+    refused(buffer.set_cache(Policy::WriteBack), Errno::EBUSY);
+    // START takes back what it names, and no more.
+    sync(2 * line..last + 1, Phase::Begin);
+    sync(0..line, Phase::Begin);
+    assert_eq!(owner(&buffer), Owner::Device);
+    refused(buffer.read_at(&mut [0], line), Errno::EBUSY);
+    sync(line..2 * line, Phase::Begin);
     assert_eq!(owner(&buffer), Owner::Cpu);
-    assert_eq!(buffer.read_at(&mut [0], 0), Ok(1));
+    assert_eq!(buffer.read_at(&mut [0], line), Ok(1));
 }
 
 fn reader(env: &Env) {

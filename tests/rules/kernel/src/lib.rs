@@ -40,6 +40,7 @@ pub mod error {
     pub mod code {
         errnos! {
             EIO = 5 "I/O error.",
+            EAGAIN = 11 "Try again.",
             ENOMEM = 12 "Out of memory.",
             EBUSY = 16 "Device or resource busy.",
             EEXIST = 17 "File exists.",
@@ -49,6 +50,7 @@ pub mod error {
             ERANGE = 34 "Out of range.",
             EOPNOTSUPP = 95 "Operation not supported.",
             EDQUOT = 122 "Quota exceeded.",
+            ERESTARTSYS = 512 "Restart the system call.",
         }
     }
 }
@@ -70,6 +72,119 @@ pub mod dma {
         ToDevice,
         /// Devices write.
         FromDevice,
+    }
+}
+
+/// Memory.
+pub mod alloc {
+    use crate::error::{code::ENOMEM, Error};
+
+    /// How to allocate.
+    #[derive(Clone, Copy)]
+    pub struct Flags;
+
+    /// Memory that may be waited for.
+    pub const GFP_KERNEL: Flags = Flags;
+
+    /// There is no memory.
+    #[derive(Debug)]
+    pub struct AllocError;
+
+    impl From<AllocError> for Error {
+        fn from(_: AllocError) -> Self {
+            ENOMEM
+        }
+    }
+
+    /// A vector that grows only where that can fail.
+    #[derive(Debug)]
+    pub struct KVec<T>(Vec<T>);
+
+    /// The same, of any size.
+    pub type KVVec<T> = KVec<T>;
+
+    impl<T> KVec<T> {
+        /// Nothing, and no room.
+        pub const fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        /// Room for `count`.
+        ///
+        /// # Errors
+        ///
+        /// None here.
+        pub fn with_capacity(count: usize, _: Flags) -> Result<Self, AllocError> {
+            Ok(Self(Vec::with_capacity(count)))
+        }
+
+        /// How many there is room for.
+        pub fn capacity(&self) -> usize {
+            self.0.capacity()
+        }
+
+        /// Adds `value` if there is room for it.
+        ///
+        /// # Errors
+        ///
+        /// `value` if there is not.
+        pub fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
+            if self.0.len() == self.0.capacity() {
+                return Err(value);
+            }
+            self.0.push(value);
+            Ok(())
+        }
+
+        /// Takes all out.
+        pub fn drain_all(&mut self) -> impl Iterator<Item = T> + '_ {
+            self.0.drain(..)
+        }
+
+        /// Keeps those that `f` likes, in their order.
+        pub fn retain(&mut self, f: impl FnMut(&mut T) -> bool) {
+            self.0.retain_mut(f);
+        }
+    }
+
+    impl<T: Clone> KVec<T> {
+        /// `value`, `count` times.
+        ///
+        /// # Errors
+        ///
+        /// None here.
+        pub fn from_elem(value: T, count: usize, _: Flags) -> Result<Self, AllocError> {
+            Ok(Self(vec![value; count]))
+        }
+    }
+
+    impl<T> Default for KVec<T> {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+
+    impl<T> core::ops::Deref for KVec<T> {
+        type Target = [T];
+
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+
+    impl<T> core::ops::DerefMut for KVec<T> {
+        fn deref_mut(&mut self) -> &mut [T] {
+            &mut self.0
+        }
+    }
+
+    impl<'a, T> IntoIterator for &'a mut KVec<T> {
+        type Item = &'a mut T;
+        type IntoIter = core::slice::IterMut<'a, T>;
+
+        fn into_iter(self) -> Self::IntoIter {
+            self.0.iter_mut()
+        }
     }
 }
 
@@ -114,6 +229,7 @@ pub mod str {
 /// What every file of the driver imports.
 pub mod prelude {
     pub use crate::{
+        alloc::{KVVec, KVec, GFP_KERNEL},
         error::{code::*, Error, Result},
         fmt,
     };

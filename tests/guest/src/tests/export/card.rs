@@ -21,7 +21,7 @@ use shmbuf::DmaBuf;
 
 /// An open DRM device. Each opening is another importer.
 #[derive(Debug)]
-pub(super) struct Card(File);
+pub(in crate::tests) struct Card(File);
 
 impl AsFd for Card {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -34,7 +34,7 @@ impl ControlDevice for Card {}
 
 impl Card {
     /// Opens the device of a driver, if there is one.
-    pub(super) fn of(driver: &str) -> Option<Self> {
+    pub(in crate::tests) fn of(driver: &str) -> Option<Self> {
         fs::read_dir("/dev/dri").ok()?.flatten().find_map(|entry| {
             if !entry.file_name().to_string_lossy().starts_with("card") {
                 return None;
@@ -51,14 +51,14 @@ impl Card {
     /// # Errors
     ///
     /// What its exporter or this driver refuses.
-    pub(super) fn import(&self, dma_buf: &DmaBuf) -> io::Result<Imported<'_>> {
+    pub(in crate::tests) fn import(&self, dma_buf: &DmaBuf) -> io::Result<Imported<'_>> {
         let handle = self.prime_fd_to_buffer(dma_buf.as_fd())?;
         Ok(Imported { card: self, handle })
     }
 
     /// The screen, in the smallest mode of the display.
     #[track_caller]
-    pub(super) fn screen(&self) -> Screen {
+    pub(in crate::tests) fn screen(&self) -> Screen {
         let resources = self.resource_handles().expect("resources");
         let connector = resources.connectors()[0];
         let info = self.get_connector(connector, true).expect("connector");
@@ -74,7 +74,7 @@ impl Card {
     /// The address that the display controller reads from now, by its driver's
     /// file in debugfs.
     #[track_caller]
-    pub(super) fn scanout(&self) -> u64 {
+    pub(in crate::tests) fn scanout(&self) -> u64 {
         let minor = libc::minor(self.0.metadata().expect("fstat").rdev());
         let path = format!("/sys/kernel/debug/dri/{minor}/regs");
         let regs = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -88,7 +88,7 @@ impl Card {
 
 /// A connector of the display with a mode, to show a frame on.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(in crate::tests) struct Screen {
     connector: connector::Handle,
     crtc: crtc::Handle,
     mode: Mode,
@@ -103,14 +103,14 @@ impl Screen {
     }
 
     /// Bytes of a frame.
-    pub(super) fn frame(&self) -> usize {
+    pub(in crate::tests) fn frame(&self) -> usize {
         self.pitch() as usize * usize::from(self.mode.size().1)
     }
 }
 
 /// A buffer that a device has imported, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Imported<'a> {
+pub(in crate::tests) struct Imported<'a> {
     card: &'a Card,
     handle: Handle,
 }
@@ -124,7 +124,7 @@ impl Drop for Imported<'_> {
 impl Imported<'_> {
     /// Exports the buffer again, as a dma-buf of this driver.
     #[track_caller]
-    pub(super) fn export(&self) -> DmaBuf {
+    pub(in crate::tests) fn export(&self) -> DmaBuf {
         let flags = (libc::O_CLOEXEC | libc::O_RDWR) as u32;
         let fd = self.card.buffer_to_prime_fd(self.handle, flags);
         DmaBuf::from_fd(fd.expect("HANDLE_TO_FD")).expect("a dma-buf")
@@ -135,7 +135,7 @@ impl Imported<'_> {
     /// # Errors
     ///
     /// EINVAL: the core of DRM refuses it for all that is imported.
-    pub(super) fn map_offset(&self) -> io::Result<u64> {
+    pub(in crate::tests) fn map_offset(&self) -> io::Result<u64> {
         drm_ffi::mode::dumbbuffer::map(self.card.as_fd(), self.handle.into(), 0, 0)
             .map(|map| map.offset)
     }
@@ -145,7 +145,7 @@ impl Imported<'_> {
     /// # Errors
     ///
     /// What the driver refuses.
-    pub(super) fn show(&self, screen: &Screen) -> io::Result<Shown<'_>> {
+    pub(in crate::tests) fn show(&self, screen: &Screen) -> io::Result<Shown<'_>> {
         let frame = Frame {
             handle: self.handle,
             screen,
@@ -203,7 +203,7 @@ impl PlanarBuffer for Frame<'_> {
 
 /// What is on the screen, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Shown<'a> {
+pub(in crate::tests) struct Shown<'a> {
     card: &'a Card,
     crtc: crtc::Handle,
     framebuffer: framebuffer::Handle,

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is locked of a buffer and what is lent of it, and how to wait for both.
+
+use super::{
+    ownership::{
+        Hold,
+        Ownership,
+        Room,
+        ViewId, //
+    },
+    range::Range,
+    range_lock::{
+        RangeLock,
+        Request,
+        Ticket, //
+    },
+};
+use core::ops::DerefMut;
+use kernel::prelude::*;
+
+/// Who uses which bytes of a buffer now, and who owns them.
+///
+/// Bytes are lent and returned by who has locked them, but that an importer's view is returned by its
+/// end without: what it was lent nobody else uses.
+pub(crate) struct Access {
+    /// Who uses which bytes.
+    lock: RangeLock,
+    /// Who owns which bytes.
+    pub(crate) ownership: Ownership,
+}
+
+impl Access {
+    /// A buffer that nobody uses.
+    pub(crate) fn new(ownership: Ownership) -> Self {
+        Self {
+            lock: RangeLock::new(),
+            ownership,
+        }
+    }
+
+    /// An importer, who has locked `range`, gets a view of it; see [`Ownership::add_view`].
+    pub(crate) fn add_view(&mut self, range: Range, hold: Hold, room: Room) -> Result<ViewId> {
+        let id = self.ownership.add_view(range, hold, room)?;
+        if hold != Hold::Never {
+            self.lock.view_added(range);
+        }
+        Ok(id)
+    }
+}
+
+/// A lock of a buffer, and what is waited on with it.
+pub(crate) trait Monitor {
+    /// What is under the lock.
+    type State: AsMut<Access>;
+    /// The lock, held.
+    type Guard<'a>: DerefMut<Target = Self::State>
+    where
+        Self: 'a;
+
+    /// Takes the lock. May sleep.
+    fn lock(&self) -> Self::Guard<'_>;
+    /// Lets go of the lock until [`Self::wake_all`] is called. Returns whether a signal came.
+    fn wait<'a>(&'a self, guard: &mut Self::Guard<'a>) -> bool;
+    /// Wakes all that wait.
+    fn wake_all(&self);
+}
+
+/// Waits until all of `requests`, which do not conflict with each other, are granted. They are the
+/// caller's until [`leave`]. Returns with the lock held. May sleep.
+///
+/// # Errors
+///
+/// - [`ERESTARTSYS`] if a signal came while waiting: nothing has been done;
+/// - [`ENOMEM`] if so many wait that the queue needs memory, and there is none.
+pub(crate) fn enter<'a, M: Monitor>(
+    monitor: &'a M,
+    requests: &[Request],
+) -> Result<(Ticket, M::Guard<'a>)> {
+    let (ticket, mut state) = take_place(monitor, requests)?;
+    while !state.as_mut().lock.is_granted(ticket) {
+        if monitor.wait(&mut state) {
+            drop(state);
+            leave(monitor, ticket);
+            return Err(ERESTARTSYS);
+        }
+    }
+    Ok((ticket, state))
+}
+
+/// [`enter`], for who must not wait for others.
+///
+/// # Errors
+///
+/// [`EAGAIN`] if somebody uses some of it, or waits for that; [`ENOMEM`] as [`enter`].
+pub(crate) fn try_enter<'a, M: Monitor>(
+    monitor: &'a M,
+    requests: &[Request],
+) -> Result<(Ticket, M::Guard<'a>)> {
+    let (ticket, mut state) = take_place(monitor, requests)?;
+    if state.as_mut().lock.is_granted(ticket) {
+        return Ok((ticket, state));
+    }
+    state.as_mut().lock.leave(ticket);
+    Err(EAGAIN)
+}
+
+fn take_place<'a, M: Monitor>(
+    monitor: &'a M,
+    requests: &[Request],
+) -> Result<(Ticket, M::Guard<'a>)> {
+    let mut state = monitor.lock();
+    loop {
+        let Access { lock, ownership } = state.as_mut();
+        let full = match lock.enter(requests, |range| ownership.with_views(range)) {
+            Ok(ticket) => return Ok((ticket, state)),
+            Err(full) => full,
+        };
+        // Who holds the mmap lock may wait for this lock, but not for memory.
+        drop(state);
+        let room = full.make_room()?;
+        state = monitor.lock();
+        state.as_mut().lock.grow(room);
+    }
+}
+
+/// Ends what [`enter`] or [`try_enter`] began, and lets others go on.
+pub(crate) fn leave<M: Monitor>(monitor: &M, ticket: Ticket) {
+    let mut state = monitor.lock();
+    let lock = &mut state.as_mut().lock;
+    lock.leave(ticket);
+    let is_idle = lock.is_idle();
+    drop(state);
+    if !is_idle {
+        monitor.wake_all();
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who may use which bytes of a buffer at the same time, in order of arrival. Driven under a lock of
+//! the buffer.
+
+use super::range::Range;
+use kernel::prelude::*;
+
+/// Whether others may use the same bytes at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Others that share may.
+    Shared,
+    /// Nobody else may.
+    Exclusive,
+}
+
+/// What is locked of a buffer besides the bytes that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Nothing.
+    Exact,
+    /// All of the importers' views that those bytes meet, also of those that come to be while this
+    /// waits: SYNC moves such a view as a whole.
+    Views,
+}
+
+/// Bytes that somebody wants to use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Which bytes.
+    pub(crate) range: Range,
+    /// Beside whom.
+    pub(crate) mode: Mode,
+    /// And what else.
+    pub(crate) extent: Extent,
+}
+
+impl Request {
+    /// The bytes of `range` alone.
+    pub(crate) fn exact(range: Range, mode: Mode) -> Self {
+        Self {
+            range,
+            mode,
+            extent: Extent::Exact,
+        }
+    }
+
+    /// The bytes of `range`, and the importers' views that they meet, for nobody else.
+    pub(crate) fn with_views(range: Range) -> Self {
+        Self {
+            range,
+            mode: Mode::Exclusive,
+            extent: Extent::Views,
+        }
+    }
+}
+
+/// Who has entered a [`RangeLock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+/// A request in the queue, waiting or granted.
+struct Entry {
+    ticket: Ticket,
+    request: Request,
+    /// What is locked: the bytes that are asked for, and views.
+    locked: Range,
+}
+
+impl Entry {
+    fn conflicts(&self, other: &Self) -> bool {
+        let together = self.request.mode == Mode::Shared && other.request.mode == Mode::Shared;
+        !together && self.locked.intersect(other.locked).is_some()
+    }
+}
+
+/// A fair lock of ranges: a request is granted when none that arrived before it conflicts with it.
+/// Who waits for long is thus never passed by, and who asks for several ranges at once has a place
+/// in the order with all of them.
+///
+/// # Invariants
+///
+/// `queue` is in order of arrival.
+pub(crate) struct RangeLock {
+    queue: KVec<Entry>,
+    last: u64,
+}
+
+/// There is no room in the queue: [`RangeLock::grow`] it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    /// How many entries there have to be room for.
+    needed: usize,
+}
+
+/// Room for a longer queue, made where no lock is held.
+pub(crate) struct Room(KVec<Entry>);
+
+impl Full {
+    /// The room that is needed, and as much again. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn make_room(&self) -> Result<Room> {
+        Ok(Room(KVec::with_capacity(2 * self.needed, GFP_KERNEL)?))
+    }
+}
+
+impl RangeLock {
+    /// A lock that nobody has.
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: KVec::new(),
+            last: 0,
+        }
+    }
+
+    /// Takes places in the queue for all of `requests`, which do not conflict with each other.
+    /// `extend` says what is locked of a buffer for a range with [`Extent::Views`].
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; nothing has changed.
+    pub(crate) fn enter(
+        &mut self,
+        requests: &[Request],
+        extend: impl Fn(Range) -> Range,
+    ) -> Result<Ticket, Full> {
+        let needed = self.queue.len() + requests.len();
+        if needed > self.queue.capacity() {
+            return Err(Full { needed });
+        }
+        self.last += 1;
+        let ticket = Ticket(self.last);
+        for &request in requests {
+            let locked = match request.extent {
+                Extent::Exact => request.range,
+                Extent::Views => extend(request.range),
+            };
+            let entry = Entry {
+                ticket,
+                request,
+                locked,
+            };
+            // There is room. INVARIANT: Arrived last.
+            let _ = self.queue.push_within_capacity(entry);
+        }
+        Ok(ticket)
+    }
+
+    /// Moves the queue to `room`, if that is larger.
+    pub(crate) fn grow(&mut self, room: Room) {
+        let Room(mut room) = room;
+        if room.capacity() > self.queue.capacity() {
+            for entry in self.queue.drain_all() {
+                // There is room. INVARIANT: In the order of before.
+                let _ = room.push_within_capacity(entry);
+            }
+            self.queue = room;
+        }
+    }
+
+    /// Whether all that `ticket` stands for is granted. It stays so until it leaves.
+    pub(crate) fn is_granted(&self, ticket: Ticket) -> bool {
+        self.queue.iter().enumerate().all(|(at, entry)| {
+            let mut before = self.queue[..at].iter();
+            entry.ticket != ticket || !before.any(|other| other.conflicts(entry))
+        })
+    }
+
+    /// What `ticket` stands for is no longer used, or waited for. Others may have been granted
+    /// something by this: wake them.
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
+        self.queue.retain(|entry| entry.ticket != ticket);
+    }
+
+    /// Whether nobody has entered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// An importer has got a view of `range`, by who has locked it: those that wait for a byte of
+    /// it, with the views, wait for all of it from now on.
+    pub(crate) fn view_added(&mut self, range: Range) {
+        for entry in &mut self.queue {
+            let meets = entry.request.range.intersect(range).is_some();
+            if meets && entry.request.extent == Extent::Views {
+                entry.locked = entry.locked.hull(range);
+            }
+        }
+    }
+}
+
+#[kunit_tests(shmbuf_range_lock)]
+mod tests {
+    use super::*;
+
+    fn range(start: usize, end: usize) -> Range {
+        Range::between(start, end)
+    }
+
+    fn enter(lock: &mut RangeLock, requests: &[Request]) -> Ticket {
+        loop {
+            match lock.enter(requests, |range| range) {
+                Ok(ticket) => return ticket,
+                Err(full) => lock.grow(full.make_room().unwrap()),
+            }
+        }
+    }
+
+    fn one(lock: &mut RangeLock, range: Range, mode: Mode) -> Ticket {
+        enter(lock, &[Request::exact(range, mode)])
+    }
+
+    #[test]
+    fn who_shares_is_together_and_who_writes_alone() {
+        let mut lock = RangeLock::new();
+        let first = one(&mut lock, range(0, 64), Mode::Shared);
+        let second = one(&mut lock, range(32, 96), Mode::Shared);
+        let writer = one(&mut lock, range(64, 128), Mode::Exclusive);
+        let beside = one(&mut lock, range(128, 160), Mode::Exclusive);
+        assert!(lock.is_granted(first) && lock.is_granted(second) && lock.is_granted(beside));
+        assert!(!lock.is_granted(writer));
+        lock.leave(first);
+        assert!(!lock.is_granted(writer));
+        lock.leave(second);
+        assert!(lock.is_granted(writer));
+        lock.leave(writer);
+        lock.leave(beside);
+        assert!(lock.is_idle());
+    }
+
+    #[test]
+    fn nobody_passes_a_writer_that_waits() {
+        let mut lock = RangeLock::new();
+        let reader = one(&mut lock, range(0, 64), Mode::Shared);
+        let writer = one(&mut lock, range(0, 64), Mode::Exclusive);
+        let late = one(&mut lock, range(0, 32), Mode::Shared);
+        assert!(!lock.is_granted(writer) && !lock.is_granted(late));
+        lock.leave(reader);
+        assert!(lock.is_granted(writer) && !lock.is_granted(late));
+        lock.leave(writer);
+        assert!(lock.is_granted(late));
+    }
+
+    #[test]
+    fn who_gives_up_lets_others_pass() {
+        let mut lock = RangeLock::new();
+        let reader = one(&mut lock, range(0, 64), Mode::Shared);
+        let writer = one(&mut lock, range(0, 64), Mode::Exclusive);
+        let late = one(&mut lock, range(0, 64), Mode::Shared);
+        lock.leave(writer);
+        assert!(lock.is_granted(reader) && lock.is_granted(late));
+    }
+
+    #[test]
+    fn two_ranges_have_one_place() {
+        let mut lock = RangeLock::new();
+        let copy = |from: Range, to: Range| {
+            [
+                Request::exact(from, Mode::Shared),
+                Request::exact(to, Mode::Exclusive),
+            ]
+        };
+        let (a, b) = (range(0, 64), range(64, 128));
+        let there = enter(&mut lock, &copy(a, b));
+        let back = enter(&mut lock, &copy(b, a));
+        assert!(lock.is_granted(there) && !lock.is_granted(back));
+        lock.leave(there);
+        assert!(lock.is_granted(back));
+    }
+
+    #[test]
+    fn a_view_that_comes_to_be_is_waited_for() {
+        let mut lock = RangeLock::new();
+        let view = one(&mut lock, range(0, 128), Mode::Exclusive);
+        let sync = enter(&mut lock, &[Request::with_views(range(0, 32))]);
+        let read = one(&mut lock, range(64, 96), Mode::Shared);
+        assert!(!lock.is_granted(sync) && !lock.is_granted(read));
+        lock.view_added(range(0, 128));
+        lock.leave(view);
+        assert!(lock.is_granted(sync) && !lock.is_granted(read));
+        lock.leave(sync);
+        assert!(lock.is_granted(read));
+    }
+}
