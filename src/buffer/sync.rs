@@ -144,9 +144,9 @@ impl Buffer {
                     self.withdraw(view.mapping.range());
                 }
                 view.mapping.sync_all_for_device();
+                cpu::drain_write_buffer();
             }
         }
-        cpu::drain_write_buffer();
     }
 
     /// Marks a view as lent, if it can be. What its device had of it before.
