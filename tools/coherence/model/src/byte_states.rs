@@ -198,6 +198,18 @@ impl States {
         id
     }
 
+    /// The state of a byte that whoever reads gets the newest value of, while its
+    /// line may be dirty in any cache, or in none.
+    pub fn perhaps_dirty(&mut self) -> StateId {
+        let dirty = self.intern(State {
+            this_core: [Possibility::in_dirty_line()].into(),
+            some_core: [Possibility::in_dirty_line()].into(),
+            buffered: Buffered::No,
+            invalidated: false,
+        });
+        self.step(dirty, ByteEvent::Nothing, Fills::default())
+    }
+
     /// States that were taken as right, as there was no room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten

@@ -105,6 +105,11 @@ impl Possibility {
     /// Memory has the newest value, and caches have nothing.
     pub const POWER_ON: Self = Self(1);
 
+    /// Memory has the newest value, and so has a dirty line of an inner copy.
+    pub fn in_dirty_line() -> Self {
+        Self::POWER_ON.with_inner(0, Held::stored(true))
+    }
+
     fn place(i: usize) -> u16 {
         2 * FORMS.pow(i as u32)
     }

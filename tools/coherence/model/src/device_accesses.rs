@@ -129,7 +129,7 @@ impl Model {
     ) {
         for (pa, len) in parts(range.pa, range.len) {
             // What nobody touched is in memory, and clean in caches.
-            if !self.ready(pa) {
+            if !self.ready(pa) && !self.is_unknown(pa) {
                 continue;
             }
             let (line_pa, bytes) = (pa & !(LINE - 1), mask(pa, len));

@@ -239,6 +239,12 @@ impl Dma {
             .filter(|part| !part.is_empty())
     }
 
+    /// All that is mapped or coherent.
+    pub fn all(&self) -> impl Iterator<Item = Span> + '_ {
+        let mapped = self.mappings.values().map(|mapped| mapped.span);
+        mapped.chain(self.coherent.values().copied())
+    }
+
     /// Bytes that the records of ownership take.
     pub fn size(&self) -> usize {
         let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();

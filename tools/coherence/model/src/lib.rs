@@ -25,6 +25,7 @@
 //! | `loads_stores.rs`, `instruction_cache.rs`, `maintenance.rs`, `device_accesses.rs` | what steps the bytes that it concerns, and who is judged by the worst that is possible |
 //! | `judgement.rs`, `reasons.rs` | from there to a finding, and what it says |
 //! | `live_translations.rs`, `speculative_fills.rs` | what may come by itself |
+//! | `unknown_history.rs` | what was there before somebody looked |
 //! | `vivt_lines.rs` | lines by virtual address |
 //! | `dma_ownership.rs` | who owns what |
 //! | `whole_cache_log.rs` | operations on all lines, done late |
@@ -76,6 +77,7 @@ mod packed_line;
 mod reasons;
 mod small_key_hash;
 mod speculative_fills;
+mod unknown_history;
 mod vivt_lines;
 mod whole_cache_log;
 

@@ -172,23 +172,26 @@ impl Model {
     }
 
     /// Whether maintenance of a line can make a difference: it was touched, or
-    /// it came by itself through a translation that is gone.
+    /// it came by itself through a translation that is gone, or nobody knows.
     pub(crate) fn matters(&mut self, pa: u32) -> bool {
         if self.ready(pa) {
             return true;
         }
+        let unknown = self.is_unknown(pa);
         let page = self.storage.page_mut(pa);
-        let filled = page.is_some_and(|page| page.filled != page.fill);
-        if filled {
+        let matters = unknown || page.is_some_and(|page| page.filled != page.fill);
+        if matters {
             self.new_chunk(pa);
         }
-        filled
+        matters
     }
 
-    /// A chunk that nobody touched: caches have what they filled by themselves.
-    fn new_chunk(&mut self, pa: u32) {
+    /// A chunk that nobody touched: caches have what they filled by themselves,
+    /// and what was there before.
+    pub(crate) fn new_chunk(&mut self, pa: u32) {
         let instruction_epoch = self.instruction_epoch;
         let epoch = self.log.epoch();
+        let first = self.untouched_line(pa);
         let page = self.page(pa);
         let (fill, filled, closed) = (page.fill, page.filled, page.closed);
         let chunk = Chunk {
@@ -198,7 +201,7 @@ impl Model {
                 _ => epoch,
             },
             instruction_epoch,
-            lines: [Packed::default(); CHUNK],
+            lines: [first; CHUNK],
         };
         self.storage.add_chunk(pa, chunk);
         if filled != Fillable::default() {

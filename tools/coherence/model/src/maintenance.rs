@@ -16,6 +16,7 @@ impl Model {
         match what {
             Maintenance::Data(operation, Lines::All) => {
                 self.whole(Whole::Inner(operation));
+                self.unknown = false;
                 if operation != Operation::Clean {
                     self.emptied = self.log.epoch();
                 }

@@ -38,6 +38,8 @@ pub struct Model {
     pub(crate) buffered: HashSet<u32, SmallKeyHash>,
     /// Numbers of lines with stores in the outer cache's buffers.
     pub(crate) outer_buffered: HashSet<u32, SmallKeyHash>,
+    /// Whether lines that nobody accessed yet may be dirty, from before.
+    pub(crate) unknown: bool,
     /// Lines ever touched.
     pub(crate) touched: u64,
     /// Bits of the virtual page number that tell inner copies apart.
@@ -84,6 +86,7 @@ impl Model {
             dma: Dma::default(),
             buffered: HashSet::default(),
             outer_buffered: HashSet::default(),
+            unknown: false,
             touched: 0,
             key_bits,
             virtual_bits: match core.indexing {
