@@ -14,6 +14,7 @@
 //! | `layout=A:B:C:D` | offsets in the kernel's structs, see [`Layout`] |
 //! | `pl310=ADDRESS` | the outer cache's controller |
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
+//! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
 //! | `check=on` | compare each translation with QEMU's, and count the differences |
 
 use std::path::PathBuf;
@@ -30,6 +31,15 @@ pub enum Purpose {
     Check,
     /// To count what the guest does.
     Count,
+}
+
+/// From when on loads and stores are tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Track {
+    /// From power-on.
+    Boot,
+    /// From the first label that the guest sets.
+    Label,
 }
 
 /// All arguments of the plugin.
@@ -55,6 +65,8 @@ pub struct Arguments {
     pub layout: Option<Layout>,
     /// `pl310` and so on: where devices are.
     pub devices: Addresses,
+    /// `track`: from when on loads and stores are tracked.
+    pub track: Track,
     /// `check`: whether translations are compared with QEMU's.
     pub check: bool,
 }
@@ -65,6 +77,7 @@ impl Arguments {
         let (mut core, mut report, mut symbols, mut profile) = (None, None, None, false);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
+        let mut track = Track::Boot;
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             match name {
@@ -77,6 +90,7 @@ impl Arguments {
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
+                "track" => track = parse_track(value)?,
                 "check" => check = value == "on",
                 _ => match DeviceKind::named(name) {
                     Some(kind) => devices.devices.push((kind, number(value)?)),
@@ -104,6 +118,7 @@ impl Arguments {
             programs,
             layout,
             devices,
+            track,
             check,
         })
     }
@@ -123,6 +138,14 @@ fn number(text: &str) -> Result<u32, String> {
         None => text.parse(),
     }
     .map_err(|error| format!("{text:?} is not a number: {error}."))
+}
+
+fn parse_track(text: &str) -> Result<Track, String> {
+    match text {
+        "boot" => Ok(Track::Boot),
+        "label" => Ok(Track::Label),
+        _ => Err(format!("track={text}: this is neither boot nor label.")),
+    }
 }
 
 fn parse_layout(text: &str) -> Result<Layout, String> {
@@ -148,7 +171,7 @@ mod tests {
 
     #[test]
     fn all() {
-        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,pl110=1,pl110=2,check=on").unwrap();
+        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
         assert_eq!(found.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
@@ -158,6 +181,7 @@ mod tests {
             [(DeviceKind::Pl110, 1), (DeviceKind::Pl110, 2)]
         );
         assert_eq!(found.layout.unwrap().task_comm, 16);
+        assert_eq!(found.track, Track::Label);
         assert!(found.check);
     }
 
@@ -168,6 +192,15 @@ mod tests {
         assert_eq!(found.report, PathBuf::from("c"));
         let found = parse("core=arm926,report=r").unwrap();
         assert_eq!((found.purpose, found.profile), (Purpose::Check, false));
+    }
+
+    #[test]
+    fn tracking_begins_at_boot_unless_asked() {
+        let track = |text| parse(text).map(|found| found.track);
+        assert_eq!(track("core=arm926,report=r"), Ok(Track::Boot));
+        assert_eq!(track("core=arm926,report=r,track=boot"), Ok(Track::Boot));
+        let reason = track("core=arm926,report=r,track=on").unwrap_err();
+        assert!(reason.contains("track=on"), "{reason}");
     }
 
     #[test]

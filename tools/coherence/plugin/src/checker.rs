@@ -5,6 +5,7 @@ mod linux_calls;
 mod live_translations;
 mod loads_stores;
 mod system_instructions;
+mod tracking;
 mod translated_blocks;
 
 use std::collections::HashSet;
@@ -15,7 +16,7 @@ use coherence_model::events::{self, Device, Maintenance, Mapping, MemoryType, Si
 use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Track};
 use crate::cp15::{self, Cp15Operation, Sweep};
 use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder};
@@ -53,6 +54,8 @@ pub struct Checker {
     devices: Devices,
     /// Numbers of the pages by which the CPU plays a device.
     played: Range<u32>,
+    /// Whether loads and stores are tracked yet.
+    tracking: bool,
     accesses: u64,
     next_scan_out: u64,
     /// Translations compared with QEMU's, and how many differed.
@@ -139,6 +142,7 @@ impl Checker {
             modules: Vec::new(),
             devices: Devices::new(&arguments.devices),
             played: 0..0,
+            tracking: arguments.track == Track::Boot,
             accesses: 0,
             next_scan_out: 0,
             check: arguments.check.then_some((0, 0)),
@@ -170,8 +174,10 @@ impl Watcher for Checker {
             let owner = *owner.get_or_insert_with(|| self.owner(pc, privileged));
             let site = self.reporter.sites.site(pc, owner);
             let (bytes, len) = instruction.bytes();
-            piece = Some(self.fetch_with(piece, pc..pc + len as u32, site));
-            instruction.watch_memory(site);
+            if self.tracking {
+                piece = Some(self.fetch_with(piece, pc..pc + len as u32, site));
+                instruction.watch_memory(site);
+            }
             self.watch_kind(&instruction, decoder.decode(bytes, len), site);
             if privileged {
                 self.watch_linux(&instruction, i == 0, site);
@@ -229,6 +235,7 @@ impl Watcher for Checker {
                     let mut cpu = VcpuView::new(registers, &mut self.memory, architecture, control);
                     self.reporter.set_label(text.read(&mut cpu));
                 }
+                self.begin_tracking();
             }
             // They are for the other purpose.
             Some(Hint::CountBegin(_) | Hint::CountEnd) | None => {}
@@ -287,9 +294,13 @@ impl Checker {
             .store(pa, value, |pa| memory.word(pa), &mut |event| {
                 events.push(event)
             });
+        self.device_events(events, Some(site));
+    }
+
+    fn device_events(&mut self, events: Vec<DeviceEvent>, site: Option<Site>) {
         for event in events {
             match event {
-                DeviceEvent::Device(what) => self.device(what, Some(site)),
+                DeviceEvent::Device(what) => self.device(what, site),
                 DeviceEvent::Maintenance(what) => self.maintain(what),
             }
         }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `qemu.rs` | QEMU's plugin API; the only `unsafe` |
 //! | `arguments.rs` | the plugin's arguments |
-//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `loads_stores.rs`, `live_translations.rs` (the TLB), `translated_blocks.rs` (what QEMU translates, and fetches), `system_instructions.rs`, `linux_calls.rs` (the kernel's functions) |
+//! | `checker.rs` | the state, and what happens at each of QEMU's callbacks: `loads_stores.rs`, `live_translations.rs` (the TLB), `translated_blocks.rs` (what QEMU translates, and fetches), `system_instructions.rs`, `linux_calls.rs` (the kernel's functions), `tracking.rs` (when all that begins) |
 //! | `counter.rs` | the other purpose: what is counted |
 //! | `vcpu.rs` | the vCPU's registers, and memory at its addresses |
 //! | `mmu.rs` | addresses and memory types, by the guest's tables |

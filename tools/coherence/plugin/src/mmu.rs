@@ -6,7 +6,7 @@
 //! Permissions do not matter here: an access that is seen was allowed.
 
 use coherence_model::cores::Architecture;
-use coherence_model::events::{Access, MemoryType, Site};
+use coherence_model::events::{Access, MemoryType, PhysicalRange, Site};
 
 /// Bytes in the smallest page that Linux uses.
 pub const PAGE: u32 = 4096;
@@ -77,6 +77,21 @@ impl Translation {
     /// The physical address of a virtual one within it.
     pub fn physical(&self, va: u32) -> u32 {
         self.pa | (va & (self.len - 1))
+    }
+
+    /// All that it translates to.
+    pub fn range(&self) -> PhysicalRange {
+        PhysicalRange {
+            pa: self.pa,
+            len: self.len,
+        }
+    }
+
+    fn cached(&self) -> bool {
+        matches!(
+            self.memory,
+            MemoryType::WriteBack | MemoryType::WriteThrough
+        )
     }
 }
 
@@ -294,11 +309,32 @@ pub fn section_at(
 ) -> Option<Translation> {
     let descriptor = read(first_level_v7(control, va)?)?;
     let section = (descriptor & 2 != 0).then(|| section_v7(control, va, descriptor))??;
-    let cached = matches!(
-        section.memory,
-        MemoryType::WriteBack | MemoryType::WriteThrough
-    );
-    (cached && section.global && control.caches()).then_some(section)
+    (section.cached() && section.global && control.caches()).then_some(section)
+}
+
+/// All pages that the kernel maps and does not cache, among them coherent
+/// memory. ARMv7, where Linux has the kernel's own table in TTBR1.
+pub fn uncached_pages(
+    control: &Control,
+    mut read: impl FnMut(u32) -> Option<u32>,
+) -> Vec<Translation> {
+    let kernel = Control {
+        ttbr0: control.ttbr1,
+        ttbcr: 0,
+        ..*control
+    };
+    let mut pages = Vec::new();
+    for section in (0..1 << 12).map(|number| number << 20) {
+        let descriptor = first_level_v7(&kernel, section).and_then(&mut read);
+        if descriptor.is_none_or(|descriptor| descriptor & 3 != 1) {
+            continue;
+        }
+        for va in (section..=section | (SECTION - PAGE)).step_by(PAGE as usize) {
+            let page = walk(Architecture::V7, &kernel, va, &mut read);
+            pages.extend(page.filter(|page| !page.cached()));
+        }
+    }
+    pages
 }
 
 /// What is at a physical address.
@@ -752,6 +788,29 @@ mod tests {
             ]
         );
         assert_eq!(cached_sections(&Control::default(), words.read()), []);
+    }
+
+    #[test]
+    fn pages_that_are_not_cached() {
+        let words = Words(vec![
+            (TABLE + 0xc00 * 4, 0x6001_1c0e),
+            (TABLE + 0xf08 * 4, SECOND | 1),
+            // TEX=0 C=1 B=1; C=0 B=1; C=0 B=0.
+            (SECOND + 0x10 * 4, 0x6030_000e),
+            (SECOND + 0x11 * 4, 0x6030_1006),
+            (SECOND + 0x12 * 4, 0x6030_2002),
+        ]);
+        let control = Control {
+            ttbr0: 0,
+            ttbr1: TABLE | 0x6a,
+            ..v7()
+        };
+        let found = uncached_pages(&control, words.read());
+        let ranges: Vec<_> = found.iter().map(Translation::range).collect();
+        assert_eq!(
+            ranges,
+            [0x6030_1000, 0x6030_2000].map(|pa| PhysicalRange { pa, len: PAGE })
+        );
     }
 
     #[test]

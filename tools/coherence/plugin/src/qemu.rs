@@ -16,6 +16,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 
 use coherence_model::events::Site;
@@ -105,6 +106,7 @@ type VcpuCallback = extern "C" fn(c_uint, *mut c_void);
 type MemoryCallback = extern "C" fn(c_uint, u32, u64, *mut c_void);
 
 extern "C" {
+    fn qemu_plugin_reset(id: u64, cb: extern "C" fn(*mut c_void), userdata: *mut c_void);
     fn qemu_plugin_register_vcpu_init_cb(id: u64, cb: VcpuCallback, userdata: *mut c_void);
     fn qemu_plugin_register_vcpu_tb_trans_cb(
         id: u64,
@@ -278,15 +280,36 @@ fn install(id: u64, arguments: impl Iterator<Item = String>) -> Result<(), Strin
     Ok(())
 }
 
+/// The id that QEMU gave the plugin.
+static ID: AtomicU64 = AtomicU64::new(0);
+
 fn watch<W: Watcher>(id: u64, watcher: W) {
     // SAFETY: No callback is registered yet.
     unsafe { *W::global().0.get() = Some((watcher, None)) };
+    ID.store(id, Ordering::Relaxed);
+    register::<W>(id);
+}
+
+fn register<W: Watcher>(id: u64) {
     // SAFETY: The id is ours, and the functions have the types that API 7 wants.
     unsafe {
         qemu_plugin_register_vcpu_init_cb(id, vcpu_started::<W>, as_userdata(0));
         qemu_plugin_register_vcpu_tb_trans_cb(id, translated::<W>, as_userdata(0));
         qemu_plugin_register_atexit_cb(id, exiting::<W>, as_userdata(0));
     }
+}
+
+/// Makes QEMU forget all translated blocks, so that [`Watcher::translate`] is
+/// called for each anew. The block that runs now still runs to its end as it is.
+/// Call it from a callback of the vCPU.
+pub fn translate_all_again<W: Watcher>() {
+    // SAFETY: The id is ours, and the function has the type that API 7 wants. QEMU
+    // waits until no translated code runs, and then forgets the callbacks too.
+    unsafe { qemu_plugin_reset(ID.load(Ordering::Relaxed), forgotten::<W>, as_userdata(0)) };
+}
+
+extern "C" fn forgotten<W: Watcher>(_: *mut c_void) {
+    register::<W>(ID.load(Ordering::Relaxed));
 }
 
 extern "C" fn vcpu_started<W: Watcher>(_vcpu: c_uint, _: *mut c_void) {
@@ -592,7 +615,7 @@ impl GuestMemory {
         Self(Buffer::new())
     }
 
-    /// Reads bytes, if they are memory. The slice holds until the next read.
+    /// Reads bytes, of memory or of a device. The slice holds until the next read.
     pub fn read(&mut self, pa: u32, len: usize) -> Option<&[u8]> {
         if len == 0 {
             return Some(&[]);
@@ -602,7 +625,7 @@ impl GuestMemory {
         (result == OPERATION_OK).then(|| self.0.bytes())
     }
 
-    /// Reads a word, if it is memory.
+    /// Reads a word, of memory or of a device's register.
     pub fn word(&mut self, pa: u32) -> Option<u32> {
         self.read(pa, 4)?;
         self.0.word()

@@ -119,6 +119,33 @@ impl Devices {
         }
     }
 
+    /// Takes the registers as they are, where nobody saw the stores. `read` gives
+    /// words of physical memory, and of registers.
+    pub fn read_registers(
+        &mut self,
+        mut read: impl FnMut(u32) -> Option<u32>,
+        emit: &mut impl FnMut(DeviceEvent),
+    ) {
+        let pl310 = self.pl310.iter().map(|(base, _)| (*base, pl310::LASTING));
+        let others = self.devices.iter().map(|(base, device)| {
+            let registers = match device {
+                Watched::Pl080(_) => pl080::LASTING,
+                Watched::Pl110(_) => pl110::LASTING,
+                Watched::Pl330(_) => &[],
+            };
+            (*base, registers)
+        });
+        let addresses: Vec<u32> = pl310
+            .chain(others)
+            .flat_map(|(base, registers)| registers.iter().map(move |offset| base + offset))
+            .collect();
+        for pa in addresses {
+            if let Some(value) = read(pa) {
+                self.store(pa, value, &mut read, emit);
+            }
+        }
+    }
+
     /// What displays read, over and over, all the time.
     pub fn scan_out(&self) -> Vec<Device> {
         let display = |(_, device): &(u32, Watched)| match device {
@@ -126,5 +153,47 @@ impl Devices {
             _ => None,
         };
         self.devices.iter().filter_map(display).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coherence_model::events::PhysicalRange;
+
+    use super::*;
+
+    #[test]
+    fn registers_that_were_written_before() {
+        const PL310: u32 = 0x1e00_a000;
+        const DISPLAY: u32 = 0x1002_0000;
+        let mut devices = Devices::new(&Addresses {
+            pl310: Some(PL310),
+            devices: vec![(DeviceKind::Pl330, 0x1000), (DeviceKind::Pl110, DISPLAY)],
+        });
+        let registers = [
+            (PL310 + 0x100, 1),
+            (DISPLAY, 49 << 2),
+            (DISPLAY + 0x04, 599),
+            (DISPLAY + 0x10, 0x6000_0000),
+            (DISPLAY + 0x18, (6 << 1) | 1 | (1 << 11)),
+        ];
+        let read = |pa| {
+            let found = registers.iter().find(|(at, _)| *at == pa);
+            Some(found.map_or(0, |(_, value)| *value))
+        };
+        let mut events = Vec::new();
+        devices.read_registers(read, &mut |event| events.push(event));
+        let reads = Device::Reads(PhysicalRange {
+            pa: 0x6000_0000,
+            len: 800 * 600 * 2,
+        });
+        assert_eq!(
+            events,
+            [
+                DeviceEvent::Maintenance(Maintenance::OuterSwitch(true)),
+                DeviceEvent::Device(reads),
+            ]
+        );
+        assert_eq!(devices.scan_out(), [reads]);
     }
 }

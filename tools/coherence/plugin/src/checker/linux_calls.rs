@@ -47,8 +47,8 @@ impl Checker {
                 }
                 LinuxEvent::Module(module) => self.modules.push(module),
                 LinuxEvent::Returns(pc) => {
-                    if let Some(entry) = self.entry(pc) {
-                        self.memory.translate_again(entry.physical(pc));
+                    if let Some(translation) = self.walk(pc) {
+                        self.memory.translate_again(translation.physical(pc));
                     }
                 }
                 LinuxEvent::AnotherCpu => {

@@ -14,6 +14,8 @@ impl Checker {
     pub(super) fn operate(&mut self, operation: Cp15Operation, value: u32, site: Site) {
         match operation {
             Cp15Operation::Write(register) => self.write_register(register, value),
+            // There is no line, and no translation, that the model knows of.
+            _ if !self.tracking => {}
             Cp15Operation::Data(what, By::Address) => {
                 let lines = self.lines(value);
                 self.maintain(Maintenance::Data(what, lines));
@@ -69,7 +71,7 @@ impl Checker {
     fn write_register(&mut self, register: cp15::ControlRegister, value: u32) {
         let cpu = &mut self.cpu;
         let translated = cpu.control.translates();
-        if register.write(&mut cpu.control, &mut cpu.tlb, value) {
+        if register.write(&mut cpu.control, &mut cpu.tlb, value) && self.tracking {
             self.live_sections.clear();
             if cpu.control.translates() != translated {
                 // The flat translation is in no TLB.

@@ -6,6 +6,9 @@ use coherence_model::events::{Device, PhysicalRange};
 
 use super::DeviceEvent;
 
+/// Registers that are not written again for each transfer: the configuration.
+pub const LASTING: &[u32] = &[0x30];
+
 const CHANNELS: usize = 8;
 /// An item of a linked list: source, destination, next item, control.
 const ITEM_BYTES: u32 = 16;

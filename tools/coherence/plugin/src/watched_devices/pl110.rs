@@ -11,6 +11,9 @@ use coherence_model::events::{Device, PhysicalRange};
 
 use super::DeviceEvent;
 
+/// Registers that are not written again for each picture: all that matter.
+pub const LASTING: &[u32] = &[0x00, 0x04, 0x10, 0x18];
+
 /// Enabled and powered.
 const ON: u32 = (1 << 0) | (1 << 11);
 

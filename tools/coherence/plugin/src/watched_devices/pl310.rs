@@ -9,6 +9,10 @@ use super::DeviceEvent;
 /// eight or sixteen.
 const AUXILIARY_SIXTEEN_WAYS: u32 = 1 << 16;
 
+/// Registers that are not written again for each operation, in the order in
+/// which to take them: the auxiliary control and the control register.
+pub const LASTING: &[u32] = &[0x104, 0x100];
+
 /// A PL310's registers, as far as they matter. It is off after reset.
 #[derive(Default)]
 pub struct Pl310 {
