@@ -105,7 +105,7 @@ def record_label(case: Case, size: int) -> str:
 def run(name: str, progress: Callable[[str], None] = lambda _: None) -> Run:
     """Boots the board and runs all cases."""
     result = Run()
-    with CheckedBoard(name) as board:
+    with CheckedBoard(name, track="label") as board:
         for case in CASES:
             progress(f"{name}: {case.name}")
             board.label(case.name)

@@ -61,9 +61,13 @@ def layout(folder: Path, scratch: Path) -> str:
     return ":".join(str(offset) for offset in struct.unpack("<4I", section.read_bytes()))
 
 
-def plugin(board: str, folder: Path, report: Path) -> str:
+def plugin(board: str, folder: Path, report: Path, track: str) -> str:
     """The plugin with all that it takes to name what it finds."""
-    words = [str(build_folder() / "coherence/libcoherence.so"), f"report={report}"]
+    words = [
+        str(build_folder() / "coherence/libcoherence.so"),
+        f"report={report}",
+        f"track={track}",
+    ]
     words += machine(board)
     words += [
         f"symbols={os.environ['LG_KERNEL']}/System.map",
@@ -103,13 +107,20 @@ def replace(qemu: QEMUDriver, part: str, other: str):
 class CheckedBoard(boards.QemuBoard):
     """An emulated board whose caches are modelled.
 
-    What the checker found is known when the machine has been switched off.
+    What the checker found is known when the machine has been switched off. It tracks loads and
+    stores from power-on ("boot") or from the first label on ("label").
     """
 
     # It runs several times slower.
     patience = 600.0
 
-    def __init__(self, board: str, folder: str = "coherence", checker: bool = True):
+    def __init__(
+        self,
+        board: str,
+        folder: str = "coherence",
+        checker: bool = True,
+        track: str = "boot",
+    ):
         super().__init__(board)
         folder = build_folder() / board / folder
         self.report = self.scratch / "report.json"
@@ -121,7 +132,7 @@ class CheckedBoard(boards.QemuBoard):
         # The model wants one order of all events.
         self.qemu.extra_args += " -accel tcg,thread=single"
         if checker:
-            self.qemu.extra_args += f" -plugin {plugin(board, folder, self.report)}"
+            self.qemu.extra_args += f" -plugin {plugin(board, folder, self.report, track)}"
 
     def label(self, text: str):
         """Name what runs from now on."""
