@@ -60,6 +60,11 @@ LONG_UNDER_IT = [
 ]
 
 
+#: Bytes of a buffer in the suite: the checker takes it that a cache could hold all of it, so that
+#: more says no more.
+SIZE = 256 << 10
+
+
 @pytest.fixture(autouse=True)
 def _emulated(request):
     if request.config.getoption("env"):
@@ -215,7 +220,7 @@ def test_suite(board, subtests, request):
     with CheckedBoard(board, track="label") as machine:
         machine.label("")
         skipped = "".join(f" --skip {claim}" for claim in left_out)
-        command = f"shmbuf-test run {claims} --label /bin/label{skipped}"
+        command = f"shmbuf-test run {claims} --size {SIZE} --label /bin/label{skipped}"
         assert report.each(subtests, machine.stream(command)) > 0
         assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
         findings, totals = machine.finish()

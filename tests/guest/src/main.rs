@@ -26,7 +26,10 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{machine::Machine, module::Module};
+use crate::{
+    machine::Machine,
+    module::{Config, Module},
+};
 
 /// The tests of shmbuf that run on a board, as root.
 #[derive(Parser)]
@@ -56,6 +59,9 @@ enum Command {
         /// Run this with each test's name before the test, for a checker that watches
         #[arg(long, value_name = "PROGRAM")]
         label: Option<PathBuf>,
+        /// Bytes of the buffer, a multiple of the page size
+        #[arg(long, value_name = "BYTES", default_value_t = Config::DEFAULT.size)]
+        size: u64,
         #[command(flatten)]
         module: ModuleFile,
     },
@@ -98,6 +104,7 @@ fn run(command: Command) -> Result<bool> {
             filters,
             skip,
             label,
+            size,
             module,
         } => {
             let machine = Machine::detect()?;
@@ -105,6 +112,9 @@ fn run(command: Command) -> Result<bool> {
             let any = |list: &[String], name: &str| list.iter().any(|f| name.contains(f.as_str()));
             tests.retain(|test| filters.is_empty() || any(&filters, &test.name));
             tests.retain(|test| !any(&skip, &test.name));
+            for test in &mut tests {
+                test.config.size = size;
+            }
             anyhow::ensure!(!tests.is_empty(), "no test has such a name: see list");
             Ok(runner::run(
                 &tests,

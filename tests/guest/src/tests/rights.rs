@@ -266,7 +266,7 @@ fn reader(env: &Env) {
         );
     });
     assert!(
-        read_all(&owner) == pattern.bytes(0, env.size()),
+        read_all(&owner) == pattern.bytes(0, owner.size() as usize),
         "it has changed"
     );
 }
