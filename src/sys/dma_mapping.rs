@@ -12,7 +12,13 @@ use super::{
     pages::Pages, //
 };
 use crate::rules::range::Range;
-use core::ptr;
+use core::{
+    iter,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
 use kernel::{
     bindings,
     device,
@@ -50,14 +56,6 @@ impl Backing {
         match self {
             Self::Pages(pages) => pages.page(offset),
             Self::Coherent(memory) => memory.page(offset),
-        }
-    }
-
-    /// The physical address of the byte at `offset`, which is inside the memory.
-    fn phys(&self, offset: usize) -> bindings::phys_addr_t {
-        match self {
-            Self::Pages(pages) => pages.phys(offset),
-            Self::Coherent(memory) => memory.phys() + offset as bindings::phys_addr_t,
         }
     }
 
@@ -121,12 +119,8 @@ impl DeviceMapping {
             _ => DataDirection::Bidirectional,
         };
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
-        let maps_all = maps_all(device);
-        for piece in range.pieces(PAGE_SIZE) {
-            if !maps_all && !reaches(device, memory.phys(piece.start()), PAGE_SIZE) {
-                return Err(EIO);
-            }
-            pages.push(memory.page(piece.start()), GFP_KERNEL)?;
+        for page in range.pieces(PAGE_SIZE) {
+            pages.push(memory.page(page.start()), GFP_KERNEL)?;
         }
         let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
@@ -142,10 +136,14 @@ impl DeviceMapping {
                 bindings::GFP_KERNEL,
             )
         })?;
-        // SAFETY: The table was just made, and the device is valid.
-        let mapped = to_result(unsafe {
-            bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), Self::ATTRS)
-        });
+        // SAFETY: The table was just made, of pages.
+        let mapped = match unsafe { can_map(device, table.get()) } {
+            // SAFETY: The table was just made, and the device is valid.
+            true => to_result(unsafe {
+                bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), Self::ATTRS)
+            }),
+            false => Err(EIO),
+        };
         if let Err(error) = mapped {
             // SAFETY: The table is not mapped.
             unsafe { bindings::sg_free_table(table.get()) };
@@ -311,9 +309,25 @@ fn is_direct(device: &device::Device) -> bool {
     unsafe { ffi::shmbuf_dma_is_direct(raw(device)) }
 }
 
-/// Whether all memory can be mapped for `device`: it is translated, or copied where the device does
-/// not reach it. The DMA API warns of what cannot.
-fn maps_all(device: &device::Device) -> bool {
+/// Whether `table` can be mapped for `device`: it is translated, copied where the device does not
+/// reach it, or reached. The DMA API warns of what cannot.
+///
+/// # Safety
+///
+/// `table` must have entries, with pages.
+unsafe fn can_map(device: &device::Device, table: *mut bindings::sg_table) -> bool {
     // SAFETY: The device is valid.
-    !is_direct(device) || unsafe { bindings::dma_max_mapping_size(raw(device)) } != usize::MAX
+    if !is_direct(device) || unsafe { bindings::dma_max_mapping_size(raw(device)) } != usize::MAX {
+        return true;
+    }
+    // SAFETY: By this function's contract.
+    let first = NonNull::new(unsafe { (*table).sgl });
+    // SAFETY: It is an entry of the table.
+    let next = |entry: &NonNull<_>| NonNull::new(unsafe { bindings::sg_next(entry.as_ptr()) });
+    iter::successors(first, next).all(|entry| {
+        let entry = entry.as_ptr();
+        // SAFETY: It is an entry of the table, with pages.
+        let (phys, size) = unsafe { (ffi::shmbuf_sg_phys(entry), (*entry).length as usize) };
+        reaches(device, phys, size)
+    })
 }
