@@ -263,6 +263,9 @@ impl Pages {
     pub(crate) fn flush(&self) {
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
+        if let Some(span) = self.linear() {
+            return span.flush();
+        }
         for n in 0..self.count {
             // SAFETY: By the type invariants; unmapped below.
             let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
