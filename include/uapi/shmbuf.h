@@ -25,17 +25,22 @@
  *			Kind pool, whose page others use too.
  *	EPERM		PROT_EXEC
  *	EACCES		PROT_WRITE and MAP_SHARED on a handle not open for it
- *	EBUSY		VIVT caches only: a cached mapping of some of the same
- *			bytes exists in this process, and the two would be
- *			incoherent. Use that one, or unmap it first.
+ *	EBUSY		SET_CACHE is replacing the memory. VIVT caches: a cached
+ *			mapping of some of the same bytes exists in this
+ *			process, and the two would be incoherent. Use that
+ *			one, or unmap it first.
  *	ENOMEM		no memory for page tables
  * read(2), pread(2)
- *	0 at or past the end; short across it
- *	EBUSY		the device owns the buffer: SYNC START first
+ *	0 at or past the end; short across it, and where the next bytes are a
+ *	device's. Large ones are done in pieces of at most 64 KiB, between which
+ *	others may write.
+ *	EBUSY		a device was lent the first of these bytes, or some of a
+ *			piece: SYNC START first
  *	EFAULT		bad pointer, and nothing was read
  *	EINVAL		kind region: position or length is not a multiple of
  *			shmbuf_info.access_width
- *	EINTR		interrupted while waiting for a SYNC to end
+ *	EINTR		interrupted while waiting for a SYNC, a COPY or another
+ *			transfer of these bytes to end, and nothing was read
  *	ENOMEM		no memory for the kernel's view; only in buffers above
  *			4 MiB that are not write-back
  * write(2), pwrite(2)
@@ -93,8 +98,9 @@ enum shmbuf_mapping {
 	/* At once, by page frame number; the kernel takes no reference. */
 	SHMBUF_MAPPING_PFNMAP		= 0,
 	/*
-	 * By fault, and withdrawn while the device owns the buffer: a touch is
-	 * SIGBUS then. For the kinds that have an owner: streaming, scatter.
+	 * By fault, and a page is withdrawn while a device was lent any of it:
+	 * a touch is SIGBUS then. For the kinds that have an owner: streaming,
+	 * scatter.
 	 */
 	SHMBUF_MAPPING_STRICT		= 1,
 	/*
@@ -114,7 +120,10 @@ enum shmbuf_direction {
 	SHMBUF_DIRECTION_FROM_DEVICE	= 2,
 };
 
-/* Who may touch the contents now (cached memory that a device reaches). */
+/*
+ * Who may touch the contents now (cached memory that a device reaches). Each
+ * cache line has an owner of its own; the buffer's is the device while any is.
+ */
 enum shmbuf_owner {
 	SHMBUF_OWNER_CPU	= 0,
 	SHMBUF_OWNER_DEVICE	= 1,
@@ -207,12 +216,13 @@ struct shmbuf_set_cache {
  *	SHMBUF_SYNC_WRITE or both
  * @reserved: zero
  *
- * START makes what a device wrote visible to the CPU and takes a streaming
- * buffer back from the device; END makes what the CPU wrote visible to the
- * device and hands a streaming buffer over. The range says what is maintained;
- * the owner is that of the whole buffer, and START takes back all that was
- * handed over. On memory that is not cached, SYNC drains the write buffer. No
- * thread may access the range while SYNC runs.
+ * START makes what a device wrote visible to the CPU and takes the range of a
+ * streaming buffer back from the device; END makes what the CPU wrote visible
+ * to the device and lends it the range of a streaming buffer. What importers of
+ * dma-bufs have mapped goes to and fro as a whole, if the range meets it. No
+ * other bytes are maintained, and none that have the owner already: an END of
+ * half a buffer leaves the other half to the CPU. On memory that is not cached,
+ * SYNC drains the write buffer. No thread may access the range while SYNC runs.
  */
 struct shmbuf_sync {
 	__u64 offset;
@@ -305,10 +315,10 @@ struct shmbuf_copy {
  *	EBADF		the handle is not open for writing
  *	EOPNOTSUPP	this kind or this machine cannot give that policy: see
  *			shmbuf_info.policies, and the kernel log for the reason
- *	EBUSY		the buffer is mapped or exported somewhere, or the
- *			device owns it
+ *	EBUSY		the buffer is mapped or exported somewhere, or a device
+ *			was lent some of it
  *	ENOMEM		the memory has to move, and there is none that fits
- *	EINTR		interrupted while waiting for a read or write to end
+ *	EINTR		interrupted while waiting for who uses it
  *	EFAULT		bad pointer
  */
 #define SHMBUF_IOC_SET_CACHE	_IOW(SHMBUF_IOC_MAGIC, 0x01, struct shmbuf_set_cache)
@@ -321,9 +331,9 @@ struct shmbuf_copy {
  *			the cache line
  *	ERANGE		the range reaches past the end of the buffer, or wraps
  *	EBADF		SHMBUF_SYNC_WRITE on a handle not open for writing
- *	EBUSY		the device owns the buffer, and the handle is not open
- *			for writing
- *	EINTR		interrupted while waiting for a read or write to end
+ *	EBUSY		a device was lent some of the range, and the handle is
+ *			not open for writing
+ *	EINTR		interrupted while waiting for who uses some of the range
  *	ENOMEM		as read(2); the owner is as before
  *	EFAULT		bad pointer
  */
@@ -354,8 +364,10 @@ struct shmbuf_copy {
  * Make a dma-buf of a range. Returns its file descriptor, close-on-exec. It
  * keeps the memory. Importers of a read-only dma-buf may map it for reading by
  * the device (DMA_TO_DEVICE) only, others get EACCES. DMA_BUF_IOCTL_SYNC on it
- * is SHMBUF_IOC_SYNC of its range, for all devices that have it mapped; mapping
- * it for a device hands it over, as SYNC END does.
+ * is SHMBUF_IOC_SYNC of its range; mapping it for a device lends it all of that,
+ * as SYNC END does, and unmapping returns it. A read-only one lends nothing: its
+ * importers see what was there when they mapped it, and at each END since.
+ *	EBUSY		SET_CACHE is replacing the memory
  *	EBADF		the handle is not open for reading
  *	EINVAL		unknown flags; reserved is not zero; length is zero;
  *			offset or length is not a multiple of the page size
@@ -370,12 +382,13 @@ struct shmbuf_copy {
  * Copy a range of another buffer, or of the same, to this one, by a DMA engine.
  * Caches are maintained for both, as read(2) and write(2) do it; the bytes of the
  * cache lines at the ends of the range that belong to neighbours are the CPU's. No
- * thread may access the two ranges meanwhile. If it fails, some of the range may
- * have been written, and nothing else; the engine has stopped. The handle must be
- * open for writing.
+ * thread may access the two ranges by a mapping meanwhile; calls wait for it. If it
+ * fails, some of the range may have been written, and nothing else: the rest is as
+ * before; the engine has stopped. The handle must be open for writing.
  *
  * With SHMBUF_COPY_ASYNC the call returns when the copy has begun. Until it has
- * ended, SYNC and SET_CACHE of both buffers wait, and poll(2) says of this handle
+ * ended, calls that touch the ranges wait: SYNC, SET_CACHE, write(2), importers
+ * that map them, and read(2) of what is written. poll(2) says of this handle
  * that it is neither readable nor writable (at all other times it is both). Then
  * COPY_RESULT says how it ended, once. A handle has one such copy. When its last
  * descriptor is closed, the copy is cancelled.
@@ -384,7 +397,7 @@ struct shmbuf_copy {
  *	ERANGE		a range reaches past the end of its buffer, or wraps
  *	EBADF		the handle is not open for writing; src_fd is no
  *			handle of a buffer, or not open for reading
- *	EBUSY		a device owns one of the buffers
+ *	EBUSY		a device was lent some of the ranges
  *	EACCES		devices may only read this buffer (its direction)
  *	EOPNOTSUPP	there is no DMA engine that copies; devices do not
  *			reach one of the buffers: kind pool, kind region, memory

@@ -6,15 +6,15 @@
 //! # Locking
 //!
 //! In this order: the mmap lock of a process, the reservation lock of a dma-buf
-//! (`dma_resv`), the buffer's `devices`, its `state`, the lock of the kernel's
+//! (`dma_resv`), the buffer's `views`, its `state`, the lock of the kernel's
 //! window (`crate::memory::pages`) and that of the address space (`i_mmap_rwsem`).
 //!
-//! `devices` and `state` are never held while data is copied from or to a
-//! program, which may fault and so take the mmap lock, nor while the mmap lock is
-//! taken for cache maintenance: a count of what is in flight
-//! (`crate::rules::ownership::Access`) keeps reads, writes and SYNC apart meanwhile.
-//! Whoever holds the mmap lock (mmap, fork, munmap, a fault) or a reservation lock
-//! (an importer) never waits for that count.
+//! `views` and `state` are never held while data is copied from or to a program, nor
+//! while the mmap lock is taken for cache maintenance: ranges that are locked
+//! (`crate::rules::range_lock`) keep reads, writes, copies and SYNC apart meanwhile.
+//! Whoever holds the mmap lock (mmap, fork, munmap, a fault) never waits for a range.
+//! An importer does, with the reservation lock held, to map: who has a range locked
+//! waits for no program, but for a DMA engine at most.
 
 mod importers;
 pub(crate) mod limit;

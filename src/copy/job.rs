@@ -114,6 +114,13 @@ impl Side {
         self.storage.policy().is_cached() && !snoops
     }
 
+    /// Maps the pages of `range` for the engine. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if the engine cannot address them, or the kernel would copy for it (swiotlb) by cache
+    ///   lines that the buffer must not have;
+    /// - [`ENOMEM`].
     fn map(
         &self,
         channel: &Channel,
@@ -121,7 +128,19 @@ impl Side {
         range: Range,
     ) -> Result<DeviceMapping> {
         let pages = range.enclosing(PAGE_SIZE, self.buffer.size());
-        DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)
+        let mapping =
+            DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)?;
+        let snoops = self.buffer.machine().caches == Caches::Snooping;
+        if mapping.bounces() && !snoops && !self.storage.policy().is_cached() {
+            return Err(EIO);
+        }
+        Ok(mapping)
+    }
+
+    /// Whether what is mapped has to be synced for the engine: for the caches, or as the kernel copies
+    /// for it.
+    fn is_synced(&self, mapping: &DeviceMapping) -> bool {
+        self.is_maintained() || mapping.bounces()
     }
 }
 
@@ -250,10 +269,10 @@ impl Copy {
             (Arc::new(from, GFP_KERNEL)?, Arc::new(to, GFP_KERNEL)?)
         };
         let (sources, targets) = (from.segments(source)?, to.segments(whole)?);
-        if self.from.is_maintained() {
+        if self.from.is_synced(&from) {
             from.sync_for_device(source);
         }
-        if self.to.is_maintained() {
+        if self.to.is_synced(&to) {
             to.sync_for_device(whole);
         }
         cpu::drain_write_buffer();
@@ -261,10 +280,10 @@ impl Copy {
             patience = channel.copy(from, to, len, progress, patience)?;
             Ok(())
         });
-        if self.from.is_maintained() {
+        if self.from.is_synced(&from) {
             from.sync_for_cpu(source);
         }
-        if self.to.is_maintained() {
+        if self.to.is_synced(&to) {
             to.sync_for_cpu(whole);
         }
         copied

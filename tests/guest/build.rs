@@ -13,6 +13,10 @@ fn main() {
     bindgen::Builder::default()
         .header("drivers.h")
         .allowlist_item("dma_heap_allocation_data|DMA_HEAP_IOCTL_ALLOC")
+        .allowlist_type("uffd(io_(api|register|zeropage)|_msg)")
+        .allowlist_var(
+            "UFFD(IO_(API|REGISTER|ZEROPAGE)|IO_REGISTER_MODE_MISSING|_API|_USER_MODE_ONLY)",
+        )
         .allowlist_type("coherence_hint")
         .allowlist_type(
             "v4l2_(buffer|capability|control|format|requestbuffers)|v4l2_(buf_type|field|memory)",

@@ -256,17 +256,17 @@ impl Buffer {
 
     /// Begins or ends an access of the CPU to a range of bytes.
     ///
-    /// Begin makes what a device wrote visible and takes a streaming buffer
-    /// back from the device; end makes what the CPU wrote visible to the
-    /// device and hands a streaming buffer over. Nobody may access the range
+    /// Begin makes what a device wrote visible and takes these bytes of a
+    /// streaming buffer back from the device; end makes what the CPU wrote visible
+    /// to the device and lends it these bytes. Nobody may access the range
     /// meanwhile. [`with_cpu_access`](Self::with_cpu_access) does both.
     ///
     /// # Errors
     ///
     /// EINVAL if the range is empty or its ends are not multiples of
     /// [`Info::cache_line`], ERANGE if it reaches past the end, EBADF for
-    /// writing on a read-only handle, EBUSY if a device owns the buffer and
-    /// the handle is read-only.
+    /// writing on a read-only handle, EBUSY if a device was lent some of the
+    /// range and the handle is read-only.
     pub fn sync(&self, range: impl RangeBounds<u64>, access: Access, phase: Phase) -> Result<()> {
         self.sync_raw(self.bounds(&range), access, phase)
     }

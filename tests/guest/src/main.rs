@@ -20,6 +20,7 @@ mod runner;
 mod stress;
 mod sys;
 mod tests;
+mod userfault;
 
 use std::{path::PathBuf, process::ExitCode};
 

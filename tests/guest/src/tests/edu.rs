@@ -28,6 +28,7 @@ use super::{
     data::{fresh, load_all},
     export::video::Camera,
     named::open,
+    pattern_sample::take_frames,
     Claim, Scope,
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     with_device("edu_keeps_to_the_direction", directions),
     with_device("edu_owns_what_it_has_mapped", owned),
     with_device("edu_that_only_reads_takes_nothing", reader),
+    with_device("edu_fills_a_ring_of_slots", ring),
     with_device("edu_refuses_bad_arguments", bad_arguments),
     with_device("edu_goes_while_it_has_a_buffer", goes),
     with_device("race_of_edu_and_unbind", unbind_race),
@@ -402,6 +404,10 @@ fn owned(env: &Env) {
                 .expect("SYNC");
         }
     });
+}
+
+fn ring(env: &Env) {
+    with(env, Driver::fitting, |_| take_frames(&["--edu", NODE]));
 }
 
 /// By a read-only dma-buf the device sees what END gives it, and the CPU keeps all of it.

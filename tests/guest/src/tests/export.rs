@@ -123,7 +123,7 @@ pub(super) fn export(buffer: &Buffer, pages: Range<usize>, rights: Protection) -
 }
 
 #[track_caller]
-fn export_all(buffer: &Buffer) -> DmaBuf {
+pub(super) fn export_all(buffer: &Buffer) -> DmaBuf {
     export(
         buffer,
         0..buffer.size() as usize / page(),

@@ -26,6 +26,7 @@ mod rights;
 mod stress;
 mod strict;
 mod sync;
+mod waits;
 
 use std::{fs, path::Path};
 
@@ -164,6 +165,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         policy::CLAIMS,
         info::CLAIMS,
         sync::CLAIMS,
+        waits::CLAIMS,
         strict::CLAIMS,
         refcounted::CLAIMS,
         export::CLAIMS,

@@ -10,7 +10,7 @@ use std::{
 
 use shmbuf::{Kind, Policy};
 
-use super::{claim, Claim, Scope};
+use super::{claim, copy::without_engine, Claim, Scope};
 use crate::{
     demo::{path, C, PROGRAMS, RUST},
     expect::Expect,
@@ -27,6 +27,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "sample_tells_what_was_refused", refused).unless(without_samples),
     claim(Scope::Once, "sample_info", info).unless(without_samples),
     claim(Scope::Once, "sample_finds_wrong_bytes", finds).unless(without_samples),
+    claim(Scope::Once, "sample_ring_of_the_engine", ring).unless(|machine, config| {
+        without_engine(machine, config).or_else(|| without_samples(machine, config))
+    }),
 ];
 
 fn without_samples(_: &Machine, _: &Config) -> Option<&'static str> {
@@ -34,7 +37,7 @@ fn without_samples(_: &Machine, _: &Config) -> Option<&'static str> {
     (!there).then_some("the sample programs are not beside this one")
 }
 
-fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub(super) fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, .. } = Command::new(path(program))
         .args(arguments)
         .output()
@@ -63,6 +66,29 @@ fn classic(env: &Env) {
             "{text}"
         );
     }
+}
+
+/// Takes frames by shmbuf-ring in a buffer of each kind.
+pub(super) fn take_frames(more: &[&str]) {
+    for kind in ["pages", "streaming", "scatter", "coherent"] {
+        let mut arguments = vec!["--kind", kind, "--frames", "200"];
+        arguments.extend(more);
+        let (code, text) = run("shmbuf-ring", &arguments);
+        assert_eq!(code, Some(0), "{arguments:?}:\n{text}");
+        let words = "200 frames through 4 slots, ";
+        let beside = last_line(&text)
+            .strip_prefix(words)
+            .and_then(|rest| rest.split_once(' '));
+        let count: u32 = beside.expect(&text).0.parse().expect("a number");
+        assert_ne!(
+            count, 0,
+            "{arguments:?}: no slot was read while another was filled"
+        );
+    }
+}
+
+fn ring(_: &Env) {
+    take_frames(&[]);
 }
 
 fn with_ioctls(env: &Env) {
