@@ -31,11 +31,11 @@
  *			one, or unmap it first.
  *	ENOMEM		no memory for page tables
  * read(2), pread(2)
- *	0 at or past the end; short across it, and where the next bytes are a
+ *	0 at or past the end; short across it, and where the next byte is a
  *	device's. Large ones are done in pieces of at most 64 KiB, between which
  *	others may write.
- *	EBUSY		a device was lent the first of these bytes, or some of a
- *			piece: SYNC START first
+ *	EBUSY		a device was lent the first of these bytes: SYNC START
+ *			first
  *	EFAULT		bad pointer, and nothing was read
  *	EINVAL		kind region: position or length is not a multiple of
  *			shmbuf_info.access_width

@@ -29,7 +29,8 @@ use crate::{
             DeviceMapping,
             SgTable, //
         },
-        user, //
+        user,
+        wait_queue::EndedBy, //
     },
 };
 use kernel::{
@@ -52,7 +53,7 @@ impl Buffer {
     /// - [`EIO`] if the device cannot address the memory;
     /// - [`EBUSY`] if the kernel copies for this device or for one that has the buffer: copies of
     ///   several devices would not be the same;
-    /// - [`ERESTARTSYS`] if a signal came while waiting;
+    /// - [`ERESTARTSYS`] if the process was killed while waiting;
     /// - [`ENOMEM`].
     pub(crate) fn map_device(
         &self,
@@ -76,7 +77,9 @@ impl Buffer {
             true => (Hold::Lent, Mode::Exclusive),
             false => (Hold::Never, Mode::Shared),
         };
-        let _locked = Locked::wait(self, &[Request::exact(range, mode)])?;
+        // A signal that the program survives is no reason for an importer to give up: V4L2 would
+        // say EINVAL.
+        let _locked = Locked::wait(self, &[Request::exact(range, mode)], EndedBy::FatalSignal)?;
 
         let mut views = self.views.lock();
         let bounces = mapping.bounces() || views.iter().any(|view| view.mapping.bounces());

@@ -7,12 +7,14 @@ use crate::{
     memory::storage::Storage,
     rules::{
         access,
+        line_set::Member,
         range::Range,
         range_lock::{
             Request,
             Ticket, //
         }, //
     },
+    sys::wait_queue::EndedBy,
 };
 use core::ops::Deref;
 use kernel::{
@@ -34,10 +36,10 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     ///
     /// # Errors
     ///
-    /// - [`ERESTARTSYS`] if a signal came while waiting: nothing has been done;
+    /// - [`ERESTARTSYS`] if a signal came while waiting that ends the wait: nothing has been done;
     /// - [`ENOMEM`].
-    pub(crate) fn wait(buffer: B, requests: &[Request]) -> Result<Self> {
-        let (ticket, state) = access::enter(&*buffer, requests)?;
+    pub(crate) fn wait(buffer: B, requests: &[Request], ended_by: EndedBy) -> Result<Self> {
+        let (ticket, state) = access::enter(&*buffer, requests, ended_by)?;
         let storage = state.storage.clone();
         drop(state);
         Ok(Self {
@@ -47,20 +49,54 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         })
     }
 
-    /// [`Self::wait`], for who must not wait for others.
+    /// [`Self::wait`], for bytes that have to be the CPU's. They stay so.
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if somebody uses some of it, or waits for that; [`ENOMEM`].
-    pub(crate) fn at_once(buffer: B, requests: &[Request]) -> Result<Self> {
-        let (ticket, state) = access::try_enter(&*buffer, requests)?;
-        let storage = state.storage.clone();
+    /// [`EBUSY`] if a device was lent some of them; those of [`Self::wait`], for any signal.
+    pub(crate) fn wait_for_cpus(buffer: B, requests: &[Request]) -> Result<Self> {
+        let (ticket, state) = access::enter(&*buffer, requests, EndedBy::Signal)?;
+        let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
         drop(state);
-        Ok(Self {
+        // Dropped, it leaves.
+        let locked = Self {
             buffer,
             ticket,
             storage,
-        })
+        };
+        owned.then_some(locked).ok_or(EBUSY)
+    }
+
+    /// [`Self::wait_for_cpus`], for who must not wait for others.
+    ///
+    /// # Errors
+    ///
+    /// - [`EAGAIN`] if somebody uses some of them, or waits for that;
+    /// - [`EBUSY`] if a device was lent some of them;
+    /// - [`ENOMEM`].
+    pub(crate) fn try_cpus(buffer: B, requests: &[Request]) -> Result<Self> {
+        let (ticket, state) = access::try_enter(&*buffer, requests)?;
+        let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
+        drop(state);
+        let locked = Self {
+            buffer,
+            ticket,
+            storage,
+        };
+        owned.then_some(locked).ok_or(EBUSY)
+    }
+
+    /// The first bytes of `range`, which is locked, as far as they are the CPU's. They stay so.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if a device was lent the first of them.
+    pub(crate) fn first_of_cpus(&self, range: Range) -> Result<Range> {
+        let state = self.buffer.state.lock();
+        let first = state.access.ownership.first(&mut Some(range), Member::No);
+        first
+            .filter(|first| first.start() == range.start())
+            .ok_or(EBUSY)
     }
 
     /// The buffer.
@@ -71,18 +107,6 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     /// The memory of the buffer.
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.storage
-    }
-
-    /// Checks that `range`, which is locked, is the CPU's. It stays so.
-    ///
-    /// # Errors
-    ///
-    /// [`EBUSY`].
-    pub(crate) fn check_owned(&self, range: Range) -> Result {
-        match self.buffer.state.lock().access.ownership.is_lent(range) {
-            true => Err(EBUSY),
-            false => Ok(()),
-        }
     }
 }
 

@@ -111,8 +111,7 @@ impl Mapped for Buffer {
             KernelBytes::Write(_) => Mode::Exclusive,
         };
         // Who holds the mmap lock does not wait.
-        let locked = Locked::at_once(self, &[Request::exact(range, mode)])?;
-        locked.check_owned(range)?;
+        let locked = Locked::try_cpus(self, &[Request::exact(range, mode)])?;
         let storage = locked.storage();
         let policy = storage.policy();
         if self.has_aliases(policy) {

@@ -15,6 +15,7 @@ use crate::{
         },
         direction::Direction,
         failure::Failure,
+        kind::Kind,
         line_set::LineSet,
         machine::{
             Caches,
@@ -28,18 +29,23 @@ use crate::{
         },
         policy::Policy,
         range::Range,
+        range_lock::Request,
         spec::Checked, //
     },
     sys::{
         address_space::AddressSpace,
         configfs::InUse,
         cpu,
-        dma_mapping::DeviceMapping, //
+        dma_mapping::DeviceMapping,
+        wait_queue::{
+            EndedBy,
+            WaitQueue, //
+        }, //
     },
 };
 use kernel::{
     fs::File,
-    new_condvar, new_mutex,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -52,7 +58,6 @@ use kernel::{
             Guard, //
         },
         Arc,
-        CondVar,
         Mutex, //
     },
 };
@@ -72,6 +77,7 @@ pub(crate) enum Kept {
 #[pin_data(PinnedDrop)]
 pub(crate) struct Buffer {
     pub(super) size: usize,
+    pub(super) kind: Kind,
     pub(super) mapping: Mapping,
     pub(super) direction: Direction,
     name: Option<Name>,
@@ -85,7 +91,7 @@ pub(crate) struct Buffer {
     pub(super) state: Mutex<State>,
     /// Woken when who has locked a range leaves.
     #[pin]
-    left: CondVar,
+    left: WaitQueue,
     _kept: Kept,
 }
 
@@ -114,6 +120,16 @@ impl ImporterView {
     /// Whether the device reaches any byte of `range`.
     pub(super) fn meets(&self, range: Range) -> bool {
         self.mapping.range().intersect(range).is_some()
+    }
+}
+
+impl State {
+    /// Whether the CPU owns all that `requests` are for.
+    pub(super) fn are_cpus(&self, requests: &[Request]) -> bool {
+        let ownership = &self.access.ownership;
+        !requests
+            .iter()
+            .any(|request| ownership.is_lent(request.range))
     }
 }
 
@@ -196,6 +212,7 @@ impl Buffer {
         Ok(Arc::pin_init(
             pin_init!(Self {
                 size: spec.size,
+                kind: spec.kind,
                 mapping: spec.mapping,
                 direction: spec.direction,
                 name,
@@ -204,7 +221,7 @@ impl Buffer {
                 address_space,
                 views <- new_mutex!(KVec::new(), "shmbuf::views"),
                 state <- new_mutex!(state, "shmbuf::state"),
-                left <- new_condvar!("shmbuf::left"),
+                left <- WaitQueue::new(c"shmbuf::left", kernel::static_lock_class!()),
                 _kept: kept,
             }),
             GFP_KERNEL,
@@ -265,17 +282,19 @@ impl Buffer {
 impl Monitor for Buffer {
     type State = State;
     type Guard<'a> = Guard<'a, State, MutexBackend>;
+    type EndedBy = EndedBy;
 
     fn lock(&self) -> Self::Guard<'_> {
         self.state.lock()
     }
 
-    fn wait<'a>(&'a self, state: &mut Self::Guard<'a>) -> bool {
-        self.left.wait_interruptible(state)
+    fn wait<'a>(&'a self, state: Self::Guard<'a>, ended_by: EndedBy) -> (Self::Guard<'a>, bool) {
+        let ended = self.left.wait(state, ended_by);
+        (self.state.lock(), ended)
     }
 
     fn wake_all(&self) {
-        self.left.notify_all();
+        self.left.wake_all();
     }
 }
 

@@ -46,8 +46,7 @@ impl Buffer {
             .storage
             .check_policy(self.machine(), policy)?;
         let whole = Range::whole(self.size);
-        let locked = Locked::wait(self, &[Request::exact(whole, Mode::Exclusive)])?;
-        locked.check_owned(whole)?;
+        let locked = Locked::wait_for_cpus(self, &[Request::exact(whole, Mode::Exclusive)])?;
         let old = locked.storage();
         let new = old.check_policy(self.machine(), policy)?;
         let replacing = Replacing::begin(self)?;

@@ -2,8 +2,9 @@
 
 //! SYNC: what devices are lent, and what comes back from them.
 //!
-//! To lend, bytes are marked first, so that nobody gets them from here on, then
-//! taken from strict mappings, then cleaned. To take back, they are invalidated
+//! On VIVT caches the lines of the program's own mappings go first. To lend, bytes
+//! are marked, so that nobody gets them from here on, then taken from strict
+//! mappings, then cleaned. To take back, they are invalidated
 //! first, and then marked. What is not lent or taken back is left alone.
 
 use super::{
@@ -18,12 +19,12 @@ use crate::{
     memory::storage::Storage,
     rules::{
         line_set::Member,
+        machine::Caches,
         ownership::{
             Caller,
             Hold,
             Phase, //
         },
-        policy::Policy,
         range::Range,
         range_lock::{
             Mode,
@@ -32,7 +33,8 @@ use crate::{
     },
     sys::{
         cpu,
-        user::CurrentMappings, //
+        user::CurrentMappings,
+        wait_queue::EndedBy, //
     },
 };
 use kernel::{
@@ -50,24 +52,20 @@ impl Buffer {
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it;
     /// - [`ENOMEM`], see [`Storage::with_view`]; the owner is as before.
     pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
-        let request = match caller {
-            Caller::Reads => Request::exact(range, Mode::Shared),
-            Caller::Writes => Request::with_views(range),
-        };
-        let locked = Locked::wait(self, &[request])?;
+        self.flush_mappings(range);
+        let locked = match caller {
+            Caller::Reads => Locked::wait_for_cpus(self, &[Request::exact(range, Mode::Shared)]),
+            Caller::Writes => Locked::wait(self, &[Request::with_views(range)], EndedBy::Signal),
+        }?;
         let storage = locked.storage();
+        self.maintain_unlent(storage, range)?;
         match (caller, phase) {
-            (Caller::Reads, _) => {
-                locked.check_owned(range)?;
-                self.maintain_unlent(storage, range)?;
-            }
+            (Caller::Reads, _) => {}
             (Caller::Writes, Phase::Start) => {
-                self.maintain_unlent(storage, range)?;
                 self.return_own(storage, range);
-                self.return_views(storage, range);
+                self.return_views(range);
             }
             (Caller::Writes, Phase::End) => {
-                self.maintain_unlent(storage, range)?;
                 self.lend_own(storage, range);
                 self.lend_views(storage, range);
             }
@@ -83,8 +81,7 @@ impl Buffer {
             return Ok(());
         }
         let mut rest = Some(range);
-        while let Some(part) = self.first(&mut rest, Member::No) {
-            self.flush_mappings(storage.policy(), part);
+        while let Some(part) = rest.and_then(|_| self.first(&mut rest, Member::No)) {
             storage.clean_and_invalidate(part)?;
         }
         Ok(())
@@ -100,9 +97,8 @@ impl Buffer {
             return;
         };
         let mut rest = Some(range);
-        while let Some(part) = self.mark_own(&mut rest) {
+        while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
             self.withdraw(part);
-            self.flush_mappings(storage.policy(), part);
             own.lend(part);
         }
     }
@@ -125,8 +121,7 @@ impl Buffer {
             let state = self.state.lock();
             state.access.ownership.first_of_own(rest, Member::Yes)
         };
-        while let Some(part) = next(&mut rest) {
-            self.flush_mappings(storage.policy(), part);
+        while let Some(part) = rest.and_then(|_| next(&mut rest)) {
             own.take_back(part);
             self.state.lock().access.ownership.return_own(part);
         }
@@ -135,7 +130,6 @@ impl Buffer {
     /// The devices of importers get their views that meet `range`: those that they can be lent, if
     /// they are not, and else what the CPU wrote.
     fn lend_views(&self, storage: &Storage, range: Range) {
-        self.flush_views(storage.policy(), range);
         let views = self.views.lock();
         for view in views.iter().filter(|view| view.meets(range)) {
             let lent = self.lend_view(view);
@@ -158,8 +152,7 @@ impl Buffer {
     }
 
     /// What devices of importers were lent of views that meet `range` comes back.
-    fn return_views(&self, storage: &Storage, range: Range) {
-        self.flush_views(storage.policy(), range);
+    fn return_views(&self, range: Range) {
         let views = self.views.lock();
         for view in views.iter().filter(|view| view.meets(range)) {
             self.return_view(view);
@@ -176,21 +169,21 @@ impl Buffer {
         }
     }
 
-    /// [`Self::flush_mappings`] for the views that meet `range`. The mmap lock is not taken where
-    /// views are maintained: it comes before that of who imports one.
-    fn flush_views(&self, policy: Policy, range: Range) {
-        if self.has_aliases(policy) {
-            let reach = self.state.lock().access.ownership.with_views(range);
-            self.flush_mappings(policy, reach);
+    /// Cleans and invalidates what the calling process's mappings of `range`, and of the views that it
+    /// meets, have in the cache, where that is not what the kernel's view has. May sleep, and takes
+    /// the mmap lock, so no range is locked: nobody may touch the bytes by a mapping meanwhile, and a
+    /// view that comes to be meanwhile is flushed by who maps it.
+    pub(crate) fn flush_mappings(&self, range: Range) {
+        if self.machine().caches != Caches::Vivt {
+            return;
         }
-    }
-
-    /// Cleans and invalidates what the calling process's mappings of `range` have in the cache, where
-    /// that is not what the kernel's view has. May sleep, and takes the mmap lock.
-    pub(crate) fn flush_mappings(&self, policy: Policy, range: Range) {
-        if self.has_aliases(policy) {
+        let state = self.state.lock();
+        let is_cached = state.storage.policy().is_cached();
+        let reach = state.access.ownership.with_views(range);
+        drop(state);
+        if is_cached {
             CurrentMappings::with(|mappings| {
-                mappings.of(self, range, self.size).flush(range);
+                mappings.of(self, reach, self.size).flush(reach);
             });
         }
     }

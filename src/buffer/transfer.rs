@@ -23,6 +23,7 @@ use crate::{
             self,
             CurrentMappings, //
         },
+        wait_queue::EndedBy, //
     },
 };
 use kernel::{
@@ -74,8 +75,8 @@ impl Buffer {
     /// Copies between `range` and a program, and maintains both views: a piece at a time, so that
     /// nobody waits for more than that, and never for the program. Each piece waits for its turn.
     fn transfer(&self, range: Range, mode: Mode, iter: &mut impl Transfer) -> Result<usize> {
-        let storage = self.state.lock().storage.clone();
-        if storage.kind() == Kind::Region {
+        if self.kind == Kind::Region {
+            let storage = self.state.lock().storage.clone();
             return transfer_device(&storage, range, iter);
         }
         let mut done = 0;
@@ -84,8 +85,9 @@ impl Buffer {
             let mut present = piece.len();
             while let Some(left) = rest {
                 let part = left.first(present).ok_or(EFAULT)?;
-                let locked = Locked::wait(self, &[Request::exact(part, mode)])?;
-                locked.check_owned(part)?;
+                let request = Request::exact(part, mode);
+                let locked = Locked::wait(self, &[request], EndedBy::Signal)?;
+                let part = locked.first_of_cpus(part)?;
                 let count = self.copy_locked(locked.storage(), part, iter)?;
                 drop(locked);
                 done += count;

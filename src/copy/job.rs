@@ -64,12 +64,13 @@ impl Both {
     ///
     /// # Errors
     ///
-    /// Those of [`Locked::wait`].
+    /// Those of [`Locked::wait_for_cpus`].
     fn lock(from: &(Arc<Buffer>, Range), to: &(Arc<Buffer>, Range)) -> Result<Self> {
         let read = Request::exact(from.1, Mode::Shared);
         let write = Request::exact(to.1, Mode::Exclusive);
         if Arc::ptr_eq(&from.0, &to.0) {
-            return Ok(Self::One(Locked::wait(from.0.clone(), &[read, write])?));
+            let both = Locked::wait_for_cpus(from.0.clone(), &[read, write])?;
+            return Ok(Self::One(both));
         }
         let mut sides = [(&from.0, read), (&to.0, write)];
         if Arc::as_ptr(sides[0].0) > Arc::as_ptr(sides[1].0) {
@@ -77,8 +78,8 @@ impl Both {
         }
         let [first, second] = sides.map(|(buffer, request)| (buffer.clone(), request));
         Ok(Self::Two(
-            Locked::wait(first.0, &[first.1])?,
-            Locked::wait(second.0, &[second.1])?,
+            Locked::wait_for_cpus(first.0, &[first.1])?,
+            Locked::wait_for_cpus(second.0, &[second.1])?,
         ))
     }
 
@@ -95,10 +96,8 @@ impl Both {
 impl Side {
     /// # Errors
     ///
-    /// - [`EBUSY`] if a device was lent some of the range;
-    /// - [`EOPNOTSUPP`] if devices do not reach the buffer.
+    /// [`EOPNOTSUPP`] if devices do not reach the buffer.
     fn new(locked: &Locked<Arc<Buffer>>, range: Range) -> Result<Self> {
-        locked.check_owned(range)?;
         let storage = locked.storage();
         Ok(Self {
             buffer: locked.buffer().clone(),
@@ -128,8 +127,7 @@ impl Side {
         range: Range,
     ) -> Result<DeviceMapping> {
         let pages = range.enclosing(PAGE_SIZE, self.buffer.size());
-        let mapping =
-            DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)?;
+        let mapping = DeviceMapping::new(channel.device(), self.backing.clone(), pages, direction)?;
         let snoops = self.buffer.machine().caches == Caches::Snooping;
         if mapping.bounces() && !snoops && !self.storage.policy().is_cached() {
             return Err(EIO);
@@ -179,6 +177,9 @@ impl Copy {
         if !to.0.is_written_by_devices() {
             return Err(EACCES);
         }
+        for (buffer, range) in [&from, &to] {
+            buffer.flush_mappings(*range);
+        }
         let both = Both::lock(&from, &to)?;
         let (locked_from, locked_to) = both.sides(&from.0);
         let (from, to) = (Side::new(locked_from, from.1)?, Side::new(locked_to, to.1)?);
@@ -192,10 +193,6 @@ impl Copy {
             to,
             whole,
         };
-        for side in [&copy.from, &copy.to] {
-            side.buffer
-                .flush_mappings(side.storage.policy(), side.range);
-        }
         copy.edges()
             .into_iter()
             .flatten()

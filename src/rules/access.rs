@@ -58,10 +58,18 @@ pub(crate) trait Monitor {
     where
         Self: 'a;
 
+    /// Which signals end a wait.
+    type EndedBy: Copy;
+
     /// Takes the lock. May sleep.
     fn lock(&self) -> Self::Guard<'_>;
-    /// Lets go of the lock until [`Self::wake_all`] is called. Returns whether a signal came.
-    fn wait<'a>(&'a self, guard: &mut Self::Guard<'a>) -> bool;
+    /// Lets go of the lock until [`Self::wake_all`] is called. The lock is held again afterwards,
+    /// and whether a signal came that ends the wait is told.
+    fn wait<'a>(
+        &'a self,
+        guard: Self::Guard<'a>,
+        ended_by: Self::EndedBy,
+    ) -> (Self::Guard<'a>, bool);
     /// Wakes all that wait.
     fn wake_all(&self);
 }
@@ -71,15 +79,18 @@ pub(crate) trait Monitor {
 ///
 /// # Errors
 ///
-/// - [`ERESTARTSYS`] if a signal came while waiting: nothing has been done;
+/// - [`ERESTARTSYS`] if a signal came while waiting that ends the wait: nothing has been done;
 /// - [`ENOMEM`] if so many wait that the queue needs memory, and there is none.
 pub(crate) fn enter<'a, M: Monitor>(
     monitor: &'a M,
     requests: &[Request],
+    ended_by: M::EndedBy,
 ) -> Result<(Ticket, M::Guard<'a>)> {
     let (ticket, mut state) = take_place(monitor, requests)?;
     while !state.as_mut().lock.is_granted(ticket) {
-        if monitor.wait(&mut state) {
+        let ended;
+        (state, ended) = monitor.wait(state, ended_by);
+        if ended {
             drop(state);
             leave(monitor, ticket);
             return Err(ERESTARTSYS);

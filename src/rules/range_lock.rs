@@ -83,7 +83,7 @@ impl Entry {
 ///
 /// `queue` is in order of arrival.
 pub(crate) struct RangeLock {
-    queue: KVec<Entry>,
+    queue: KVVec<Entry>,
     last: u64,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Full {
 }
 
 /// Room for a longer queue, made where no lock is held.
-pub(crate) struct Room(KVec<Entry>);
+pub(crate) struct Room(KVVec<Entry>);
 
 impl Full {
     /// The room that is needed, and as much again. May sleep.
@@ -104,7 +104,7 @@ impl Full {
     ///
     /// [`ENOMEM`].
     pub(crate) fn make_room(&self) -> Result<Room> {
-        Ok(Room(KVec::with_capacity(2 * self.needed, GFP_KERNEL)?))
+        Ok(Room(KVVec::with_capacity(2 * self.needed, GFP_KERNEL)?))
     }
 }
 
@@ -112,7 +112,7 @@ impl RangeLock {
     /// A lock that nobody has.
     pub(crate) fn new() -> Self {
         Self {
-            queue: KVec::new(),
+            queue: KVVec::new(),
             last: 0,
         }
     }

@@ -77,12 +77,7 @@ impl AddressSpace {
         let count = range.end().div_ceil(PAGE_SIZE) - first;
         // SAFETY: The inode is valid. A count of zero would mean up to the end.
         unsafe {
-            bindings::unmap_mapping_pages(
-                (*self.inode.as_ptr()).i_mapping,
-                first,
-                count,
-                true,
-            )
+            bindings::unmap_mapping_pages((*self.inode.as_ptr()).i_mapping, first, count, true)
         };
     }
 }

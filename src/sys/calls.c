@@ -306,6 +306,11 @@ bool shmbuf_read_implies_exec(void)
 	return current->personality & READ_IMPLIES_EXEC;
 }
 
+bool shmbuf_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
 void shmbuf_pagefault_disable(void)
 {
 	pagefault_disable();

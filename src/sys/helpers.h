@@ -171,6 +171,7 @@ void shmbuf_reinit_completion(struct completion *completion);
 
 /* The current task, and the log. */
 bool shmbuf_read_implies_exec(void);
+bool shmbuf_fatal_signal_pending(void);
 void shmbuf_pagefault_disable(void);
 void shmbuf_pagefault_enable(void);
 void shmbuf_atomic_begin(void);

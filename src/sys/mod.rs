@@ -25,4 +25,5 @@ pub(crate) mod transfer;
 pub(crate) mod user;
 pub(crate) mod vma;
 pub(crate) mod vmap;
+pub(crate) mod wait_queue;
 pub(crate) mod work;

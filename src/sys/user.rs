@@ -26,17 +26,20 @@ use kernel::{
     page::PAGE_SHIFT, //
 };
 
-/// The address space of the running process, with its mmap lock held for reading.
+/// The address space of the running process, with its mmap lock held for reading, if it is known.
 pub(crate) struct CurrentMappings<'a>(Option<(&'a Mm, MmapReadGuard<'a>)>);
 
 impl CurrentMappings<'_> {
-    /// Runs `f` with the mappings of the running process. May sleep; no lock that nests inside
-    /// the mmap lock may be held.
+    /// Runs `f` with the mappings of the running process, if its mmap lock can be had at once, and
+    /// else as if nothing were known of them. So any lock may be held: who has the mmap lock may wait
+    /// for that.
     pub(crate) fn with<R>(f: impl FnOnce(&CurrentMappings<'_>) -> R) -> R {
-        match kernel::current!().mm() {
-            Some(mm) => f(&CurrentMappings(Some((mm, mm.mmap_read_lock())))),
-            None => f(&CurrentMappings(None)),
-        }
+        let current = kernel::current!();
+        let locked = current
+            .mm()
+            .and_then(|mm| Some((&**mm, mm.mmap_read_trylock()?)));
+        let mappings = CurrentMappings(locked);
+        f(&mappings)
     }
 
     /// The mappings of `range` of `object`, of `size` bytes, in this address space. No more come to be
@@ -73,8 +76,8 @@ pub(crate) enum MappingsOf<'a, T> {
     One(Found<'a>),
     /// Parts of the range.
     Several(&'a Mm, &'a T, usize),
-    /// Perhaps some of the range, by another process: a kernel thread runs in the address space of
-    /// whoever ran before it.
+    /// Perhaps some of the range, by this process, whose mappings change now, or by another: a kernel
+    /// thread runs in the address space of whoever ran before it.
     Others,
 }
 

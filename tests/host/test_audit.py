@@ -87,14 +87,15 @@ class Writing:
     def check(self, command: str) -> list[str]:
         return next(self._logs) if command.startswith("cat") else ["77"]
 
-    def run(self, command: str) -> Output:
+    def run(self, _command: str) -> Output:
         return Output([], 0)
 
 
 def test_a_line_that_is_being_written_is_waited_for():
     line = (
-        '{"pid": 77, "regions": [], "offset": 0, "nonce_va": 0, "nonce": 1, "info": {"phys_addr": 0, '
-        '"size": 1, "kind": "pages", "policy": "none", "memory_type": "", "flags": 0}}'
+        '{"pid": 77, "regions": [], "offset": 0, "nonce_va": 0, "nonce": 1, '
+        '"info": {"phys_addr": 0, "size": 1, "kind": "pages", "policy": "none", '
+        '"memory_type": "", "flags": 0}}'
     )
     it = held(Writing([], [line[:40]], [line], [line, "held"]))
     assert it.pid == 77

@@ -513,8 +513,12 @@ fn disturb(arena: &Arena, buffer: &Buffer, rng: &mut Rng) {
             assert!((1..=bytes.len()).contains(&got));
         }
         8 => {
+            // What is lent on the way makes it short.
             let bytes = [rng.u8(..); 100];
-            arena.write(buffer, nobodys.start + rng.usize(..200), &bytes);
+            let at = (nobodys.start + rng.usize(..200)) as u64;
+            count(&arena.tally.writes);
+            let got = arena.transfer(buffer, || buffer.write_at(&bytes, at));
+            assert!((1..=bytes.len()).contains(&got));
         }
         _ => {
             let fields = fdinfo(buffer);

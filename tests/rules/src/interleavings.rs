@@ -221,6 +221,7 @@ impl DerefMut for Guard<'_> {
 impl Monitor for Thread {
     type State = State;
     type Guard<'a> = Guard<'a>;
+    type EndedBy = ();
 
     fn lock(&self) -> Guard<'_> {
         let guard = self.buffer.0.lock().expect("nobody panicked");
@@ -228,15 +229,15 @@ impl Monitor for Thread {
         Guard(Some(guard))
     }
 
-    fn wait<'a>(&'a self, guard: &mut Guard<'a>) -> bool {
+    fn wait<'a>(&'a self, mut guard: Guard<'a>, _: ()) -> (Guard<'a>, bool) {
         if self.has_signal {
-            return true;
+            return (guard, true);
         }
         let requests = self.requests.borrow().clone();
         guard.waiting.insert(self.number, requests);
         let taken = guard.0.take().expect("it is held");
         guard.0 = Some(self.buffer.1.wait(taken).expect("nobody panicked"));
-        false
+        (guard, false)
     }
 
     fn wake_all(&self) {
@@ -249,7 +250,7 @@ impl Thread {
     /// came first.
     fn with(&self, requests: &[Request], steps: &mut [&mut dyn FnMut(&mut State)]) {
         *self.requests.borrow_mut() = requests.to_vec();
-        let Ok((ticket, mut state)) = access::enter(self, requests) else {
+        let Ok((ticket, mut state)) = access::enter(self, requests, ()) else {
             return;
         };
         state.waiting.remove(&self.number);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for another thread, ended by the signals that the caller chooses.
+
+use super::ffi;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        lock::{
+            Backend,
+            Guard, //
+        },
+        LockClassKey, //
+    },
+    types::Opaque, //
+};
+
+/// Which signals end a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    /// Any.
+    Signal,
+    /// One that ends the process.
+    FatalSignal,
+}
+
+/// Threads that wait for a condition, as the kernel crate's `CondVar`, whose waits no fatal signal
+/// alone ends.
+#[pin_data]
+pub(crate) struct WaitQueue {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head>,
+}
+
+// SAFETY: A wait queue belongs to no thread.
+unsafe impl Send for WaitQueue {}
+// SAFETY: The queue has a lock of its own.
+unsafe impl Sync for WaitQueue {}
+
+impl WaitQueue {
+    /// A queue in which nobody waits.
+    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The queue is pinned, and name and key live for ever.
+            head <- Opaque::ffi_init(|head| unsafe {
+                bindings::__init_waitqueue_head(head, name.as_char_ptr(), key.as_ptr())
+            }),
+        })
+    }
+
+    /// Lets go of the lock that `guard` holds, and waits for [`Self::wake_all`]. Who calls that after
+    /// the lock was let go of is not missed. Returns whether a signal came that ends the wait; it may
+    /// also end for no reason. Sleeps.
+    pub(crate) fn wait<T, B: Backend>(&self, guard: Guard<'_, T, B>, ended_by: EndedBy) -> bool {
+        let state = match ended_by {
+            EndedBy::Signal => bindings::TASK_INTERRUPTIBLE,
+            EndedBy::FatalSignal => bindings::TASK_KILLABLE,
+        };
+        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
+        // SAFETY: The entry is not moved, and taken out of the queue before it is gone.
+        unsafe {
+            bindings::init_wait_entry(entry.get(), 0);
+            bindings::prepare_to_wait(self.head.get(), entry.get(), state as c_int);
+        }
+        drop(guard);
+        // SAFETY: Undoes what was prepared.
+        unsafe {
+            bindings::schedule();
+            bindings::finish_wait(self.head.get(), entry.get());
+        }
+        match ended_by {
+            EndedBy::Signal => kernel::current!().signal_pending(),
+            // SAFETY: The function has no requirements.
+            EndedBy::FatalSignal => unsafe { ffi::shmbuf_fatal_signal_pending() },
+        }
+    }
+
+    /// Wakes all that wait. Any context.
+    pub(crate) fn wake_all(&self) {
+        // SAFETY: The queue is valid.
+        unsafe {
+            bindings::__wake_up(
+                self.head.get(),
+                bindings::TASK_NORMAL,
+                0,
+                core::ptr::null_mut(),
+            )
+        };
+    }
+}
