@@ -9,10 +9,9 @@
 //! (`dma_resv`), the buffer's `views`, its `state`, the lock of the kernel's
 //! window (`crate::memory::pages`) and that of the address space (`i_mmap_rwsem`).
 //!
-//! `views` and `state` are never held while data is copied from or to a program, nor
-//! while the mmap lock is taken for cache maintenance: ranges that are locked
-//! (`crate::rules::range_lock`) keep reads, writes, copies and SYNC apart meanwhile.
-//! Whoever holds the mmap lock (mmap, fork, munmap, a fault) never waits for a range.
+//! `views` and `state` are never held while data is copied from or to a program: ranges
+//! that are locked (`crate::rules::range_lock`) keep reads, writes, copies and SYNC apart
+//! meanwhile. For cache maintenance the mmap lock is only tried. Whoever holds the mmap lock (mmap, fork, munmap, a fault) never waits for a range.
 //! An importer does, with the reservation lock held, to map: who has a range locked
 //! waits for no program, but for a DMA engine at most.
 

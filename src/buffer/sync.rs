@@ -170,9 +170,9 @@ impl Buffer {
     }
 
     /// Cleans and invalidates what the calling process's mappings of `range`, and of the views that it
-    /// meets, have in the cache, where that is not what the kernel's view has. May sleep, and takes
-    /// the mmap lock, so no range is locked: nobody may touch the bytes by a mapping meanwhile, and a
-    /// view that comes to be meanwhile is flushed by who maps it.
+    /// meets, have in the cache, where that is not what the kernel's view has. Nobody may touch the
+    /// bytes by a mapping meanwhile, and a view that comes to be meanwhile is flushed by who maps it,
+    /// so no range has to be locked. May sleep.
     pub(crate) fn flush_mappings(&self, range: Range) {
         if self.machine().caches != Caches::Vivt {
             return;
