@@ -11,9 +11,10 @@
 //!
 //! `views` and `state` are never held while data is copied from or to a program: ranges
 //! that are locked (`crate::rules::range_lock`) keep reads, writes, copies and SYNC apart
-//! meanwhile. For cache maintenance the mmap lock is only tried. Whoever holds the mmap lock (mmap, fork, munmap, a fault) never waits for a range.
-//! An importer does, with the reservation lock held, to map: who has a range locked
-//! waits for no program, but for a DMA engine at most.
+//! meanwhile. For cache maintenance the mmap lock is only tried. Whoever holds the mmap
+//! lock (mmap, fork, munmap, a fault) never waits for a range. An importer does, with the
+//! reservation lock held, to map: who has a range locked waits for no program, but for a
+//! DMA engine at most.
 
 mod importers;
 pub(crate) mod limit;
