@@ -68,16 +68,17 @@ fn classic(env: &Env) {
     }
 }
 
-/// Takes frames by shmbuf-ring in a buffer of each kind.
-pub(super) fn take_frames(more: &[&str]) {
+/// Takes so many frames by shmbuf-ring in a buffer of each kind.
+pub(super) fn take_frames(frames: u32, more: &[&str]) {
+    let number = frames.to_string();
     for kind in ["pages", "streaming", "scatter", "coherent"] {
-        let mut arguments = vec!["--kind", kind, "--frames", "200"];
+        let mut arguments = vec!["--kind", kind, "--frames", &number];
         arguments.extend(more);
         let (code, text) = run("shmbuf-ring", &arguments);
         assert_eq!(code, Some(0), "{arguments:?}:\n{text}");
-        let words = "200 frames through 4 slots, ";
+        let words = format!("{frames} frames through 4 slots, ");
         let beside = last_line(&text)
-            .strip_prefix(words)
+            .strip_prefix(&words)
             .and_then(|rest| rest.split_once(' '));
         let count: u32 = beside.expect(&text).0.parse().expect("a number");
         assert_ne!(
@@ -88,7 +89,7 @@ pub(super) fn take_frames(more: &[&str]) {
 }
 
 fn ring(_: &Env) {
-    take_frames(&[]);
+    take_frames(200, &[]);
 }
 
 fn with_ioctls(env: &Env) {
