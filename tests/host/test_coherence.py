@@ -48,6 +48,9 @@ NOT_UNDER_IT = [
     # Importers' mappings overlap. The kernel's functions that maintain caches do not say for which
     # mapping, so what is lent by one and not by the other is not known.
     "random_importers_of_",
+    # A read-only dma-buf lends nothing, so the CPU writes what the device reads, between two SYNCs.
+    # The DMA API has no word for that.
+    "edu_that_only_reads_",
 ]
 
 #: And those that take the longest there, and do with much memory, or again and again, what others
