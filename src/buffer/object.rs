@@ -154,6 +154,18 @@ impl Users {
         }
     }
 
+    /// Checks that there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`].
+    pub(super) fn check_none(&self) -> Result {
+        match self.counts() {
+            (0, 0) => Ok(()),
+            _ => Err(EBUSY),
+        }
+    }
+
     /// The number of mappings, to change.
     ///
     /// # Errors

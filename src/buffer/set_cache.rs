@@ -48,15 +48,16 @@ impl Buffer {
         let whole = Range::whole(self.size);
         let locked = Locked::wait_for_cpus(self, &[Request::exact(whole, Mode::Exclusive)])?;
         let old = locked.storage();
-        let new = old.check_policy(self.machine(), policy)?;
-        let replacing = Replacing::begin(self)?;
-        if new {
-            // First what can fail: afterwards the old views are gone.
-            let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
-            let storage = old.with_policy(&self.allocator, policy)?;
-            replacing.done(slot.write(storage).into());
-            self.counters.policy_changes.fetch_add(1, Relaxed);
+        if !old.check_policy(self.machine(), policy)? {
+            self.state.lock().users.check_none()?;
+            return Ok(());
         }
+        let replacing = Replacing::begin(self)?;
+        // First what can fail: afterwards the old views are gone.
+        let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
+        let storage = old.with_policy(&self.allocator, policy)?;
+        replacing.done(slot.write(storage).into());
+        self.counters.policy_changes.fetch_add(1, Relaxed);
         Ok(())
     }
 }
@@ -70,9 +71,7 @@ impl<'a> Replacing<'a> {
     /// [`EBUSY`] if the buffer is mapped or exported.
     fn begin(buffer: &'a Buffer) -> Result<Self> {
         let mut state = buffer.state.lock();
-        if state.users.counts() != (0, 0) {
-            return Err(EBUSY);
-        }
+        state.users.check_none()?;
         state.users = Users::Replacing;
         Ok(Self(buffer))
     }
