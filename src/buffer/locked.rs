@@ -58,13 +58,7 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         let (ticket, state) = access::enter(&*buffer, requests, EndedBy::Signal)?;
         let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
         drop(state);
-        // Dropped, it leaves.
-        let locked = Self {
-            buffer,
-            ticket,
-            storage,
-        };
-        owned.then_some(locked).ok_or(EBUSY)
+        Self::if_cpus(buffer, ticket, storage, owned)
     }
 
     /// [`Self::wait_for_cpus`], for who must not wait for others.
@@ -78,6 +72,11 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         let (ticket, state) = access::try_enter(&*buffer, requests)?;
         let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
         drop(state);
+        Self::if_cpus(buffer, ticket, storage, owned)
+    }
+
+    /// What `ticket` stands for, if the CPU has `owned` all of it; else it is left again.
+    fn if_cpus(buffer: B, ticket: Ticket, storage: Arc<Storage>, owned: bool) -> Result<Self> {
         let locked = Self {
             buffer,
             ticket,

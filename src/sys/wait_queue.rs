@@ -25,8 +25,8 @@ pub(crate) enum EndedBy {
     FatalSignal,
 }
 
-/// Threads that wait for a condition, as the kernel crate's `CondVar`, whose waits no fatal signal
-/// alone ends.
+/// Threads that wait for a condition. The kernel crate's `CondVar` has no wait that only a fatal
+/// signal ends.
 #[pin_data]
 pub(crate) struct WaitQueue {
     #[pin]
