@@ -164,7 +164,8 @@ enum shmbuf_owner {
  * @access_width: kind region: bytes of each access to the device; else 1
  * @name: of the node is /dev/shmbuf-NAME; empty for /dev/shmbuf and for private
  *	buffers; NUL-terminated
- * @engine: the DMA engine that COPY uses, NUL-terminated; empty if none
+ * @engine: the DMA engine that COPY uses, NUL-terminated; empty until a COPY has
+ *	asked for one, and if there is none
  */
 struct shmbuf_info {
 	__u32 flags;
@@ -279,6 +280,8 @@ struct shmbuf_export {
 #define SHMBUF_COPY_ASYNC	0x1U
 /* shmbuf_copy.flags: add one to an eventfd when it has ended; with ASYNC. */
 #define SHMBUF_COPY_EVENTFD	0x2U
+/* shmbuf_copy.flags: return a sync_file, close-on-exec, of its end; with ASYNC. */
+#define SHMBUF_COPY_SYNC_FILE	0x4U
 
 /**
  * struct shmbuf_copy - copy between buffers, by a DMA engine
@@ -325,7 +328,8 @@ struct shmbuf_copy {
 
 /*
  * Begin or end CPU access. A handle that is not open for writing may sync with
- * SHMBUF_SYNC_READ alone, and does not change the owner.
+ * SHMBUF_SYNC_READ alone, and does not change the owner. START waits for the fences
+ * that others have put on dma-bufs of the range.
  *	EINVAL		no direction; unknown flags; reserved is not zero;
  *			length is zero; offset or length is not a multiple of
  *			the cache line
@@ -386,12 +390,16 @@ struct shmbuf_copy {
  * fails, some of the range may have been written, and nothing else: the rest is as
  * before; the engine has stopped. The handle must be open for writing.
  *
+ * It waits for the fences that others have put on dma-bufs of the ranges, and puts
+ * one on each: of the target for writing, of the source for reading.
+ *
  * With SHMBUF_COPY_ASYNC the call returns when the copy has begun. Until it has
  * ended, calls that touch the ranges wait: SYNC, SET_CACHE, write(2), importers
  * that map them, and read(2) of what is written. poll(2) says of this handle
  * that it is neither readable nor writable (at all other times it is both). Then
  * COPY_RESULT says how it ended, once. A handle has one such copy. When its last
- * descriptor is closed, the copy is cancelled.
+ * descriptor is closed, the copy is cancelled. With SHMBUF_COPY_SYNC_FILE the call
+ * returns the descriptor of a sync_file that is signalled when it has ended.
  *	EINVAL		a field that is not understood; length is zero; the
  *			ranges are of one buffer, and overlap; not an eventfd
  *	ERANGE		a range reaches past the end of its buffer, or wraps
@@ -404,10 +412,12 @@ struct shmbuf_copy {
  *			reserved with no-map
  *	EINPROGRESS	ASYNC: such a copy of this handle has not ended, or its
  *			result was not taken
+ *	ENODEV		the engine's driver is leaving
  *	EIO		the engine cannot address the memory, or failed
  *	ETIMEDOUT	it took longer than allowed
  *	EINTR		interrupted
- *	ENOMEM, EFAULT	as ALLOC
+ *	ENOMEM		as ALLOC; the engine's driver has no descriptor left
+ *	EMFILE, ENFILE, EFAULT	as ALLOC
  */
 #define SHMBUF_IOC_COPY		_IOW(SHMBUF_IOC_MAGIC, 0x05, struct shmbuf_copy)
 

@@ -16,6 +16,7 @@
 //! reservation lock held, to map: who has a range locked waits for no program, but for a
 //! DMA engine at most.
 
+pub(crate) mod fences;
 mod importers;
 pub(crate) mod limit;
 pub(crate) mod locked;

@@ -2,7 +2,10 @@
 
 //! The buffer itself: what it is made of, and what changes.
 
-use super::limit::Charged;
+use super::{
+    fences::Fences,
+    limit::Charged, //
+};
 use crate::{
     memory::{
         allocator::Allocator,
@@ -87,6 +90,8 @@ pub(crate) struct Buffer {
     /// The views of importers' devices. Held while caches are maintained for them.
     #[pin]
     pub(super) views: Mutex<KVec<ImporterView>>,
+    #[pin]
+    pub(super) fences: Fences,
     #[pin]
     pub(super) state: Mutex<State>,
     /// Woken when who has locked a range leaves.
@@ -232,6 +237,7 @@ impl Buffer {
                 counters: Counters::new(),
                 address_space,
                 views <- new_mutex!(KVec::new(), "shmbuf::views"),
+                fences <- Fences::new(),
                 state <- new_mutex!(state, "shmbuf::state"),
                 left <- WaitQueue::new(c"shmbuf::left", kernel::static_lock_class!()),
                 _kept: kept,

@@ -33,6 +33,7 @@ use crate::{
     },
     sys::{
         cpu,
+        dma_fence::Usage,
         user::CurrentMappings,
         wait_queue::EndedBy, //
     },
@@ -42,6 +43,14 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 
+/// What a caller may do to what he takes back.
+fn usage_by(caller: Caller) -> Usage {
+    match caller {
+        Caller::Reads => Usage::Reads,
+        Caller::Writes => Usage::Writes,
+    }
+}
+
 impl Buffer {
     /// CPU access to `range` begins or ends. If the caller writes, devices that reach it are lent it
     /// or return it; views of importers that it meets go as a whole.
@@ -49,9 +58,12 @@ impl Buffer {
     /// # Errors
     ///
     /// - [`EBUSY`] if a device was lent some of it, and the caller does not write;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it, or for fences;
     /// - [`ENOMEM`], see [`Storage::with_view`]; the owner is as before.
     pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
+        if phase == Phase::Start {
+            self.wait_for_others(range, usage_by(caller))?;
+        }
         self.flush_mappings(range);
         let locked = match caller {
             Caller::Reads => Locked::wait_for_cpus(self, &[Request::exact(range, Mode::Shared)]),

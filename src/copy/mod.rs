@@ -7,5 +7,6 @@
 //! SET_CACHE wait until it has ended, and the owner is the same afterwards.
 
 pub(crate) mod background;
+pub(crate) mod begun;
 pub(crate) mod engine;
 pub(crate) mod job;

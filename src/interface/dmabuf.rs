@@ -3,7 +3,10 @@
 //! A range of a buffer as a dma-buf.
 
 use crate::{
-    buffer::object::Buffer,
+    buffer::{
+        fences::Reserved,
+        object::Buffer, //
+    },
     memory::storage::KernelView,
     rules::{
         ownership::{
@@ -58,16 +61,19 @@ impl Exported {
     /// [`ENOMEM`], [`ENFILE`].
     pub(crate) fn into_dma_buf(self, range: Range, writable: bool) -> Result<ARef<File>> {
         let buffer = self.0.clone();
+        let reserved = buffer.reserve(range)?;
+        let reservation = reserved.reservation().clone();
         let export = KBox::pin_init(
             pin_init!(Export {
                 exported: self,
+                _reserved: reserved,
                 range,
                 writable,
                 view <- new_mutex!(None, "shmbuf::view"),
             }),
             GFP_KERNEL,
         )?;
-        let file = dma_buf::export(export, range.len(), writable)?;
+        let file = dma_buf::export(export, reservation, range.len(), writable)?;
         buffer.adopt(&file);
         Ok(file)
     }
@@ -87,6 +93,8 @@ struct Export {
     /// The kernel's view that an importer uses.
     #[pin]
     view: Mutex<Option<KernelView>>,
+    /// Its fences.
+    _reserved: Reserved,
     exported: Exported,
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Opened {
 /// An open file on a buffer.
 pub(crate) struct Handle {
     pub(super) opened: Opened,
-    pub(super) background: Arc<Background>,
+    pub(super) background: Pin<KBox<Background>>,
     pub(super) readable: bool,
     pub(super) writable: bool,
 }
@@ -90,7 +90,8 @@ impl NodeOperations for Handle {
     }
 
     fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool {
-        self.background.poll(register)
+        register(self.opened.engine.ended());
+        self.background.is_idle()
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {
@@ -111,7 +112,7 @@ impl Handle {
     /// [`ENOMEM`].
     pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<KBox<Self>> {
         let handle = Self {
-            background: Background::new(opened.engine.clone())?,
+            background: KBox::pin_init(Background::new(), GFP_KERNEL)?,
             opened,
             readable,
             writable,

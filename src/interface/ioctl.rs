@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     copy::{
-        background::Job,
-        job::Copy, //
+        begun::Copy,
+        job::Job, //
     },
     rules::{
         direction::Direction,
@@ -30,7 +30,6 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_engine::Progress,
         eventfd::EventFd,
         node, //
     },
@@ -104,8 +103,7 @@ impl Handle {
             let request = read_struct(user.reader(), EXPORT_V1)?;
             install(|| self.export(&request))
         } else if is(uapi::SHMBUF_IOC_COPY) {
-            self.copy(&read_struct(user.reader(), COPY_V1)?)?;
-            Ok(0)
+            self.copy(&read_struct(user.reader(), COPY_V1)?)
         } else if is(uapi::SHMBUF_IOC_COPY_RESULT) {
             self.background.take_result()?;
             Ok(0)
@@ -213,7 +211,7 @@ impl Handle {
         exported.into_dma_buf(range, self.writable && !read_only)
     }
 
-    fn copy(&self, request: &uapi::shmbuf_copy) -> Result {
+    fn copy(&self, request: &uapi::shmbuf_copy) -> Result<isize> {
         let (patience, goes_on) = parse_copy(request)?;
         if !self.writable {
             return Err(EBADF);
@@ -224,27 +222,26 @@ impl Handle {
         let source = source.ok_or(EBADF)?.buffer().clone();
         let from = Range::new(request.src_offset, request.length, source.size())?;
         let to = Range::new(request.dst_offset, request.length, self.buffer().size())?;
-        let begin = || {
-            Copy::begin(
-                &self.opened.engine,
-                (source, from),
-                (self.buffer().clone(), to),
-            )
-        };
+        let engine = &self.opened.engine;
+        let begin = || Copy::begin(engine, (source, from), (self.buffer().clone(), to));
         match goes_on {
             GoesOn::No => {
-                pin_init::stack_pin_init!(let progress = Progress::new());
-                begin()?.run(&self.opened.engine, &progress, patience)
+                Job::start(engine, begin()?, patience, None)?.wait()?;
+                Ok(0)
             }
-            GoesOn::Yes { eventfd } => {
+            GoesOn::Yes { eventfd, sync_file } => {
                 let counter = eventfd.map(EventFd::get).transpose()?;
-                self.background.start(|| {
-                    Ok(Job {
-                        copy: begin()?,
-                        patience,
-                        counter,
-                    })
-                })
+                let start = |copy| Job::start(engine, copy, patience, counter);
+                match sync_file {
+                    false => self.background.start(|| Ok((start(begin()?)?, 0))),
+                    true => install(|| {
+                        self.background.start(|| {
+                            let copy = begin()?;
+                            let file = copy.fence().sync_file()?;
+                            Ok((start(copy)?, file))
+                        })
+                    }),
+                }
             }
         }
     }
@@ -317,27 +314,37 @@ fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
 /// Whether a copy goes on when the call has returned.
 enum GoesOn {
     No,
-    Yes { eventfd: Option<i32> },
+    /// It does, and when it has ended this eventfd is told; the call returns a sync_file.
+    Yes {
+        eventfd: Option<i32>,
+        sync_file: bool,
+    },
 }
 
 /// How long the engine may take, and what else the copy is like.
 fn parse_copy(request: &uapi::shmbuf_copy) -> Result<(Jiffies, GoesOn)> {
     const DEFAULT_MS: u32 = 10_000;
     const MOST_MS: u32 = 60_000;
-    const TOLD: u32 = uapi::SHMBUF_COPY_ASYNC | uapi::SHMBUF_COPY_EVENTFD;
+    const MORE: u32 = uapi::SHMBUF_COPY_EVENTFD | uapi::SHMBUF_COPY_SYNC_FILE;
 
     let patience = match request.timeout_ms {
         0 => DEFAULT_MS,
         milliseconds @ 1..=MOST_MS => milliseconds,
         _ => return Err(EINVAL),
     };
-    let goes_on = match (request.flags, request.eventfd) {
-        (0, 0) => GoesOn::No,
-        (uapi::SHMBUF_COPY_ASYNC, 0) => GoesOn::Yes { eventfd: None },
-        (TOLD, eventfd) => GoesOn::Yes {
-            eventfd: Some(eventfd),
+    let has = |flag| request.flags & flag != 0;
+    if request.flags & !(uapi::SHMBUF_COPY_ASYNC | MORE) != 0
+        || !has(uapi::SHMBUF_COPY_ASYNC) && has(MORE)
+        || !has(uapi::SHMBUF_COPY_EVENTFD) && request.eventfd != 0
+    {
+        return Err(EINVAL);
+    }
+    let goes_on = match has(uapi::SHMBUF_COPY_ASYNC) {
+        false => GoesOn::No,
+        true => GoesOn::Yes {
+            eventfd: has(uapi::SHMBUF_COPY_EVENTFD).then_some(request.eventfd),
+            sync_file: has(uapi::SHMBUF_COPY_SYNC_FILE),
         },
-        _ => return Err(EINVAL),
     };
     Ok((msecs_to_jiffies(patience), goes_on))
 }

@@ -20,6 +20,7 @@ pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod name;
 pub(crate) mod ownership;
+pub(crate) mod pairs;
 pub(crate) mod policy;
 pub(crate) mod range;
 pub(crate) mod range_lock;

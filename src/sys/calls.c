@@ -23,6 +23,7 @@
 #include <linux/preempt.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -245,13 +246,32 @@ void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
 	dma_pool_free(pool, cpu, dma);
 }
 
-struct dma_chan *shmbuf_dma_request_channel(void)
+/* Whether a channel, or its device, is called so. */
+static bool is_called(struct dma_chan *channel, void *data)
+{
+	const char *name = data;
+
+	return !*name || !strcmp(name, dma_chan_name(channel)) ||
+	       !strcmp(name, dev_name(channel->device->dev));
+}
+
+struct dma_chan *shmbuf_dma_request_channel(const char *name)
 {
 	dma_cap_mask_t mask;
 
 	dma_cap_zero(mask);
 	dma_cap_set(DMA_MEMCPY, mask);
-	return dma_request_chan_by_mask(&mask);
+	return dma_request_channel(mask, is_called, (void *)name);
+}
+
+struct device *shmbuf_dma_channel_provider(struct dma_chan *channel)
+{
+	return channel->device->dev;
+}
+
+bool shmbuf_dma_is_aligned(struct dma_chan *channel, dma_addr_t to, dma_addr_t from, size_t size)
+{
+	return is_dma_copy_aligned(channel->device, from, to, size);
 }
 
 void shmbuf_dma_release_channel(struct dma_chan *channel)
@@ -267,8 +287,6 @@ struct device *shmbuf_dma_channel_device(struct dma_chan *channel)
 struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
 						       dma_addr_t from, size_t size)
 {
-	if (!is_dma_copy_aligned(channel->device, from, to, size))
-		return NULL;
 	return dmaengine_prep_dma_memcpy(channel, to, from, size,
 					 DMA_PREP_INTERRUPT | DMA_CTRL_ACK);
 }

@@ -2,7 +2,10 @@
 
 //! dma-bufs of ours: `drivers/dma-buf/dma-buf.c` calls an [`Exporter`].
 
-use super::dma_mapping::SgTable;
+use super::{
+    dma_fence::Reservation,
+    dma_mapping::SgTable, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -21,7 +24,10 @@ use kernel::{
     },
     mm::virt::VmaNew,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::ForeignOwnable, //
 };
 
@@ -48,18 +54,20 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
 }
 
 /// A new dma-buf of `size` bytes, whole pages. It keeps `exporter`, and the module, as long as it
-/// lives. May sleep.
+/// lives; `reservation` has its fences. May sleep.
 ///
 /// # Errors
 ///
 /// [`ENOMEM`], [`ENFILE`].
 pub(crate) fn export<T: Exporter>(
     exporter: Pin<KBox<T>>,
+    reservation: Arc<Reservation>,
     size: usize,
     writable: bool,
 ) -> Result<ARef<File>> {
     let ops = Operations::<T>::table(exporter.has_vmap());
     let private = exporter.into_foreign();
+    let reservation = Arc::into_raw(reservation);
     let info = bindings::dma_buf_export_info {
         exp_name: c"shmbuf".as_char_ptr(),
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
@@ -69,7 +77,8 @@ pub(crate) fn export<T: Exporter>(
             true => flags::O_RDWR,
             false => flags::O_RDONLY,
         } as c_int,
-        resv: core::ptr::null_mut(),
+        // A reservation object is the whole of a `Reservation`.
+        resv: reservation.cast_mut().cast(),
         priv_: private.cast(),
     };
     // SAFETY: The description is valid, and the operations are those of the private data.
@@ -83,6 +92,8 @@ pub(crate) fn export<T: Exporter>(
         Err(error) => {
             // SAFETY: There is no dma-buf that has it.
             drop(unsafe { Pin::<KBox<T>>::from_foreign(private) });
+            // SAFETY: Nor one that has the reservation object.
+            drop(unsafe { Arc::from_raw(reservation) });
             Err(error)
         }
     }
@@ -161,8 +172,13 @@ impl<T: Exporter> Operations<T> {
     ///
     /// `dma_buf` must be one with these operations, at its end.
     unsafe extern "C" fn release(dma_buf: *mut bindings::dma_buf) {
+        // SAFETY: The dma-buf is valid, and was made with a reference to its reservation object, which
+        // is the whole of a `Reservation`.
+        let reservation = unsafe { Arc::<Reservation>::from_raw((*dma_buf).resv.cast()) };
         // SAFETY: The private data is not used again.
         drop(unsafe { Pin::<KBox<T>>::from_foreign((*dma_buf).priv_.cast()) });
+        // The core compares its address once more, and nothing else.
+        drop(reservation);
     }
 
     /// # Safety

@@ -2,21 +2,28 @@
 
 //! Copying memory by a DMA engine (`Documentation/driver-api/dmaengine/client.rst`).
 
-use super::ffi;
+use super::{
+    dma_device::raw,
+    dma_mapping::Segment,
+    ffi, //
+};
+use crate::rules::pairs::Part;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     device,
-    error::from_err_ptr,
+    error::to_result,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
             Relaxed,
             Release, //
         },
-        rcu, //
+        rcu,
+        Arc, //
     },
     time::Jiffies,
     types::Opaque, //
@@ -35,10 +42,12 @@ unsafe impl Send for Channel {}
 unsafe impl Sync for Channel {}
 
 impl Channel {
-    /// Requests any channel that is free. It keeps the engine's driver. May sleep.
-    pub(crate) fn request() -> Option<Self> {
-        // SAFETY: The function has no requirements.
-        let channel = from_err_ptr(unsafe { ffi::shmbuf_dma_request_channel() }).ok()?;
+    /// Requests a channel that is free, of the name `name` or of a device of that name; any if that is
+    /// empty. It keeps the engine's driver from being unloaded, not from being unbound: see [`Watch`].
+    /// May sleep.
+    pub(crate) fn request(name: &CStr) -> Option<Self> {
+        // SAFETY: The name is NUL-terminated.
+        let channel = unsafe { ffi::shmbuf_dma_request_channel(name.as_char_ptr().cast()) };
         // INVARIANT: Just requested.
         NonNull::new(channel).map(Self)
     }
@@ -49,30 +58,46 @@ impl Channel {
         unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_device(self.0.as_ptr())) }
     }
 
-    /// Copies `len` bytes between two addresses of [`Self::device`], which do not overlap, and
-    /// waits no longer than `patience`, of which the rest is returned. If it fails, the engine no
-    /// longer touches the memory, and some of it was written. May sleep.
+    /// The device whose driver the channel is of.
+    pub(crate) fn provider(&self) -> &device::Device {
+        // SAFETY: By the type invariants; the engine keeps its device.
+        unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_provider(self.0.as_ptr())) }
+    }
+
+    /// Copies from `from` to `to`, which are as long as each other and do not overlap, and waits no
+    /// longer than `patience`, of which the rest is returned. If it fails, the engine no longer
+    /// touches the memory, and some of it was written. Sleeps.
     ///
     /// # Errors
     ///
+    /// - [`EINVAL`] if they are mapped for another device, or not so that it may write to `to`;
     /// - [`EIO`] if the engine cannot do it, or says that it failed;
+    /// - [`ENOMEM`] if its driver has no descriptor for it;
     /// - [`ETIMEDOUT`];
-    /// - [`ECANCELED`] after [`Progress::cancel`];
-    /// - [`EINTR`] if a signal came.
+    /// - [`ECANCELED`] after [`Progress::cancel`].
     pub(crate) fn copy(
         &mut self,
-        from: bindings::dma_addr_t,
-        to: bindings::dma_addr_t,
-        len: usize,
+        from: Segment<'_>,
+        to: Segment<'_>,
         progress: &Progress,
         patience: Jiffies,
     ) -> Result<Jiffies> {
         let channel = self.0.as_ptr();
+        let is_mapped = from.is_for(self.device()) && to.is_for(self.device());
+        if !is_mapped || !to.is_written() || from.len() != to.len() {
+            return Err(EINVAL);
+        }
+        let (from, to, len) = (from.dma(), to.dma(), to.len());
         progress.begin();
         // SAFETY: By the type invariants.
+        if !unsafe { ffi::shmbuf_dma_is_aligned(channel, to, from, len) } {
+            return Err(EIO);
+        }
+        // SAFETY: By the type invariants. The addresses are mapped for the channel's device as long as
+        // the segments live: until the engine has stopped.
         let descriptor = unsafe { ffi::shmbuf_dma_prep_memcpy(channel, to, from, len) };
         if descriptor.is_null() {
-            return Err(EIO);
+            return Err(ENOMEM);
         }
         // SAFETY: The descriptor was just made. The progress outlives the call, as this function
         // does not return before it was called or cannot be.
@@ -195,7 +220,8 @@ impl Progress {
             .unwrap_or(Stage::Running)
     }
 
-    /// Waits until the callback has ended, and returns how much of `patience` is left.
+    /// Waits until the callback has ended, and returns how much of `patience` is left. For threads of
+    /// the kernel, which signals do not reach.
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {
         if self.is_cancelled() {
             return Err(ECANCELED);
@@ -204,14 +230,103 @@ impl Progress {
         let left = unsafe {
             bindings::wait_for_completion_interruptible_timeout(self.woken.get(), patience)
         };
-        if self.is_cancelled() {
-            Err(ECANCELED)
-        } else if left < 0 {
-            Err(EINTR)
-        } else if left == 0 {
-            Err(ETIMEDOUT)
-        } else {
-            Ok(left as Jiffies)
+        match left {
+            _ if self.is_cancelled() => Err(ECANCELED),
+            1.. => Ok(left as Jiffies),
+            _ => Err(ETIMEDOUT),
+        }
+    }
+}
+
+/// Who is told of what becomes of the driver of a device. May sleep in both calls.
+pub(crate) trait Watcher: Send + Sync + 'static {
+    /// The driver is going to leave the device: nothing of it may be used when this returns.
+    fn leaves(&self);
+    /// The driver has left the device.
+    fn left(&self);
+}
+
+/// Tells a [`Watcher`] when the driver of a device leaves it, until this is dropped.
+///
+/// # Invariants
+///
+/// `block` is registered with `bus`, unless that is null.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Watch<W: Watcher> {
+    watcher: Arc<W>,
+    device: ARef<device::Device>,
+    bus: *const bindings::bus_type,
+    #[pin]
+    block: Opaque<bindings::notifier_block>,
+}
+
+// SAFETY: A notifier belongs to no thread, and a bus is only pointed to.
+unsafe impl<W: Watcher> Send for Watch<W> {}
+// SAFETY: Nothing of it is changed through a shared reference.
+unsafe impl<W: Watcher> Sync for Watch<W> {}
+
+impl<W: Watcher> Watch<W> {
+    /// Watches `device`. A device without a bus has no driver that could leave it. May sleep; not to
+    /// be called by the watcher.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(device: &device::Device, watcher: Arc<W>) -> Result<Pin<KBox<Self>>> {
+        // SAFETY: The device is valid.
+        let bus = unsafe { (*raw(device)).bus };
+        // The notifier is called from its registration on, so it comes last.
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                watcher,
+                device: device.into(),
+                bus,
+                block <- Opaque::try_ffi_init(|slot: *mut bindings::notifier_block| {
+                    // SAFETY: The slot is valid for writing.
+                    unsafe {
+                        slot.write(bindings::notifier_block {
+                            notifier_call: Some(Self::notified),
+                            ..pin_init::zeroed()
+                        });
+                    }
+                    match bus.is_null() {
+                        true => Ok(()),
+                        // SAFETY: A bus lives as long as its devices; the block is pinned.
+                        false => to_result(unsafe { bindings::bus_register_notifier(*bus, slot) }),
+                    }
+                }),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// # Safety
+    ///
+    /// `block` must be that of a live `Self`, and `data` a device.
+    unsafe extern "C" fn notified(
+        block: *mut bindings::notifier_block,
+        event: c_ulong,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: By this function's contract.
+        let watch = unsafe { &*kernel::container_of!(Opaque::cast_from(block), Self, block) };
+        if data.cast() == raw(&watch.device) {
+            match event as bindings::bus_notifier_event {
+                bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => watch.watcher.leaves(),
+                bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => watch.watcher.left(),
+                _ => {}
+            }
+        }
+        bindings::NOTIFY_DONE as c_int
+    }
+}
+
+#[pinned_drop]
+impl<W: Watcher> PinnedDrop for Watch<W> {
+    fn drop(self: Pin<&mut Self>) {
+        if !self.bus.is_null() {
+            // SAFETY: By the type invariants. It waits until the notifier is not running.
+            unsafe { bindings::bus_unregister_notifier(self.bus, self.block.get()) };
         }
     }
 }

@@ -11,8 +11,12 @@ use super::{
     ffi,
     pages::Pages, //
 };
-use crate::rules::range::Range;
+use crate::rules::{
+    pairs::Part,
+    range::Range, //
+};
 use core::{
+    cmp::min,
     iter,
     ptr::{
         self,
@@ -195,42 +199,47 @@ impl DeviceMapping {
         })
     }
 
-    /// Address and length of each physically contiguous part of `range` that is mapped.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn segments(&self, range: Range) -> Result<KVVec<(bindings::dma_addr_t, usize)>> {
-        let mut segments = KVVec::new();
-        let mut result = Ok(());
-        self.each_entry(range, |dma, len| {
-            if result.is_ok() {
-                result = segments.push((dma, len), GFP_KERNEL);
-            }
+    /// The physically contiguous parts of `range` that are mapped.
+    pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
+        // SAFETY: By the type invariants.
+        let entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
+        let mapped = entries.scan(self.range.start(), |at, entry| {
+            let mapped = Range::between(*at, *at + entry.dma_len() as usize);
+            *at = mapped.end();
+            Some((mapped, entry.dma_address()))
         });
-        result?;
-        Ok(segments)
+        mapped
+            .filter_map(move |(mapped, dma)| Some((mapped.intersect(range)?, mapped, dma)))
+            .flat_map(move |(wanted, mapped, dma)| {
+                // An entry may join what an IOMMU made contiguous only for the device.
+                let pieces = wanted.pieces(self.memory.contiguity());
+                pieces.map(move |piece| Segment {
+                    mapping: self,
+                    dma: dma + (piece.start() - mapped.start()) as bindings::dma_addr_t,
+                    len: piece.len(),
+                })
+            })
     }
 
     /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
     /// virtual addresses remain on VIVT caches.
     pub(crate) fn sync_for_cpu(&self, range: Range) {
-        self.each_entry(range, |dma, len| {
+        for Segment { dma, len, .. } in self.segments(range) {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
             unsafe {
                 ffi::shmbuf_dma_sync_for_cpu(raw(&self.device), dma, len, self.direction as u32);
             }
-        });
+        }
     }
 
     /// Makes what the CPU wrote to `range` of the memory visible to the device.
     pub(crate) fn sync_for_device(&self, range: Range) {
-        self.each_entry(range, |dma, len| {
+        for Segment { dma, len, .. } in self.segments(range) {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
             unsafe {
                 ffi::shmbuf_dma_sync_for_device(raw(&self.device), dma, len, self.direction as u32);
             }
-        });
+        }
     }
 
     /// Makes what the device wrote to any of the mapped memory visible to the CPU, by one sync of the
@@ -265,27 +274,6 @@ impl DeviceMapping {
             );
         }
     }
-
-    /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
-    /// mapped.
-    fn each_entry(&self, range: Range, mut f: impl FnMut(bindings::dma_addr_t, usize)) {
-        let mut at = self.range.start();
-        // SAFETY: By the type invariants.
-        for entry in unsafe { SGTable::from_raw(self.table.get()) }.iter() {
-            let mapped = Range::between(at, at + entry.dma_len() as usize);
-            at = mapped.end();
-            if let Some(wanted) = mapped.intersect(range) {
-                // An entry may join what an IOMMU made contiguous only for the device.
-                for piece in wanted.pieces(self.memory.contiguity()) {
-                    let offset = piece.start() - mapped.start();
-                    f(
-                        entry.dma_address() + offset as bindings::dma_addr_t,
-                        piece.len(),
-                    );
-                }
-            }
-        }
-    }
 }
 
 impl Drop for DeviceMapping {
@@ -299,6 +287,46 @@ impl Drop for DeviceMapping {
                 Self::ATTRS,
             );
             bindings::sg_free_table(self.table.get());
+        }
+    }
+}
+
+/// A physically contiguous part of what is mapped for a device.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    mapping: &'a DeviceMapping,
+    dma: bindings::dma_addr_t,
+    len: usize,
+}
+
+impl Segment<'_> {
+    /// Whether it is mapped for `device`.
+    pub(super) fn is_for(&self, device: &device::Device) -> bool {
+        raw(&self.mapping.device) == raw(device)
+    }
+
+    /// Whether the device may write to it.
+    pub(super) fn is_written(&self) -> bool {
+        self.mapping.direction != DataDirection::ToDevice
+    }
+
+    /// Its address for the device.
+    pub(super) fn dma(&self) -> bindings::dma_addr_t {
+        self.dma
+    }
+}
+
+impl Part for Segment<'_> {
+    fn len(self) -> usize {
+        self.len
+    }
+
+    fn part(self, start: usize, len: usize) -> Self {
+        let start = min(start, self.len);
+        Self {
+            dma: self.dma + start as bindings::dma_addr_t,
+            len: min(len, self.len - start),
+            ..self
         }
     }
 }

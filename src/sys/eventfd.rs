@@ -18,6 +18,8 @@ pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
 // SAFETY: A counter belongs to no thread.
 unsafe impl Send for EventFd {}
+// SAFETY: A counter has a lock of its own.
+unsafe impl Sync for EventFd {}
 
 impl EventFd {
     /// Takes a reference to the counter behind a descriptor of the calling process.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `params.c`, `arch.c` and `calls.c`, generated from `helpers.h`.
+//! Declarations of `params.c`, `arch.c`, `calls.c` and `fences.c`, generated from `helpers.h`.
 
 #![allow(
     dead_code,
@@ -17,6 +17,8 @@ use kernel::{
         completion,
         device,
         dma_addr_t,
+        dma_fence,
+        dma_resv,
         file,
         file_operations,
         gfp_t,
@@ -28,7 +30,8 @@ use kernel::{
         scatterlist,
         sg_table,
         vm_area_struct,
-        vma_iterator, //
+        vma_iterator,
+        workqueue_struct, //
     },
     ffi, //
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What params.c, arch.c and calls.c have for the Rust side. bindgen makes
+ * What params.c, arch.c, calls.c and fences.c have for the Rust side. bindgen makes
  * src/sys/ffi.rs of this file, so that there is one declaration of each; types
  * come from kernel::bindings.
  */
@@ -23,7 +23,9 @@ struct completion;
 struct device;
 struct dma_async_tx_descriptor;
 struct dma_chan;
+struct dma_fence;
 struct dma_pool;
+struct dma_resv;
 struct dmaengine_result;
 struct file;
 struct file_operations;
@@ -34,12 +36,14 @@ struct scatterlist;
 struct sg_table;
 struct vm_area_struct;
 struct vma_iterator;
+struct workqueue_struct;
 
 /* params.c: module parameters. */
 const char *shmbuf_param_size(void);
 const char *shmbuf_param_kind(void);
 const char *shmbuf_param_cache(void);
 const char *shmbuf_param_mapping(void);
+const char *shmbuf_param_engine(void);
 unsigned long shmbuf_param_limit(void);
 bool shmbuf_param_accept_alias(void);
 
@@ -156,7 +160,9 @@ void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
 void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
 
 /* DMA engines. */
-struct dma_chan *shmbuf_dma_request_channel(void);
+struct dma_chan *shmbuf_dma_request_channel(const char *name);
+struct device *shmbuf_dma_channel_provider(struct dma_chan *channel);
+bool shmbuf_dma_is_aligned(struct dma_chan *channel, dma_addr_t to, dma_addr_t from, size_t size);
 void shmbuf_dma_release_channel(struct dma_chan *channel);
 struct device *shmbuf_dma_channel_device(struct dma_chan *channel);
 struct dma_async_tx_descriptor *shmbuf_dma_prep_memcpy(struct dma_chan *channel, dma_addr_t to,
@@ -168,6 +174,17 @@ void shmbuf_dma_issue_pending(struct dma_chan *channel);
 void shmbuf_dma_terminate_sync(struct dma_chan *channel);
 bool shmbuf_dma_failed(const struct dmaengine_result *result);
 void shmbuf_reinit_completion(struct completion *completion);
+
+/* Fences, and the queue of who signals them. */
+struct dma_fence *shmbuf_fence_new(void);
+void shmbuf_fence_get(struct dma_fence *fence);
+void shmbuf_fence_put(struct dma_fence *fence);
+void shmbuf_fence_signal(struct dma_fence *fence, int error);
+struct file *shmbuf_sync_file(struct dma_fence *fence);
+int shmbuf_resv_add(struct dma_resv *resv, struct dma_fence *fence, bool writes);
+long shmbuf_resv_wait(struct dma_resv *resv, bool writes,
+		      bool (*waits)(struct dma_fence *fence, void *data), void *data);
+struct workqueue_struct *shmbuf_ordered_queue(void);
 
 /* The current task, and the log. */
 bool shmbuf_read_implies_exec(void);

@@ -10,6 +10,7 @@ pub(crate) mod dma_buf;
 pub(crate) mod dma_coherent;
 pub(crate) mod dma_device;
 pub(crate) mod dma_engine;
+pub(crate) mod dma_fence;
 pub(crate) mod dma_mapping;
 pub(crate) mod dma_pool;
 pub(crate) mod eventfd;

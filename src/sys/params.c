@@ -62,6 +62,10 @@ static unsigned long limit = 64 << 20;
 module_param_cb(limit, &limit_operations, &limit, 0644);
 MODULE_PARM_DESC(limit, "bytes that all private buffers together may have; K, M, G (default 64M)");
 
+static char *engine = "";
+module_param(engine, charp, 0444);
+MODULE_PARM_DESC(engine, "DMA engine that copies: a name in /sys/class/dma, or its device's (default any that copies memory)");
+
 static bool accept_alias;
 module_param(accept_alias, bool, 0444);
 MODULE_PARM_DESC(accept_alias, "allow non-cached pages that keep a cacheable kernel alias, which the architecture calls unpredictable (default N)");
@@ -84,6 +88,11 @@ const char *shmbuf_param_cache(void)
 const char *shmbuf_param_mapping(void)
 {
 	return mapping;
+}
+
+const char *shmbuf_param_engine(void)
+{
+	return engine;
 }
 
 unsigned long shmbuf_param_limit(void)

@@ -38,6 +38,12 @@ pub(crate) fn mapping() -> &'static [u8] {
     unsafe { bytes(ffi::shmbuf_param_mapping()) }
 }
 
+/// Name of the DMA engine that copies, as given; empty for any.
+pub(crate) fn engine() -> &'static CStr {
+    // SAFETY: A charp parameter is a NUL-terminated string that lives as long as the module.
+    unsafe { CStr::from_char_ptr(ffi::shmbuf_param_engine()) }
+}
+
 /// Bytes that all private buffers together may have. It can change at any time.
 pub(crate) fn limit() -> usize {
     // SAFETY: The function has no requirements.

@@ -138,6 +138,8 @@ static int probe(struct platform_device *device)
 
 	if (ret)
 		return ret;
+	memset(&engine, 0, sizeof(engine));
+	memset(&channel, 0, sizeof(channel));
 	engine.dev = &device->dev;
 	dma_cap_set(DMA_MEMCPY, engine.cap_mask);
 	engine.device_prep_dma_memcpy = prepare;
@@ -160,12 +162,19 @@ static void remove(struct platform_device *device)
 
 static struct platform_driver driver = {
 	.driver = { .name = "test-engine" },
+	.probe = probe,
 	.remove = remove,
 };
 
 static int __init engine_init(void)
 {
-	pdev = platform_create_bundle(&driver, probe, NULL, 0, NULL, 0);
+	int ret = platform_driver_register(&driver);
+
+	if (ret)
+		return ret;
+	pdev = platform_device_register_simple("test-engine", PLATFORM_DEVID_NONE, NULL, 0);
+	if (IS_ERR(pdev))
+		platform_driver_unregister(&driver);
 	return PTR_ERR_OR_ZERO(pdev);
 }
 module_init(engine_init);

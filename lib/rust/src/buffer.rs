@@ -141,7 +141,7 @@ impl Buffer {
         source: &Self,
         range: impl RangeBounds<u64>,
     ) -> Result<()> {
-        self.copy(offset, source, &range, 0, None)
+        self.copy(offset, source, &range, 0, None).map(|_| ())
     }
 
     /// Begins a copy like that of [`Self::copy_from`], and returns. poll(2) finds this
@@ -162,6 +162,25 @@ impl Buffer {
         eventfd: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
         self.copy(offset, source, &range, abi::SHMBUF_COPY_ASYNC, eventfd)
+            .map(|_| ())
+    }
+
+    /// Begins a copy like that of [`Self::begin_copy_from`], and returns a sync_file: a fence
+    /// that other drivers and poll(2) wait for, and that is signalled when the copy has ended.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::begin_copy_from`]; EMFILE and ENFILE if there can be no other file.
+    pub fn begin_copy_with_fence(
+        &self,
+        offset: u64,
+        source: &Self,
+        range: impl RangeBounds<u64>,
+    ) -> Result<OwnedFd> {
+        let flags = abi::SHMBUF_COPY_ASYNC | abi::SHMBUF_COPY_SYNC_FILE;
+        let fd = self.copy(offset, source, &range, flags, None)?;
+        // SAFETY: the call has made it, for us alone.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// How the copy ended that [`Self::begin_copy_from`] began.
@@ -184,7 +203,7 @@ impl Buffer {
         range: &impl RangeBounds<u64>,
         flags: u32,
         eventfd: Option<BorrowedFd<'_>>,
-    ) -> Result<()> {
+    ) -> Result<i32> {
         let (src_offset, length) = source.bounds(range);
         let (told, eventfd) = match eventfd {
             Some(eventfd) => (abi::SHMBUF_COPY_EVENTFD, eventfd.as_raw_fd()),
@@ -200,8 +219,7 @@ impl Buffer {
             eventfd,
         };
         // SAFETY: the call reads one such structure and keeps no pointer.
-        unsafe { ioctl::copy(self.file.as_raw_fd(), &raw) }.map_err(Error::sys(Operation::Copy))?;
-        Ok(())
+        unsafe { ioctl::copy(self.file.as_raw_fd(), &raw) }.map_err(Error::sys(Operation::Copy))
     }
 
     fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {

@@ -6,7 +6,8 @@ use std::{
     ffi::CString,
     fs::{self, File},
     os::fd::AsFd,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +37,7 @@ use crate::{
     process::{Child, Turn},
     procfs::private_used,
     runner::Env,
-    sys::refused,
+    sys::{page, refused},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -59,12 +60,18 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("set_cache_to_what_cannot_be_waits_for_nobody", impossible),
     slow("copy_is_cancelled_by_close", cancelled),
     slow("copy_is_cancelled_by_death", killed),
+    slow("queued_copies_park_nobody", queued),
+    slow("sync_that_waited_finds_the_result", result_after_sync),
+    slow("info_takes_no_channel", unasked),
+    slow("engine_is_the_named_one", named),
+    slow("engine_that_leaves_ends_its_copies", unbound),
+    slow("race_of_copy_and_unbind", unbind_race).seconds(180),
     slow("race_of_copy_and_close", close_race).seconds(180),
     slow("race_of_copies_with_one_handle", begin_race),
 ];
 
 /// A claim that is tested with the engine of tests/engine, where it is the only one.
-const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
+pub(super) const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
     claim(Scope::Own, name, body).unless(without_slow_engine)
 }
 
@@ -81,7 +88,7 @@ fn without_slow_engine(machine: &Machine, config: &Config) -> Option<&'static st
 /// How long a transfer takes that nobody waits for.
 const FOREVER: &str = "600000";
 /// How long what should be soon may take, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
 fn set(parameter: &str, value: &str) {
     let path = format!("/sys/module/engine/parameters/{parameter}");
@@ -89,7 +96,7 @@ fn set(parameter: &str, value: &str) {
 }
 
 /// Calls `body` with shmbuf and the slow engine loaded.
-fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
+pub(super) fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
     // Of a test that failed.
     let _ = delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK);
     let file = File::open(MODULE).expect(MODULE);
@@ -102,14 +109,14 @@ fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
 }
 
 /// Two buffers to copy between, and what is in the first.
-struct Pair {
-    from: Buffer,
-    to: Buffer,
+pub(super) struct Pair {
+    pub(super) from: Buffer,
+    pub(super) to: Buffer,
     bytes: Vec<u8>,
 }
 
 impl Pair {
-    fn new(env: &Env) -> Self {
+    pub(super) fn new(env: &Env) -> Self {
         let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
         let pattern = fresh();
         write_all(&from, pattern);
@@ -135,7 +142,7 @@ impl Pair {
     }
 
     #[track_caller]
-    fn assert_copied(&self) {
+    pub(super) fn assert_copied(&self) {
         assert!(read_all(&self.to) == self.bytes, "another content");
     }
 
@@ -219,7 +226,8 @@ fn bad_arguments(env: &Env) {
     refused(raw(abi::SHMBUF_COPY_EVENTFD, 0), Errno::EINVAL);
     refused(raw(abi::SHMBUF_COPY_ASYNC, 1), Errno::EINVAL);
     refused(raw(0, 1), Errno::EINVAL);
-    refused(raw(abi::SHMBUF_COPY_ASYNC | 4, 0), Errno::EINVAL);
+    refused(raw(abi::SHMBUF_COPY_SYNC_FILE, 0), Errno::EINVAL);
+    refused(raw(abi::SHMBUF_COPY_ASYNC | 8, 0), Errno::EINVAL);
     // What is refused has begun nothing, and what is known is said at once.
     let later = |range: std::ops::Range<u64>| pair.to.begin_copy_from(0, &pair.from, range, None);
     refused(later(0..SIZE + 1), Errno::ERANGE);
@@ -454,6 +462,181 @@ fn killed(env: &Env) {
         child.kill();
         assert!(begin.elapsed() < SOON);
         assert_eq!(private_used(), before);
+    });
+}
+
+/// How many threads the kernel has for its queues.
+fn kworkers() -> usize {
+    let comms = glob("/proc").into_iter();
+    comms
+        .filter_map(|process| fs::read_to_string(process.join("comm")).ok())
+        .filter(|comm| comm.starts_with("kworker/"))
+        .count()
+}
+
+/// What a folder has.
+fn glob(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
+}
+
+fn queued(env: &Env) {
+    const COPIES: usize = 100;
+    with_slow_engine(env, FOREVER, || {
+        let size = page() as u64;
+        let from = make(env, &Alloc::new(size, Kind::Pages));
+        let before = kworkers();
+        let mut targets: Vec<_> = (0..COPIES)
+            .map(|_| {
+                let to = make(env, &Alloc::new(size, Kind::Pages));
+                let begun = raw_copy(&to, &from, |it| {
+                    (it.flags, it.length) = (abi::SHMBUF_COPY_ASYNC, size);
+                    it.timeout_ms = 60_000;
+                });
+                assert_eq!(begun, Ok(0));
+                to
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(500));
+        let more = kworkers().saturating_sub(before);
+        diagnose(format_args!("{more} kworkers more for {COPIES} copies"));
+        assert!(more < COPIES / 4, "{more} kworkers more");
+        // Each goes at once, from the middle too, and the others stay in the queue.
+        let begin = Instant::now();
+        targets.remove(COPIES / 2);
+        refused(targets[COPIES / 2].copy_result(), Errno::EAGAIN);
+        refused(targets[0].copy_result(), Errno::EAGAIN);
+        drop(targets);
+        assert!(begin.elapsed() < SOON);
+        from.sync(.., Access::ReadWrite, Phase::End).expect("SYNC");
+    });
+}
+
+fn result_after_sync(env: &Env) {
+    with_slow_engine(env, "1", || {
+        let pair = Pair::new(env);
+        for _ in 0..200 {
+            pair.begin();
+            for phase in [Phase::End, Phase::Begin] {
+                pair.to.sync(.., Access::ReadWrite, phase).expect("SYNC");
+            }
+            pair.to.copy_result().expect("COPY_RESULT");
+        }
+    });
+}
+
+/// How many channels of DMA engines somebody uses.
+fn channels_in_use() -> usize {
+    let channels = glob("/sys/class/dma").into_iter();
+    channels
+        .filter_map(|channel| fs::read_to_string(channel.join("in_use")).ok())
+        .filter(|count| count.trim() != "0")
+        .count()
+}
+
+fn unasked(env: &Env) {
+    with_slow_engine(env, "0", || {
+        let pair = Pair::new(env);
+        assert_eq!(pair.to.info().expect("INFO").engine, None);
+        assert_eq!(channels_in_use(), 0);
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        assert!(pair.to.info().expect("INFO").engine.is_some());
+        assert_eq!(channels_in_use(), 1);
+    });
+}
+
+fn named(env: &Env) {
+    with_slow_engine(env, "0", || {
+        env.module.must_unload();
+        let channel = glob("/sys/class/dma").remove(0);
+        let channel = channel.file_name().expect("a name").to_string_lossy();
+        for (name, expected) in [
+            ("test-engine", None),
+            (&*channel, None),
+            ("another", Some(Errno::EOPNOTSUPP)),
+        ] {
+            let parameters = format!("{} engine={name}", env.config.parameters());
+            env.module.must_load(&parameters);
+            let pair = Pair::new(env);
+            let copied = pair.to.copy_from(0, &pair.from, ..);
+            match expected {
+                None => copied.expect("COPY"),
+                Some(errno) => refused(copied, errno),
+            }
+            drop(pair);
+            env.module.must_unload();
+        }
+        env.module.must_load(&env.config.parameters());
+    });
+}
+
+/// Lets the engine's driver leave or enter its device, by a file of sysfs.
+fn driver(file: &str) {
+    let path = format!("/sys/bus/platform/drivers/test-engine/{file}");
+    fs::write(&path, "test-engine").unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+fn unbound(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let several = [(); 3].map(|()| Pair::new(env));
+        for pair in &several {
+            pair.begin_patiently();
+        }
+        let begin = Instant::now();
+        driver("unbind");
+        assert!(begin.elapsed() < SOON);
+        for pair in &several {
+            refused(pair.to.copy_result(), Errno::ENODEV);
+            pair.assert_untouched();
+        }
+        let pair = &several[0];
+        refused(pair.to.copy_from(0, &pair.from, ..), Errno::EOPNOTSUPP);
+        set("delay_ms", "0");
+        driver("bind");
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
+    });
+}
+
+/// The driver comes and goes while three threads copy.
+fn unbind_race(env: &Env) {
+    const ROUNDS: usize = 30;
+    with_slow_engine(env, "1", || {
+        let over = AtomicBool::new(false);
+        let copied = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let pair = Pair::new(env);
+                    while !over.load(SeqCst) {
+                        match pair.to.copy_from(0, &pair.from, ..) {
+                            Ok(()) => copied.fetch_add(1, SeqCst),
+                            Err(error) => {
+                                let may_be = [Errno::ENODEV, Errno::EOPNOTSUPP];
+                                assert!(error.errno().is_some_and(|it| may_be.contains(&it)));
+                                0
+                            }
+                        };
+                    }
+                    pair.from
+                        .sync(.., Access::ReadWrite, Phase::End)
+                        .expect("SYNC");
+                });
+            }
+            for _ in 0..ROUNDS {
+                let before = copied.load(SeqCst);
+                let begin = Instant::now();
+                while copied.load(SeqCst) == before && begin.elapsed() < SOON {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                driver("unbind");
+                driver("bind");
+            }
+            over.store(true, SeqCst);
+        });
+        assert!(copied.load(SeqCst) >= ROUNDS, "none between two rounds");
     });
 }
 

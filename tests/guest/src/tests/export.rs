@@ -68,13 +68,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "strict_is_withdrawn_from_dma_bufs", strict).unless(without_others),
 ];
 
-const VGEM: &str = "vgem";
+pub(super) const VGEM: &str = "vgem";
 pub(super) const DISPLAY: &str = "pl111";
 const HEAP: &str = "system";
 /// What rmmod gives while somebody uses the module.
 const IN_USE: Errno = Errno::EWOULDBLOCK;
 
-fn without_vgem(_: &Machine, _: &Config) -> Option<&'static str> {
+pub(super) fn without_vgem(_: &Machine, _: &Config) -> Option<&'static str> {
     Card::of(VGEM).is_none().then_some("no vgem")
 }
 

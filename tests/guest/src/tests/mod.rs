@@ -11,6 +11,7 @@ mod devicetree;
 mod edu;
 mod export;
 mod failed_allocations;
+mod fences;
 mod importers;
 mod info;
 mod leaks;
@@ -182,6 +183,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         rights::CLAIMS,
         copy::CLAIMS,
         copy_async::CLAIMS,
+        fences::CLAIMS,
         edu::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,

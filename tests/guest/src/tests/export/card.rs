@@ -122,6 +122,11 @@ impl Drop for Imported<'_> {
 }
 
 impl Imported<'_> {
+    /// The handle, for calls of one driver.
+    pub(in crate::tests) fn raw_handle(&self) -> u32 {
+        self.handle.into()
+    }
+
     /// Exports the buffer again, as a dma-buf of this driver.
     #[track_caller]
     pub(in crate::tests) fn export(&self) -> DmaBuf {

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A copy from one buffer to another.
+
+use super::engine::{
+    Engine,
+    Lease, //
+};
+use crate::{
+    buffer::{
+        fences::Announced,
+        locked::Locked,
+        object::Buffer, //
+    },
+    memory::storage::Storage,
+    rules::{
+        machine::Caches,
+        pairs::Pairs,
+        range::Range,
+        range_lock::{
+            Mode,
+            Request, //
+        }, //
+    },
+    sys::{
+        cpu,
+        dma_engine::Progress,
+        dma_fence::{
+            Fence,
+            Promise,
+            Usage, //
+        },
+        dma_mapping::{
+            Backing,
+            DeviceMapping,
+            Segment, //
+        },
+        transfer::Bounce,
+    },
+};
+use kernel::{
+    device::Device,
+    dma::DataDirection,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    time::Jiffies, //
+};
+
+/// What a copy has locked.
+pub(super) enum Both {
+    /// Two ranges of one buffer.
+    One(Locked<Arc<Buffer>>),
+    /// A range of each of two.
+    Two(Locked<Arc<Buffer>>, Locked<Arc<Buffer>>),
+}
+
+/// A range of a buffer that takes part in a copy, and is locked for it.
+struct Side {
+    buffer: Arc<Buffer>,
+    storage: Arc<Storage>,
+    range: Range,
+    backing: Backing,
+}
+
+impl Both {
+    /// Waits until the first range can be read and the second written.
+    ///
+    /// Two buffers are locked one after the other, in an order that all copies have, and the ranges of
+    /// one buffer at once: so no copies wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Locked::wait_for_cpus`].
+    fn lock(from: &(Arc<Buffer>, Range), to: &(Arc<Buffer>, Range)) -> Result<Self> {
+        let read = Request::exact(from.1, Mode::Shared);
+        let write = Request::exact(to.1, Mode::Exclusive);
+        if Arc::ptr_eq(&from.0, &to.0) {
+            let both = Locked::wait_for_cpus(from.0.clone(), &[read, write])?;
+            return Ok(Self::One(both));
+        }
+        let mut sides = [(&from.0, read), (&to.0, write)];
+        if Arc::as_ptr(sides[0].0) > Arc::as_ptr(sides[1].0) {
+            sides.reverse();
+        }
+        let [first, second] = sides.map(|(buffer, request)| (buffer.clone(), request));
+        Ok(Self::Two(
+            Locked::wait_for_cpus(first.0, &[first.1])?,
+            Locked::wait_for_cpus(second.0, &[second.1])?,
+        ))
+    }
+
+    /// What is locked of the buffer `from`, and of the other.
+    fn sides(&self, from: &Arc<Buffer>) -> (&Locked<Arc<Buffer>>, &Locked<Arc<Buffer>>) {
+        match self {
+            Self::One(both) => (both, both),
+            Self::Two(first, second) if Arc::ptr_eq(first.buffer(), from) => (first, second),
+            Self::Two(first, second) => (second, first),
+        }
+    }
+}
+
+impl Side {
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if devices do not reach the buffer.
+    fn new(locked: &Locked<Arc<Buffer>>, range: Range) -> Result<Self> {
+        let storage = locked.storage();
+        Ok(Self {
+            buffer: locked.buffer().clone(),
+            storage: storage.clone(),
+            range,
+            backing: storage.backing().ok_or(EOPNOTSUPP)?,
+        })
+    }
+
+    /// Whether lines of the buffer can be in a cache that the engine does not see.
+    fn is_maintained(&self) -> bool {
+        let snoops = self.buffer.machine().caches == Caches::Snooping;
+        self.storage.policy().is_cached() && !snoops
+    }
+
+    /// Maps the pages of `range` for the engine. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if the engine cannot address them, or the kernel would copy for it (swiotlb) by cache
+    ///   lines that the buffer must not have;
+    /// - [`ENOMEM`].
+    fn map(
+        &self,
+        device: &Device,
+        direction: DataDirection,
+        range: Range,
+    ) -> Result<Arc<DeviceMapping>> {
+        let pages = range.enclosing(PAGE_SIZE, self.buffer.size());
+        let mapping = DeviceMapping::new(device, self.backing.clone(), pages, direction)?;
+        let snoops = self.buffer.machine().caches == Caches::Snooping;
+        if mapping.bounces() && !snoops && !self.storage.policy().is_cached() {
+            return Err(EIO);
+        }
+        Ok(Arc::new(mapping, GFP_KERNEL)?)
+    }
+
+    /// `range` of what is mapped. It is synced for the caches, or as the kernel copies for the engine.
+    fn mapped(&self, mapping: Arc<DeviceMapping>, range: Range) -> Mapped {
+        Mapped {
+            is_synced: self.is_maintained() || mapping.bounces(),
+            mapping,
+            range,
+        }
+    }
+}
+
+/// A copy that has begun: neither range goes to a device while it lives, and nobody writes to them or
+/// reads the second.
+pub(crate) struct Copy {
+    /// What the engine does.
+    transfer: Option<Transfer>,
+    promise: Promise,
+    _announced: [Announced; 2],
+    locked: Both,
+}
+
+/// What the engine copies of it.
+struct Transfer {
+    from: Mapped,
+    to: Mapped,
+    // Behind the mappings: they are for its device.
+    lease: Lease,
+}
+
+/// Bytes that are mapped for the engine.
+struct Mapped {
+    mapping: Arc<DeviceMapping>,
+    range: Range,
+    is_synced: bool,
+}
+
+/// Two ranges, locked, and the part of the second that the engine gets: whole lines, as some bytes of
+/// the others are somebody else's.
+struct Plan {
+    from: Side,
+    to: Side,
+    whole: Option<Range>,
+}
+
+impl Copy {
+    /// From a range of a buffer to one of another, or of the same, of the same length. Copies what
+    /// the engine does not, and brings to memory what the calling process wrote. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if no engine copies memory, or devices do not reach one of the buffers;
+    /// - [`ENODEV`] if the engine's driver is leaving;
+    /// - [`EINVAL`] if the ranges overlap;
+    /// - [`EACCES`] if devices only read the second buffer;
+    /// - [`EBUSY`] if a device was lent some of them;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of them;
+    /// - those of [`Buffer::copy_locked`] and [`Side::map`].
+    pub(crate) fn begin(
+        engine: &Engine,
+        from: (Arc<Buffer>, Range),
+        to: (Arc<Buffer>, Range),
+    ) -> Result<Self> {
+        engine.find()?;
+        if Arc::ptr_eq(&from.0, &to.0) && from.1.intersect(to.1).is_some() {
+            return Err(EINVAL);
+        }
+        if !to.0.is_written_by_devices() {
+            return Err(EACCES);
+        }
+        from.0.wait_for_others(from.1, Usage::Reads)?;
+        to.0.wait_for_others(to.1, Usage::Writes)?;
+        for (buffer, range) in [&from, &to] {
+            buffer.flush_mappings(*range);
+        }
+        let locked = Both::lock(&from, &to)?;
+        let plan = Plan::new(&locked, &from, &to)?;
+        plan.copy_edges()?;
+        let transfer = match plan.whole {
+            Some(whole) => Some(plan.map(engine.lease()?, whole)?),
+            None => None,
+        };
+        // Another CPU may start the engine.
+        cpu::drain_write_buffer();
+        let promise = Promise::new()?;
+        let _announced = [
+            from.0.announce(from.1, Usage::Reads, promise.fence())?,
+            to.0.announce(to.1, Usage::Writes, promise.fence())?,
+        ];
+        Ok(Self {
+            transfer,
+            promise,
+            _announced,
+            locked,
+        })
+    }
+
+    /// Signalled when it has ended.
+    pub(crate) fn fence(&self) -> &ARef<Fence> {
+        self.promise.fence()
+    }
+
+    /// Does what the engine does, in at most `patience`. Sleeps; allocates nothing, as others wait for
+    /// the fence.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Channel::copy`](crate::sys::dma_engine::Channel::copy).
+    pub(super) fn run(&self, progress: &Progress, patience: Jiffies) -> Result {
+        match &self.transfer {
+            Some(transfer) => transfer.run(progress, patience),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells those who wait for the fence that it has ended with `result`. Returns what is still locked.
+    pub(super) fn signal(self, result: Result) -> Both {
+        // First, as a mapping may be a copy that the kernel made for the engine.
+        drop(self.transfer);
+        self.promise.keep(result);
+        self.locked
+    }
+}
+
+impl Plan {
+    fn new(locked: &Both, from: &(Arc<Buffer>, Range), to: &(Arc<Buffer>, Range)) -> Result<Self> {
+        let (locked_from, locked_to) = locked.sides(&from.0);
+        let (from, to) = (Side::new(locked_from, from.1)?, Side::new(locked_to, to.1)?);
+        let whole = match to.is_maintained() {
+            true => to.range.enclosed(cpu::cache_line()),
+            false => Some(to.range),
+        };
+        Ok(Self { from, to, whole })
+    }
+
+    /// The parts of the target that the CPU copies, as the engine gets whole lines.
+    fn edges(&self) -> [Option<Range>; 2] {
+        match self.whole {
+            Some(whole) => [self.to.range.before(whole), self.to.range.behind(whole)],
+            None => [Some(self.to.range), None],
+        }
+    }
+
+    fn copy_edges(&self) -> Result {
+        let mut edges = self.edges().into_iter().flatten();
+        edges.try_for_each(|edge| self.by_cpu(edge))
+    }
+
+    /// Where the bytes of `range` of the second buffer come from.
+    fn source(&self, range: Range) -> Range {
+        let start = self.from.range.start() + range.start() - self.to.range.start();
+        Range::between(start, start + range.len())
+    }
+
+    fn by_cpu(&self, range: Range) -> Result {
+        const CHUNK: usize = 64;
+        for piece in range.pieces(CHUNK) {
+            let mut bytes = [0; CHUNK];
+            let bytes = &mut bytes[..piece.len()];
+            let source = self.source(piece);
+            let (from, to) = (&self.from, &self.to);
+            from.buffer
+                .copy_locked(&from.storage, source, &mut Bounce::to(bytes))?;
+            to.buffer
+                .copy_locked(&to.storage, piece, &mut Bounce::from(bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Maps `whole` of the second buffer and where it comes from.
+    fn map(&self, lease: Lease, whole: Range) -> Result<Transfer> {
+        let (source, device) = (self.source(whole), lease.device());
+        // The DMA API's debugging cannot tell mappings of one page for one device apart.
+        let (from, to) = if Arc::ptr_eq(&self.from.buffer, &self.to.buffer) {
+            let hull = whole.hull(source);
+            let both = self.to.map(device, DataDirection::Bidirectional, hull)?;
+            (both.clone(), both)
+        } else {
+            (
+                self.from.map(device, DataDirection::ToDevice, source)?,
+                self.to.map(device, DataDirection::FromDevice, whole)?,
+            )
+        };
+        Ok(Transfer {
+            from: self.from.mapped(from, source),
+            to: self.to.mapped(to, whole),
+            lease,
+        })
+    }
+}
+
+impl Transfer {
+    fn run(&self, progress: &Progress, mut patience: Jiffies) -> Result {
+        self.from.sync_for_device();
+        self.to.sync_for_device();
+        cpu::drain_write_buffer();
+        let mut channel = self.lease.channel().lock();
+        let copied =
+            Pairs::new(self.from.segments(), self.to.segments()).try_for_each(|(from, to)| {
+                patience = channel.copy(from, to, progress, patience)?;
+                Ok(())
+            });
+        drop(channel);
+        self.from.sync_for_cpu();
+        self.to.sync_for_cpu();
+        copied
+    }
+}
+
+impl Mapped {
+    fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        self.mapping.segments(self.range)
+    }
+
+    fn sync_for_device(&self) {
+        if self.is_synced {
+            self.mapping.sync_for_device(self.range);
+        }
+    }
+
+    fn sync_for_cpu(&self) {
+        if self.is_synced {
+            self.mapping.sync_for_cpu(self.range);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Fences: a copy that others wait for, and others whom COPY and SYNC wait for.
+
+use std::{
+    ops::Range,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::mpsc::{channel, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    poll::{poll, PollFd, PollFlags, PollTimeout},
+};
+use shmbuf::{Access, Alloc, Buffer, DmaBuf, Kind, Phase, Protection};
+
+use super::{
+    alloc::make,
+    claim,
+    copy::without_engine,
+    copy_async::{slow, with_slow_engine, Pair, SOON},
+    data::{fresh, read_all, write_all},
+    export::{export, export_all, open, without_vgem, VGEM},
+    Claim, Scope,
+};
+use crate::{machine::Machine, module::Config, runner::Env, sys::page};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    slow("copy_gives_a_sync_file", sync_file),
+    slow("dma_bufs_are_ready_when_the_copy_has_ended", readiness),
+    slow("cancelled_copy_is_an_error_of_its_fence", cancelled),
+    slow("fence_of_a_copy_delays_another_buffer", chained),
+    claim(Scope::Once, "sync_waits_for_fences_of_others", sync).unless(without_vgem),
+    claim(Scope::Once, "copy_waits_for_fences_of_others", copy).unless(without_vgem_or_engine),
+];
+
+fn without_vgem_or_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_vgem(machine, config).or_else(|| without_engine(machine, config))
+}
+
+/// How long nothing may happen to call it waiting.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+mod ioctl {
+    #[repr(C)]
+    #[derive(Debug, Default)]
+    pub struct SyncFile {
+        pub flags: u32,
+        pub fd: i32,
+    }
+
+    #[repr(C)]
+    #[derive(Debug, Default)]
+    pub struct Attach {
+        pub handle: u32,
+        pub flags: u32,
+        pub out_fence: u32,
+        pub pad: u32,
+    }
+
+    #[repr(C)]
+    #[derive(Debug, Default)]
+    pub struct Signal {
+        pub fence: u32,
+        pub flags: u32,
+    }
+
+    nix::ioctl_readwrite!(export_sync_file, b'b', 2, SyncFile);
+    nix::ioctl_write_ptr!(import_sync_file, b'b', 3, SyncFile);
+    nix::ioctl_readwrite!(attach, b'd', 0x41, Attach);
+    nix::ioctl_write_ptr!(signal, b'd', 0x42, Signal);
+    nix::ioctl_readwrite!(status, b'>', 4, Info);
+
+    /// `struct sync_file_info` without its fences.
+    #[repr(C)]
+    #[derive(Debug, Default)]
+    pub struct Info {
+        pub name: [u8; 32],
+        pub status: i32,
+        pub flags: u32,
+        pub num_fences: u32,
+        pub pad: u32,
+        pub fences: u64,
+    }
+}
+
+/// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_RW`.
+const READ: u32 = 1;
+const WRITE: u32 = 3;
+
+/// What of `events` is said of a file within a time.
+fn ready(file: &impl AsFd, events: PollFlags, patience: Duration) -> PollFlags {
+    let mut list = [PollFd::new(file.as_fd(), events)];
+    let timeout = PollTimeout::try_from(patience).expect("a timeout");
+    poll(&mut list, timeout).expect("poll");
+    list[0].revents().expect("known flags")
+}
+
+#[track_caller]
+fn assert_ready(file: &impl AsFd, events: PollFlags) {
+    for event in events {
+        assert_eq!(ready(file, event, SOON), event);
+    }
+}
+
+#[track_caller]
+fn assert_not_ready(file: &impl AsFd, events: PollFlags) {
+    for event in events {
+        assert_eq!(ready(file, event, Duration::ZERO), PollFlags::empty());
+    }
+}
+
+/// How what a sync_file stands for is: 1 ended well, 0 goes on, else a negative errno.
+fn status(file: &OwnedFd) -> i32 {
+    let mut info = ioctl::Info::default();
+    // SAFETY: The call writes one such structure.
+    unsafe { ioctl::status(file.as_raw_fd(), &mut info) }.expect("SYNC_IOC_FILE_INFO");
+    info.status
+}
+
+/// All pages of a buffer, or some.
+fn part(buffer: &Buffer, pages: Range<usize>) -> DmaBuf {
+    export(buffer, pages, Protection::ReadWrite)
+}
+
+fn sync_file(env: &Env) {
+    with_slow_engine(env, "1000", || {
+        let pair = Pair::new(env);
+        let fence = pair.to.begin_copy_with_fence(0, &pair.from, ..);
+        let fence = fence.expect("COPY");
+        assert_not_ready(&fence, PollFlags::POLLIN);
+        assert_eq!(status(&fence), 0);
+        assert_ready(&fence, PollFlags::POLLIN);
+        assert_eq!(status(&fence), 1);
+        // The range is free at once, also for who does not ask for the result.
+        pair.assert_copied();
+        pair.to.copy_result().expect("COPY_RESULT");
+        // It outlives all that it was made of.
+        let Pair { from, to, .. } = pair;
+        drop((from, to));
+        assert_eq!(status(&fence), 1);
+    });
+}
+
+fn readiness(env: &Env) {
+    const ALL: PollFlags = PollFlags::POLLIN.union(PollFlags::POLLOUT);
+    with_slow_engine(env, "2000", || {
+        let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(4 * page() as u64, Kind::Pages)));
+        let half = 2 * page() as u64;
+        let (source, target) = (part(&from, 0..1), part(&to, 2..4));
+        let elsewhere = [part(&from, 2..4), part(&to, 0..2)];
+        to.begin_copy_from(half, &from, ..half, None).expect("COPY");
+        // Who writes waits for those who read.
+        assert_not_ready(&target, ALL);
+        assert_not_ready(&source, PollFlags::POLLOUT);
+        assert_ready(&source, PollFlags::POLLIN);
+        for other in &elsewhere {
+            assert_ready(other, ALL);
+        }
+        // Also one that comes to be meanwhile.
+        let late = part(&to, 3..4);
+        assert_not_ready(&late, ALL);
+        let mut exported = ioctl::SyncFile {
+            flags: READ,
+            fd: -1,
+        };
+        // SAFETY: The call reads and writes one such structure.
+        unsafe { ioctl::export_sync_file(target.as_fd().as_raw_fd(), &mut exported) }
+            .expect("EXPORT_SYNC_FILE");
+        // SAFETY: The call has made it, for us alone.
+        let fence = unsafe { OwnedFd::from_raw_fd(exported.fd) };
+        assert_eq!(status(&fence), 0);
+        for dma_buf in [&target, &source, &late] {
+            assert_ready(dma_buf, ALL);
+        }
+        assert_eq!(status(&fence), 1);
+        to.copy_result().expect("COPY_RESULT");
+    });
+}
+
+fn cancelled(env: &Env) {
+    with_slow_engine(env, "60000", || {
+        let (first, second) = (Pair::new(env), Pair::new(env));
+        let fences = [&first, &second].map(|pair| {
+            let fence = pair.to.begin_copy_with_fence(0, &pair.from, ..);
+            fence.expect("COPY")
+        });
+        drop((first, second));
+        for fence in &fences {
+            assert_ready(fence, PollFlags::POLLIN);
+            assert_eq!(status(fence), -(Errno::ECANCELED as i32));
+        }
+    });
+}
+
+/// A sync_file of one copy, imported to a dma-buf of another buffer.
+fn chained(env: &Env) {
+    with_slow_engine(env, "2000", || {
+        let pair = Pair::new(env);
+        let other = make(env, &Alloc::new(page() as u64, Kind::Pages));
+        let exported = export_all(&other);
+        let fence = pair.to.begin_copy_with_fence(0, &pair.from, ..);
+        let fence = fence.expect("COPY");
+        import(&exported, &fence, WRITE);
+        other
+            .sync(.., Access::ReadWrite, Phase::Begin)
+            .expect("SYNC");
+        assert_eq!(status(&fence), 1, "SYNC did not wait");
+        pair.to.copy_result().expect("COPY_RESULT");
+    });
+}
+
+fn import(dma_buf: &DmaBuf, fence: &OwnedFd, flags: u32) {
+    let request = ioctl::SyncFile {
+        flags,
+        fd: fence.as_raw_fd(),
+    };
+    // SAFETY: The call reads one such structure.
+    unsafe { ioctl::import_sync_file(dma_buf.as_fd().as_raw_fd(), &request) }
+        .expect("IMPORT_SYNC_FILE");
+}
+
+/// A fence of vgem on a dma-buf, until `f` has returned.
+fn while_used(dma_buf: &DmaBuf, writes: bool, f: impl FnOnce()) {
+    let card = open(VGEM);
+    let imported = card.import(dma_buf).expect("import");
+    let mut attach = ioctl::Attach {
+        handle: imported.raw_handle(),
+        flags: writes.into(),
+        ..ioctl::Attach::default()
+    };
+    // SAFETY: The call reads and writes one such structure.
+    unsafe { ioctl::attach(card.as_fd().as_raw_fd(), &mut attach) }.expect("FENCE_ATTACH");
+    f();
+    let signal = ioctl::Signal {
+        fence: attach.out_fence,
+        flags: 0,
+    };
+    // SAFETY: The call reads one such structure.
+    unsafe { ioctl::signal(card.as_fd().as_raw_fd(), &signal) }.expect("FENCE_SIGNAL");
+}
+
+/// What a thread does that may have to wait, and is told of when it is done.
+fn begin<'a>(scope: &'a thread::Scope<'a, '_>, f: impl FnOnce() + Send + 'a) -> Receiver<()> {
+    let (done, is_done) = channel();
+    scope.spawn(move || {
+        f();
+        let _ = done.send(());
+    });
+    is_done
+}
+
+#[track_caller]
+fn assert_waits(is_done: &Receiver<()>) {
+    let got = is_done.recv_timeout(A_WHILE);
+    assert_eq!(got, Err(RecvTimeoutError::Timeout), "it did not wait");
+}
+
+fn sync(env: &Env) {
+    let buffer = make(env, &Alloc::new(4 * page() as u64, Kind::Pages));
+    let first = part(&buffer, 0..1);
+    let start = |pages: Range<usize>, access| {
+        let bytes = (pages.start * page()) as u64..(pages.end * page()) as u64;
+        buffer.sync(bytes, access, Phase::Begin).expect("SYNC");
+    };
+    for writes in [true, false] {
+        let access = Access::ReadWrite;
+        thread::scope(|scope| {
+            let mut waits = None;
+            while_used(&first, writes, || {
+                // Other pages have nothing to do with it.
+                start(1..4, access);
+                let is_done = begin(scope, move || start(0..2, access));
+                assert_waits(&is_done);
+                waits = Some(is_done);
+            });
+            let waits = waits.expect("it was begun");
+            waits.recv_timeout(SOON).expect("it goes on");
+        });
+    }
+    // And the same by the dma-buf.
+    thread::scope(|scope| {
+        let mut waits = None;
+        while_used(&first, true, || {
+            let sync = || first.sync(Access::ReadWrite, Phase::Begin).expect("SYNC");
+            let is_done = begin(scope, sync);
+            assert_waits(&is_done);
+            waits = Some(is_done);
+        });
+        let waits = waits.expect("it was begun");
+        waits.recv_timeout(SOON).expect("it goes on");
+    });
+}
+
+fn copy(env: &Env) {
+    let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(page() as u64, Kind::Pages)));
+    let [source, target] = [&from, &to].map(export_all);
+    let pattern = fresh();
+    let do_copy = || to.copy_from(0, &from, ..).expect("COPY");
+    // Who reads the source is in nobody's way.
+    while_used(&source, false, do_copy);
+    for (dma_buf, writes) in [(&source, true), (&target, true), (&target, false)] {
+        thread::scope(|scope| {
+            let mut waits = None;
+            while_used(dma_buf, writes, || {
+                let is_done = begin(scope, do_copy);
+                assert_waits(&is_done);
+                // What its device would have written, as it ends.
+                write_all(&from, pattern);
+                waits = Some(is_done);
+            });
+            let waits = waits.expect("it was begun");
+            waits.recv_timeout(SOON).expect("it goes on");
+        });
+        assert!(read_all(&to) == pattern.bytes(0, page()), "another content");
+    }
+}
