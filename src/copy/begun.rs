@@ -33,6 +33,7 @@ use crate::{
         dma_mapping::{
             Backing,
             DeviceMapping,
+            Scatterlist,
             Segment, //
         },
         transfer::Bounce,
@@ -123,34 +124,19 @@ impl Side {
         self.storage.policy().is_cached() && !snoops
     }
 
-    /// Maps the pages of `range` for the engine. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// - [`EIO`] if the engine cannot address them, or the kernel would copy for it (swiotlb) by cache
-    ///   lines that the buffer must not have;
-    /// - [`ENOMEM`].
-    fn map(
-        &self,
-        device: &Device,
-        direction: DataDirection,
-        range: Range,
-    ) -> Result<Arc<DeviceMapping>> {
+    /// The pages of `range`, to be mapped for `device`. May sleep.
+    fn pages(&self, device: &Device, range: Range) -> Result<Scatterlist> {
         let pages = range.enclosing(PAGE_SIZE, self.buffer.size());
-        let mapping = DeviceMapping::new(device, self.backing.clone(), pages, direction)?;
-        let snoops = self.buffer.machine().caches == Caches::Snooping;
-        if mapping.bounces() && !snoops && !self.storage.policy().is_cached() {
-            return Err(EIO);
-        }
-        Ok(Arc::new(mapping, GFP_KERNEL)?)
+        Scatterlist::new(device, self.backing.clone(), pages)
     }
 
-    /// `range` of what is mapped. It is synced for the caches, or as the kernel copies for the engine.
-    fn mapped(&self, mapping: Arc<DeviceMapping>, range: Range) -> Mapped {
-        Mapped {
-            is_synced: self.is_maintained() || mapping.bounces(),
-            mapping,
+    /// `range`, for the engine.
+    fn part(&self, range: Range) -> Part {
+        let snoops = self.buffer.machine().caches == Caches::Snooping;
+        Part {
             range,
+            is_maintained: self.is_maintained(),
+            may_bounce: snoops || self.storage.policy().is_cached(),
         }
     }
 }
@@ -165,19 +151,24 @@ pub(crate) struct Copy {
     locked: Both,
 }
 
-/// What the engine copies of it.
+/// What the engine copies of it. It is mapped when it has its turn: the DMA API's debugging cannot
+/// tell mappings of one page for one device apart.
 struct Transfer {
-    from: Mapped,
-    to: Mapped,
-    // Behind the mappings: they are for its device.
+    /// Nothing if the second buffer's pages are those of the first too.
+    from: Option<Scatterlist>,
+    to: Scatterlist,
+    source: Part,
+    target: Part,
     lease: Lease,
 }
 
-/// Bytes that are mapped for the engine.
-struct Mapped {
-    mapping: Arc<DeviceMapping>,
+/// A range that the engine reads or writes.
+struct Part {
     range: Range,
-    is_synced: bool,
+    /// Whether lines of it can be in a cache that the engine does not see.
+    is_maintained: bool,
+    /// Whether the kernel may copy it for the engine, as that is by cache lines.
+    may_bounce: bool,
 }
 
 /// Two ranges, locked, and the part of the second that the engine gets: whole lines, as some bytes of
@@ -200,7 +191,7 @@ impl Copy {
     /// - [`EACCES`] if devices only read the second buffer;
     /// - [`EBUSY`] if a device was lent some of them;
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of them;
-    /// - those of [`Buffer::copy_locked`] and [`Side::map`].
+    /// - those of [`Buffer::copy_locked`]; [`ENOMEM`].
     pub(crate) fn begin(
         engine: &Engine,
         from: (Arc<Buffer>, Range),
@@ -222,7 +213,7 @@ impl Copy {
         let plan = Plan::new(&locked, &from, &to)?;
         plan.copy_edges()?;
         let transfer = match plan.whole {
-            Some(whole) => Some(plan.map(engine.lease()?, whole)?),
+            Some(whole) => Some(plan.transfer(engine.lease()?, whole)?),
             None => None,
         };
         // Another CPU may start the engine.
@@ -245,14 +236,15 @@ impl Copy {
         self.promise.fence()
     }
 
-    /// Does what the engine does, in at most `patience`. Sleeps; allocates nothing, as others wait for
-    /// the fence.
+    /// Does what the engine does, in at most `patience`, once. Sleeps, but not for memory, as others
+    /// wait for the fence.
     ///
     /// # Errors
     ///
-    /// Those of [`Channel::copy`](crate::sys::dma_engine::Channel::copy).
-    pub(super) fn run(&self, progress: &Progress, patience: Jiffies) -> Result {
-        match &self.transfer {
+    /// Those of [`Scatterlist::map`] and [`Channel::copy`](crate::sys::dma_engine::Channel::copy);
+    /// [`EIO`] if the kernel would copy for the engine by cache lines that a buffer must not have.
+    pub(super) fn run(&mut self, progress: &Progress, patience: Jiffies) -> Result {
+        match self.transfer.take() {
             Some(transfer) => transfer.run(progress, patience),
             None => Ok(()),
         }
@@ -260,8 +252,6 @@ impl Copy {
 
     /// Tells those who wait for the fence that it has ended with `result`. Returns what is still locked.
     pub(super) fn signal(self, result: Result) -> Both {
-        // First, as a mapping may be a copy that the kernel made for the engine.
-        drop(self.transfer);
         self.promise.keep(result);
         self.locked
     }
@@ -312,48 +302,75 @@ impl Plan {
         Ok(())
     }
 
-    /// Maps `whole` of the second buffer and where it comes from.
-    fn map(&self, lease: Lease, whole: Range) -> Result<Transfer> {
+    /// What the engine does for `whole` of the second buffer.
+    fn transfer(&self, lease: Lease, whole: Range) -> Result<Transfer> {
         let (source, device) = (self.source(whole), lease.device());
-        // The DMA API's debugging cannot tell mappings of one page for one device apart.
         let (from, to) = if Arc::ptr_eq(&self.from.buffer, &self.to.buffer) {
-            let hull = whole.hull(source);
-            let both = self.to.map(device, DataDirection::Bidirectional, hull)?;
-            (both.clone(), both)
+            (None, self.to.pages(device, whole.hull(source))?)
         } else {
-            (
-                self.from.map(device, DataDirection::ToDevice, source)?,
-                self.to.map(device, DataDirection::FromDevice, whole)?,
-            )
+            let from = self.from.pages(device, source)?;
+            (Some(from), self.to.pages(device, whole)?)
         };
         Ok(Transfer {
-            from: self.from.mapped(from, source),
-            to: self.to.mapped(to, whole),
+            from,
+            to,
+            source: self.from.part(source),
+            target: self.to.part(whole),
             lease,
         })
     }
 }
 
 impl Transfer {
-    fn run(&self, progress: &Progress, mut patience: Jiffies) -> Result {
-        self.from.sync_for_device();
-        self.to.sync_for_device();
+    fn run(self, progress: &Progress, mut patience: Jiffies) -> Result {
+        let device = self.lease.device();
+        let to = self.to.map(device, DataDirection::Bidirectional)?;
+        let from = self
+            .from
+            .map(|from| from.map(device, DataDirection::ToDevice))
+            .transpose()?;
+        let source = self.source.mapped(from.as_ref().unwrap_or(&to))?;
+        let target = self.target.mapped(&to)?;
+        source.sync_for_device();
+        target.sync_for_device();
         cpu::drain_write_buffer();
         let mut channel = self.lease.channel().lock();
-        let copied =
-            Pairs::new(self.from.segments(), self.to.segments()).try_for_each(|(from, to)| {
-                patience = channel.copy(from, to, progress, patience)?;
-                Ok(())
-            });
+        let copied = Pairs::new(source.segments(), target.segments()).try_for_each(|(from, to)| {
+            patience = channel.copy(from, to, progress, patience)?;
+            Ok(())
+        });
         drop(channel);
-        self.from.sync_for_cpu();
-        self.to.sync_for_cpu();
+        source.sync_for_cpu();
+        target.sync_for_cpu();
         copied
     }
 }
 
-impl Mapped {
-    fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+impl Part {
+    /// The range of what is mapped.
+    fn mapped<'a>(&self, mapping: &'a DeviceMapping) -> Result<Mapped<'a>> {
+        let bounces = mapping.bounces();
+        if bounces && !self.may_bounce {
+            return Err(EIO);
+        }
+        Ok(Mapped {
+            mapping,
+            range: self.range,
+            is_synced: self.is_maintained || bounces,
+        })
+    }
+}
+
+/// A range that is mapped for the engine.
+struct Mapped<'a> {
+    mapping: &'a DeviceMapping,
+    range: Range,
+    /// For the caches, or as the kernel copies for the engine.
+    is_synced: bool,
+}
+
+impl<'a> Mapped<'a> {
+    fn segments(&self) -> impl Iterator<Item = Segment<'a>> {
         self.mapping.segments(self.range)
     }
 

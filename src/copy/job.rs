@@ -151,10 +151,10 @@ impl Job {
 
     /// `copy`, which was taken, has ended with `result`.
     fn finish(&self, copy: Copy, result: Result) {
-        let locked = copy.signal(result);
+        // Who finds it ended finds the ranges free, and who gets a range or waited for the fence finds
+        // it ended.
         let mut state = self.state.lock();
-        // Who finds it ended finds the ranges free, and who gets a range finds it ended.
-        drop(locked);
+        drop(copy.signal(result));
         *state = State::Ended(result);
         drop(state);
         self.ended.notify_all();
@@ -178,7 +178,7 @@ impl WorkItem for Job {
 
     fn run(job: Arc<Self>) {
         // Who ended it meanwhile has taken the copy.
-        let Some(copy) = job.take() else {
+        let Some(mut copy) = job.take() else {
             return;
         };
         let result = match copy.run(&job.progress, job.patience) {

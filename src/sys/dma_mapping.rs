@@ -76,52 +76,31 @@ impl Backing {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SgTable(pub(super) *mut bindings::sg_table);
 
-/// A range of some memory, mapped for a device by a scatter-gather table. The CPU owns it at first.
-///
-/// Caches are maintained by syncs alone: to map and unmap as the DMA API does by default gives the
-/// memory to the device and takes it back, which discards what the CPU wrote if the CPU has it.
-/// Nor does the API's debugging report other mappings of the same pages then.
-///
-/// A device that only writes is mapped as one that reads too. Else the API discards what the CPU
-/// wrote when the device gets the memory, or a copy that the kernel makes for it (swiotlb) begins
-/// with something else, and what the device then does not write is lost.
+/// The pages of a range of some memory, to be mapped for a device.
 ///
 /// # Invariants
 ///
-/// `table` is a live mapping of `range` of `memory` for `device`, with `direction` and
-/// [`Self::ATTRS`].
-pub(crate) struct DeviceMapping {
+/// `table` has the pages of `range` of `memory`, and is not mapped, or by the [`DeviceMapping`] that
+/// has this.
+pub(crate) struct Scatterlist {
     table: KBox<Opaque<bindings::sg_table>>,
     range: Range,
-    direction: DataDirection,
-    device: ARef<device::Device>,
     memory: Backing,
 }
 
-// SAFETY: A mapping belongs to no thread.
-unsafe impl Send for DeviceMapping {}
+// SAFETY: A list belongs to no thread.
+unsafe impl Send for Scatterlist {}
 // SAFETY: The table is not changed through a shared reference.
-unsafe impl Sync for DeviceMapping {}
+unsafe impl Sync for Scatterlist {}
 
-impl DeviceMapping {
-    const ATTRS: usize = bindings::DMA_ATTR_SKIP_CPU_SYNC as usize;
-
-    /// Maps `range` of `memory`, whole pages. May sleep.
+impl Scatterlist {
+    /// The pages of `range` of `memory`, whole pages, in segments as long as `device` can have them.
+    /// May sleep.
     ///
     /// # Errors
     ///
-    /// - [`ENOMEM`];
-    /// - [`EIO`] if the device cannot address it.
-    pub(crate) fn new(
-        device: &device::Device,
-        memory: Backing,
-        range: Range,
-        direction: DataDirection,
-    ) -> Result<Self> {
-        let direction = match direction {
-            DataDirection::ToDevice => DataDirection::ToDevice,
-            _ => DataDirection::Bidirectional,
-        };
+    /// [`ENOMEM`].
+    pub(crate) fn new(device: &device::Device, memory: Backing, range: Range) -> Result<Self> {
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in range.pieces(PAGE_SIZE) {
             pages.push(memory.page(page.start()), GFP_KERNEL)?;
@@ -140,43 +119,107 @@ impl DeviceMapping {
                 bindings::GFP_KERNEL,
             )
         })?;
-        // SAFETY: The table was just made, of pages.
-        let mapped = match unsafe { can_map(device, table.get()) } {
-            // SAFETY: The table was just made, and the device is valid.
-            true => to_result(unsafe {
-                bindings::dma_map_sgtable(raw(device), table.get(), direction.into(), Self::ATTRS)
-            }),
-            false => Err(EIO),
-        };
-        if let Err(error) = mapped {
-            // SAFETY: The table is not mapped.
-            unsafe { bindings::sg_free_table(table.get()) };
-            return Err(error);
-        }
-        // INVARIANT: Just mapped.
+        // INVARIANT: Just made, of pages.
         Ok(Self {
             table,
             range,
-            direction,
-            device: device.into(),
             memory,
         })
     }
 
+    /// Maps the pages for `device`. Allocates nothing that memory reclaim could have to wait for, as
+    /// the DMA API may be called in any context.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`];
+    /// - [`EIO`] if the device cannot address them.
+    pub(crate) fn map(
+        self,
+        device: &device::Device,
+        direction: DataDirection,
+    ) -> Result<DeviceMapping> {
+        let direction = match direction {
+            DataDirection::ToDevice => DataDirection::ToDevice,
+            _ => DataDirection::Bidirectional,
+        };
+        // SAFETY: By the type invariants.
+        if !unsafe { can_map(device, self.table.get()) } {
+            return Err(EIO);
+        }
+        let device: ARef<device::Device> = device.into();
+        let (table, attrs) = (self.table.get(), DeviceMapping::ATTRS);
+        // SAFETY: By the type invariants, and the device is valid.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(raw(&device), table, direction.into(), attrs)
+        })?;
+        // INVARIANT: Just mapped.
+        Ok(DeviceMapping {
+            direction,
+            device,
+            list: self,
+        })
+    }
+}
+
+impl Drop for Scatterlist {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; it is not mapped any more.
+        unsafe { bindings::sg_free_table(self.table.get()) };
+    }
+}
+
+/// A range of some memory, mapped for a device by a scatter-gather table. The CPU owns it at first.
+///
+/// Caches are maintained by syncs alone: to map and unmap as the DMA API does by default gives the
+/// memory to the device and takes it back, which discards what the CPU wrote if the CPU has it.
+/// Nor does the API's debugging report other mappings of the same pages then.
+///
+/// A device that only writes is mapped as one that reads too. Else the API discards what the CPU
+/// wrote when the device gets the memory, or a copy that the kernel makes for it (swiotlb) begins
+/// with something else, and what the device then does not write is lost.
+///
+/// # Invariants
+///
+/// The table of `list` is mapped for `device`, with `direction` and [`Self::ATTRS`].
+pub(crate) struct DeviceMapping {
+    direction: DataDirection,
+    device: ARef<device::Device>,
+    list: Scatterlist,
+}
+
+impl DeviceMapping {
+    const ATTRS: usize = bindings::DMA_ATTR_SKIP_CPU_SYNC as usize;
+
+    /// Maps `range` of `memory`, whole pages. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`];
+    /// - [`EIO`] if the device cannot address it.
+    pub(crate) fn new(
+        device: &device::Device,
+        memory: Backing,
+        range: Range,
+        direction: DataDirection,
+    ) -> Result<Self> {
+        Scatterlist::new(device, memory, range)?.map(device, direction)
+    }
+
     /// The scatter-gather table, for an importer; it is valid as long as the mapping lives.
     pub(crate) fn table(&self) -> SgTable {
-        SgTable(self.table.get())
+        SgTable(self.list.table.get())
     }
 
     /// The part of the memory that is mapped.
     pub(crate) fn range(&self) -> Range {
-        self.range
+        self.list.range
     }
 
     /// The address of the first mapped byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
         // SAFETY: By the type invariants.
-        let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
+        let mut entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
         entries.next().map_or(0, |entry| entry.dma_address())
     }
 
@@ -185,7 +228,7 @@ impl DeviceMapping {
         let device = raw(&self.device);
         let is_direct = is_direct(&self.device);
         // SAFETY: By the type invariants.
-        let mut entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
+        let mut entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
         entries.any(|entry| {
             let address = entry.dma_address();
             let entry = ptr::from_ref(entry).cast_mut().cast();
@@ -202,8 +245,8 @@ impl DeviceMapping {
     /// The physically contiguous parts of `range` that are mapped.
     pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
         // SAFETY: By the type invariants.
-        let entries = unsafe { SGTable::from_raw(self.table.get()) }.iter();
-        let mapped = entries.scan(self.range.start(), |at, entry| {
+        let entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
+        let mapped = entries.scan(self.list.range.start(), |at, entry| {
             let mapped = Range::between(*at, *at + entry.dma_len() as usize);
             *at = mapped.end();
             Some((mapped, entry.dma_address()))
@@ -212,7 +255,7 @@ impl DeviceMapping {
             .filter_map(move |(mapped, dma)| Some((mapped.intersect(range)?, mapped, dma)))
             .flat_map(move |(wanted, mapped, dma)| {
                 // An entry may join what an IOMMU made contiguous only for the device.
-                let pieces = wanted.pieces(self.memory.contiguity());
+                let pieces = wanted.pieces(self.list.memory.contiguity());
                 pieces.map(move |piece| Segment {
                     mapping: self,
                     dma: dma + (piece.start() - mapped.start()) as bindings::dma_addr_t,
@@ -253,7 +296,7 @@ impl DeviceMapping {
         unsafe {
             ffi::shmbuf_dma_sync_table_for_cpu(
                 raw(&self.device),
-                self.table.get(),
+                self.list.table.get(),
                 self.direction as u32,
             );
         }
@@ -269,7 +312,7 @@ impl DeviceMapping {
         unsafe {
             ffi::shmbuf_dma_sync_table_for_device(
                 raw(&self.device),
-                self.table.get(),
+                self.list.table.get(),
                 self.direction as u32,
             );
         }
@@ -282,11 +325,10 @@ impl Drop for DeviceMapping {
         unsafe {
             bindings::dma_unmap_sgtable(
                 raw(&self.device),
-                self.table.get(),
+                self.list.table.get(),
                 self.direction.into(),
                 Self::ATTRS,
             );
-            bindings::sg_free_table(self.table.get());
         }
     }
 }
