@@ -303,6 +303,17 @@ struct shmbuf_copy {
 	__s32 eventfd;
 };
 
+/**
+ * struct shmbuf_lent - what devices were lent
+ * @offset: bytes; where to look, and where it was found
+ * @length: bytes; how far to look, not zero, and how much was found: zero if
+ *	devices were lent nothing there
+ */
+struct shmbuf_lent {
+	__u64 offset;
+	__u64 length;
+};
+
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
@@ -428,6 +439,16 @@ struct shmbuf_copy {
  *	ENODATA		there is none, or its result was taken
  */
 #define SHMBUF_IOC_COPY_RESULT	_IO(SHMBUF_IOC_MAGIC, 0x06)
+
+/*
+ * Find the first bytes of a range that devices were lent, as far as they follow
+ * each other. Any handle. The range need not be whole lines; what is found may
+ * have changed when the call returns, if others use the buffer.
+ *	EINVAL		length is zero
+ *	ERANGE		the range reaches past the end of the buffer, or wraps
+ *	EFAULT		bad pointer
+ */
+#define SHMBUF_IOC_LENT		_IOWR(SHMBUF_IOC_MAGIC, 0x07, struct shmbuf_lent)
 
 /* Any other ioctl: ENOTTY. */
 

@@ -103,6 +103,11 @@ impl Buffer {
         self.state.lock().access.ownership.first(rest, lent)
     }
 
+    /// The first bytes of `range` that devices were lent, as far as they follow each other. May sleep.
+    pub(crate) fn first_lent(&self, range: Range) -> Option<Range> {
+        self.state.lock().access.ownership.first_lent(range)
+    }
+
     /// The buffer's own device, if it has one, is lent what of `range` it does not have.
     fn lend_own(&self, storage: &Storage, range: Range) {
         let Some(own) = storage.own_mapping() else {

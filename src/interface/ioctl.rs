@@ -90,6 +90,12 @@ impl Handle {
             let len = min(writer.len(), size_of_val(&answer));
             writer.write_slice(&answer.as_bytes()[..len])?;
             Ok(0)
+        } else if is(uapi::SHMBUF_IOC_LENT) {
+            let (reader, mut writer) = user.reader_writer();
+            let answer = self.lent(&read_struct(reader, LENT_V1)?)?;
+            let len = min(writer.len(), size_of_val(&answer));
+            writer.write_slice(&answer.as_bytes()[..len])?;
+            Ok(0)
         } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
             self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
             Ok(0)
@@ -174,6 +180,15 @@ impl Handle {
             return Err(EBADF);
         }
         self.buffer().sync(range, phase, Caller::of(self.writable))
+    }
+
+    fn lent(&self, request: &uapi::shmbuf_lent) -> Result<uapi::shmbuf_lent> {
+        let range = Range::new(request.offset, request.length, self.buffer().size())?;
+        let found = self.buffer().first_lent(range);
+        Ok(uapi::shmbuf_lent {
+            offset: found.map_or(request.offset, |lent| lent.start() as u64),
+            length: found.map_or(0, |lent| lent.len() as u64),
+        })
     }
 
     fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
@@ -291,6 +306,7 @@ const SYNC_V1: usize = 24;
 const ALLOC_V1: usize = 40;
 const EXPORT_V1: usize = 24;
 const COPY_V1: usize = 40;
+const LENT_V1: usize = 16;
 
 /// Whether the CPU writes, and the phase.
 fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
@@ -398,6 +414,7 @@ mod tests {
         assert!(size_of::<uapi::shmbuf_alloc>() >= ALLOC_V1);
         assert!(size_of::<uapi::shmbuf_export>() >= EXPORT_V1);
         assert!(size_of::<uapi::shmbuf_copy>() >= COPY_V1);
+        assert!(size_of::<uapi::shmbuf_lent>() >= LENT_V1);
     }
 
     #[test]

@@ -133,6 +133,18 @@ impl Ownership {
         None
     }
 
+    /// The first bytes of `range` that are lent, as far as they follow each other.
+    pub(crate) fn first_lent(&self, range: Range) -> Option<Range> {
+        let mut rest = Some(range);
+        let first = self.first(&mut rest, Member::Yes)?;
+        let mut end = first.end();
+        while let Some((part, Member::Yes)) = rest.map(|rest| self.prefix(rest)) {
+            end = part.end();
+            rest = range.behind(part);
+        }
+        Some(Range::between(first.start(), end))
+    }
+
     /// The first bytes of `range`, as far as they have the same owner.
     fn prefix(&self, range: Range) -> (Range, Member) {
         let own = self
@@ -322,6 +334,10 @@ mod tests {
             }
             assert_eq!(ownership.first(&mut rest, lent), None);
         }
+        let lent = |start| ownership.first_lent(range(start, SIZE));
+        assert_eq!(lent(0), Some(range(1024, 3072)));
+        assert_eq!(lent(2000), Some(range(2000, 3072)));
+        assert_eq!(lent(3072), None);
         let mut rest = Some(Range::whole(SIZE));
         let own = ownership.first_of_own(&mut rest, Member::Yes);
         assert_eq!(own, Some(range(1536, 3072)));

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Seek, SeekFrom},
-    ops::{Bound, RangeBounds},
+    ops::{Bound, Range, RangeBounds},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::fs::FileExt,
@@ -194,6 +194,32 @@ impl Buffer {
         unsafe { ioctl::copy_result(self.file.as_raw_fd()) }
             .map_err(Error::sys(Operation::CopyResult))?;
         Ok(())
+    }
+
+    /// The ranges of this buffer that devices were lent, in order. Nothing in them can be read
+    /// or written until SYNC has taken it back. If others use the buffer, it may have changed.
+    ///
+    /// # Errors
+    ///
+    /// ENOTTY with a driver that is older than the call.
+    pub fn lent(&self) -> Result<Vec<Range<u64>>> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < self.size {
+            let mut raw = abi::shmbuf_lent {
+                offset: at,
+                length: self.size - at,
+            };
+            // SAFETY: the call reads and writes one such structure and keeps no pointer.
+            unsafe { ioctl::lent(self.file.as_raw_fd(), &mut raw) }
+                .map_err(Error::sys(Operation::Lent))?;
+            if raw.length == 0 {
+                break;
+            }
+            at = raw.offset + raw.length;
+            found.push(raw.offset..at);
+        }
+        Ok(found)
     }
 
     fn copy(

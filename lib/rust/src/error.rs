@@ -32,6 +32,8 @@ pub enum Operation {
     Copy,
     /// SHMBUF_IOC_COPY_RESULT
     CopyResult,
+    /// SHMBUF_IOC_LENT
+    Lent,
     /// DMA_BUF_IOCTL_SYNC
     DmaBufSync,
     /// pread(2)
@@ -55,6 +57,7 @@ impl fmt::Display for Operation {
             Self::Export => "EXPORT",
             Self::Copy => "COPY",
             Self::CopyResult => "COPY_RESULT",
+            Self::Lent => "LENT",
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
@@ -132,7 +135,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::ENFILE) => {
             "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
         }
-        (Info | SetCache | Sync | Alloc | Export | Copy | CopyResult, Errno::ENOTTY) => {
+        (Info | SetCache | Sync | Alloc | Export | Copy | CopyResult | Lent, Errno::ENOTTY) => {
             "not a shmbuf buffer, or a driver older than this call"
         }
         (Info | SetCache | Sync | Alloc | Export | Copy, Errno::E2BIG) => {

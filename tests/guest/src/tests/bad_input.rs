@@ -17,6 +17,7 @@ use crate::{
 pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "sync_refuses_bad_ranges", sync_ranges),
     claim(Scope::Kind, "sync_refuses_bad_flags", sync_flags),
+    claim(Scope::Kind, "lent_refuses_bad_ranges", lent),
     claim(Scope::Kind, "set_cache_refuses_bad_arguments", set_cache),
     claim(Scope::Kind, "sync_and_set_cache_grow", growth),
     claim(Scope::Kind, "ioctl_bad_pointers", pointers),
@@ -106,6 +107,23 @@ fn sync_flags(env: &Env) {
             };
             let result = call(buffer, abi::SHMBUF_IOC_SYNC, argument);
             refused(result, Errno::EINVAL);
+        }
+    });
+}
+
+fn lent(env: &Env) {
+    unchanged(env, |buffer| {
+        let find = |offset, length| {
+            let argument = abi::shmbuf_lent { offset, length };
+            call(buffer, abi::SHMBUF_IOC_LENT, argument)
+        };
+        let size = buffer.size();
+        // Unlike SYNC it takes any bytes.
+        assert_eq!(find(3, 5), Ok(()));
+        assert_eq!(find(0, size), Ok(()));
+        refused(find(0, 0), Errno::EINVAL);
+        for (offset, length) in [(0, size + 1), (size, 1), (u64::MAX, 2), (1, u64::MAX)] {
+            refused(find(offset, length), Errno::ERANGE);
         }
     });
 }
@@ -208,6 +226,7 @@ fn unknown(env: &Env) {
             abi::SHMBUF_IOC_EXPORT,
             abi::SHMBUF_IOC_COPY,
             abi::SHMBUF_IOC_COPY_RESULT,
+            abi::SHMBUF_IOC_LENT,
         ];
         for ioctl in ours {
             for number in ours.len() as u32..=NUMBER {

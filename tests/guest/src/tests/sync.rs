@@ -26,6 +26,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "refused_for_what_is_lent_alone",
         refused_alone,
     ),
+    claim(Scope::Owned, "lent_tells_what_devices_have", lent),
     claim(Scope::Owned, "reader_cannot_take_it_back", reader),
     claim(Scope::Owned, "taken_back_after_death_of_the_giver", death),
     claim(Scope::Owned, "mapped_while_the_device_owns_it", mapped),
@@ -197,6 +198,30 @@ fn refused_alone(env: &Env) {
     sync(line..2 * line, Phase::Begin);
     assert_eq!(owner(&buffer), Owner::Cpu);
     assert_eq!(buffer.read_at(&mut [0], line), Ok(1));
+}
+
+fn lent(env: &Env) {
+    let buffer = env.open();
+    let line = u64::from(buffer.info().expect("INFO").cache_line);
+    let sync = |range: std::ops::Range<u64>, phase| {
+        buffer.sync(range, Access::ReadWrite, phase).expect("SYNC");
+    };
+    let expect = |expected: &[std::ops::Range<u64>]| {
+        // Any handle can ask.
+        for handle in [&buffer, &env.open_read_only()] {
+            assert_eq!(handle.lent().expect("LENT"), expected);
+        }
+    };
+    expect(&[]);
+    let end = buffer.size();
+    sync(0..2 * line, Phase::End);
+    sync(2 * line..3 * line, Phase::End);
+    sync(end - line..end, Phase::End);
+    expect(&[0..3 * line, end - line..end]);
+    sync(line..2 * line, Phase::Begin);
+    expect(&[0..line, 2 * line..3 * line, end - line..end]);
+    sync(0..end, Phase::Begin);
+    expect(&[]);
 }
 
 fn reader(env: &Env) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shmbuf info`: says what a buffer is and what is in force.
 
-use std::process::ExitCode;
+use std::{ops::Range, process::ExitCode};
 
 use anyhow::Result;
 use clap::Args;
@@ -25,17 +25,18 @@ pub struct Options {
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
-        let info = self.buffer.open_read_only()?.info()?;
+        let buffer = self.buffer.open_read_only()?;
+        let (info, lent) = (buffer.info()?, buffer.lent()?);
         if self.json {
-            println!("{:#}", as_json(&info));
+            println!("{:#}", as_json(&info, &lent));
         } else {
-            print!("{}", as_text(&info));
+            print!("{}", as_text(&info, &lent));
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn as_text(info: &Info) -> String {
+fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
     let Info {
         kind,
         policy,
@@ -68,6 +69,9 @@ fn as_text(info: &Info) -> String {
     line("mapping:", mapping.to_string());
     line("direction:", direction.to_string());
     line("owner:", owner.to_string());
+    for range in lent {
+        line("lent:", format!("{:#x} to {:#x}", range.start, range.end));
+    }
     line("cache line:", format!("{cache_line} bytes"));
     line("access width:", format!("{access_width} bytes"));
     line("mappings:", mappings.to_string());
@@ -85,7 +89,7 @@ fn as_text(info: &Info) -> String {
     lines.concat()
 }
 
-fn as_json(info: &Info) -> Value {
+fn as_json(info: &Info, lent: &[Range<u64>]) -> Value {
     let dma_addr = info.dma_addr.as_ref();
     let policies = info.policies.iter().map(Policy::name);
     json!({
@@ -98,6 +102,7 @@ fn as_json(info: &Info) -> Value {
         "mapping": info.mapping.name(),
         "direction": info.direction.name(),
         "owner": info.owner.name(),
+        "lent": lent.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
         "cache_line": info.cache_line,
         "access_width": info.access_width,
         "mappings": info.mappings,
@@ -152,7 +157,9 @@ policies:     writeback
 size:         1048576 bytes
 mapping:      strict
 direction:    to-device
-owner:        cpu
+owner:        device
+lent:         0x0 to 0x1000
+lent:         0x8000 to 0x80020
 cache line:   32 bytes
 access width: 1 bytes
 mappings:     2
@@ -162,7 +169,12 @@ physical:     0x60000000
 dma:          0xfff0000000001000 for shmbuf
 engine:       dma-controller
 ";
-        assert_eq!(as_text(&example()), expected);
+        let lent = [0..0x1000, 0x8000..0x8_0020];
+        let info = Info {
+            owner: Owner::Device,
+            ..example()
+        };
+        assert_eq!(as_text(&info, &lent), expected);
     }
 
     #[test]
@@ -174,14 +186,15 @@ engine:       dma-controller
             engine: None,
             ..example()
         };
-        let value = as_json(&info);
+        let value = as_json(&info, &[]);
         for key in ["name", "phys_addr", "dma_addr", "dma_device", "engine"] {
             assert_eq!(value.get(key), Some(&Value::Null), "{key}");
         }
-        let value = as_json(&example());
+        let value = as_json(&example(), &[0..32, 64..96]);
         assert_eq!(value["dma_addr"], 0xfff0_0000_0000_1000_u64);
         assert_eq!(value["policies"], json!(["writeback"]));
+        assert_eq!(value["lent"], json!([[0, 32], [64, 96]]));
         // As many as the structure has, where the DMA address has two parts.
-        assert_eq!(value.as_object().unwrap().len(), 18);
+        assert_eq!(value.as_object().unwrap().len(), 19);
     }
 }
