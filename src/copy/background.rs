@@ -2,11 +2,17 @@
 
 //! The copy that goes on after a call has returned: one for each handle.
 
-use super::job::Job;
+use super::{
+    begun::Begun,
+    engine::Engine,
+    job::Job, //
+};
 use kernel::{
+    fs::File,
     new_mutex,
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
         Mutex, //
     },
@@ -36,25 +42,37 @@ impl Background {
         })
     }
 
-    /// Lets what `begin` begins go on. It is not called if there is a copy already. What else it returns
-    /// is returned.
+    /// Lets what `begin` begins go on, as `job`. It is not called if there is a copy already. Returns
+    /// the file that it returns.
     ///
     /// # Errors
     ///
     /// [`EINPROGRESS`] if there is one, or its result was not taken; those of `begin`.
-    pub(crate) fn start<T>(&self, begin: impl FnOnce() -> Result<(Arc<Job>, T)>) -> Result<T> {
+    pub(crate) fn start(
+        &self,
+        engine: &Engine,
+        job: &Arc<Job>,
+        begin: impl FnOnce() -> Result<Begun>,
+    ) -> Result<Option<ARef<File>>> {
         let mut copy = self.copy.lock();
         let Copy::None = *copy else {
             return Err(EINPROGRESS);
         };
         *copy = Copy::Begins;
         drop(copy);
-        let begun = begin();
-        *self.copy.lock() = match &begun {
-            Ok((job, _)) => Copy::Begun(job.clone()),
-            Err(_) => Copy::None,
-        };
-        begun.map(|(_, more)| more)
+        match begin() {
+            Ok((copy, file)) => {
+                // Who is told of its end finds it here.
+                *self.copy.lock() = Copy::Begun(job.clone());
+                job.start(engine, copy);
+                Ok(file)
+            }
+            Err(error) => {
+                *self.copy.lock() = Copy::None;
+                engine.ended().notify_all();
+                Err(error)
+            }
+        }
     }
 
     /// How it ended; the next may begin.

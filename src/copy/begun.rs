@@ -8,7 +8,12 @@ use super::engine::{
 };
 use crate::{
     buffer::{
-        fences::Announced,
+        fences::{
+            self,
+            Announced,
+            NotAnnounced,
+            Planned, //
+        },
         locked::Locked,
         object::Buffer, //
     },
@@ -26,7 +31,6 @@ use crate::{
         cpu,
         dma_engine::Progress,
         dma_fence::{
-            Fence,
             Promise,
             Usage, //
         },
@@ -42,6 +46,7 @@ use crate::{
 use kernel::{
     device::Device,
     dma::DataDirection,
+    fs::File,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -144,11 +149,22 @@ impl Side {
 /// A copy that has begun: neither range goes to a device while it lives, and nobody writes to them or
 /// reads the second.
 pub(crate) struct Copy {
-    /// What the engine does.
+    /// What the engine does, before it has.
     transfer: Option<Transfer>,
     promise: Promise,
-    _announced: [Announced; 2],
+    _announced: KVec<Announced>,
     locked: Both,
+    lease: Lease,
+}
+
+/// A copy that has begun, and its fence as a file, if that is wanted.
+pub(crate) type Begun = (Copy, Option<ARef<File>>);
+
+/// Whether one wants the fence of a copy as a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Nothing,
+    SyncFile,
 }
 
 /// What the engine copies of it. It is mapped when it has its turn: the DMA API's debugging cannot
@@ -159,7 +175,6 @@ struct Transfer {
     to: Scatterlist,
     source: Part,
     target: Part,
-    lease: Lease,
 }
 
 /// A range that the engine reads or writes.
@@ -194,9 +209,10 @@ impl Copy {
     /// - those of [`Buffer::copy_locked`]; [`ENOMEM`].
     pub(crate) fn begin(
         engine: &Engine,
-        from: (Arc<Buffer>, Range),
-        to: (Arc<Buffer>, Range),
-    ) -> Result<Self> {
+        from: &(Arc<Buffer>, Range),
+        to: &(Arc<Buffer>, Range),
+        wanted: Wanted,
+    ) -> Result<Begun> {
         engine.find()?;
         if Arc::ptr_eq(&from.0, &to.0) && from.1.intersect(to.1).is_some() {
             return Err(EINVAL);
@@ -204,36 +220,62 @@ impl Copy {
         if !to.0.is_written_by_devices() {
             return Err(EACCES);
         }
-        from.0.wait_for_others(from.1, Usage::Reads)?;
-        to.0.wait_for_others(to.1, Usage::Writes)?;
-        for (buffer, range) in [&from, &to] {
-            buffer.flush_mappings(*range);
+        loop {
+            match Self::try_begin(engine, from, to, wanted) {
+                Ok(begun) => return Ok(begun),
+                Err(NotAnnounced::Failed(error)) => return Err(error),
+                Err(NotAnnounced::Changed) => {}
+                Err(NotAnnounced::Held(reservation)) => reservation.wait_for_holder()?,
+            }
         }
-        let locked = Both::lock(&from, &to)?;
-        let plan = Plan::new(&locked, &from, &to)?;
-        plan.copy_edges()?;
-        let transfer = match plan.whole {
-            Some(whole) => Some(plan.transfer(engine.lease()?, whole)?),
-            None => None,
-        };
-        // Another CPU may start the engine.
-        cpu::drain_write_buffer();
-        let promise = Promise::new()?;
-        let _announced = [
-            from.0.announce(from.1, Usage::Reads, promise.fence())?,
-            to.0.announce(to.1, Usage::Writes, promise.fence())?,
-        ];
-        Ok(Self {
-            transfer,
-            promise,
-            _announced,
-            locked,
-        })
     }
 
-    /// Signalled when it has ended.
-    pub(crate) fn fence(&self) -> &ARef<Fence> {
-        self.promise.fence()
+    fn try_begin(
+        engine: &Engine,
+        from: &(Arc<Buffer>, Range),
+        to: &(Arc<Buffer>, Range),
+        wanted: Wanted,
+    ) -> Result<Begun, NotAnnounced> {
+        let uses = [(from.1, Usage::Reads), (to.1, Usage::Writes)];
+        from.0.wait_for_others(from.1, Usage::Reads)?;
+        to.0.wait_for_others(to.1, Usage::Writes)?;
+        for (buffer, range) in [from, to] {
+            buffer.flush_mappings(*range);
+        }
+        let locked = Both::lock(from, to)?;
+        let plan = Plan::new(&locked, from, to)?;
+        let lease = engine.lease()?;
+        let transfer = plan.transfer(lease.device())?;
+        let promise = Promise::new()?;
+        let file = match wanted {
+            Wanted::Nothing => None,
+            Wanted::SyncFile => Some(promise.fence().sync_file()?),
+        };
+        let (buffer, [read, write]) = (&to.0, uses.each_ref().map(core::slice::from_ref));
+        let apart =
+            [(&from.0, read), (buffer, write)].map(|(buffer, uses)| Planned { buffer, uses });
+        let together = [Planned {
+            buffer,
+            uses: &uses,
+        }];
+        let planned = match Arc::ptr_eq(&from.0, buffer) {
+            true => &together[..],
+            false => &apart[..],
+        };
+        let announced = fences::announce(planned, promise.fence(), || {
+            plan.copy_edges()?;
+            // Another CPU may start the engine.
+            cpu::drain_write_buffer();
+            Ok(())
+        })?;
+        let copy = Self {
+            transfer,
+            promise,
+            _announced: announced,
+            locked,
+            lease,
+        };
+        Ok((copy, file))
     }
 
     /// Does what the engine does, in at most `patience`, once. Sleeps, but not for memory, as others
@@ -245,14 +287,18 @@ impl Copy {
     /// [`EIO`] if the kernel would copy for the engine by cache lines that a buffer must not have.
     pub(super) fn run(&mut self, progress: &Progress, patience: Jiffies) -> Result {
         match self.transfer.take() {
-            Some(transfer) => transfer.run(progress, patience),
+            Some(transfer) => transfer.run(&self.lease, progress, patience),
             None => Ok(()),
         }
     }
 
     /// Tells those who wait for the fence that it has ended with `result`. Returns what is still locked.
     pub(super) fn signal(self, result: Result) -> Both {
-        self.promise.keep(result);
+        self.promise.keep(match result {
+            // What the program does about that is nothing to the others: this copy is over.
+            Err(ERESTARTSYS) => Err(ECANCELED),
+            result => result,
+        });
         self.locked
     }
 }
@@ -302,28 +348,30 @@ impl Plan {
         Ok(())
     }
 
-    /// What the engine does for `whole` of the second buffer.
-    fn transfer(&self, lease: Lease, whole: Range) -> Result<Transfer> {
-        let (source, device) = (self.source(whole), lease.device());
+    /// What an engine does, for `device`.
+    fn transfer(&self, device: &Device) -> Result<Option<Transfer>> {
+        let Some(whole) = self.whole else {
+            return Ok(None);
+        };
+        let source = self.source(whole);
         let (from, to) = if Arc::ptr_eq(&self.from.buffer, &self.to.buffer) {
             (None, self.to.pages(device, whole.hull(source))?)
         } else {
             let from = self.from.pages(device, source)?;
             (Some(from), self.to.pages(device, whole)?)
         };
-        Ok(Transfer {
+        Ok(Some(Transfer {
             from,
             to,
             source: self.from.part(source),
             target: self.to.part(whole),
-            lease,
-        })
+        }))
     }
 }
 
 impl Transfer {
-    fn run(self, progress: &Progress, mut patience: Jiffies) -> Result {
-        let device = self.lease.device();
+    fn run(self, lease: &Lease, progress: &Progress, mut patience: Jiffies) -> Result {
+        let device = lease.device();
         let to = self.to.map(device, DataDirection::Bidirectional)?;
         let from = self
             .from
@@ -334,7 +382,7 @@ impl Transfer {
         source.sync_for_device();
         target.sync_for_device();
         cpu::drain_write_buffer();
-        let mut channel = self.lease.channel().lock();
+        let mut channel = lease.channel().lock();
         let copied = Pairs::new(source.segments(), target.segments()).try_for_each(|(from, to)| {
             patience = channel.copy(from, to, progress, patience)?;
             Ok(())

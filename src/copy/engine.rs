@@ -3,15 +3,18 @@
 //! The DMA engine of this machine, and what it has to do.
 
 use super::job::Job;
-use crate::sys::{
-    cpu,
-    dma_engine::{
-        Channel,
-        Watch,
-        Watcher, //
-    },
-    params,
-    work::OrderedQueue, //
+use crate::{
+    rules::room::Room,
+    sys::{
+        cpu,
+        dma_engine::{
+            Channel,
+            Watch,
+            Watcher, //
+        },
+        params,
+        work::OrderedQueue, //
+    }, //
 };
 use kernel::{
     device::Device,
@@ -27,7 +30,7 @@ use kernel::{
 };
 
 /// The DMA engine that copies, and the queue of its jobs.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Engine {
     /// Runs one job after the other. It is stopped first.
     queue: OrderedQueue,
@@ -52,8 +55,9 @@ pub(crate) struct Jobs {
 
 struct State {
     engine: Slot,
+    /// In the order in which they began. There is room for one for each lease.
     list: KVec<Arc<Job>>,
-    /// How many leases there are.
+    /// How many leases there are: each job has one, and who begins one.
     leases: usize,
 }
 
@@ -69,10 +73,14 @@ enum Slot {
 
 /// The right to use the channel: while it lives the engine's driver stays.
 pub(super) struct Lease {
-    jobs: Arc<Jobs>,
     channel: Arc<Mutex<Channel>>,
     device: ARef<Device>,
+    // Behind the channel: when it is gone, so may be the driver.
+    _counted: Counted,
 }
+
+/// That a lease counts.
+struct Counted(Arc<Jobs>);
 
 impl Engine {
     /// An engine that has not been looked for yet. May sleep.
@@ -121,7 +129,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if no engine of the wanted name copies memory; [`ENOMEM`].
+    /// [`EOPNOTSUPP`] if no engine of the wanted name copies memory; [`ENODEV`] if its driver has just
+    /// left; [`ENOMEM`].
     pub(super) fn find(&self) -> Result {
         let mut watch = self.watch.lock();
         if let Slot::Known(..) | Slot::Leaves = self.jobs.state.lock().engine {
@@ -131,6 +140,9 @@ impl Engine {
         // That of an engine that has left waits until it is not running, so no lock that it takes is
         // held.
         *watch = Some(Watch::new(channel.provider(), self.jobs.clone())?);
+        if !channel.is_bound() {
+            return Err(ENODEV);
+        }
         let device = channel.device().into();
         let channel = Arc::pin_init(new_mutex!(channel, "shmbuf::channel"), GFP_KERNEL)?;
         let mut state = self.jobs.state.lock();
@@ -144,36 +156,43 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if its driver has left or is leaving.
+    /// [`ENODEV`] if its driver has left or is leaving; [`ENOMEM`].
     pub(super) fn lease(&self) -> Result<Lease> {
-        let mut state = self.jobs.state.lock();
-        let Slot::Known(channel, device) = &state.engine else {
-            return Err(ENODEV);
-        };
-        let (channel, device) = (channel.clone(), device.clone());
-        state.leases += 1;
-        drop(state);
-        Ok(Lease {
-            jobs: self.jobs.clone(),
-            channel,
-            device,
-        })
+        loop {
+            let mut state = self.jobs.state.lock();
+            let needed = state.leases + 1;
+            if needed > state.list.capacity() {
+                drop(state);
+                let room = Room::new(2 * needed)?;
+                room.give(&mut self.jobs.state.lock().list);
+                continue;
+            }
+            let Slot::Known(channel, device) = &state.engine else {
+                return Err(ENODEV);
+            };
+            let (channel, device) = (channel.clone(), device.clone());
+            state.leases = needed;
+            return Ok(Lease {
+                channel,
+                device,
+                _counted: Counted(self.jobs.clone()),
+            });
+        }
     }
 
-    /// Lets a new job run when those before it have ended. May sleep.
+    /// Lets a new job, which has a lease, run when those before it have ended. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// - [`ENODEV`] if the engine's driver is leaving: the job is to be ended;
-    /// - [`ENOMEM`].
+    /// [`ENODEV`] if the engine's driver is leaving: the job is to be ended.
     pub(super) fn enqueue(&self, job: &Arc<Job>) -> Result {
         let mut state = self.jobs.state.lock();
         if !matches!(state.engine, Slot::Known(..)) {
             return Err(ENODEV);
         }
-        state.list.push(job.clone(), GFP_KERNEL)?;
-        // It is new, so it is not in the queue yet.
-        let _ = self.queue.enqueue(job.clone());
+        // There is room.
+        let _ = state.list.push_within_capacity(job.clone());
+        self.queue.enqueue(job.clone());
         Ok(())
     }
 
@@ -223,6 +242,15 @@ impl Watcher for Jobs {
     }
 }
 
+#[pinned_drop]
+impl PinnedDrop for Engine {
+    fn drop(self: Pin<&mut Self>) {
+        // While somebody watches whether the driver leaves.
+        let engine = core::mem::replace(&mut self.jobs.state.lock().engine, Slot::Leaves);
+        drop(engine);
+    }
+}
+
 impl Lease {
     /// The device that reads and writes memory.
     pub(super) fn device(&self) -> &Device {
@@ -235,9 +263,9 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.jobs.state.lock().leases -= 1;
-        self.jobs.released.notify_all();
+        self.0.state.lock().leases -= 1;
+        self.0.released.notify_all();
     }
 }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::sys::{
     dma_engine::Progress,
-    eventfd::EventFd, //
+    eventfd::EventFd,
+    work, //
 };
 use kernel::{
     impl_has_work,
@@ -31,7 +32,7 @@ use kernel::{
     }, //
 };
 
-/// A copy that has begun.
+/// A copy, from its beginning to its end.
 #[pin_data]
 pub(crate) struct Job {
     #[pin]
@@ -53,7 +54,7 @@ pub(crate) struct Job {
 enum State {
     /// It waits for its turn.
     Waits(Copy),
-    /// Somebody runs or ends it. If it is told to stop, why.
+    /// Somebody begins, runs or ends it. If it is told to stop, why.
     Runs(Option<Error>),
     /// It has ended.
     Ended(Result),
@@ -64,21 +65,19 @@ impl_has_work! {
 }
 
 impl Job {
-    /// Lets `copy` run when those before it have ended, in at most `patience` of the engine. May sleep.
+    /// For a copy that has not begun yet, and may take the engine at most `patience`. May sleep.
     ///
     /// # Errors
     ///
-    /// - [`ENODEV`] if the engine's driver is leaving;
-    /// - [`ENOMEM`].
-    pub(crate) fn start(
+    /// [`ENOMEM`].
+    pub(crate) fn new(
         engine: &Engine,
-        copy: Copy,
         patience: Jiffies,
         counter: Option<EventFd>,
     ) -> Result<Arc<Self>> {
-        let job = Arc::pin_init(
+        Arc::pin_init(
             pin_init!(Self {
-                state <- new_mutex!(State::Waits(copy), "shmbuf::job"),
+                state <- new_mutex!(State::Runs(None), "shmbuf::job"),
                 ended <- new_condvar!("shmbuf::job"),
                 progress <- Progress::new(),
                 work <- new_work!("shmbuf::job"),
@@ -87,10 +86,16 @@ impl Job {
                 counter,
             }),
             GFP_KERNEL,
-        )?;
-        // Dropped, the copy ends as if it had been cancelled.
-        engine.enqueue(&job)?;
-        Ok(job)
+        )
+    }
+
+    /// Lets `copy`, which has begun, run when those before it have ended. Allocates nothing, as others
+    /// may wait for its fence.
+    pub(crate) fn start(self: &Arc<Self>, engine: &Engine, copy: Copy) {
+        *self.state.lock() = State::Waits(copy);
+        if let Err(error) = engine.enqueue(self) {
+            self.end(error);
+        }
     }
 
     /// How it ended, if it has.
@@ -127,6 +132,7 @@ impl Job {
         match core::mem::replace(&mut *state, State::Runs(Some(error))) {
             State::Waits(copy) => {
                 drop(state);
+                work::cancel(self);
                 return self.finish(copy, Err(error));
             }
             State::Runs(_) => self.progress.cancel(),

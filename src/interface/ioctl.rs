@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     copy::{
-        begun::Copy,
+        begun::{
+            Copy,
+            Wanted, //
+        },
         job::Job, //
     },
     rules::{
@@ -237,25 +240,24 @@ impl Handle {
         let source = source.ok_or(EBADF)?.buffer().clone();
         let from = Range::new(request.src_offset, request.length, source.size())?;
         let to = Range::new(request.dst_offset, request.length, self.buffer().size())?;
+        let (source, target) = ((source, from), (self.buffer().clone(), to));
         let engine = &self.opened.engine;
-        let begin = || Copy::begin(engine, (source, from), (self.buffer().clone(), to));
+        let begin = |wanted| Copy::begin(engine, &source, &target, wanted);
         match goes_on {
             GoesOn::No => {
-                Job::start(engine, begin()?, patience, None)?.wait()?;
+                let job = Job::new(engine, patience, None)?;
+                let (copy, _) = begin(Wanted::Nothing)?;
+                job.start(engine, copy);
+                job.wait()?;
                 Ok(0)
             }
-            GoesOn::Yes { eventfd, sync_file } => {
+            GoesOn::Yes { eventfd, wanted } => {
                 let counter = eventfd.map(EventFd::get).transpose()?;
-                let start = |copy| Job::start(engine, copy, patience, counter);
-                match sync_file {
-                    false => self.background.start(|| Ok((start(begin()?)?, 0))),
-                    true => install(|| {
-                        self.background.start(|| {
-                            let copy = begin()?;
-                            let file = copy.fence().sync_file()?;
-                            Ok((start(copy)?, file))
-                        })
-                    }),
+                let job = Job::new(engine, patience, counter)?;
+                let start = || self.background.start(engine, &job, || begin(wanted));
+                match wanted {
+                    Wanted::Nothing => start().map(|_| 0),
+                    Wanted::SyncFile => install(|| start()?.ok_or(EIO)),
                 }
             }
         }
@@ -330,10 +332,10 @@ fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
 /// Whether a copy goes on when the call has returned.
 enum GoesOn {
     No,
-    /// It does, and when it has ended this eventfd is told; the call returns a sync_file.
+    /// It does; and what tells of its end.
     Yes {
         eventfd: Option<i32>,
-        sync_file: bool,
+        wanted: Wanted,
     },
 }
 
@@ -359,7 +361,10 @@ fn parse_copy(request: &uapi::shmbuf_copy) -> Result<(Jiffies, GoesOn)> {
         false => GoesOn::No,
         true => GoesOn::Yes {
             eventfd: has(uapi::SHMBUF_COPY_EVENTFD).then_some(request.eventfd),
-            sync_file: has(uapi::SHMBUF_COPY_SYNC_FILE),
+            wanted: match has(uapi::SHMBUF_COPY_SYNC_FILE) {
+                true => Wanted::SyncFile,
+                false => Wanted::Nothing,
+            },
         },
     };
     Ok((msecs_to_jiffies(patience), goes_on))

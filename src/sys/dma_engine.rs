@@ -19,6 +19,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -26,7 +27,10 @@ use kernel::{
         Arc, //
     },
     time::Jiffies,
-    types::Opaque, //
+    types::{
+        Opaque,
+        ScopeGuard, //
+    }, //
 };
 
 /// A channel of an engine that copies memory, for nobody but us.
@@ -64,6 +68,12 @@ impl Channel {
         unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_provider(self.0.as_ptr())) }
     }
 
+    /// Whether the engine's device has its driver. Who watches it asks once more.
+    pub(crate) fn is_bound(&self) -> bool {
+        // SAFETY: The device is valid.
+        unsafe { bindings::device_is_bound(raw(self.provider())) }
+    }
+
     /// Copies from `from` to `to`, which are as long as each other and do not overlap, and waits no
     /// longer than `patience`, of which the rest is returned. If it fails, the engine no longer
     /// touches the memory, and some of it was written. Sleeps.
@@ -74,7 +84,8 @@ impl Channel {
     /// - [`EIO`] if the engine cannot do it, or says that it failed;
     /// - [`ENOMEM`] if its driver has no descriptor for it;
     /// - [`ETIMEDOUT`];
-    /// - [`ECANCELED`] after [`Progress::cancel`].
+    /// - [`ECANCELED`] after [`Progress::cancel`];
+    /// - [`EBUSY`] if another transfer has this progress.
     pub(crate) fn copy(
         &mut self,
         from: Segment<'_>,
@@ -88,7 +99,7 @@ impl Channel {
             return Err(EINVAL);
         }
         let (from, to, len) = (from.dma(), to.dma(), to.len());
-        progress.begin();
+        let _used = progress.begin()?;
         // SAFETY: By the type invariants.
         if !unsafe { ffi::shmbuf_dma_is_aligned(channel, to, from, len) } {
             return Err(EIO);
@@ -122,7 +133,7 @@ impl Channel {
             // The callback has ended or is not called any more, so what it says is the last word,
             // also if it was late.
             match progress.stage() {
-                Stage::Done | Stage::Failed => Ok(patience),
+                Stage::Done | Stage::Failed => Ok(0),
                 Stage::Running => Err(error),
             }
         })?;
@@ -152,6 +163,8 @@ enum Stage {
 /// A transfer that is waited for, and that others may cancel.
 #[pin_data]
 pub(crate) struct Progress {
+    /// Whether a channel uses it.
+    is_used: Atomic<bool>,
     stage: Atomic<u32>,
     cancelled: Atomic<bool>,
     #[pin]
@@ -167,6 +180,7 @@ impl Progress {
     /// The progress of no transfer yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
+            is_used: Atomic::new(false),
             stage: Atomic::new(Stage::Running as u32),
             cancelled: Atomic::new(false),
             woken <- Opaque::ffi_init(|slot: *mut bindings::completion| {
@@ -188,10 +202,23 @@ impl Progress {
         unsafe { bindings::complete(self.woken.get()) };
     }
 
-    fn begin(&self) {
+    /// Prepares for a transfer, until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if another one goes on, [`ECANCELED`].
+    fn begin(&self) -> Result<impl Drop + '_> {
+        if self.is_cancelled() {
+            return Err(ECANCELED);
+        }
+        if self.is_used.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        let used = ScopeGuard::new(|| self.is_used.store(false, Release));
         self.stage.store(Stage::Running as u32, Relaxed);
         // SAFETY: The completion is initialized, and nobody waits.
         unsafe { ffi::shmbuf_reinit_completion(self.woken.get()) };
+        Ok(used)
     }
 
     /// The engine's callback, in a tasklet.

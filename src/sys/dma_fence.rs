@@ -7,13 +7,17 @@ use super::ffi;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    error::to_result,
     fs::File,
     prelude::*,
     sync::aref::{
         ARef,
         AlwaysRefCounted, //
     },
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
 };
 
 /// Something that has not ended yet, for whoever waits for it: other drivers, and programs.
@@ -131,18 +135,38 @@ impl Reservation {
         })
     }
 
-    /// Adds a fence: until it is signalled, somebody uses the memory. Takes the reservation lock.
-    /// May sleep.
+    /// Adds a fence: until it is signalled, somebody uses the memory. Waits for who holds it. Sleeps.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// [`ENOMEM`], [`EINTR`] if a signal came.
     pub(crate) fn add(&self, fence: &Fence, usage: Usage) -> Result {
-        let writes = usage == Usage::Writes;
-        // SAFETY: Both are valid, and the reservation object takes a reference of its own.
-        kernel::error::to_result(unsafe {
-            ffi::shmbuf_resv_add(self.inner.get(), fence.0.get(), writes)
-        })
+        self.lock()?.reserve()?.add(fence, usage);
+        Ok(())
+    }
+
+    /// Waits until nobody holds it. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if a signal came.
+    pub(crate) fn wait_for_holder(&self) -> Result {
+        self.lock().map(|_| ())
+    }
+
+    fn lock(&self) -> Result<Held<'_>> {
+        // SAFETY: The reservation object is valid.
+        to_result(unsafe { ffi::shmbuf_resv_lock(self.inner.get()) })?;
+        // INVARIANT: Just locked.
+        Ok(Held(self, NotThreadSafe))
+    }
+
+    /// Locks it, if nobody holds it.
+    pub(crate) fn try_lock(&self) -> Option<Held<'_>> {
+        // SAFETY: The reservation object is valid.
+        let locked = unsafe { ffi::shmbuf_resv_trylock(self.inner.get()) };
+        // INVARIANT: Just locked.
+        locked.then(|| Held(self, NotThreadSafe))
     }
 
     /// Waits for those fences that `usage` has to wait for and that `waits` says so of. Takes no lock.
@@ -173,6 +197,64 @@ impl Reservation {
     ) -> bool {
         // SAFETY: By this function's contract; a fence is the whole of a `Fence`.
         unsafe { (*data.cast::<F>())(&*fence.cast()) }
+    }
+}
+
+/// A reservation object that is locked.
+///
+/// # Invariants
+///
+/// By the thread that has this.
+pub(crate) struct Held<'a>(&'a Reservation, NotThreadSafe);
+
+/// A reservation object that is locked, with room for a fence.
+pub(crate) struct Slot<'a>(Held<'a>);
+
+impl<'a> Held<'a> {
+    /// Whether there is a fence that `usage` has to wait for and that `waits` says so of.
+    pub(crate) fn has<F: Fn(&Fence) -> bool>(&self, usage: Usage, waits: F) -> bool {
+        let writes = usage == Usage::Writes;
+        let data = core::ptr::from_ref(&waits).cast_mut().cast();
+        // SAFETY: The reservation object is valid, and the function is called with a fence and `data`.
+        unsafe {
+            ffi::shmbuf_resv_has(
+                self.0.inner.get(),
+                writes,
+                Some(Reservation::waits::<F>),
+                data,
+            )
+        }
+    }
+
+    /// Makes room for a fence. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn reserve(self) -> Result<Slot<'a>> {
+        // SAFETY: The reservation object is valid, and locked.
+        to_result(unsafe { bindings::dma_resv_reserve_fences(self.0.inner.get(), 1) })?;
+        Ok(Slot(self))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_resv_unlock(self.0.inner.get()) };
+    }
+}
+
+impl Slot<'_> {
+    /// Adds a fence: until it is signalled, somebody uses the memory. Unlocks.
+    pub(crate) fn add(self, fence: &Fence, usage: Usage) {
+        let usage = match usage {
+            Usage::Reads => bindings::dma_resv_usage_DMA_RESV_USAGE_READ,
+            Usage::Writes => bindings::dma_resv_usage_DMA_RESV_USAGE_WRITE,
+        };
+        // SAFETY: Both are valid; the reservation object is locked, has room, and takes a reference of
+        // its own.
+        unsafe { bindings::dma_resv_add_fence(self.0 .0.inner.get(), fence.0.get(), usage) };
     }
 }
 

@@ -53,17 +53,36 @@ struct file *shmbuf_sync_file(struct dma_fence *fence)
 	return sync_file ? sync_file->file : NULL;
 }
 
-int shmbuf_resv_add(struct dma_resv *resv, struct dma_fence *fence, bool writes)
+int shmbuf_resv_lock(struct dma_resv *resv)
 {
-	int ret;
+	return dma_resv_lock_interruptible(resv, NULL);
+}
 
-	dma_resv_lock(resv, NULL);
-	ret = dma_resv_reserve_fences(resv, 1);
-	if (!ret)
-		dma_resv_add_fence(resv, fence,
-				   writes ? DMA_RESV_USAGE_WRITE : DMA_RESV_USAGE_READ);
+bool shmbuf_resv_trylock(struct dma_resv *resv)
+{
+	return dma_resv_trylock(resv);
+}
+
+void shmbuf_resv_unlock(struct dma_resv *resv)
+{
 	dma_resv_unlock(resv);
-	return ret;
+}
+
+bool shmbuf_resv_has(struct dma_resv *resv, bool writes,
+		     bool (*waits)(struct dma_fence *fence, void *data), void *data)
+{
+	struct dma_resv_iter cursor;
+	struct dma_fence *fence;
+	bool has = false;
+
+	dma_resv_iter_begin(&cursor, resv, dma_resv_usage_rw(writes));
+	dma_resv_for_each_fence_unlocked(&cursor, fence) {
+		has = !dma_fence_is_signaled(fence) && waits(fence, data);
+		if (has)
+			break;
+	}
+	dma_resv_iter_end(&cursor);
+	return has;
 }
 
 long shmbuf_resv_wait(struct dma_resv *resv, bool writes,

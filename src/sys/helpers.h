@@ -181,7 +181,11 @@ void shmbuf_fence_get(struct dma_fence *fence);
 void shmbuf_fence_put(struct dma_fence *fence);
 void shmbuf_fence_signal(struct dma_fence *fence, int error);
 struct file *shmbuf_sync_file(struct dma_fence *fence);
-int shmbuf_resv_add(struct dma_resv *resv, struct dma_fence *fence, bool writes);
+int shmbuf_resv_lock(struct dma_resv *resv);
+bool shmbuf_resv_trylock(struct dma_resv *resv);
+void shmbuf_resv_unlock(struct dma_resv *resv);
+bool shmbuf_resv_has(struct dma_resv *resv, bool writes,
+		     bool (*waits)(struct dma_fence *fence, void *data), void *data);
 long shmbuf_resv_wait(struct dma_resv *resv, bool writes,
 		      bool (*waits)(struct dma_fence *fence, void *data), void *data);
 struct workqueue_struct *shmbuf_ordered_queue(void);

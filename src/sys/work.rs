@@ -3,18 +3,21 @@
 //! A queue of work of our own. The kernel crate has those of the system alone.
 
 use super::ffi;
-use core::{
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     prelude::*,
-    workqueue::Queue, //
+    sync::Arc,
+    workqueue::{
+        HasWork,
+        Queue,
+        Work,
+        WorkItem, //
+    }, //
 };
 
-/// A queue that runs one work item at a time, in order, and none while the system is suspended.
-/// Memory reclaim may wait for its work. To drop it waits for what is in it.
+/// A queue that runs one work item at a time, in order, and none while the system is suspended. It
+/// has a thread of its own where there is no memory for another. To drop it waits for what is in it.
 ///
 /// # Invariants
 ///
@@ -40,12 +43,29 @@ impl OrderedQueue {
     }
 }
 
-impl Deref for OrderedQueue {
-    type Target = Queue;
-
-    fn deref(&self) -> &Queue {
+impl OrderedQueue {
+    /// Adds work, unless it is in a queue.
+    pub(crate) fn enqueue<T>(&self, work: Arc<T>)
+    where
+        T: WorkItem<Pointer = Arc<T>> + HasWork<T> + Send + Sync + 'static,
+    {
         // SAFETY: By the type invariants; the reference does not outlive `self`.
-        unsafe { Queue::from_raw(self.0.as_ptr()) }
+        let queue = unsafe { Queue::from_raw(self.0.as_ptr()) };
+        let _ = queue.enqueue(work);
+    }
+}
+
+/// Takes `work` out of its queue, if it is in one and has not begun.
+pub(crate) fn cancel<T>(work: &T)
+where
+    T: WorkItem<Pointer = Arc<T>> + HasWork<T>,
+{
+    let work = core::ptr::from_ref(work).cast_mut();
+    // SAFETY: The reference is valid, and a `Work` is initialized.
+    let cancelled = unsafe { bindings::cancel_work(Work::raw_get(T::raw_get_work(work))) };
+    if cancelled {
+        // SAFETY: Such work is in a queue by a reference that `Arc::into_raw` gave, which is ours now.
+        drop(unsafe { Arc::from_raw(work) });
     }
 }
 

@@ -27,11 +27,16 @@ module_param(fail, bool, 0644);
 MODULE_PARM_DESC(fail, "Transfers end with an error, and copy nothing");
 
 static struct platform_device *pdev;
-static struct dma_device engine;
-static struct dma_chan channel;
 
-/* The transfer. Its cookie is positive from its submission on. */
-static struct dma_async_tx_descriptor tx;
+/* Freed when the driver leaves: who uses them later is caught by poisoned slabs. */
+struct engine {
+	struct dma_device device;
+	struct dma_chan channel;
+	/* The transfer. Its cookie is positive from its submission on. */
+	struct dma_async_tx_descriptor tx;
+};
+
+static struct engine *engine;
 static phys_addr_t from, to;
 static size_t left;
 
@@ -78,10 +83,10 @@ static void finish(struct work_struct *work)
 
 	if (!fail)
 		copy();
-	channel.completed_cookie = tx.cookie;
+	engine->channel.completed_cookie = engine->tx.cookie;
 	/* As a tasklet would. */
 	local_bh_disable();
-	tx.callback_result(tx.callback_param, &result);
+	engine->tx.callback_result(engine->tx.callback_param, &result);
 	local_bh_enable();
 }
 
@@ -89,8 +94,10 @@ static DECLARE_DELAYED_WORK(work, finish);
 
 static dma_cookie_t submit(struct dma_async_tx_descriptor *descriptor)
 {
-	channel.cookie = channel.cookie == INT_MAX ? DMA_MIN_COOKIE : channel.cookie + 1;
-	return descriptor->cookie = channel.cookie;
+	struct dma_chan *channel = &engine->channel;
+
+	channel->cookie = channel->cookie == INT_MAX ? DMA_MIN_COOKIE : channel->cookie + 1;
+	return descriptor->cookie = channel->cookie;
 }
 
 static struct dma_async_tx_descriptor *prepare(struct dma_chan *chan, dma_addr_t dst,
@@ -98,12 +105,12 @@ static struct dma_async_tx_descriptor *prepare(struct dma_chan *chan, dma_addr_t
 {
 	if (delayed_work_pending(&work))
 		return NULL;
-	from = dma_to_phys(engine.dev, src);
-	to = dma_to_phys(engine.dev, dst);
+	from = dma_to_phys(engine->device.dev, src);
+	to = dma_to_phys(engine->device.dev, dst);
 	left = len;
-	dma_async_tx_descriptor_init(&tx, chan);
-	tx.tx_submit = submit;
-	return &tx;
+	dma_async_tx_descriptor_init(&engine->tx, chan);
+	engine->tx.tx_submit = submit;
+	return &engine->tx;
 }
 
 static void issue_pending(struct dma_chan *chan)
@@ -135,29 +142,32 @@ static void free_chan_resources(struct dma_chan *chan)
 static int probe(struct platform_device *device)
 {
 	int ret = dma_coerce_mask_and_coherent(&device->dev, DMA_BIT_MASK(32));
+	struct dma_device *dma;
 
 	if (ret)
 		return ret;
-	memset(&engine, 0, sizeof(engine));
-	memset(&channel, 0, sizeof(channel));
-	engine.dev = &device->dev;
-	dma_cap_set(DMA_MEMCPY, engine.cap_mask);
-	engine.device_prep_dma_memcpy = prepare;
-	engine.device_issue_pending = issue_pending;
-	engine.device_tx_status = tx_status;
-	engine.device_terminate_all = terminate_all;
-	engine.device_synchronize = synchronize;
-	engine.device_free_chan_resources = free_chan_resources;
-	INIT_LIST_HEAD(&engine.channels);
-	channel.device = &engine;
-	channel.cookie = DMA_MIN_COOKIE;
-	list_add_tail(&channel.device_node, &engine.channels);
-	return dma_async_device_register(&engine);
+	engine = devm_kzalloc(&device->dev, sizeof(*engine), GFP_KERNEL);
+	if (!engine)
+		return -ENOMEM;
+	dma = &engine->device;
+	dma->dev = &device->dev;
+	dma_cap_set(DMA_MEMCPY, dma->cap_mask);
+	dma->device_prep_dma_memcpy = prepare;
+	dma->device_issue_pending = issue_pending;
+	dma->device_tx_status = tx_status;
+	dma->device_terminate_all = terminate_all;
+	dma->device_synchronize = synchronize;
+	dma->device_free_chan_resources = free_chan_resources;
+	INIT_LIST_HEAD(&dma->channels);
+	engine->channel.device = dma;
+	engine->channel.cookie = DMA_MIN_COOKIE;
+	list_add_tail(&engine->channel.device_node, &dma->channels);
+	return dma_async_device_register(dma);
 }
 
 static void remove(struct platform_device *device)
 {
-	dma_async_device_unregister(&engine);
+	dma_async_device_unregister(&engine->device);
 }
 
 static struct platform_driver driver = {

@@ -77,7 +77,7 @@ pub(super) const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
 
 const MODULE: &str = "/lib/modules/engine.ko";
 
-fn without_slow_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
+pub(super) fn without_slow_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
     if !Path::new(MODULE).exists() {
         return Some("no engine.ko");
     }
@@ -90,7 +90,7 @@ const FOREVER: &str = "600000";
 /// How long what should be soon may take, on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
-fn set(parameter: &str, value: &str) {
+pub(super) fn set(parameter: &str, value: &str) {
     let path = format!("/sys/module/engine/parameters/{parameter}");
     fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }

@@ -4,14 +4,18 @@
 use std::{
     ops::Range,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-    sync::mpsc::{channel, Receiver, RecvTimeoutError},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc::{channel, Receiver, RecvTimeoutError},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
     poll::{poll, PollFd, PollFlags, PollTimeout},
+    sys::eventfd::{EfdFlags, EventFd},
 };
 use shmbuf::{Access, Alloc, Buffer, DmaBuf, Kind, Phase, Protection};
 
@@ -19,9 +23,9 @@ use super::{
     alloc::make,
     claim,
     copy::without_engine,
-    copy_async::{slow, with_slow_engine, Pair, SOON},
+    copy_async::{set, slow, with_slow_engine, without_slow_engine, Pair, SOON},
     data::{fresh, read_all, write_all},
-    export::{export, export_all, open, without_vgem, VGEM},
+    export::{export, export_all, open, without_display, without_vgem, DISPLAY, VGEM},
     Claim, Scope,
 };
 use crate::{machine::Machine, module::Config, runner::Env, sys::page};
@@ -31,9 +35,21 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("dma_bufs_are_ready_when_the_copy_has_ended", readiness),
     slow("cancelled_copy_is_an_error_of_its_fence", cancelled),
     slow("fence_of_a_copy_delays_another_buffer", chained),
+    slow("copy_in_one_slot_delays_no_other", slots),
+    slow("copy_waits_for_fences_that_come_late", late),
+    slow("interrupted_copy_is_cancelled_for_others", interrupted),
+    slow("who_waits_for_a_copy_finds_its_result", told),
+    slow("import_and_copy_do_not_wait_for_each_other", import_race)
+        .unless(without_slow_engine_or_display)
+        .seconds(180),
     claim(Scope::Once, "sync_waits_for_fences_of_others", sync).unless(without_vgem),
+    claim(Scope::Once, "readers_do_not_wait_for_readers", readers).unless(without_vgem),
     claim(Scope::Once, "copy_waits_for_fences_of_others", copy).unless(without_vgem_or_engine),
 ];
+
+fn without_slow_engine_or_display(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_slow_engine(machine, config).or_else(|| without_display(machine, config))
+}
 
 fn without_vgem_or_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
     without_vgem(machine, config).or_else(|| without_engine(machine, config))
@@ -111,6 +127,19 @@ fn assert_not_ready(file: &impl AsFd, events: PollFlags) {
     }
 }
 
+/// The fence that a dma-buf has for those who read it.
+fn exported_fence(dma_buf: &DmaBuf) -> OwnedFd {
+    let mut exported = ioctl::SyncFile {
+        flags: READ,
+        fd: -1,
+    };
+    // SAFETY: The call reads and writes one such structure.
+    unsafe { ioctl::export_sync_file(dma_buf.as_fd().as_raw_fd(), &mut exported) }
+        .expect("EXPORT_SYNC_FILE");
+    // SAFETY: The call has made it, for us alone.
+    unsafe { OwnedFd::from_raw_fd(exported.fd) }
+}
+
 /// How what a sync_file stands for is: 1 ended well, 0 goes on, else a negative errno.
 fn status(file: &OwnedFd) -> i32 {
     let mut info = ioctl::Info::default();
@@ -145,7 +174,7 @@ fn sync_file(env: &Env) {
 
 fn readiness(env: &Env) {
     const ALL: PollFlags = PollFlags::POLLIN.union(PollFlags::POLLOUT);
-    with_slow_engine(env, "2000", || {
+    with_slow_engine(env, "4000", || {
         let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(4 * page() as u64, Kind::Pages)));
         let half = 2 * page() as u64;
         let (source, target) = (part(&from, 0..1), part(&to, 2..4));
@@ -161,15 +190,7 @@ fn readiness(env: &Env) {
         // Also one that comes to be meanwhile.
         let late = part(&to, 3..4);
         assert_not_ready(&late, ALL);
-        let mut exported = ioctl::SyncFile {
-            flags: READ,
-            fd: -1,
-        };
-        // SAFETY: The call reads and writes one such structure.
-        unsafe { ioctl::export_sync_file(target.as_fd().as_raw_fd(), &mut exported) }
-            .expect("EXPORT_SYNC_FILE");
-        // SAFETY: The call has made it, for us alone.
-        let fence = unsafe { OwnedFd::from_raw_fd(exported.fd) };
+        let fence = exported_fence(&target);
         assert_eq!(status(&fence), 0);
         for dma_buf in [&target, &source, &late] {
             assert_ready(dma_buf, ALL);
@@ -208,6 +229,134 @@ fn chained(env: &Env) {
             .expect("SYNC");
         assert_eq!(status(&fence), 1, "SYNC did not wait");
         pair.to.copy_result().expect("COPY_RESULT");
+    });
+}
+
+fn slots(env: &Env) {
+    with_slow_engine(env, "60000", || {
+        let (to, other) = (env.open(), env.open());
+        let size = page() as u64;
+        let from = make(env, &Alloc::new(4 * size, Kind::Pages));
+        let whole = export_all(&to);
+        to.begin_copy_from(0, &from, ..size, None).expect("COPY");
+        assert_not_ready(&whole, PollFlags::POLLIN);
+        // The dma-buf has other pages too, of which the copy has none.
+        for phase in [Phase::End, Phase::Begin] {
+            let rest = size..to.size();
+            to.sync(rest, Access::ReadWrite, phase).expect("SYNC");
+        }
+        // One to another page waits for its turn alone.
+        other
+            .begin_copy_from(size, &from, size..2 * size, None)
+            .expect("COPY");
+    });
+}
+
+/// Others begin to use what a COPY waits for.
+fn late(env: &Env) {
+    with_slow_engine(env, "2000", || {
+        let (to, other) = (env.open(), env.open());
+        let from = make(env, &Alloc::new(page() as u64, Kind::Pages));
+        let target = export_all(&to);
+        to.begin_copy_from(0, &from, .., None).expect("COPY");
+        set("delay_ms", "0");
+        thread::scope(|scope| {
+            let mut waits = None;
+            let is_done = begin(scope, || other.copy_from(0, &from, ..).expect("COPY"));
+            // It waits for the range.
+            assert_waits(&is_done);
+            while_used(&target, true, || {
+                assert_ready(&to, PollFlags::POLLIN);
+                // The range is free, but not the memory.
+                assert_waits(&is_done);
+                waits = Some(is_done);
+            });
+            let waits = waits.expect("it was begun");
+            waits.recv_timeout(SOON).expect("it goes on");
+        });
+    });
+}
+
+fn interrupted(env: &Env) {
+    with_slow_engine(env, "60000", || {
+        let pair = Pair::new(env);
+        let target = export_all(&pair.to);
+        let child = Child::run(|| {
+            let _ = pair.to.copy_from(0, &pair.from, ..);
+        });
+        while ready(&target, PollFlags::POLLIN, Duration::ZERO) != PollFlags::empty() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let fence = exported_fence(&target);
+        assert_eq!(status(&fence), 0);
+        child.kill();
+        assert_ready(&fence, PollFlags::POLLIN);
+        assert_eq!(status(&fence), -(Errno::ECANCELED as i32));
+    });
+}
+
+fn told(env: &Env) {
+    const ROUNDS: usize = 200;
+    with_slow_engine(env, "0", || {
+        let pair = Pair::new(env);
+        let counter = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).expect("eventfd");
+        let by_eventfd = || {
+            assert_eq!(counter.read(), Ok(1));
+            pair.to.copy_result().expect("COPY_RESULT");
+        };
+        let by_poll = || loop {
+            assert_ready(&pair.to, PollFlags::POLLIN);
+            match pair.to.copy_result() {
+                Ok(()) => break,
+                // It had not begun when poll(2) was called.
+                Err(error) => {
+                    let errno = error.errno().expect("an errno");
+                    assert!([Errno::ENODATA, Errno::EAGAIN].contains(&errno));
+                }
+            }
+        };
+        for round in 0..ROUNDS {
+            thread::scope(|scope| {
+                let counted = (round % 2 == 0).then(|| counter.as_fd());
+                match counted {
+                    Some(_) => scope.spawn(by_eventfd),
+                    None => scope.spawn(by_poll),
+                };
+                let begun = pair.to.begin_copy_from(0, &pair.from, .., counted);
+                begun.expect("COPY");
+            });
+        }
+    });
+}
+
+/// An importer maps with the reservation lock held, and waits for the range that a copy has.
+fn import_race(env: &Env) {
+    with_slow_engine(env, "0", || {
+        let pair = Pair::new(env);
+        let target = export_all(&pair.to);
+        let over = AtomicBool::new(false);
+        let imports = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let display = open(DISPLAY);
+                while !over.load(SeqCst) {
+                    drop(display.import(&target).expect("import"));
+                    imports.fetch_add(1, SeqCst);
+                }
+            });
+            let begin = Instant::now();
+            let mut copies = 0;
+            while begin.elapsed() < Duration::from_secs(20) || imports.load(SeqCst) < 100 {
+                match pair.to.copy_from(0, &pair.from, ..) {
+                    Ok(()) => copies += 1,
+                    // The display has it.
+                    Err(error) => assert_eq!(error.errno(), Some(Errno::EBUSY)),
+                }
+            }
+            over.store(true, SeqCst);
+            diagnose(format_args!("{copies} copies"));
+            assert!(copies > 10);
+        });
     });
 }
 
@@ -255,6 +404,24 @@ fn begin<'a>(scope: &'a thread::Scope<'a, '_>, f: impl FnOnce() + Send + 'a) -> 
 fn assert_waits(is_done: &Receiver<()>) {
     let got = is_done.recv_timeout(A_WHILE);
     assert_eq!(got, Err(RecvTimeoutError::Timeout), "it did not wait");
+}
+
+/// A reader waits for who writes, and not for who reads.
+fn readers(env: &Env) {
+    let (buffer, reader) = (env.open(), env.open_read_only());
+    let exported = export_all(&buffer);
+    let start = || reader.sync(.., Access::Read, Phase::Begin).expect("SYNC");
+    while_used(&exported, false, start);
+    thread::scope(|scope| {
+        let mut waits = None;
+        while_used(&exported, true, || {
+            let is_done = begin(scope, start);
+            assert_waits(&is_done);
+            waits = Some(is_done);
+        });
+        let waits = waits.expect("it was begun");
+        waits.recv_timeout(SOON).expect("it goes on");
+    });
 }
 
 fn sync(env: &Env) {
