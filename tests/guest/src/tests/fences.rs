@@ -28,7 +28,9 @@ use super::{
     export::{export, export_all, open, without_display, without_vgem, DISPLAY, VGEM},
     Claim, Scope,
 };
-use crate::{machine::Machine, module::Config, runner::Env, sys::page};
+use crate::{
+    ktap::diagnose, machine::Machine, module::Config, process::Child, runner::Env, sys::page,
+};
 
 pub(super) const CLAIMS: &[Claim] = &[
     slow("copy_gives_a_sync_file", sync_file),
