@@ -348,7 +348,8 @@ struct shmbuf_lent {
  *	EBADF		SHMBUF_SYNC_WRITE on a handle not open for writing
  *	EBUSY		a device was lent some of the range, and the handle is
  *			not open for writing
- *	EINTR		interrupted while waiting for who uses some of the range
+ *	EINTR		interrupted while waiting for who uses some of the range, or
+ *			for a fence
  *	ENOMEM		as read(2); the owner is as before
  *	EFAULT		bad pointer
  */

@@ -278,8 +278,8 @@ impl Copy {
         Ok((copy, file))
     }
 
-    /// Does what the engine does, in at most `patience`, once. Sleeps, but not for memory, as others
-    /// wait for the fence.
+    /// Does what the engine does, in at most `patience`, once. Sleeps, but takes no lock under which
+    /// others wait for memory: they may wait for the fence.
     ///
     /// # Errors
     ///

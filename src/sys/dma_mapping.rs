@@ -127,8 +127,8 @@ impl Scatterlist {
         })
     }
 
-    /// Maps the pages for `device`. Allocates nothing that memory reclaim could have to wait for, as
-    /// the DMA API may be called in any context.
+    /// Maps the pages for `device`. The DMA API, which may be called in any context, allocates little
+    /// for that, and waits for memory only for an IOMMU of 32-bit ARM.
     ///
     /// # Errors
     ///

@@ -2,8 +2,9 @@
 //! Every allocation of every call fails once: the call says ENOMEM or does
 //! without, and leaves nothing.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, thread};
 
+use nix::errno::Errno;
 use shmbuf::{
     Access, Alloc, Buffer, Direction, Kind, MappingKind, Owner, Phase, Policy, Protection,
 };
@@ -11,6 +12,7 @@ use shmbuf::{
 use super::{
     alloc::{descriptors, every, make},
     claim,
+    copy::without_engine,
     data::{assert_pattern, fresh, read_all, write_all},
     without_debugfs, Claim, Scope,
 };
@@ -33,6 +35,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     failing("failed_allocations_in_set_cache", set_cache),
     failing("failed_allocations_in_sync", sync),
     failing("failed_allocations_in_read_and_write", transfers),
+    failing("failed_allocations_in_copy", copy).unless(without_failures_or_engine),
 ];
 
 const fn failing(name: &'static str, body: fn(&Env)) -> Claim {
@@ -46,6 +49,10 @@ fn without_failures(machine: &Machine, config: &Config) -> Option<&'static str> 
         let text = "no fault injection: CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC";
         (!fault_injection::is_possible()).then_some(text)
     })
+}
+
+fn without_failures_or_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_failures(machine, config).or_else(|| without_engine(machine, config))
 }
 
 /// A buffer that is larger than the kernel's window into it, in pages.
@@ -295,4 +302,46 @@ fn transfers(env: &Env) {
         .fatal();
     }
     assert_ne!(needed, 0, "no window was made");
+}
+
+fn copy(env: &Env) {
+    load(env);
+    let size = 3 * page() as u64;
+    let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(size, Kind::Scatter)));
+    // Each has dma-bufs that the copy meets.
+    let exports = [&from, &to].map(|buffer| {
+        let export = || buffer.export(.., Protection::ReadWrite).expect("EXPORT");
+        [export(), export()]
+    });
+    let pattern = fresh();
+    write_all(&from, pattern);
+    let counts = each(
+        "copy",
+        || to.copy_from(0, &from, ..),
+        |result| {
+            // Nothing stays locked, and no fence stays.
+            if result.is_ok() {
+                assert_pattern(pattern, 0, &read_all(&to), "read(2)");
+            }
+            for buffer in [&from, &to] {
+                for phase in [Phase::End, Phase::Begin] {
+                    buffer.sync(.., Access::ReadWrite, phase).expect("SYNC");
+                }
+            }
+        },
+    );
+    // The job, the two tables, the fence.
+    assert_needs(4, &counts);
+    let begin = || to.begin_copy_with_fence(0, &from, ..);
+    let counts = each("copy with a fence", begin, |begun| {
+        if begun.is_ok() {
+            while let Err(error) = to.copy_result() {
+                assert_eq!(error.errno(), Some(Errno::EAGAIN));
+                thread::yield_now();
+            }
+            assert_pattern(pattern, 0, &read_all(&to), "read(2)");
+        }
+    });
+    assert_needs(5, &counts);
+    drop(exports);
 }
