@@ -33,7 +33,7 @@ use super::{
 use crate::{
     ktap::diagnose,
     machine::Machine,
-    module::Config,
+    module::{users, Config},
     process::{Child, Turn},
     procfs::private_used,
     runner::Env,
@@ -104,6 +104,12 @@ pub(super) fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
     finit_module(file, &parameters, ModuleInitFlags::empty()).expect("insmod engine.ko");
     env.module.must_load(&env.config.parameters());
     body();
+    // poll(2) of a dma-buf keeps it until the fence is signalled, and the kernel lets go of it a
+    // little later.
+    let begin = Instant::now();
+    while users().is_some_and(|count| count > 0) && begin.elapsed() < SOON {
+        thread::sleep(Duration::from_millis(10));
+    }
     env.module.must_unload();
     delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK).expect("rmmod engine");
 }

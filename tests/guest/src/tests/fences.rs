@@ -261,13 +261,13 @@ fn late(env: &Env) {
         let from = make(env, &Alloc::new(page() as u64, Kind::Pages));
         let target = export_all(&to);
         to.begin_copy_from(0, &from, .., None).expect("COPY");
-        set("delay_ms", "0");
         thread::scope(|scope| {
             let mut waits = None;
             let is_done = begin(scope, || other.copy_from(0, &from, ..).expect("COPY"));
             // It waits for the range.
             assert_waits(&is_done);
             while_used(&target, true, || {
+                set("delay_ms", "0");
                 assert_ready(&to, PollFlags::POLLIN);
                 // The range is free, but not the memory.
                 assert_waits(&is_done);
