@@ -260,13 +260,16 @@ fn late(env: &Env) {
         let (to, other) = (env.open(), env.open());
         let from = make(env, &Alloc::new(page() as u64, Kind::Pages));
         let target = export_all(&to);
+        let elsewhere = export_all(&make(env, &Alloc::new(page() as u64, Kind::Pages)));
         to.begin_copy_from(0, &from, .., None).expect("COPY");
         thread::scope(|scope| {
             let mut waits = None;
             let is_done = begin(scope, || other.copy_from(0, &from, ..).expect("COPY"));
             // It waits for the range.
             assert_waits(&is_done);
-            while_used(&target, true, || {
+            // vgem puts no fence beside another, but its fence can be imported.
+            while_used(&elsewhere, true, || {
+                import(&target, &exported_fence(&elsewhere), WRITE);
                 set("delay_ms", "0");
                 assert_ready(&to, PollFlags::POLLIN);
                 // The range is free, but not the memory.
