@@ -24,7 +24,7 @@ use crate::{
     sys::{
         configfs::{
             InUse,
-            Item, //
+            Keepable, //
         },
         dma_device::DmaDevice, //
     },
@@ -71,7 +71,7 @@ impl Root {
         let attributes = configfs_attrs! {
             container: Subsystem<Root>,
             data: Root,
-            child: Folder,
+            child: KeptFolder,
             attributes: [],
         };
         Subsystem::new(c"shmbuf", attributes, Ok(Self { driver }))
@@ -80,12 +80,12 @@ impl Root {
 
 #[vtable]
 impl GroupOperations for Root {
-    type Child = Folder;
+    type Child = KeptFolder;
 
-    fn make_group(&self, name: &CStr) -> Result<impl PinInit<Group<Folder>, Error>> {
+    fn make_group(&self, name: &CStr) -> Result<impl PinInit<Group<KeptFolder>, Error>> {
         let attributes = configfs_attrs! {
-            container: Group<Folder>,
-            data: Folder,
+            container: Group<KeptFolder>,
+            data: KeptFolder,
             attributes: [
                 size: 0,
                 kind: 1,
@@ -96,10 +96,8 @@ impl GroupOperations for Root {
                 enable: 6,
             ],
         };
-        let item = Item::new()?;
-        let folder = Folder::new(self.driver.clone(), Name::new(name)?, item.clone());
-        let group = Group::new(CString::try_from(name)?, attributes, folder);
-        Ok(Item::of(item, group))
+        let folder = Folder::new(self.driver.clone(), Name::new(name)?);
+        Keepable::group(CString::try_from(name)?, attributes, folder)
     }
 }
 
@@ -108,10 +106,12 @@ impl GroupOperations for Root {
 pub(crate) struct Folder {
     driver: Arc<Driver>,
     name: Name,
-    item: Arc<Item>,
     #[pin]
     state: Mutex<State>,
 }
+
+/// A folder that stays as long as anybody uses its buffer.
+type KeptFolder = Keepable<Folder>;
 
 struct State {
     spec: Spec,
@@ -120,7 +120,7 @@ struct State {
 }
 
 impl Folder {
-    fn new(driver: Arc<Driver>, name: Name, item: Arc<Item>) -> impl PinInit<Self, Error> {
+    fn new(driver: Arc<Driver>, name: Name) -> impl PinInit<Self, Error> {
         let state = State {
             spec: Spec {
                 size: 1 << 20,
@@ -137,7 +137,6 @@ impl Folder {
         try_pin_init!(Self {
             driver,
             name,
-            item,
             state <- new_mutex!(state, "shmbuf::configfs"),
         })
     }
@@ -174,12 +173,12 @@ impl Folder {
     ///
     /// Those of [`Driver::publish`], and [`EIO`] if the DMA mask is too small. The reason is in
     /// the log.
-    fn enable(&self, enable: bool) -> Result {
-        let mut state = self.state.lock();
+    fn enable(folder: &KeptFolder, enable: bool) -> Result {
+        let mut state = folder.state.lock();
         match (enable, &state.enabled) {
             (true, None) => {
-                state.enabled = Some(self.publish(&state).map_err(|failure| {
-                    pr_err!("{}: {failure}\n", self.name);
+                state.enabled = Some(Self::publish(folder, &state).map_err(|failure| {
+                    pr_err!("{}: {failure}\n", folder.name);
                     Error::from(failure)
                 })?);
             }
@@ -189,29 +188,29 @@ impl Folder {
         Ok(())
     }
 
-    fn publish(&self, state: &State) -> Result<Pin<KBox<Named>>, Failure> {
+    fn publish(folder: &KeptFolder, state: &State) -> Result<Pin<KBox<Named>>, Failure> {
         let mask = state.mask_bits.map(DmaMask::try_new).transpose()?;
-        self.driver.publish(
-            Some(self.name.try_clone()?),
+        folder.driver.publish(
+            Some(folder.name.try_clone()?),
             &state.spec,
             DmaDevice::new(mask).map_err(Failure::of_device)?,
             Source::Allocated,
-            Kept::Folder(InUse::new(&self.item)?),
+            Kept::Folder(InUse::new(folder)?),
         )
     }
 }
 
 #[vtable]
-impl AttributeOperations<0> for Folder {
-    type Data = Folder;
+impl AttributeOperations<0> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| {
             text.write_fmt(fmt!("{}", Decimal(state.spec.size)))
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.spec.size = parse_size(text.trim_ascii()).ok_or(EINVAL)?;
             Ok(())
@@ -220,14 +219,14 @@ impl AttributeOperations<0> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<1> for Folder {
-    type Data = Folder;
+impl AttributeOperations<1> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| text.write_str(state.spec.kind.name()))
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.spec.kind = Kind::try_from(text.trim_ascii())?;
             Ok(())
@@ -236,16 +235,16 @@ impl AttributeOperations<1> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<2> for Folder {
-    type Data = Folder;
+impl AttributeOperations<2> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| {
             text.write_str(state.spec.policy.map_or("default", Policy::name))
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.spec.policy = Policy::or_default(text.trim_ascii()).ok_or(EINVAL)?;
             Ok(())
@@ -254,16 +253,16 @@ impl AttributeOperations<2> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<3> for Folder {
-    type Data = Folder;
+impl AttributeOperations<3> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| {
             text.write_str(state.spec.mapping.name())
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.spec.mapping = Mapping::try_from(text.trim_ascii())?;
             Ok(())
@@ -272,16 +271,16 @@ impl AttributeOperations<3> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<4> for Folder {
-    type Data = Folder;
+impl AttributeOperations<4> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| {
             text.write_str(state.spec.direction.name())
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.spec.direction = Direction::try_from(text.trim_ascii())?;
             Ok(())
@@ -290,17 +289,17 @@ impl AttributeOperations<4> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<5> for Folder {
-    type Data = Folder;
+impl AttributeOperations<5> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| match state.mask_bits {
             Some(bits) => text.write_fmt(fmt!("{bits}")),
             None => text.write_str("default"),
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
+    fn store(folder: &Self, text: &[u8]) -> Result {
         folder.change(|state| {
             state.mask_bits = match text.trim_ascii() {
                 b"default" => None,
@@ -317,16 +316,16 @@ impl AttributeOperations<5> for Folder {
 }
 
 #[vtable]
-impl AttributeOperations<6> for Folder {
-    type Data = Folder;
+impl AttributeOperations<6> for KeptFolder {
+    type Data = Self;
 
-    fn show(folder: &Folder, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         folder.show(page, |state, text| {
             text.write_str(if state.enabled.is_some() { "1" } else { "0" })
         })
     }
 
-    fn store(folder: &Folder, text: &[u8]) -> Result {
-        folder.enable(kstrtobool_bytes(text)?)
+    fn store(folder: &Self, text: &[u8]) -> Result {
+        Folder::enable(folder, kstrtobool_bytes(text)?)
     }
 }

@@ -3,47 +3,75 @@
 //! A folder in configfs that rmdir(2) must not remove, which the kernel crate's
 //! abstraction cannot say.
 
+use core::ops::Deref;
 use kernel::{
     bindings,
     configfs::{
         Group,
-        HasGroup, //
+        HasGroup,
+        ItemType, //
     },
     error::to_result,
     prelude::*,
+    str::CString,
     sync::{
         Arc,
         SetOnce, //
     },
 };
 
-/// The group that a folder is. The folder's own data has it, and nothing that outlives that but
-/// [`InUse`].
+/// The data of a folder that can be kept.
 ///
 /// # Invariants
 ///
-/// If set, it is the group of the folder whose data has this.
-pub(crate) struct Item(SetOnce<usize>);
+/// It is the data of a [`Group`], and `group` is that. So nobody has a reference to it but the
+/// functions that show and store attributes of the folder, and what these call: the kernel crate
+/// gives it to no others.
+#[pin_data]
+pub(crate) struct Keepable<Data> {
+    group: Arc<SetOnce<GroupPtr>>,
+    #[pin]
+    data: Data,
+}
 
-impl Item {
-    /// An item for a folder which is not there yet.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        // INVARIANT: It is not set.
-        Ok(Arc::new(Self(SetOnce::new()), GFP_KERNEL)?)
+struct GroupPtr(*const bindings::config_group);
+
+// SAFETY: A group belongs to no thread.
+unsafe impl Send for GroupPtr {}
+// SAFETY: Nothing is done through a shared reference.
+unsafe impl Sync for GroupPtr {}
+
+impl<Data> Keepable<Data> {
+    /// A folder with `data`, as [`Group::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn group(
+        name: CString,
+        attributes: &'static ItemType<Group<Self>, Self>,
+        data: impl PinInit<Data, Error>,
+    ) -> Result<impl PinInit<Group<Self>, Error>> {
+        let group = Arc::new(SetOnce::new(), GFP_KERNEL)?;
+        let known = group.clone();
+        // INVARIANT: Nobody has it before the initializer of the group is done, which sets `group`.
+        let keepable = try_pin_init!(Self { group, data <- data });
+        Ok(
+            Group::new(name, attributes, keepable).pin_chain(move |group| {
+                // SAFETY: The group is valid.
+                let group = unsafe { Group::<Self>::group(&*group) };
+                known.populate(GroupPtr(group));
+                Ok(())
+            }),
+        )
     }
+}
 
-    /// Makes `group`, whose data has `item`, the one that `item` stands for.
-    pub(crate) fn of<Data>(
-        item: Arc<Self>,
-        group: impl PinInit<Group<Data>, Error>,
-    ) -> impl PinInit<Group<Data>, Error> {
-        group.pin_chain(move |group| {
-            // SAFETY: The group is valid.
-            let group = unsafe { Group::<Data>::group(&*group) };
-            // INVARIANT: By this function's contract; the group stays where it is.
-            item.0.populate(group as usize);
-            Ok(())
-        })
+impl<Data> Deref for Keepable<Data> {
+    type Target = Data;
+
+    fn deref(&self) -> &Data {
+        &self.data
     }
 }
 
@@ -60,15 +88,15 @@ unsafe impl Send for InUse {}
 unsafe impl Sync for InUse {}
 
 impl InUse {
-    /// Keeps the folder of `item`. To be called while one of its attributes is written, by what that
-    /// calls.
+    /// Keeps the folder of `data`, one of whose attributes is being shown or stored.
     ///
     /// # Errors
     ///
     /// [`ENOENT`] if the folder is being removed.
-    pub(crate) fn new(item: &Item) -> Result<Self> {
-        let group = *item.0.as_ref().ok_or(ENOENT)? as *mut bindings::config_group;
-        // SAFETY: The attribute that is being written keeps the folder, hence the subsystem.
+    pub(crate) fn new<Data>(data: &Keepable<Data>) -> Result<Self> {
+        let group = data.group.as_ref().as_ref().ok_or(ENOENT)?.0.cast_mut();
+        // SAFETY: By the invariants of `Keepable` the group is valid, and configfs keeps the folder,
+        // hence the subsystem, while it calls us.
         to_result(unsafe {
             bindings::configfs_depend_item_unlocked(
                 (*(*group).cg_item.ci_group).cg_subsys,
