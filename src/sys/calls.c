@@ -103,6 +103,20 @@ void shmbuf_page_clear_reserved(struct page *page)
 	ClearPageReserved(page);
 }
 
+/*
+ * To Rust, and to its optimizer, these are calls whose effects nobody knows, which a copy by the
+ * language's own means would not be.
+ */
+void shmbuf_copy_shared(void *to, const void *from, size_t size)
+{
+	memmove(to, from, size);
+}
+
+void shmbuf_zero_shared(void *to, size_t size)
+{
+	memset(to, 0, size);
+}
+
 void *shmbuf_ioremap_wc(phys_addr_t start, size_t size)
 {
 	return (void __force *)ioremap_wc(start, size);

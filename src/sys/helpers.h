@@ -116,6 +116,10 @@ void shmbuf_get_page(struct page *page);
 void shmbuf_page_set_reserved(struct page *page);
 void shmbuf_page_clear_reserved(struct page *page);
 
+/* Memory that others write at the same time. */
+void shmbuf_copy_shared(void *to, const void *from, size_t size);
+void shmbuf_zero_shared(void *to, size_t size);
+
 /* Mappings of the kernel's own. */
 void *shmbuf_ioremap_wc(phys_addr_t start, size_t size);
 void shmbuf_vunmap(void *address);

@@ -18,8 +18,12 @@ use kernel::{
 
 /// A span of kernel virtual addresses.
 ///
-/// Its contents are shared with others that do not synchronize with us, so there is no reference
-/// to them, only copying in and out by the kernel's functions for that.
+/// Its contents are shared with others that do not synchronize with us: programs, devices, other
+/// threads of the kernel. To access them from Rust, but by volatile or atomic operations, would be a
+/// data race. So there is no reference to them, only copying in and out, by functions in C that the
+/// compiler does not see into: those are memmove() and memset() as the kernel has them for every
+/// memory that others write, each byte one of those that were there at some time. No value of the
+/// bytes is relied on here.
 ///
 /// # Invariants
 ///
@@ -74,29 +78,29 @@ impl<'a> Span<'a> {
     /// Fills the span with zeroes, by aligned stores as `memset()` of every architecture with
     /// strongly-ordered memory does.
     pub(crate) fn zero(&self) {
-        // SAFETY: By the type invariants. Others may write to it, and no value is assumed here.
-        unsafe { self.ptr.as_ptr().write_bytes(0, self.len) };
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_zero_shared(self.ptr.as_ptr().cast(), self.len) };
     }
 
-    /// Copies `other`, of the same length, to this span.
+    /// Copies `other`, of the same length, to this span. Another length is a bug, and panics.
     pub(crate) fn copy_from(&self, other: &Span<'_>) {
         assert!(self.len == other.len);
-        // SAFETY: By the type invariants of both, which are of different memory.
-        unsafe { self.ptr.as_ptr().copy_from(other.ptr.as_ptr(), self.len) };
+        // SAFETY: By the type invariants of both, which may be the same memory.
+        unsafe { copy_shared(self.ptr.as_ptr(), other.ptr.as_ptr(), self.len) };
     }
 
-    /// Copies the span to `to`, of the same length.
+    /// Copies the span to `to`, of the same length. Another length is a bug, and panics.
     pub(crate) fn copy_to_slice(&self, to: &mut [u8]) {
         assert!(self.len == to.len());
-        // SAFETY: By the type invariants; nobody else knows the slice.
-        unsafe { self.ptr.as_ptr().copy_to(to.as_mut_ptr(), self.len) };
+        // SAFETY: By the type invariants, and the reference.
+        unsafe { copy_shared(to.as_mut_ptr(), self.ptr.as_ptr(), self.len) };
     }
 
-    /// Copies `from`, of the same length, to the span.
+    /// Copies `from`, of the same length, to the span. Another length is a bug, and panics.
     pub(crate) fn copy_from_slice(&self, from: &[u8]) {
         assert!(self.len == from.len());
-        // SAFETY: By the type invariants.
-        unsafe { self.ptr.as_ptr().copy_from(from.as_ptr(), self.len) };
+        // SAFETY: By the type invariants, and the reference.
+        unsafe { copy_shared(self.ptr.as_ptr(), from.as_ptr(), self.len) };
     }
 
     /// Copies the span to `iter` and returns how many bytes went there. Sleeps on page faults unless
@@ -115,11 +119,22 @@ impl<'a> Span<'a> {
 
     /// Cleans and invalidates the cache lines of the span, down to memory and in the outer cache
     /// too. A store at the same moment is not lost. Lines under other virtual addresses remain on
-    /// VIVT caches. The span must be physically contiguous. Any context.
+    /// VIVT caches. The outer cache goes by physical addresses: a span has to be physically contiguous
+    /// to be flushed whole. What is flushed instead loses nothing. Any context.
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariants.
         unsafe {
             ffi::shmbuf_flush_kernel_range(self.ptr.as_ptr().cast(), self.phys, self.len);
         }
     }
+}
+
+/// Copies `len` bytes, of which others may write any at the same time.
+///
+/// # Safety
+///
+/// `from` must be valid for reading, and `to` for writing, `len` bytes.
+unsafe fn copy_shared(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: By this function's contract.
+    unsafe { ffi::shmbuf_copy_shared(to.cast(), from.cast(), len) };
 }
