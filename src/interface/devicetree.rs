@@ -36,9 +36,7 @@ use kernel::{
         Device, //
     },
     dma::DmaMask,
-    io::PhysAddr,
     of,
-    page::PAGE_SIZE,
     platform,
     prelude::*,
     str::CString,
@@ -104,7 +102,7 @@ impl Bound {
             (
                 new_device()?,
                 Source::Region(range),
-                Some(range.size as u64),
+                Some(range.size() as u64),
             )
         } else if has_memory_region {
             let dma_device = DmaDevice::with_reserved_memory(mask, device)
@@ -190,23 +188,19 @@ impl Properties<'_> {
         node: &platform::Device<Core<'_>>,
         has_memory_region: bool,
     ) -> Result<IoRange> {
-        let (start, size) = if has_memory_region {
-            reserved_memory::range(self.device)?
-        } else {
-            let Some(reg) = node.resource_by_index(0) else {
-                return Err(self.refused("reg", "kind region wants it, or memory-region"));
-            };
-            (reg.start(), reg.size().into())
-        };
-        if start % PAGE_SIZE as PhysAddr != 0 {
-            return Err(self.refused("reg", "it must begin at a page"));
-        }
         let bits = self.fwnode.property_read::<u32>(c"reg-io-width").or(4);
-        Ok(IoRange {
-            start,
-            size: usize::try_from(size).map_err(|_| EFBIG)?,
-            width: Width::new(bits)
-                .ok_or_else(|| self.refused("reg-io-width", "wanted 1, 2, 4, or 8 on 64 bits"))?,
+        let width = Width::new(bits)
+            .ok_or_else(|| self.refused("reg-io-width", "wanted 1, 2, 4, or 8 on 64 bits"))?;
+        let range = match has_memory_region {
+            true => IoRange::of_reserved_memory(self.device, width),
+            false => IoRange::of_resource(node, 0, width),
+        };
+        range.map_err(|error| match error {
+            ENODEV if !has_memory_region => {
+                self.refused("reg", "kind region wants it, or memory-region")
+            }
+            EINVAL => self.refused("reg", "it must begin at a page"),
+            error => error,
         })
     }
 }

@@ -138,7 +138,7 @@ impl PoolBlock {
             pools: pools.clone(),
             shape,
         };
-        let block = Block::new(&pool, spec.size).map_err(|_| Failure::Dma(spec.size))?;
+        let block = Block::new(&pool).map_err(|_| Failure::Dma(spec.size))?;
         // The pool zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
         Ok(Self {

@@ -172,7 +172,7 @@ impl Storage {
             }
             Memory::Coherent(memory) => memory.phys(),
             Memory::Pool(block) => block.block().phys(),
-            Memory::Region(region) => region.range().start,
+            Memory::Region(region) => region.range().start(),
         };
         start + offset as bindings::phys_addr_t
     }
@@ -228,7 +228,7 @@ impl Storage {
             Memory::Coherent(memory) => Window::Permanent(memory.span()),
             Memory::Pool(block) => Window::Permanent(block.block().span()),
             Memory::Region(region) => {
-                let width = region.range().width.bytes();
+                let width = region.range().width().bytes();
                 if range.start() % width != 0 || range.len() % width != 0 {
                     return Err(EINVAL);
                 }
@@ -241,7 +241,7 @@ impl Storage {
     /// The bytes of one access; one for memory.
     pub(crate) fn access_width(&self) -> usize {
         match &self.memory {
-            Memory::Region(region) => region.range().width.bytes(),
+            Memory::Region(region) => region.range().width().bytes(),
             _ => 1,
         }
     }

@@ -239,10 +239,10 @@ void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table
 }
 
 /* The bindings have pools where the kernel has PCI, whose header includes theirs. */
-struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
-					size_t boundary)
+struct dma_pool *shmbuf_dma_pool_create(const char *name, struct device *dev, size_t size,
+					size_t align, size_t boundary)
 {
-	return dma_pool_create("shmbuf", dev, size, align, boundary);
+	return dma_pool_create(name, dev, size, align, boundary);
 }
 
 void shmbuf_dma_pool_destroy(struct dma_pool *pool)

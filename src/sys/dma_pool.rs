@@ -5,11 +5,13 @@
 use super::{
     dma_device::DmaDevice,
     ffi,
-    span::Span, //
+    span::Span,
+    NAME, //
 };
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
@@ -18,9 +20,10 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `pool` is a pool of `device`, and ours.
+/// `pool` is a pool of `device` with blocks of `size` bytes, and ours.
 pub(crate) struct Pool {
     pool: NonNull<ffi::dma_pool>,
+    size: usize,
     device: Arc<DmaDevice>,
 }
 
@@ -35,19 +38,33 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// - [`EINVAL`] if blocks or their alignment are more than a page;
+    /// - [`ENOMEM`], also if there are no such blocks.
     pub(crate) fn new(
         device: &Arc<DmaDevice>,
         size: usize,
         align: usize,
         boundary: usize,
     ) -> Result<Self> {
-        // SAFETY: The device is valid and has a mask.
-        let pool =
-            unsafe { ffi::shmbuf_dma_pool_create(device.raw(), size, align.max(1), boundary) };
+        // The kernel's pools count in 32 bits.
+        if size.max(align) > PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        // SAFETY: The device is valid and has a mask; the function copies the name, and refuses what
+        // is no power of two, or zero.
+        let pool = unsafe {
+            ffi::shmbuf_dma_pool_create(
+                NAME.as_char_ptr(),
+                device.raw(),
+                size,
+                align.max(1),
+                boundary,
+            )
+        };
         // INVARIANT: Just made.
         Ok(Self {
             pool: NonNull::new(pool).ok_or(ENOMEM)?,
+            size,
             device: device.clone(),
         })
     }
@@ -64,11 +81,10 @@ impl Drop for Pool {
 ///
 /// # Invariants
 ///
-/// `cpu` and `dma` are the two addresses of a block of `pool`, which is `size` bytes and ours.
+/// `cpu` and `dma` are the two addresses of a block of `pool`, which is ours.
 pub(crate) struct Block {
     cpu: NonNull<u8>,
     dma: bindings::dma_addr_t,
-    size: usize,
     pool: Arc<Pool>,
 }
 
@@ -78,12 +94,12 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// A zeroed block of `pool`, whose blocks are of `size` bytes. May sleep.
+    /// A zeroed block of `pool`. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(pool: &Arc<Pool>, size: usize) -> Result<Self> {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Result<Self> {
         let mut dma = 0;
         // SAFETY: By the invariants of `Pool`, and `dma` outlives the call.
         let cpu = unsafe { ffi::shmbuf_dma_pool_alloc(pool.pool.as_ptr(), &mut dma) };
@@ -91,7 +107,6 @@ impl Block {
         Ok(Self {
             cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
             dma,
-            size,
             pool: pool.clone(),
         })
     }
@@ -99,7 +114,7 @@ impl Block {
     /// The block, as the kernel reaches it.
     pub(crate) fn span(&self) -> Span<'_> {
         // SAFETY: By the type invariants; the memory lives as long as `self`.
-        unsafe { Span::new(self.cpu, self.size, self.phys()) }
+        unsafe { Span::new(self.cpu, self.pool.size, self.phys()) }
     }
 
     /// The address of the block's first byte for the device.

@@ -157,8 +157,8 @@ void shmbuf_dma_sync_table_for_device(struct device *dev, struct sg_table *table
 				      unsigned int dir);
 
 /* Pools of small blocks. */
-struct dma_pool *shmbuf_dma_pool_create(struct device *dev, size_t size, size_t align,
-					size_t boundary);
+struct dma_pool *shmbuf_dma_pool_create(const char *name, struct device *dev, size_t size,
+					size_t align, size_t boundary);
 void shmbuf_dma_pool_destroy(struct dma_pool *pool);
 void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
 void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);

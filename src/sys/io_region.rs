@@ -5,7 +5,11 @@
 //! The kernel crate has this for as long as a device is bound. Ours lives as
 //! long as any user of a buffer.
 
-use super::ffi;
+use super::{
+    ffi,
+    reserved_memory,
+    NAME, //
+};
 use crate::rules::{
     policy::Policy,
     range::Range, //
@@ -13,6 +17,10 @@ use crate::rules::{
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    device::{
+        Core,
+        Device, //
+    },
     error::to_result,
     io::{
         Io,
@@ -21,7 +29,11 @@ use kernel::{
         RelaxedMmio, //
     },
     mm::virt::VmaNew,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    platform,
     prelude::*, //
 };
 
@@ -61,21 +73,80 @@ impl Width {
 }
 
 /// A range of physical addresses that a device answers to.
+///
+/// # Invariants
+///
+/// The firmware says that the range is that of a device which is for this driver. `start` is a
+/// multiple of the page size, and `size` is not zero.
 #[derive(Clone, Copy)]
 pub(crate) struct IoRange {
+    start: bindings::phys_addr_t,
+    size: usize,
+    width: Width,
+}
+
+impl IoRange {
+    /// The memory resource `index` of `device`, with accesses of `width`.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENODEV`] if there is none;
+    /// - [`EINVAL`] if it is empty, or does not begin at a page;
+    /// - [`EFBIG`] if it is larger than the address space.
+    pub(crate) fn of_resource(
+        device: &platform::Device<Core<'_>>,
+        index: u32,
+        width: Width,
+    ) -> Result<Self> {
+        let resource = device.resource_by_index(index).ok_or(ENODEV)?;
+        Self::new(resource.start(), resource.size().into(), width)
+    }
+
+    /// The reserved memory that the device-tree node of `device` refers to first, with accesses of
+    /// `width`. What of it is the kernel's RAM is never free for an [`IoRegion`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::of_resource`].
+    pub(crate) fn of_reserved_memory(device: &Device, width: Width) -> Result<Self> {
+        let (start, size) = reserved_memory::range(device)?;
+        Self::new(start, size, width)
+    }
+
+    fn new(start: bindings::phys_addr_t, size: u64, width: Width) -> Result<Self> {
+        if size == 0 || start % PAGE_SIZE as bindings::phys_addr_t != 0 {
+            return Err(EINVAL);
+        }
+        // INVARIANT: Checked above; callers have it from the firmware.
+        Ok(Self {
+            start,
+            size: usize::try_from(size).map_err(|_| EFBIG)?,
+            width,
+        })
+    }
+
     /// The first physical address.
-    pub(crate) start: bindings::phys_addr_t,
+    pub(crate) fn start(&self) -> bindings::phys_addr_t {
+        self.start
+    }
+
     /// The length in bytes.
-    pub(crate) size: usize,
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// The bytes of each access.
-    pub(crate) width: Width,
+    pub(crate) fn width(&self) -> Width {
+        self.width
+    }
 }
 
 /// A range that nobody else has, mapped for the kernel.
 ///
 /// # Invariants
 ///
-/// `range` was requested, and is ours; `address` is its mapping with the type of `policy`.
+/// `range` was requested, and is ours; `address`, at the beginning of a page, is its mapping with the
+/// type of `policy`.
 pub(crate) struct IoRegion {
     range: IoRange,
     policy: Policy,
@@ -102,7 +173,7 @@ impl IoRegion {
             bindings::request_mem_region(
                 start,
                 size as bindings::resource_size_t,
-                c"shmbuf".as_char_ptr(),
+                NAME.as_char_ptr(),
             )
         };
         if claimed.is_null() {
@@ -150,7 +221,7 @@ impl IoRegion {
     fn at<T>(&self, offset: usize) -> RelaxedMmio<'_, T> {
         assert!(offset % size_of::<T>() == 0 && offset + size_of::<T>() <= self.range.size);
         let address = MmioRaw::new(self.address() + offset);
-        // SAFETY: Inside the mapping, by the type invariants and the check, and aligned as it is.
+        // SAFETY: Inside the mapping, by the type invariants and the check, and aligned, as that is.
         unsafe { Mmio::from_raw(address) }.relaxed()
     }
 
@@ -185,19 +256,25 @@ impl IoRegion {
         }
     }
 
-    /// Maps `range`, whole pages, at `vma`, which has its length, at once and with the memory type
-    /// that the kernel's mapping has. May sleep.
+    /// Maps `range` at `vma`, at once and with the memory type that the kernel's mapping has. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] if it is not inside the region;
+    /// - [`ENOMEM`].
     ///
     /// # Safety
     ///
-    /// The region must outlive the mapping.
+    /// Nothing must be mapped in the VMA, which has the length of the range, whole pages. The region
+    /// must outlive the mapping.
     pub(super) unsafe fn mmap(&self, vma: &VmaNew, range: Range) -> Result {
         if range.end() > self.range.size {
             return Err(EINVAL);
         }
         let start = self.range.start + range.start() as bindings::phys_addr_t;
-        // SAFETY: A new VMA may be filled; the frames are ours for as long as it lives, by this
-        // function's contract.
+        // SAFETY: A new VMA may be filled; the frames begin with that of `start`, and are ours for as
+        // long as it lives, by this function's contract.
         to_result(unsafe {
             ffi::shmbuf_io_remap(
                 vma.as_ptr(),

@@ -28,3 +28,11 @@ pub(crate) mod vma;
 pub(crate) mod vmap;
 pub(crate) mod wait_queue;
 pub(crate) mod work;
+
+use kernel::{
+    str::CStr,
+    ModuleMetadata, //
+};
+
+/// The name of the module, for what the kernel shows of ours.
+const NAME: &CStr = <crate::LocalModule as ModuleMetadata>::NAME;

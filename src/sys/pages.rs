@@ -68,7 +68,7 @@ pub(crate) enum References {
 /// Which pages to allocate.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// How many bytes, a multiple of the page size and not zero.
+    /// How many bytes: so many whole pages as they have.
     pub(crate) size: usize,
     /// Where the pages may lie.
     pub(crate) zone: Zone,
@@ -90,8 +90,9 @@ enum Layout {
 ///
 /// # Invariants
 ///
-/// The `count` pages of `layout` are of order 0, and one reference to each is ours. They have
-/// PG_reserved set if `references` is [`References::Ours`], and no reference but ours then.
+/// The `count` pages of `layout`, at least one but while they are allocated, are of order 0, and one
+/// reference to each is ours. They have PG_reserved set if `references` is [`References::Ours`], and
+/// no reference but ours then.
 pub(crate) struct Pages {
     layout: Layout,
     count: usize,
@@ -110,7 +111,8 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if the zone has no free run of that many bytes.
+    /// - [`ENOMEM`] if the zone has no free run of that many bytes;
+    /// - [`EINVAL`] for no page.
     pub(crate) fn contiguous(request: Request) -> Result<Self> {
         let Request {
             size,
@@ -119,6 +121,9 @@ impl Pages {
             references,
         } = request;
         let count = size >> PAGE_SHIFT;
+        if count == 0 {
+            return Err(EINVAL);
+        }
 
         let order = count.next_power_of_two().ilog2();
         let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
@@ -168,9 +173,13 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if the zone has not that many free pages.
+    /// - [`ENOMEM`] if the zone has not that many free pages;
+    /// - [`EINVAL`] for no page.
     pub(crate) fn scattered(request: Request) -> Result<Self> {
         let count = request.size >> PAGE_SHIFT;
+        if count == 0 {
+            return Err(EINVAL);
+        }
         let flags = request.zone.flags(request.charge);
         // Do not take all there is from everybody, to find out that it is too little.
         // SAFETY: The function has no requirements.

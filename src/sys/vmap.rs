@@ -44,7 +44,8 @@ unsafe impl Send for Vmap {}
 unsafe impl Sync for Vmap {}
 
 impl Vmap {
-    /// Maps the pages of `range`, which starts and ends at a page. May sleep.
+    /// Maps the pages of `range`, which starts at one. Another start, or an end outside of the pages, is
+    /// a bug, and panics. May sleep.
     ///
     /// # Errors
     ///
@@ -52,13 +53,13 @@ impl Vmap {
     pub(crate) fn new(pages: &Arc<Pages>, range: Range, policy: Policy) -> Result<Self> {
         assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
         let count = range.len().div_ceil(PAGE_SIZE);
+        let length = u32::try_from(count).map_err(|_| ENOMEM)?;
         let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL)?;
         for n in 0..count {
             list.push(pages.page(range.start() + n * PAGE_SIZE), GFP_KERNEL)?;
         }
         // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
-        let address =
-            unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), count as u32, policy.to_uapi()) };
+        let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, policy.to_uapi()) };
         // INVARIANT: `vmap()` returned a new mapping of these pages, if any.
         Ok(Self {
             address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
@@ -72,7 +73,7 @@ impl Vmap {
         self.range
     }
 
-    /// The bytes of `range` of the pages, which must be inside what is mapped.
+    /// The bytes of `range` of the pages. One that is not inside what is mapped is a bug, and panics.
     pub(crate) fn span(&self, range: Range) -> Span<'_> {
         let at = range.relative_to(self.range);
         // SAFETY: Inside, by the type invariants and the check above; the mapping lives as long as
