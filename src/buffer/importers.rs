@@ -10,7 +10,6 @@ use super::{
     }, //
 };
 use crate::{
-    memory::storage::KernelView,
     rules::{
         kind::Kind,
         ownership::{
@@ -25,25 +24,25 @@ use crate::{
     },
     sys::{
         cpu,
-        dma_mapping::{
-            DeviceMapping,
-            SgTable, //
+        dma_attachment::{
+            Attachment,
+            ImporterMapping, //
         },
+        kernel_view::KernelView,
         user,
         wait_queue::EndedBy, //
     },
 };
 use kernel::{
-    device::Device,
     dma::DataDirection,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 impl Buffer {
     /// The device of an importer gets a view of `range`, whole pages, as by SYNC END. It is lent all
-    /// of it if that can be `lent`, and else only sees what the CPU wrote. Returns the table for the
-    /// importer, and for [`Self::unmap_device`]. Waits for who uses some of it, which is never for a
-    /// program but for a DMA engine. The buffer must be exported.
+    /// of it if that can be `lent`, and else only sees what the CPU wrote. Waits for who uses some of
+    /// it, which is never for a program but for a DMA engine. The buffer must be exported.
     ///
     /// # Errors
     ///
@@ -57,22 +56,21 @@ impl Buffer {
     /// - [`ENOMEM`].
     pub(crate) fn map_device(
         &self,
-        device: &Device,
+        attachment: &mut Attachment<'_>,
         range: Range,
         direction: DataDirection,
         lent: bool,
-    ) -> Result<SgTable> {
+    ) -> Result {
         if !self.is_written_by_devices() && direction != DataDirection::ToDevice {
             return Err(EACCES);
         }
         let storage = self.state.lock().storage.clone();
         let backing = storage.backing().ok_or(EOPNOTSUPP)?;
-        let mapping = DeviceMapping::new(device, backing, range, direction)?;
+        let mapping = attachment.map(backing, range, direction)?;
         let has_sync = storage.policy().is_cached() && storage.kind() != Kind::Coherent;
         if mapping.bounces() && !has_sync {
             return Err(EOPNOTSUPP);
         }
-        let table = mapping.table();
         let (hold, mode) = match storage.policy().is_cached() && lent {
             true => (Hold::Lent, Mode::Exclusive),
             false => (Hold::Never, Mode::Shared),
@@ -101,14 +99,16 @@ impl Buffer {
         }
         cpu::drain_write_buffer();
         views.push(ImporterView { id, mapping }, GFP_KERNEL)?;
-        Ok(table)
+        Ok(())
     }
 
-    /// The device of an importer no longer has the view that `table` says, and returns what it was
+    /// The device of an importer no longer has the view that `mapping` is, and returns what it was
     /// lent of it. Waits for nobody. May sleep.
-    pub(crate) fn unmap_device(&self, table: SgTable) {
+    pub(crate) fn unmap_device(&self, mapping: &Arc<ImporterMapping>) {
         let mut views = self.views.lock();
-        let at = views.iter().position(|view| view.mapping.table() == table);
+        let at = views
+            .iter()
+            .position(|view| Arc::ptr_eq(&view.mapping, mapping));
         if let Some(view) = at.and_then(|at| views.remove(at).ok()) {
             let policy = self.state.lock().storage.policy();
             if self.has_aliases(policy) {
@@ -157,6 +157,6 @@ impl Buffer {
     /// [`ENOMEM`] if there is no memory or no vmalloc space.
     pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
         let storage = self.state.lock().storage.clone();
-        KernelView::new(storage, range)
+        storage.kernel_view(range)
     }
 }

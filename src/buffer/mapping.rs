@@ -21,12 +21,12 @@ use crate::{
         vma::{
             Mapped,
             NewMapping,
+            NewVma,
             Unfilled, //
         },
     },
 };
 use kernel::{
-    mm::virt::VmaNew,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -41,7 +41,7 @@ impl Buffer {
     /// # Errors
     ///
     /// Those of mmap(2) in `include/uapi/shmbuf.h`.
-    pub(crate) fn mmap(self: &Arc<Self>, vma: &VmaNew) -> Result {
+    pub(crate) fn mmap(self: &Arc<Self>, vma: NewVma<'_>) -> Result {
         if !self.state.lock().storage.kind().is_mappable() {
             return Err(EOPNOTSUPP);
         }
@@ -53,13 +53,12 @@ impl Buffer {
             *state.users.mappings()? += 1;
             state.storage.clone()
         };
-        let mapped = if self.has_aliases(storage.policy())
-            && user::maps_already(new.vma(), &**self, new.range(), self.size)
-        {
-            Err(EBUSY)
-        } else {
-            storage.mmap(new, self.clone(), self.mapping)
-        };
+        let mapped =
+            if self.has_aliases(storage.policy()) && user::maps_already(&new, &**self, self.size) {
+                Err(EBUSY)
+            } else {
+                storage.mmap(new, self.clone(), self.mapping)
+            };
         match mapped {
             Ok(()) => {
                 self.counters.maps.fetch_add(1, Relaxed);

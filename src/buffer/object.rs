@@ -39,7 +39,7 @@ use crate::{
         address_space::AddressSpace,
         configfs::InUse,
         cpu,
-        dma_mapping::DeviceMapping,
+        dma_attachment::ImporterMapping,
         wait_queue::{
             EndedBy,
             WaitQueue, //
@@ -47,7 +47,6 @@ use crate::{
     },
 };
 use kernel::{
-    fs::File,
     new_mutex,
     prelude::*,
     str::CString,
@@ -86,7 +85,7 @@ pub(crate) struct Buffer {
     name: Option<Name>,
     pub(super) allocator: Allocator,
     pub(super) counters: Counters,
-    address_space: AddressSpace,
+    address_space: Arc<AddressSpace>,
     /// The views of importers' devices. Held while caches are maintained for them.
     #[pin]
     pub(super) views: Mutex<KVec<ImporterView>>,
@@ -118,7 +117,7 @@ pub(crate) enum Users {
 /// The view of an importer's device.
 pub(super) struct ImporterView {
     pub(super) id: ViewId,
-    pub(super) mapping: DeviceMapping,
+    pub(super) mapping: Arc<ImporterMapping>,
 }
 
 impl ImporterView {
@@ -225,7 +224,7 @@ impl Buffer {
             access: Access::new(Ownership::new(own)),
             users: Users::NONE,
         };
-        let address_space = AddressSpace::new()?;
+        let address_space = AddressSpace::new(c"[shmbuf]")?;
         Ok(Arc::pin_init(
             pin_init!(Self {
                 size: spec.size,
@@ -279,9 +278,9 @@ impl Buffer {
         self.machine().caches == Caches::Vivt && policy.is_cached()
     }
 
-    /// Makes `file`, which is being opened, one of this buffer's: its mappings can be withdrawn.
-    pub(crate) fn adopt(&self, file: &File) {
-        self.address_space.adopt(file);
+    /// Where all mappings of the buffer are, so that they can be withdrawn.
+    pub(crate) fn address_space(&self) -> &Arc<AddressSpace> {
+        &self.address_space
     }
 
     /// Whether devices may write to the buffer.

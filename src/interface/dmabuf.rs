@@ -7,7 +7,6 @@ use crate::{
         fences::Reserved,
         object::Buffer, //
     },
-    memory::storage::KernelView,
     rules::{
         ownership::{
             Caller,
@@ -16,26 +15,27 @@ use crate::{
         range::Range, //
     },
     sys::{
+        address_space::AddressSpace,
         cpu,
+        dma_attachment::{
+            Attachment,
+            ImporterMapping, //
+        },
         dma_buf::{
             self,
             Exporter, //
         },
-        dma_mapping::SgTable,
-        vma, //
+        kernel_view::KernelView,
+        vma::NewVma, //
     },
 };
 use kernel::{
-    device::Device,
     dma::DataDirection,
     fs::File,
-    mm::virt::VmaNew,
-    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc,
-        Mutex, //
+        Arc, //
     },
 };
 
@@ -60,22 +60,15 @@ impl Exported {
     ///
     /// [`ENOMEM`], [`ENFILE`].
     pub(crate) fn into_dma_buf(self, range: Range, writable: bool) -> Result<ARef<File>> {
-        let buffer = self.0.clone();
-        let reserved = buffer.reserve(range)?;
+        let reserved = self.0.reserve(range)?;
         let reservation = reserved.reservation().clone();
-        let export = KBox::pin_init(
-            pin_init!(Export {
-                exported: self,
-                _reserved: reserved,
-                range,
-                writable,
-                view <- new_mutex!(None, "shmbuf::view"),
-            }),
-            GFP_KERNEL,
-        )?;
-        let file = dma_buf::export(export, reservation, range.len(), writable)?;
-        buffer.adopt(&file);
-        Ok(file)
+        let export = Export {
+            exported: self,
+            _reserved: reserved,
+            range,
+            writable,
+        };
+        dma_buf::export(export, reservation, range.len(), writable)
     }
 }
 
@@ -86,13 +79,9 @@ impl Drop for Exported {
 }
 
 /// What a dma-buf of ours is made of.
-#[pin_data]
 struct Export {
     range: Range,
     writable: bool,
-    /// The kernel's view that an importer uses.
-    #[pin]
-    view: Mutex<Option<KernelView>>,
     /// Its fences.
     _reserved: Reserved,
     exported: Exported,
@@ -110,7 +99,7 @@ impl Export {
 }
 
 impl Exporter for Export {
-    fn map(&self, device: &Device, direction: DataDirection) -> Result<SgTable> {
+    fn map(&self, attachment: &mut Attachment<'_>, direction: DataDirection) -> Result {
         if !self.writable && direction != DataDirection::ToDevice {
             return Err(EACCES);
         }
@@ -118,7 +107,7 @@ impl Exporter for Export {
         let lent = self.writable;
         let mapped = self
             .buffer()
-            .map_device(device, self.range, direction, lent);
+            .map_device(attachment, self.range, direction, lent);
         let reason = match mapped {
             Err(EIO) => {
                 "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \
@@ -131,13 +120,13 @@ impl Exporter for Export {
             _ => return mapped,
         };
         if cpu::log_allowed() {
-            pr_notice!("{}: {reason}\n", device.name());
+            pr_notice!("{}: {reason}\n", attachment.device().name());
         }
         mapped
     }
 
-    fn unmap(&self, table: SgTable) {
-        self.buffer().unmap_device(table);
+    fn unmap(&self, mapping: &Arc<ImporterMapping>) {
+        self.buffer().unmap_device(mapping);
     }
 
     fn begin_cpu_access(&self) -> Result {
@@ -148,12 +137,16 @@ impl Exporter for Export {
         self.sync(Phase::End)
     }
 
-    fn mmap(&self, vma: &VmaNew) -> Result {
+    fn address_space(&self) -> Arc<AddressSpace> {
+        self.buffer().address_space().clone()
+    }
+
+    fn mmap(&self, mut vma: NewVma<'_>) -> Result {
         if !self.writable {
             // An importer's own file may be one that can be written to.
-            vma.try_clear_maywrite().map_err(|_| EACCES)?;
+            vma.forbid_writing()?;
         }
-        vma::move_offset(vma, self.range.start());
+        vma.move_offset(self.range.start())?;
         self.buffer().mmap(vma)
     }
 
@@ -161,14 +154,7 @@ impl Exporter for Export {
         self.writable && self.buffer().has_kernel_view()
     }
 
-    fn vmap(&self) -> Result<usize> {
-        let view = self.buffer().kernel_view(self.range)?;
-        let address = view.address();
-        *self.view.lock() = Some(view);
-        Ok(address)
-    }
-
-    fn vunmap(&self) {
-        *self.view.lock() = None;
+    fn vmap(&self) -> Result<KernelView> {
+        self.buffer().kernel_view(self.range)
     }
 }

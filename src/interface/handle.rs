@@ -10,18 +10,18 @@ use crate::{
         background::Background,
         engine::Engine, //
     },
-    sys::node::NodeOperations,
+    sys::{
+        address_space::AddressSpace,
+        node::NodeOperations,
+        vma::NewVma, //
+    },
 };
 use kernel::{
-    fs::{
-        file::flags,
-        File, //
-    },
+    fs::file::flags,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -59,14 +59,16 @@ impl Drop for Handle {
 impl NodeOperations for Handle {
     type Data = Opened;
 
-    fn open(opened: &Opened, file: &File) -> Result<KBox<Self>> {
-        let mode = file.flags() & flags::O_ACCMODE;
+    fn open(opened: &Opened, flags: u32) -> Result<KBox<Self>> {
+        let mode = flags & flags::O_ACCMODE;
         // O_ACCMODE itself is neither: it allows nothing but ioctl(2), see open(2).
         let readable = mode == flags::O_RDONLY || mode == flags::O_RDWR;
         let writable = mode == flags::O_WRONLY || mode == flags::O_RDWR;
-        let handle = Self::new(opened.clone(), readable, writable)?;
-        handle.buffer().adopt(file);
-        Ok(handle)
+        Self::new(opened.clone(), readable, writable)
+    }
+
+    fn address_space(&self) -> Arc<AddressSpace> {
+        self.buffer().address_space().clone()
     }
 
     fn size(&self) -> usize {
@@ -81,7 +83,7 @@ impl NodeOperations for Handle {
         self.note(self.buffer().write(position, iter))
     }
 
-    fn mmap(&self, vma: &VmaNew) -> Result {
+    fn mmap(&self, vma: NewVma<'_>) -> Result {
         self.note(self.buffer().mmap(vma))
     }
 

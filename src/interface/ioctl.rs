@@ -205,13 +205,10 @@ impl Handle {
             .alloc(&spec)
             .map_err(|failure| logged("ALLOC", failure))?;
         let opened = Opened {
-            buffer: buffer.clone(),
+            buffer,
             ..self.opened.clone()
         };
-        let handle = Self::new(opened, true, true)?;
-        let file = node::anonymous_file(c"[shmbuf]", handle)?;
-        buffer.adopt(&file);
-        Ok(file)
+        node::anonymous_file(c"[shmbuf]", Self::new(opened, true, true)?)
     }
 
     fn export(&self, request: &uapi::shmbuf_export) -> Result<ARef<File>> {

@@ -26,6 +26,7 @@ use crate::{
     sys::{
         cpu,
         dma_device::DmaDevice,
+        kernel_view::KernelView,
         pages::{
             Pages,
             References,
@@ -304,10 +305,10 @@ impl ViewedPages {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn mmap<T: Mapped>(
+    pub(super) fn mmap(
         &self,
         new: NewMapping<'_>,
-        object: Arc<T>,
+        object: Arc<dyn Mapped>,
         mapping: Mapping,
     ) -> Result {
         match mapping {
@@ -347,18 +348,18 @@ impl ViewedPages {
         Ok(Window::Vmap(vmap))
     }
 
-    /// A kernel's view of `range`, whole pages, of any length. May sleep.
+    /// A kernel's view of `range`, whole pages, of any length, for others. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`] if there is no memory or no vmalloc space.
-    pub(super) fn view(&self, range: Range) -> Result<Window<'_>> {
+    pub(super) fn kernel_view(&self, range: Range) -> Result<KernelView> {
         match &self.by {
-            ViewedBy::LinearMap => self.window(range),
-            ViewedBy::Windows(windows) => Ok(Window::Vmap(Arc::new(
-                Vmap::new(&self.pages, range, windows.policy)?,
-                GFP_KERNEL,
-            )?)),
+            ViewedBy::LinearMap => Ok(KernelView::linear(self.pages.clone(), range)),
+            ViewedBy::Windows(windows) => {
+                let vmap = Vmap::new(&self.pages, range, windows.policy)?;
+                Ok(KernelView::vmap(Arc::new(vmap, GFP_KERNEL)?, range))
+            }
         }
     }
 

@@ -36,12 +36,12 @@ use crate::{
         dma_device::DmaDevice,
         dma_mapping::Backing,
         io_region::IoRegion,
+        kernel_view::KernelView,
         transfer::RangeView,
         vma::{
             Mapped,
             NewMapping, //
         },
-        vmap::Vmap, //
     },
 };
 use kernel::{
@@ -192,10 +192,10 @@ impl Storage {
     /// # Errors
     ///
     /// [`EOPNOTSUPP`] if the memory shares its page with others, [`ENOMEM`].
-    pub(crate) fn mmap<T: Mapped>(
+    pub(crate) fn mmap(
         &self,
         new: NewMapping<'_>,
-        object: Arc<T>,
+        object: Arc<dyn Mapped>,
         mapping: Mapping,
     ) -> Result {
         match &self.memory {
@@ -246,16 +246,17 @@ impl Storage {
         }
     }
 
-    /// A kernel's view of `range`, whole pages, of any length. May sleep.
+    /// A kernel's view of `range`, whole pages, of any length, which an importer uses for as long as
+    /// it likes. May sleep.
     ///
     /// # Errors
     ///
     /// - [`ENOMEM`] if there is no memory or no vmalloc space;
     /// - [`EOPNOTSUPP`] if the memory has no pages of its own.
-    fn view(&self, range: Range) -> Result<Window<'_>> {
+    pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.view(range),
-            Memory::Coherent(memory) => Ok(Window::Permanent(memory.span())),
+            Memory::Pages(pages, _) => pages.kernel_view(range),
+            Memory::Coherent(memory) => Ok(KernelView::coherent(memory.clone(), range)),
             Memory::Pool(_) | Memory::Region(_) => Err(EOPNOTSUPP),
         }
     }
@@ -304,41 +305,9 @@ impl Storage {
     /// The memory as devices of importers can reach it, if it has pages of its own.
     pub(crate) fn backing(&self) -> Option<Backing> {
         match &self.memory {
-            Memory::Pages(pages, _) => Some(Backing::Pages(pages.pages().clone())),
+            Memory::Pages(pages, _) => Some(Backing::pages(pages.pages().clone())),
             Memory::Coherent(memory) => Backing::coherent(memory),
             Memory::Pool(_) | Memory::Region(_) => None,
         }
-    }
-}
-
-/// A kernel's view of some of a buffer that an importer uses for as long as it likes.
-pub(crate) struct KernelView {
-    address: usize,
-    _vmap: Option<Arc<Vmap>>,
-    _storage: Arc<Storage>,
-}
-
-impl KernelView {
-    /// The kernel's view of `range` of `storage`, whole pages. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// - [`ENOMEM`] if there is no memory or no vmalloc space;
-    /// - [`EOPNOTSUPP`] if the memory has no pages of its own.
-    pub(crate) fn new(storage: Arc<Storage>, range: Range) -> Result<Self> {
-        let (address, vmap) = match storage.view(range)? {
-            Window::Permanent(span) => (span.slice(range).address(), None),
-            Window::Vmap(vmap) => (vmap.span(range).address(), Some(vmap)),
-        };
-        Ok(Self {
-            address,
-            _vmap: vmap,
-            _storage: storage,
-        })
-    }
-
-    /// The address of the first byte.
-    pub(crate) fn address(&self) -> usize {
-        self.address
     }
 }

@@ -47,8 +47,8 @@ impl OwnMapping {
         pages: &ViewedPages,
     ) -> Result<Self, Failure> {
         let mapping = DeviceMapping::new(
-            allocator.device.device(),
-            Backing::Pages(pages.pages().clone()),
+            &allocator.device,
+            Backing::pages(pages.pages().clone()),
             Range::whole(spec.size),
             spec.direction.dma(),
         )

@@ -9,9 +9,9 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::from_err_ptr,
-    fs::File,
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// An inode of our own, for its `i_mapping`.
@@ -33,20 +33,17 @@ unsafe impl Send for AddressSpace {}
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
-    /// A new, empty address space. May sleep.
+    /// A new, empty address space. `name` is that of its inode. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`], [`ENFILE`].
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(name: &CStr) -> Result<Arc<Self>> {
         // The file that comes with it may be released when this module is gone already, so its
         // operations are the kernel's.
         // SAFETY: The name is copied.
         let file = from_err_ptr(unsafe {
-            ffi::shmbuf_file_of_own_inode(
-                c"[shmbuf]".as_char_ptr(),
-                &raw const bindings::generic_ro_fops,
-            )
+            ffi::shmbuf_file_of_own_inode(name.as_char_ptr(), &raw const bindings::generic_ro_fops)
         })?;
         // SAFETY: The function returned a reference to a new file, whose inode lives as long, and
         // longer with another reference.
@@ -57,16 +54,21 @@ impl AddressSpace {
             inode
         };
         // INVARIANT: The reference to the new inode is ours.
-        Ok(Self {
+        let space = Self {
             inode: NonNull::new(inode).ok_or(ENOMEM)?,
-        })
+        };
+        Ok(Arc::new(space, GFP_KERNEL)?)
     }
 
-    /// Puts the mappings that will be made of `file` here. The file must have been opened just
-    /// now, and keep what owns this address space until it is released.
-    pub(crate) fn adopt(&self, file: &File) {
-        // SAFETY: Both are valid. Nobody else uses a file that is being opened.
-        unsafe { (*file.as_ptr()).f_mapping = (*self.inode.as_ptr()).i_mapping };
+    /// Puts the mappings that will be made of `file` here.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be valid and nobody else have it yet, and it must keep this address space until it
+    /// is released.
+    pub(super) unsafe fn adopt(&self, file: *mut bindings::file) {
+        // SAFETY: The inode is valid, and the file by this function's contract.
+        unsafe { (*file).f_mapping = (*self.inode.as_ptr()).i_mapping };
     }
 
     /// Removes the page table entries of the pages that have bytes of `range`, from the mappings made

@@ -3,8 +3,15 @@
 //! dma-bufs of ours: `drivers/dma-buf/dma-buf.c` calls an [`Exporter`].
 
 use super::{
+    address_space::AddressSpace,
+    dma_attachment::{
+        Attachment,
+        ImporterMapping, //
+    },
     dma_fence::Reservation,
-    dma_mapping::SgTable, //
+    kernel_view::KernelView,
+    vma::NewVma,
+    NAME, //
 };
 use core::{
     marker::PhantomData,
@@ -23,34 +30,48 @@ use kernel::{
         File, //
     },
     mm::virt::VmaNew,
+    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        Mutex, //
     },
     types::ForeignOwnable, //
 };
 
 /// What a dma-buf does for importers and programs, a method for each of `struct dma_buf_ops`.
 pub(crate) trait Exporter: Sized + Send + Sync + 'static {
-    /// The memory is mapped for a device of an importer, which owns it from now on. Called with
-    /// the reservation lock held.
-    fn map(&self, device: &Device, direction: DataDirection) -> Result<SgTable>;
-    /// What [`Self::map`] returned is no longer used. Called with the reservation lock held.
-    fn unmap(&self, table: SgTable);
+    /// A device of an importer wants the memory, which it owns from now on: it is to be
+    /// [mapped](Attachment::map) for it. Called with the reservation lock held.
+    fn map(&self, attachment: &mut Attachment<'_>, direction: DataDirection) -> Result;
+    /// The device no longer uses the mapping that [`Self::map`] made, which ends when this returns.
+    /// Called with the reservation lock held.
+    fn unmap(&self, mapping: &Arc<ImporterMapping>);
     /// The CPU begins to access the memory, in any direction. Called with no lock held.
     fn begin_cpu_access(&self) -> Result;
     /// The CPU no longer accesses the memory. Called with no lock held.
     fn end_cpu_access(&self) -> Result;
+    /// Where the mappings of programs are. Asked once, when the dma-buf is made.
+    fn address_space(&self) -> Arc<AddressSpace>;
     /// A program calls mmap(2); the range is inside the dma-buf.
-    fn mmap(&self, vma: &VmaNew) -> Result;
+    fn mmap(&self, vma: NewVma<'_>) -> Result;
     /// Whether importers can have a kernel address of the memory. It stays so.
     fn has_vmap(&self) -> bool;
-    /// An importer wants a kernel address of all of the memory, until [`Self::vunmap`]. Called once,
-    /// with the reservation lock held, if [`Self::has_vmap`]. The core warns if it fails.
-    fn vmap(&self) -> Result<usize>;
-    /// The importer no longer uses the address that [`Self::vmap`] returned.
-    fn vunmap(&self);
+    /// An importer wants a kernel's view of all of the memory. Called with the reservation lock held,
+    /// if [`Self::has_vmap`]. The core warns if it fails.
+    fn vmap(&self) -> Result<KernelView>;
+}
+
+/// The private data of a dma-buf.
+#[pin_data]
+struct Private<T> {
+    exporter: T,
+    /// The kernel's view that importers have.
+    #[pin]
+    view: Mutex<Option<KernelView>>,
+    // Goes after what uses it.
+    space: Arc<AddressSpace>,
 }
 
 /// A new dma-buf of `size` bytes, whole pages. It keeps `exporter`, and the module, as long as it
@@ -60,16 +81,26 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
 ///
 /// [`ENOMEM`], [`ENFILE`].
 pub(crate) fn export<T: Exporter>(
-    exporter: Pin<KBox<T>>,
+    exporter: T,
     reservation: Arc<Reservation>,
     size: usize,
     writable: bool,
 ) -> Result<ARef<File>> {
     let ops = Operations::<T>::table(exporter.has_vmap());
-    let private = exporter.into_foreign();
+    let space = exporter.address_space();
+    let kept = space.clone();
+    let private = KBox::pin_init(
+        pin_init!(Private {
+            exporter,
+            view <- new_mutex!(None, "dma_buf::view"),
+            space: kept,
+        }),
+        GFP_KERNEL,
+    )?
+    .into_foreign();
     let reservation = Arc::into_raw(reservation);
     let info = bindings::dma_buf_export_info {
-        exp_name: c"shmbuf".as_char_ptr(),
+        exp_name: NAME.as_char_ptr(),
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         ops,
         size,
@@ -86,12 +117,16 @@ pub(crate) fn export<T: Exporter>(
         Ok(dma_buf) => {
             // SAFETY: The dma-buf is valid, and its one reference, that of its file, is ours.
             let file = unsafe { NonNull::new_unchecked((*dma_buf).file) };
-            // SAFETY: The reference is ours, and nobody has used the file's position yet.
-            Ok(unsafe { ARef::from_raw(file.cast()) })
+            // SAFETY: The reference is ours, and nobody has the file yet; it keeps the dma-buf, hence
+            // the address space.
+            Ok(unsafe {
+                space.adopt(file.as_ptr());
+                ARef::from_raw(file.cast())
+            })
         }
         Err(error) => {
             // SAFETY: There is no dma-buf that has it.
-            drop(unsafe { Pin::<KBox<T>>::from_foreign(private) });
+            drop(unsafe { Pin::<KBox<Private<T>>>::from_foreign(private) });
             // SAFETY: Nor one that has the reservation object.
             drop(unsafe { Arc::from_raw(reservation) });
             Err(error)
@@ -99,7 +134,7 @@ pub(crate) fn export<T: Exporter>(
     }
 }
 
-/// The operations of a dma-buf whose private data is a `Pin<KBox<T>>`.
+/// The operations of a dma-buf whose private data is a `Pin<KBox<Private<T>>>`.
 struct Operations<T>(PhantomData<T>);
 
 impl<T: Exporter> Operations<T> {
@@ -131,9 +166,17 @@ impl<T: Exporter> Operations<T> {
     /// # Safety
     ///
     /// `dma_buf` must be one with these operations, and valid for `'a`.
-    unsafe fn exporter<'a>(dma_buf: *mut bindings::dma_buf) -> &'a T {
+    unsafe fn private<'a>(dma_buf: *mut bindings::dma_buf) -> &'a Private<T> {
         // SAFETY: By this function's contract; the private data lives until `release`.
-        unsafe { Pin::<KBox<T>>::borrow((*dma_buf).priv_.cast()) }.get_ref()
+        unsafe { Pin::<KBox<Private<T>>>::borrow((*dma_buf).priv_.cast()) }.get_ref()
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::private`].
+    unsafe fn exporter<'a>(dma_buf: *mut bindings::dma_buf) -> &'a T {
+        // SAFETY: By this function's contract.
+        unsafe { &Self::private(dma_buf).exporter }
     }
 
     /// # Safety
@@ -143,17 +186,20 @@ impl<T: Exporter> Operations<T> {
         attachment: *mut bindings::dma_buf_attachment,
         direction: bindings::dma_data_direction,
     ) -> *mut bindings::sg_table {
-        // SAFETY: By this function's contract; the device lives as long as the attachment.
-        let (exporter, device) = unsafe {
+        // SAFETY: By this function's contract. An importer detaches its device before that is unbound,
+        // and unmaps what is mapped before it detaches.
+        let (exporter, mut mapped) = unsafe {
+            let dma_buf = (*attachment).dmabuf;
+            let device = Device::from_raw((*attachment).dev);
             (
-                Self::exporter((*attachment).dmabuf),
-                Device::from_raw((*attachment).dev),
+                Self::exporter(dma_buf),
+                Attachment::new(device, (*dma_buf).size),
             )
         };
-        match data_direction(direction).and_then(|direction| exporter.map(device, direction)) {
-            Ok(table) => table.0,
-            Err(error) => error.to_ptr(),
-        }
+        data_direction(direction)
+            .and_then(|direction| exporter.map(&mut mapped, direction))
+            .and_then(|()| mapped.into_table())
+            .unwrap_or_else(|error| error.to_ptr())
     }
 
     /// # Safety
@@ -165,7 +211,14 @@ impl<T: Exporter> Operations<T> {
         _direction: bindings::dma_data_direction,
     ) {
         // SAFETY: By this function's contract.
-        unsafe { Self::exporter((*attachment).dmabuf) }.unmap(SgTable(table));
+        let (exporter, mapping) = unsafe {
+            (
+                Self::exporter((*attachment).dmabuf),
+                ImporterMapping::take(table),
+            )
+        };
+        exporter.unmap(&mapping);
+        mapping.end();
     }
 
     /// # Safety
@@ -176,7 +229,7 @@ impl<T: Exporter> Operations<T> {
         // is the whole of a `Reservation`.
         let reservation = unsafe { Arc::<Reservation>::from_raw((*dma_buf).resv.cast()) };
         // SAFETY: The private data is not used again.
-        drop(unsafe { Pin::<KBox<T>>::from_foreign((*dma_buf).priv_.cast()) });
+        drop(unsafe { Pin::<KBox<Private<T>>>::from_foreign((*dma_buf).priv_.cast()) });
         // The core compares its address once more, and nothing else.
         drop(reservation);
     }
@@ -218,8 +271,9 @@ impl<T: Exporter> Operations<T> {
         dma_buf: *mut bindings::dma_buf,
         vma: *mut bindings::vm_area_struct,
     ) -> c_int {
-        // SAFETY: By this function's contract.
-        let (exporter, vma) = unsafe { (Self::exporter(dma_buf), VmaNew::from_raw(vma)) };
+        // SAFETY: By this function's contract; we do no more with it.
+        let (exporter, vma) =
+            unsafe { (Self::exporter(dma_buf), NewVma::new(VmaNew::from_raw(vma))) };
         from_result(|| {
             exporter.mmap(vma)?;
             Ok(0)
@@ -234,9 +288,13 @@ impl<T: Exporter> Operations<T> {
         map: *mut bindings::iosys_map,
     ) -> c_int {
         // SAFETY: By this function's contract.
-        let exporter = unsafe { Self::exporter(dma_buf) };
+        let (private, size) = unsafe { (Self::private(dma_buf), (*dma_buf).size) };
         from_result(|| {
-            let address = exporter.vmap()?;
+            let view = private.exporter.vmap()?;
+            let span = view.span().filter(|span| span.len() == size);
+            let address = span.ok_or(EINVAL)?.address();
+            // The core calls this when nobody has an address.
+            *private.view.lock() = Some(view);
             // SAFETY: By this function's contract.
             let map = unsafe { &mut *map };
             map.is_iomem = false;
@@ -247,10 +305,10 @@ impl<T: Exporter> Operations<T> {
 
     /// # Safety
     ///
-    /// `dma_buf` must be one with these operations.
+    /// `dma_buf` must be one with these operations, and nobody use an address that `vmap` gave.
     unsafe extern "C" fn vunmap(dma_buf: *mut bindings::dma_buf, _map: *mut bindings::iosys_map) {
         // SAFETY: By this function's contract.
-        unsafe { Self::exporter(dma_buf) }.vunmap();
+        *unsafe { Self::private(dma_buf) }.view.lock() = None;
     }
 }
 

@@ -27,7 +27,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `memory` was allocated for `device`, and is write-combined if `is_writecombine`.
+/// `memory` was allocated for `device`, is physically contiguous, and write-combined if
+/// `is_writecombine`.
 pub(crate) struct CoherentMemory {
     // Freed before the device goes.
     memory: Coherent<[u8]>,
@@ -47,7 +48,7 @@ impl CoherentMemory {
             true => DMA_ATTR_WRITE_COMBINE | DMA_ATTR_NO_WARN,
             false => DMA_ATTR_NO_WARN,
         };
-        // INVARIANT: Just allocated.
+        // INVARIANT: Just allocated. What has no IOMMU gets contiguous memory.
         Ok(Self {
             memory: Coherent::<u8>::zeroed_slice_with_attrs(
                 device.device(),
@@ -58,6 +59,11 @@ impl CoherentMemory {
             device: device.clone(),
             is_writecombine,
         })
+    }
+
+    /// The number of bytes.
+    pub(super) fn size(&self) -> usize {
+        self.memory.size()
     }
 
     /// The memory, as the kernel reaches it.
@@ -80,7 +86,7 @@ impl CoherentMemory {
 
     /// The address of the memory's first byte on the CPU's bus.
     pub(crate) fn phys(&self) -> bindings::phys_addr_t {
-        // SAFETY: The address is one of this device, which has no IOMMU.
+        // SAFETY: The address is one of this device, which has no IOMMU: nobody describes it.
         unsafe { ffi::shmbuf_dma_to_phys(self.device.raw(), self.dma()) }
     }
 
@@ -98,16 +104,21 @@ impl CoherentMemory {
 
     /// Maps the part that the offset of `vma` says, with the type that the memory has. May sleep.
     ///
+    /// # Errors
+    ///
+    /// - [`ENXIO`] if it is not inside the memory;
+    /// - [`ENOMEM`].
+    ///
     /// # Safety
     ///
-    /// The memory must outlive the mapping.
+    /// Nothing must be mapped in the VMA, and the memory must outlive the mapping.
     pub(super) unsafe fn mmap(&self, vma: &VmaNew) -> Result {
         let attrs = match self.is_writecombine {
             true => bindings::DMA_ATTR_WRITE_COMBINE,
             false => 0,
         };
         // SAFETY: The memory, its addresses and what it was allocated with are those of the type
-        // invariants, and a new VMA may be filled.
+        // invariants, and a new VMA may be filled. The function looks whether it is long enough.
         to_result(unsafe {
             bindings::dma_mmap_attrs(
                 self.device.raw(),

@@ -6,7 +6,8 @@
 
 use super::{
     ffi,
-    pages::Pages, //
+    pages::Pages,
+    NAME, //
 };
 use crate::rules::range::Range;
 use core::ptr;
@@ -16,7 +17,10 @@ use kernel::{
     error::to_result,
     faux,
     prelude::*,
-    str::CString,
+    str::{
+        BStr,
+        CString, //
+    },
     sync::{
         atomic::{
             Atomic,
@@ -46,7 +50,7 @@ impl DmaDevice {
         static NEXT: Atomic<u32> = Atomic::new(0);
 
         let number = NEXT.fetch_add(1, Relaxed);
-        let name = CString::try_from_fmt(fmt!("shmbuf.{number}"))?;
+        let name = CString::try_from_fmt(fmt!("{}.{number}", BStr::from_bytes(NAME.to_bytes())))?;
         let made = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
         let mask = mask.map_or(u64::MAX, |mask| mask.value());
         let device = made.raw();
@@ -85,8 +89,9 @@ impl DmaDevice {
         unsafe { ffi::shmbuf_has_declared_memory(self.raw()) }
     }
 
-    /// The device, as the driver core has it.
-    pub(crate) fn device(&self) -> &device::Device<device::Bound> {
+    /// The device, as the driver core has it. Not for others: what is allocated for it would have to
+    /// go before it.
+    pub(super) fn device(&self) -> &device::Device<device::Bound> {
         let faux: &faux::Device<device::Bound> = self.0.as_ref();
         faux.as_ref()
     }

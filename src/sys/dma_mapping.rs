@@ -6,7 +6,8 @@ use super::{
     dma_coherent::CoherentMemory,
     dma_device::{
         raw,
-        reaches, //
+        reaches,
+        DmaDevice, //
     },
     ffi,
     pages::Pages, //
@@ -38,9 +39,16 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Memory that can be mapped for any device: it has pages.
+/// Memory that can be mapped for any device.
+///
+/// # Invariants
+///
+/// Each of its bytes is in a page, and the kernel can map that: it may copy for a device (swiotlb).
 #[derive(Clone)]
-pub(crate) enum Backing {
+pub(crate) struct Backing(Memory);
+
+#[derive(Clone)]
+enum Memory {
     /// Pages that the driver allocated.
     Pages(Arc<Pages>),
     /// The pages of coherent memory.
@@ -48,33 +56,44 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
+    /// What can be mapped of pages: all.
+    pub(crate) fn pages(pages: Arc<Pages>) -> Self {
+        // INVARIANT: They are from the page allocator.
+        Self(Memory::Pages(pages))
+    }
+
     /// What can be mapped of coherent memory; nothing if it was declared for one device: what is
     /// reserved with `no-map` has struct pages where it lies inside RAM, but no linear mapping behind
     /// them.
     pub(crate) fn coherent(memory: &Arc<CoherentMemory>) -> Option<Self> {
-        (!memory.device().has_declared_memory()).then(|| Self::Coherent(memory.clone()))
+        // INVARIANT: What was not declared comes from the page allocator, or from CMA.
+        (!memory.device().has_declared_memory()).then(|| Self(Memory::Coherent(memory.clone())))
+    }
+
+    /// The number of bytes.
+    fn size(&self) -> usize {
+        match &self.0 {
+            Memory::Pages(pages) => pages.size(),
+            Memory::Coherent(memory) => memory.size(),
+        }
     }
 
     /// The page that holds the byte at `offset`, which is inside the memory.
     fn page(&self, offset: usize) -> *mut bindings::page {
-        match self {
-            Self::Pages(pages) => pages.page(offset),
-            Self::Coherent(memory) => memory.page(offset),
+        match &self.0 {
+            Memory::Pages(pages) => pages.page(offset),
+            Memory::Coherent(memory) => memory.page(offset),
         }
     }
 
     /// How many bytes from a multiple of this many on are physically contiguous.
     fn contiguity(&self) -> usize {
-        match self {
-            Self::Pages(pages) => pages.contiguity(),
-            Self::Coherent(_) => usize::MAX,
+        match &self.0 {
+            Memory::Pages(pages) => pages.contiguity(),
+            Memory::Coherent(_) => usize::MAX,
         }
     }
 }
-
-/// The scatter-gather table of a [`DeviceMapping`], which says nothing about whether that lives.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SgTable(pub(super) *mut bindings::sg_table);
 
 /// The pages of a range of some memory, to be mapped for a device.
 ///
@@ -99,20 +118,26 @@ impl Scatterlist {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
+    /// - [`ENOMEM`].
     pub(crate) fn new(device: &device::Device, memory: Backing, range: Range) -> Result<Self> {
+        range.check_pages()?;
+        if range.end() > memory.size() {
+            return Err(EINVAL);
+        }
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in range.pieces(PAGE_SIZE) {
             pages.push(memory.page(page.start()), GFP_KERNEL)?;
         }
         let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
+        let count = u32::try_from(pages.len()).map_err(|_| ENOMEM)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
         to_result(unsafe {
             let segment = ffi::shmbuf_dma_max_segment(raw(device)) / PAGE_SIZE as u32;
             bindings::sg_alloc_table_from_pages_segment(
                 table.get(),
                 pages.as_mut_ptr(),
-                pages.len() as u32,
+                count,
                 0,
                 range.len(),
                 segment.max(1) * PAGE_SIZE as u32,
@@ -127,8 +152,10 @@ impl Scatterlist {
         })
     }
 
-    /// Maps the pages for `device`. The DMA API, which may be called in any context, allocates little
-    /// for that, and waits for memory only for an IOMMU of 32-bit ARM.
+    /// Maps the pages for the device of a DMA engine, whose driver has to stay until the mapping is
+    /// dropped: a [`Watcher`](super::dma_engine::Watcher) sees to that. The DMA API, which may be
+    /// called in any context, allocates little for it, and waits for memory only for an IOMMU of
+    /// 32-bit ARM.
     ///
     /// # Errors
     ///
@@ -149,7 +176,7 @@ impl Scatterlist {
         }
         let device: ARef<device::Device> = device.into();
         let (table, attrs) = (self.table.get(), DeviceMapping::ATTRS);
-        // SAFETY: By the type invariants, and the device is valid.
+        // SAFETY: By the type invariants, and the device is valid and bound.
         to_result(unsafe {
             bindings::dma_map_sgtable(raw(&device), table, direction.into(), attrs)
         })?;
@@ -158,6 +185,7 @@ impl Scatterlist {
             direction,
             device,
             list: self,
+            _registered: None,
         })
     }
 }
@@ -181,23 +209,49 @@ impl Drop for Scatterlist {
 ///
 /// # Invariants
 ///
-/// The table of `list` is mapped for `device`, with `direction` and [`Self::ATTRS`].
+/// The table of `list` is mapped for `device`, with `direction` and [`Self::ATTRS`]. The device stays
+/// bound to its driver as long as this lives.
 pub(crate) struct DeviceMapping {
     direction: DataDirection,
     device: ARef<device::Device>,
     list: Scatterlist,
+    // Unmapped before the device may go.
+    _registered: Option<Arc<DmaDevice>>,
 }
 
 impl DeviceMapping {
     const ATTRS: usize = bindings::DMA_ATTR_SKIP_CPU_SYNC as usize;
 
-    /// Maps `range` of `memory`, whole pages. May sleep.
+    /// Maps `range` of `memory`, whole pages, for a device of ours. May sleep.
     ///
     /// # Errors
     ///
+    /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
     /// - [`ENOMEM`];
     /// - [`EIO`] if the device cannot address it.
     pub(crate) fn new(
+        device: &Arc<DmaDevice>,
+        memory: Backing,
+        range: Range,
+        direction: DataDirection,
+    ) -> Result<Self> {
+        // SAFETY: The device is bound while it is registered, which the mapping takes care of.
+        let mut mapping = unsafe { Self::of_device(device.device(), memory, range, direction) }?;
+        mapping._registered = Some(device.clone());
+        Ok(mapping)
+    }
+
+    /// Maps `range` of `memory`, whole pages, for any device. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    ///
+    /// # Safety
+    ///
+    /// The device must stay bound to its driver as long as the mapping lives: what translates its
+    /// addresses is gone afterwards.
+    pub(super) unsafe fn of_device(
         device: &device::Device,
         memory: Backing,
         range: Range,
@@ -206,9 +260,10 @@ impl DeviceMapping {
         Scatterlist::new(device, memory, range)?.map(device, direction)
     }
 
-    /// The scatter-gather table, for an importer; it is valid as long as the mapping lives.
-    pub(crate) fn table(&self) -> SgTable {
-        SgTable(self.list.table.get())
+    /// A copy of the scatter-gather table, whose entries are valid as long as the mapping lives.
+    pub(super) fn table(&self) -> bindings::sg_table {
+        // SAFETY: By the type invariants.
+        unsafe { *self.list.table.get() }
     }
 
     /// The part of the memory that is mapped.

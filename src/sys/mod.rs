@@ -6,6 +6,7 @@
 pub(crate) mod address_space;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
+pub(crate) mod dma_attachment;
 pub(crate) mod dma_buf;
 pub(crate) mod dma_coherent;
 pub(crate) mod dma_device;
@@ -17,6 +18,7 @@ pub(crate) mod eventfd;
 mod ffi;
 pub(crate) mod global;
 pub(crate) mod io_region;
+pub(crate) mod kernel_view;
 pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod params;

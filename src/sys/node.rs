@@ -3,8 +3,18 @@
 //! A misc device with what the kernel crate's lacks: data of its own, a file
 //! mode, and llseek on a file of fixed size. And open files without a node.
 
-use super::ffi;
-use core::ptr::NonNull;
+use super::{
+    address_space::AddressSpace,
+    ffi,
+    vma::NewVma, //
+};
+use core::{
+    any::TypeId,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
 use kernel::{
     bindings,
     error::{
@@ -34,7 +44,8 @@ use kernel::{
         poll::{
             PollCondVar,
             PollTable, //
-        }, //
+        },
+        Arc, //
     },
     types::{
         ForeignOwnable,
@@ -47,16 +58,18 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     /// What the node gives access to.
     type Data: Send + Sync;
 
-    /// Makes a new open file, for open(2).
-    fn open(data: &Self::Data, file: &File) -> Result<KBox<Self>>;
+    /// Makes a new open file, for open(2) with `flags`.
+    fn open(data: &Self::Data, flags: u32) -> Result<KBox<Self>>;
+    /// Where the file's mappings are. Asked once, when the file is opened.
+    fn address_space(&self) -> Arc<AddressSpace>;
     /// The size of the file, which does not change while it is open.
     fn size(&self) -> usize;
-    /// Serves read(2) at `position`, and returns how many bytes that were.
+    /// Serves read(2) at `position`, and returns how many bytes of `iter` that were.
     fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize>;
-    /// Serves write(2) at `position`, and returns how many bytes that were.
+    /// Serves write(2) at `position`, and returns how many bytes of `iter` that were.
     fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize>;
     /// Serves mmap(2).
-    fn mmap(&self, vma: &VmaNew) -> Result;
+    fn mmap(&self, vma: NewVma<'_>) -> Result;
     /// Serves ioctl(2).
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
     /// Serves poll(2): registers the waiter with `register`, and then looks whether reading and
@@ -130,13 +143,19 @@ pub(crate) fn anonymous_file<T: NodeOperations>(
     name: &'static CStr,
     handle: KBox<T>,
 ) -> Result<ARef<File>> {
-    let private = KBox::new(Adapter(handle), GFP_KERNEL)?.into_foreign();
+    let adapter = Adapter::new(handle)?;
+    let space = adapter.space.clone();
+    let private = adapter.into_foreign();
     // SAFETY: The operations are those of the private data.
     let file =
         unsafe { ffi::shmbuf_file_new(name.as_char_ptr(), Adapter::<T>::table(), private.cast()) };
     match from_err_ptr(file) {
-        // SAFETY: The function returned a reference to a new file, which nobody knows.
-        Ok(file) => Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file).cast()) }),
+        // SAFETY: The function returned a reference to a new file, which nobody knows, and which
+        // keeps the adapter.
+        Ok(file) => Ok(unsafe {
+            space.adopt(file);
+            ARef::from_raw(NonNull::new_unchecked(file).cast())
+        }),
         Err(error) => {
             // SAFETY: There is no file that has it.
             drop(unsafe { <KBox<Adapter<T>> as ForeignOwnable>::from_foreign(private) });
@@ -149,18 +168,40 @@ pub(crate) fn anonymous_file<T: NodeOperations>(
 pub(crate) fn handle<T: NodeOperations>(file: &LocalFile) -> Option<&T> {
     // SAFETY: The file is open, so its operations and private data stay.
     let (operations, private) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
-    if !core::ptr::eq(operations, Adapter::<T>::table()) {
+    if !ptr::eq(operations, Adapter::<T>::table()) {
         return None;
     }
-    // SAFETY: With these operations the private data is of this type, and borrowed until `release`.
+    // SAFETY: With these operations the private data is an adapter, borrowed until `release`: nobody
+    // gets a file of ours before it has one. If the table is also another type's, the adapter may be
+    // that one's, and has the same layout.
     let adapter = unsafe { <KBox<Adapter<T>> as ForeignOwnable>::borrow(private) };
-    Some(&adapter.0)
+    (adapter.handle_type == TypeId::of::<T>()).then_some(&*adapter.handle)
 }
 
 /// The private data of an open file. Nobody but this file can make one.
-struct Adapter<T>(KBox<T>);
+///
+/// # Invariants
+///
+/// `handle_type` is that of `T`.
+#[repr(C)]
+struct Adapter<T> {
+    // Tables that are equal may be one: so the type of a file is not told by its table alone.
+    handle_type: TypeId,
+    handle: KBox<T>,
+    // Goes after what uses it.
+    space: Arc<AddressSpace>,
+}
 
 impl<T: NodeOperations> Adapter<T> {
+    fn new(handle: KBox<T>) -> Result<KBox<Self>> {
+        let adapter = Self {
+            handle_type: TypeId::of::<T>(),
+            space: handle.address_space(),
+            handle,
+        };
+        Ok(KBox::new(adapter, GFP_KERNEL)?)
+    }
+
     const TABLE: bindings::file_operations = {
         let misc = MiscDeviceOptions { name: c"" }.into_raw::<Self>();
         bindings::file_operations {
@@ -184,7 +225,7 @@ impl<T: NodeOperations> Adapter<T> {
         // SAFETY: The private data was set by `open` and is borrowed until `release`.
         let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The file is valid.
-        unsafe { bindings::fixed_size_llseek(file, offset, whence, adapter.0.size() as i64) }
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, adapter.handle.size() as i64) }
     }
 
     /// # Safety
@@ -198,7 +239,10 @@ impl<T: NodeOperations> Adapter<T> {
         let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: By this function's contract.
         let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
-        match adapter.0.poll(|waiters| table.register_wait(file, waiters)) {
+        match adapter
+            .handle
+            .poll(|waiters| table.register_wait(file, waiters))
+        {
             true => {
                 bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM
             }
@@ -215,32 +259,43 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
         // SAFETY: Only `Node` registers this type, and has the device as its first field, by its
         // invariants. The registration, hence the node, lives until `open` returns.
         let data = unsafe { &(*misc.as_raw().cast::<Node<T>>()).data };
-        Ok(KBox::new(Self(T::open(data, file)?), GFP_KERNEL)?)
+        // The operations do not get the file: it has no adapter yet.
+        let adapter = Self::new(T::open(data, file.flags())?)?;
+        // SAFETY: The file is being opened, and keeps the adapter.
+        unsafe { adapter.space.adopt(file.as_ptr()) };
+        Ok(adapter)
     }
 
     fn mmap(adapter: &Self, _file: &File, vma: &VmaNew) -> Result {
-        adapter.0.mmap(vma)
+        // SAFETY: The core has just made it, and we do no more with it.
+        adapter.handle.mmap(unsafe { NewVma::new(vma) })
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
-        let count = kiocb.file().0.read(position, iov)?;
+        let before = iov.len();
+        let count = kiocb.file().handle.read(position, iov)?;
+        // The core believes it.
+        let count = count.min(before.saturating_sub(iov.len()));
         *kiocb.ki_pos_mut() += count as i64;
         Ok(count)
     }
 
     fn write_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
-        let count = kiocb.file().0.write(position, iov)?;
+        let before = iov.len();
+        let count = kiocb.file().handle.write(position, iov)?;
+        // The core believes it.
+        let count = count.min(before.saturating_sub(iov.len()));
         *kiocb.ki_pos_mut() += count as i64;
         Ok(count)
     }
 
     fn ioctl(adapter: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        adapter.0.ioctl(cmd, arg)
+        adapter.handle.ioctl(cmd, arg)
     }
 
     fn show_fdinfo(adapter: &Self, m: &SeqFile, _file: &File) {
-        adapter.0.show_fdinfo(m);
+        adapter.handle.show_fdinfo(m);
     }
 }

@@ -11,7 +11,8 @@ use super::{
     cpu, ffi,
     vma::{
         self,
-        Mapped, //
+        Mapped,
+        NewMapping, //
     },
 };
 use crate::rules::range::Range;
@@ -19,7 +20,6 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     mm::{
-        virt::VmaNew,
         Mm,
         MmapReadGuard, //
     },
@@ -44,56 +44,66 @@ impl CurrentMappings<'_> {
 
     /// The mappings of `range` of `object`, of `size` bytes, in this address space. No more come to be
     /// while the mmap lock is held. May sleep.
-    pub(crate) fn of<'a, T: Mapped>(
+    pub(crate) fn of<'a>(
         &'a self,
-        object: &'a T,
+        object: &'a dyn Mapped,
         range: Range,
         size: usize,
-    ) -> MappingsOf<'a, T> {
+    ) -> MappingsOf<'a> {
+        // INVARIANT: The mmap lock is held as long as `self` lives.
+        MappingsOf(self.find(object, range, size))
+    }
+
+    fn find<'a>(&'a self, object: &'a dyn Mapped, range: Range, size: usize) -> Mappings<'a> {
         let Some((mm, _)) = self.0 else {
-            return MappingsOf::Others;
+            return Mappings::Others;
         };
         if !object.is_mapped() {
-            return MappingsOf::None;
+            return Mappings::None;
         }
         // SAFETY: The mmap lock is held.
         let mut all = unsafe { mappings(mm, object, size) };
         match all.find(|found| found.range.intersect(range).is_some()) {
-            None => MappingsOf::None,
+            None => Mappings::None,
             // A process maps a byte once, see `maps_already`.
-            Some(found) if found.range.intersect(range) == Some(range) => MappingsOf::One(found),
-            Some(_) => MappingsOf::Several(mm, object, size),
+            Some(found) if found.range.intersect(range) == Some(range) => Mappings::One(found),
+            Some(_) => Mappings::Several(mm, object, size),
         }
     }
 }
 
-/// What is mapped of a range of an object where the running process runs, while the mmap lock is
-/// held.
-pub(crate) enum MappingsOf<'a, T> {
+/// What is mapped of a range of an object where the running process runs.
+///
+/// # Invariants
+///
+/// The mmap lock of that address space is held for `'a`, if it is known.
+pub(crate) struct MappingsOf<'a>(Mappings<'a>);
+
+enum Mappings<'a> {
     /// Nothing of the range.
     None,
     /// All of the range, by one mapping.
     One(Found<'a>),
     /// Parts of the range.
-    Several(&'a Mm, &'a T, usize),
+    Several(&'a Mm, &'a dyn Mapped, usize),
     /// Perhaps some of the range, by this process, whose mappings change now, or by another: a kernel
     /// thread runs in the address space of whoever ran before it.
     Others,
 }
 
-impl<T: Mapped> MappingsOf<'_, T> {
+impl MappingsOf<'_> {
     /// Cleans and invalidates the lines by which `range` of the object was reached, which is inside
     /// of what these are the mappings of. Costs as much as the range, and for several a look at
     /// each VMA of the process. On caches without aliases it does nothing. Any context.
     pub(crate) fn flush(&self, range: Range) {
-        match self {
-            Self::None => return,
-            Self::One(found) => found.flush(range),
-            Self::Several(mm, object, size) => {
-                // SAFETY: The mmap lock is held.
+        match &self.0 {
+            Mappings::None => return,
+            Mappings::One(found) => found.flush(range),
+            Mappings::Several(mm, object, size) => {
+                // SAFETY: The mmap lock is held, by the type invariants.
                 unsafe { mappings(mm, *object, *size) }.for_each(|found| found.flush(range));
             }
-            Self::Others => return flush_all(),
+            Mappings::Others => return flush_all(),
         }
         // The flush of ARM926 and its like leaves the lines in the write buffer.
         cpu::drain_write_buffer();
@@ -108,19 +118,20 @@ pub(crate) fn flush_all() {
     cpu::drain_write_buffer();
 }
 
-/// Whether the process that `vma` is made for maps some of `range` of `object` already.
-pub(crate) fn maps_already<T: Mapped>(vma: &VmaNew, object: &T, range: Range, size: usize) -> bool {
+/// Whether the process that `new` is made for maps some of its range of `object`, of `size` bytes,
+/// already.
+pub(crate) fn maps_already(new: &NewMapping<'_>, object: &dyn Mapped, size: usize) -> bool {
     // SAFETY: The mmap lock is held while a VMA is made.
-    let mut others = unsafe { mappings(vma.mm(), object, size) };
-    others.any(|other| other.range.intersect(range).is_some())
+    let mut others = unsafe { mappings(new.mm(), object, size) };
+    others.any(|other| other.range.intersect(new.range()).is_some())
 }
 
 /// A VMA that maps a range of an object.
 ///
 /// # Invariants
 ///
-/// The VMA begins at `start` and is valid for `'a`.
-pub(crate) struct Found<'a> {
+/// The VMA begins at `start`, maps `range` of an object, and is valid for `'a`.
+struct Found<'a> {
     vma: *mut bindings::vm_area_struct,
     start: usize,
     range: Range,
@@ -143,9 +154,9 @@ impl Found<'_> {
 /// # Safety
 ///
 /// The mmap lock must be held as long as the iterator and what it yields are used.
-unsafe fn mappings<'a, T: Mapped>(
+unsafe fn mappings<'a>(
     mm: &'a Mm,
-    object: &'a T,
+    object: &'a dyn Mapped,
     size: usize,
 ) -> impl Iterator<Item = Found<'a>> {
     let mut iter = bindings::vma_iterator::default();
@@ -190,7 +201,7 @@ pub(crate) fn without_faults<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// [`without_faults`], and without preemption: where there is one CPU no other program runs
-/// meanwhile. `f` must not sleep.
+/// meanwhile. `f` must not sleep, as under a spin lock.
 pub(crate) fn alone_without_faults<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: Ended below.
     unsafe { ffi::shmbuf_atomic_begin() };

@@ -2,8 +2,9 @@
 
 //! User mappings of memory that is not the page cache's.
 //!
-//! A [`NewMapping`] is turned into a mapping in one of several ways, each with VMA operations of
-//! its own. Whatever is mapped is kept by the mapping.
+//! mmap(2) brings a [`NewVma`]; of that a [`NewMapping`] is made, and of that a mapping, in one of
+//! several ways, each with VMA operations of its own. Each step takes what was before, so nobody
+//! configures a VMA in which something is mapped. Whatever is mapped is kept by the mapping.
 
 use super::{
     dma_coherent::CoherentMemory,
@@ -19,14 +20,17 @@ use crate::rules::{
     policy::Policy,
     range::Range, //
 };
-use core::marker::PhantomData;
+use core::ptr;
 use kernel::{
     bindings,
     error::to_result,
-    mm::virt::{
-        flags,
-        VmaNew,
-        VmaRef, //
+    mm::{
+        virt::{
+            flags,
+            VmaNew,
+            VmaRef, //
+        },
+        MmWithUser, //
     },
     page::{
         PAGE_SHIFT,
@@ -72,9 +76,49 @@ enum MappedMemory {
 }
 
 /// The private data of the VMAs of a mapping.
-struct Attached<T> {
-    object: Arc<T>,
+struct Attached {
+    object: Arc<dyn Mapped>,
     memory: MappedMemory,
+}
+
+/// A VMA that mmap(2) is making.
+///
+/// # Invariants
+///
+/// Nothing is mapped in the VMA, it has neither operations nor private data, and nobody else
+/// configures it.
+pub(crate) struct NewVma<'a>(&'a VmaNew);
+
+impl<'a> NewVma<'a> {
+    /// # Safety
+    ///
+    /// The VMA must be as the core made it, and the caller do nothing else with it.
+    pub(super) unsafe fn new(vma: &'a VmaNew) -> Self {
+        // INVARIANT: By this function's contract.
+        Self(vma)
+    }
+
+    /// Takes the right away to make the mapping writable.
+    ///
+    /// # Errors
+    ///
+    /// [`EACCES`] if it shall be writable from the beginning.
+    pub(crate) fn forbid_writing(&self) -> Result {
+        self.0.try_clear_maywrite().map_err(|_| EACCES)
+    }
+
+    /// Makes the offset of the mapping one in an object that begins `bytes`, whole pages, before what
+    /// it was one in.
+    ///
+    /// # Errors
+    ///
+    /// [`EOVERFLOW`] if there is no such offset.
+    pub(crate) fn move_offset(&mut self, bytes: usize) -> Result {
+        // SAFETY: A new VMA is not shared with anybody yet.
+        let pgoff = unsafe { &mut (*self.0.as_ptr()).vm_pgoff };
+        *pgoff = pgoff.checked_add(bytes >> PAGE_SHIFT).ok_or(EOVERFLOW)?;
+        Ok(())
+    }
 }
 
 /// A VMA under construction, for a range of an object: not expandable, not dumped, not executable,
@@ -83,7 +127,8 @@ struct Attached<T> {
 ///
 /// # Invariants
 ///
-/// The VMA is all of that, has the length of `range`, and nothing is mapped in it.
+/// The VMA is all of that and what a [`NewVma`] is, and has the length of `range`, which consists of
+/// whole pages.
 pub(crate) struct NewMapping<'a> {
     vma: &'a VmaNew,
     range: Range,
@@ -99,7 +144,8 @@ impl<'a> NewMapping<'a> {
     ///   right to become writable;
     /// - [`EPERM`] if execution was asked for. Where every readable mapping implies it (ELF
     ///   programs before ARMv6: arch/arm/kernel/elf.c), it was not, and is taken away.
-    pub(crate) fn new(vma: &'a VmaNew, size: usize) -> Result<Self> {
+    pub(crate) fn new(vma: NewVma<'a>, size: usize) -> Result<Self> {
+        let NewVma(vma) = vma;
         let range = range(vma, size)?;
         // is_cow_mapping(): a read-only shared mapping has VM_SHARED cleared by the core.
         if vma.flags() & (flags::SHARED | flags::MAYWRITE) == flags::MAYWRITE {
@@ -118,7 +164,7 @@ impl<'a> NewMapping<'a> {
         vma.set_dontdump();
         // SAFETY: A new VMA may be given another protection.
         unsafe { (*vma.as_ptr()).vm_page_prot = ffi::shmbuf_vma_prot(vma.as_ptr()) };
-        // INVARIANT: Just made so.
+        // INVARIANT: Just made so. A VMA consists of whole pages, and its offset counts pages.
         Ok(Self { vma, range })
     }
 
@@ -127,9 +173,19 @@ impl<'a> NewMapping<'a> {
         self.range
     }
 
-    /// The VMA.
-    pub(crate) fn vma(&self) -> &VmaNew {
-        self.vma
+    /// The address space that the VMA is made in, with the mmap lock held as long as this lives.
+    pub(super) fn mm(&self) -> &MmWithUser {
+        self.vma.mm()
+    }
+
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the range is not inside of memory of `size` bytes.
+    fn check_inside(&self, size: usize) -> Result {
+        if self.range.end() > size {
+            return Err(EINVAL);
+        }
+        Ok(())
     }
 
     /// Maps pages at once, by their frame numbers and with the memory type of `policy`: no fault
@@ -137,13 +193,15 @@ impl<'a> NewMapping<'a> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn remap<T: Mapped>(
+    /// - [`EINVAL`] if the range reaches past the pages;
+    /// - [`ENOMEM`].
+    pub(crate) fn remap(
         self,
-        object: Arc<T>,
+        object: Arc<dyn Mapped>,
         pages: &Arc<Pages>,
         policy: Policy,
     ) -> Result {
+        self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
@@ -152,8 +210,9 @@ impl<'a> NewMapping<'a> {
             *prot = ffi::shmbuf_prot(*prot, policy.to_uapi());
             *prot
         };
-        self.range.pieces(pages.contiguity()).try_for_each(|run| {
-            // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps.
+        let filled = self.range.pieces(pages.contiguity()).try_for_each(|run| {
+            // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps, as the
+            // range is inside of them.
             to_result(unsafe {
                 bindings::remap_pfn_range(
                     self.vma.as_ptr(),
@@ -163,8 +222,13 @@ impl<'a> NewMapping<'a> {
                     prot,
                 )
             })
-        })?;
-        self.attach(attached, Operations::<T>::fixed());
+        });
+        if let Err(error) = filled {
+            // The core takes the entries away later, when nobody may keep the pages any more.
+            self.vma.zap_vma_range(self.vma.start(), self.range.len());
+            return Err(error);
+        }
+        self.attach(attached, &FIXED);
         Ok(())
     }
 
@@ -173,19 +237,21 @@ impl<'a> NewMapping<'a> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn leave_to_faults<T: Mapped>(
+    /// - [`EINVAL`] if the range reaches past the pages;
+    /// - [`ENOMEM`].
+    pub(crate) fn leave_to_faults(
         self,
-        object: Arc<T>,
+        object: Arc<dyn Mapped>,
         pages: &Arc<Pages>,
         policy: Policy,
     ) -> Result {
+        self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and there is no copy-on-write in it, as
         // VM_PFNMAP needs it.
         unsafe { (*self.vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
-        self.attach(attached, Operations::<T>::by_faults());
+        self.attach(attached, &BY_FAULTS);
         Ok(())
     }
 
@@ -196,11 +262,13 @@ impl<'a> NewMapping<'a> {
     /// # Errors
     ///
     /// - [`EOPNOTSUPP`] if the pages are for nobody but us;
+    /// - [`EINVAL`] if the range reaches past the pages;
     /// - [`ENOMEM`].
-    pub(crate) fn insert<T: Mapped>(self, object: Arc<T>, pages: &Arc<Pages>) -> Result {
+    pub(crate) fn insert(self, object: Arc<dyn Mapped>, pages: &Arc<Pages>) -> Result {
         if pages.references() != References::Shared {
             return Err(EOPNOTSUPP);
         }
+        self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Refcounted(pages.clone()))?;
         let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in self.range.pieces(PAGE_SIZE) {
@@ -217,7 +285,7 @@ impl<'a> NewMapping<'a> {
                 &mut count,
             )
         })?;
-        self.attach(attached, Operations::<T>::refcounted());
+        self.attach(attached, &REFCOUNTED);
         Ok(())
     }
 
@@ -226,17 +294,14 @@ impl<'a> NewMapping<'a> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn coherent<T: Mapped>(
-        self,
-        object: Arc<T>,
-        memory: &Arc<CoherentMemory>,
-    ) -> Result {
+    /// - [`ENXIO`] if the range reaches past the memory;
+    /// - [`ENOMEM`].
+    pub(crate) fn coherent(self, object: Arc<dyn Mapped>, memory: &Arc<CoherentMemory>) -> Result {
         let attached = Attached::new(object, MappedMemory::Coherent(memory.clone()))?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the memory.
         unsafe { memory.mmap(self.vma) }?;
-        self.attach(attached, Operations::<T>::fixed());
+        self.attach(attached, &FIXED);
         Ok(())
     }
 
@@ -245,27 +310,24 @@ impl<'a> NewMapping<'a> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn io<T: Mapped>(self, object: Arc<T>, region: &Arc<IoRegion>) -> Result {
+    /// - [`EINVAL`] if the range reaches past the region;
+    /// - [`ENOMEM`].
+    pub(crate) fn io(self, object: Arc<dyn Mapped>, region: &Arc<IoRegion>) -> Result {
         let attached = Attached::new(object, MappedMemory::Io(region.clone()))?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the region.
         unsafe { region.mmap(self.vma, self.range) }?;
-        self.attach(attached, Operations::<T>::fixed());
+        self.attach(attached, &FIXED);
         Ok(())
     }
 
     /// Gives the VMA what it keeps, and its operations.
-    fn attach<T: Mapped>(
-        self,
-        attached: Arc<Attached<T>>,
-        operations: &'static bindings::vm_operations_struct,
-    ) {
+    fn attach(self, attached: Arc<Attached>, operations: &'static Operations) {
         let vma = self.vma.as_ptr();
         // SAFETY: A new VMA may be given operations and private data.
         unsafe {
             (*vma).vm_private_data = attached.into_foreign();
-            (*vma).vm_ops = operations;
+            (*vma).vm_ops = &operations.0;
         }
     }
 }
@@ -281,19 +343,13 @@ fn range(vma: &VmaRef, size: usize) -> Result<Range> {
     Range::new(pgoff << PAGE_SHIFT, (vma.end() - vma.start()) as u64, size).map_err(|_| EINVAL)
 }
 
-/// Makes the offset of `vma` one in an object that begins `bytes` before what it was one in.
-pub(crate) fn move_offset(vma: &VmaNew, bytes: usize) {
-    // SAFETY: A new VMA is not shared with anybody yet.
-    unsafe { (*vma.as_ptr()).vm_pgoff += bytes >> PAGE_SHIFT };
-}
-
 /// A mapping that is [left to faults](NewMapping::leave_to_faults), of which a page was touched that
 /// is not there.
 ///
 /// # Invariants
 ///
-/// The VMA is one of VM_PFNMAP that keeps `pages`, of which it maps `mapped`, and it or its address
-/// space is locked; `page` is a page of `mapped`.
+/// The VMA is one of [`BY_FAULTS`] that keeps `pages`, of which it maps `mapped`, and it or its
+/// address space is locked for `'a`; `page` is a page of `mapped`.
 pub(crate) struct Unfilled<'a> {
     vma: *mut bindings::vm_area_struct,
     pages: &'a Pages,
@@ -323,9 +379,10 @@ impl Unfilled<'_> {
     /// # Errors
     ///
     /// - [`ENOMEM`];
-    /// - [`EFAULT`] if it is not one of the mapping.
+    /// - [`EFAULT`] if it is not a page of the mapping.
     pub(crate) fn fill(&self, page: Range) -> Result {
-        if page.intersect(self.mapped) != Some(page) {
+        let is_page = page.len() == PAGE_SIZE && page.start() % PAGE_SIZE == 0;
+        if !is_page || page.intersect(self.mapped) != Some(page) {
             return Err(EFAULT);
         }
         // SAFETY: By the type invariants the VMA is of the right kind; the address is inside, and the
@@ -352,185 +409,179 @@ impl Unfilled<'_> {
 /// # Safety
 ///
 /// `vma` must be valid, and the mmap lock of its address space held.
-pub(super) unsafe fn maps<T: Mapped>(vma: *const bindings::vm_area_struct, object: &T) -> bool {
+pub(super) unsafe fn maps(vma: *const bindings::vm_area_struct, object: &dyn Mapped) -> bool {
     // SAFETY: By this function's contract.
-    let (ops, private) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
-    let mut ours = Operations::<T>::all().into_iter();
-    if !ours.any(|ours| core::ptr::eq(ops, ours)) {
+    let (operations, private) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
+    let mut ours = [&FIXED, &BY_FAULTS, &REFCOUNTED].into_iter();
+    if !ours.any(|ours| ptr::eq(operations, &ours.0)) {
         return false;
     }
     // SAFETY: A VMA with these operations has such a reference.
-    let attached = unsafe { Arc::<Attached<T>>::borrow(private) };
-    core::ptr::eq(&*attached.object, object)
+    let attached = unsafe { Arc::<Attached>::borrow(private) };
+    ptr::addr_eq(&raw const *attached.object, object)
 }
 
-impl<T: Mapped> Attached<T> {
-    fn new(object: Arc<T>, memory: MappedMemory) -> Result<Arc<Self>> {
+impl Attached {
+    fn new(object: Arc<dyn Mapped>, memory: MappedMemory) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { object, memory }, GFP_KERNEL)?)
     }
 }
 
-/// The operations of VMAs whose private data is an `Arc<Attached<T>>`: a table for each way of
-/// mapping.
-struct Operations<T>(PhantomData<T>);
+/// The operations of VMAs whose private data is an `Arc<Attached>`. Only [`NewMapping::attach`] gives
+/// them to one; a copy of a VMA gets them from the core.
+struct Operations(bindings::vm_operations_struct);
 
-impl<T: Mapped> Operations<T> {
-    /// All is there from the beginning, and the core takes nothing away.
-    const FIXED: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        open: Some(Self::open),
-        close: Some(Self::close),
-        access: Some(Self::access),
+// SAFETY: Nobody writes to it.
+unsafe impl Sync for Operations {}
+
+impl Operations {
+    const NO_FAULT: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(open),
+        close: Some(close),
+        access: Some(access),
         ..pin_init::zeroed()
     };
-    const BY_FAULTS: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        fault: Some(Self::fill),
-        ..Self::FIXED
+}
+
+/// For a mapping in which all is there from the beginning, and of which the core takes nothing away.
+static FIXED: Operations = Operations(Operations::NO_FAULT);
+
+/// For a mapping that is [left to faults](NewMapping::leave_to_faults), one of VM_PFNMAP without
+/// copy-on-write.
+static BY_FAULTS: Operations = Operations(bindings::vm_operations_struct {
+    fault: Some(fill),
+    ..Operations::NO_FAULT
+});
+
+/// For a mapping of [references to pages](NewMapping::insert).
+static REFCOUNTED: Operations = Operations(bindings::vm_operations_struct {
+    fault: Some(give_page),
+    ..Operations::NO_FAULT
+});
+
+/// # Safety
+///
+/// `vma` must be a copy of a VMA with these [`Operations`], under construction.
+unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: The private data is that of the VMA it was copied from, which has a reference.
+    let attached = Arc::from(unsafe { Arc::<Attached>::borrow((*vma).vm_private_data) });
+    attached.object.mapping_opened();
+    // SAFETY: The copy gets a reference of its own.
+    unsafe { (*vma).vm_private_data = attached.into_foreign() };
+}
+
+/// # Safety
+///
+/// `vma` must be a VMA with these operations, at its end.
+unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: The reference is this VMA's, and not used again.
+    let attached = unsafe { Arc::<Attached>::from_foreign((*vma).vm_private_data) };
+    attached.object.mapping_closed();
+}
+
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`BY_FAULTS`], which is locked.
+unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: The fault is valid.
+    let (vma, pgoff) = unsafe {
+        let fault = &(*vmf).__bindgen_anon_1;
+        (fault.vma, fault.pgoff)
     };
-    const REFCOUNTED: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        fault: Some(Self::give_page),
-        ..Self::FIXED
+    // SAFETY: The reference is the VMA's, which is locked.
+    let (attached, mapping) = unsafe {
+        (
+            Arc::<Attached>::borrow((*vma).vm_private_data),
+            VmaRef::from_raw(vma),
+        )
     };
-
-    // Each table has one address, by which VMAs are known.
-    #[inline(never)]
-    fn fixed() -> &'static bindings::vm_operations_struct {
-        &Self::FIXED
+    let MappedMemory::Frames(pages, policy) = &attached.memory else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    let page = Range::new((pgoff as u64) << PAGE_SHIFT, PAGE_SIZE as u64, pages.size());
+    let (Ok(mapped), Ok(page)) = (range(mapping, pages.size()), page) else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    // INVARIANT: Only `leave_to_faults` makes VMAs with these operations; the core says which
+    // page of the VMA was touched.
+    let unfilled = Unfilled {
+        vma,
+        pages,
+        policy: *policy,
+        mapped,
+        page,
+    };
+    match attached.object.fault(&unfilled) {
+        Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
+        Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
+        Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
     }
+}
 
-    #[inline(never)]
-    fn by_faults() -> &'static bindings::vm_operations_struct {
-        &Self::BY_FAULTS
-    }
-
-    #[inline(never)]
-    fn refcounted() -> &'static bindings::vm_operations_struct {
-        &Self::REFCOUNTED
-    }
-
-    fn all() -> [&'static bindings::vm_operations_struct; 3] {
-        [Self::fixed(), Self::by_faults(), Self::refcounted()]
-    }
-
-    /// # Safety
-    ///
-    /// `vma` must be a copy of a VMA with these operations, under construction.
-    unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: The private data is that of the VMA it was copied from, which has a reference.
-        let attached = Arc::from(unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) });
-        attached.object.mapping_opened();
-        // SAFETY: The copy gets a reference of its own.
-        unsafe { (*vma).vm_private_data = attached.into_foreign() };
-    }
-
-    /// # Safety
-    ///
-    /// `vma` must be a VMA with these operations, at its end.
-    unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: The reference is this VMA's, and not used again.
-        let attached = unsafe { Arc::<Attached<T>>::from_foreign((*vma).vm_private_data) };
-        attached.object.mapping_closed();
-    }
-
-    /// # Safety
-    ///
-    /// `vmf` must be the fault of a VMA of [`Self::BY_FAULTS`], which is locked.
-    unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: The fault is valid.
-        let (vma, pgoff) = unsafe {
-            let fault = &(*vmf).__bindgen_anon_1;
-            (fault.vma, fault.pgoff)
-        };
-        // SAFETY: The reference is the VMA's, which is locked.
-        let (attached, mapping) = unsafe {
-            (
-                Arc::<Attached<T>>::borrow((*vma).vm_private_data),
-                VmaRef::from_raw(vma),
-            )
-        };
-        let MappedMemory::Frames(pages, policy) = &attached.memory else {
-            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-        };
-        let page = Range::new((pgoff as u64) << PAGE_SHIFT, PAGE_SIZE as u64, pages.size());
-        let (Ok(mapped), Ok(page)) = (range(mapping, pages.size()), page) else {
-            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-        };
-        // INVARIANT: Only `leave_to_faults` makes VMAs with these operations; the core says which
-        // page of the VMA was touched.
-        let unfilled = Unfilled {
-            vma,
-            pages,
-            policy: *policy,
-            mapped,
-            page,
-        };
-        match attached.object.fault(&unfilled) {
-            Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
-            Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
-            Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `vmf` must be the fault of a VMA of [`Self::REFCOUNTED`], which is locked.
-    unsafe extern "C" fn give_page(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: The fault is valid.
-        let (vma, pgoff) = unsafe {
-            let fault = &(*vmf).__bindgen_anon_1;
-            (fault.vma, fault.pgoff)
-        };
-        // SAFETY: The reference is the VMA's, which is locked.
-        let attached = unsafe { Arc::<Attached<T>>::borrow((*vma).vm_private_data) };
-        let MappedMemory::Refcounted(pages) = &attached.memory else {
-            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-        };
-        match Range::new((pgoff as u64) << PAGE_SHIFT, 1, pages.size()) {
-            Ok(byte) => {
-                let page = pages.page(byte.start());
-                // SAFETY: The page is valid, and the fault takes over the reference.
-                unsafe {
-                    ffi::shmbuf_get_page(page);
-                    (*vmf).page = page;
-                }
-                0
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`REFCOUNTED`], which is locked.
+unsafe extern "C" fn give_page(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: The fault is valid.
+    let (vma, pgoff) = unsafe {
+        let fault = &(*vmf).__bindgen_anon_1;
+        (fault.vma, fault.pgoff)
+    };
+    // SAFETY: The reference is the VMA's, which is locked.
+    let attached = unsafe { Arc::<Attached>::borrow((*vma).vm_private_data) };
+    let MappedMemory::Refcounted(pages) = &attached.memory else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    match Range::new((pgoff as u64) << PAGE_SHIFT, 1, pages.size()) {
+        Ok(byte) => {
+            let page = pages.page(byte.start());
+            // SAFETY: The page is valid, and the fault takes over the reference.
+            unsafe {
+                ffi::shmbuf_get_page(page);
+                (*vmf).page = page;
             }
-            Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+            0
         }
+        Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
     }
+}
 
-    /// # Safety
-    ///
-    /// `vma` must be a VMA with these operations whose mmap lock is held, `address` inside it, and
-    /// `buffer` valid for `len` bytes.
-    unsafe extern "C" fn access(
-        vma: *mut bindings::vm_area_struct,
-        address: usize,
-        buffer: *mut c_void,
-        len: c_int,
-        write: c_int,
-    ) -> c_int {
+/// # Safety
+///
+/// `vma` must be a VMA with these operations whose mmap lock is held, `address` inside it, and
+/// `buffer` valid for `len` bytes.
+unsafe extern "C" fn access(
+    vma: *mut bindings::vm_area_struct,
+    address: usize,
+    buffer: *mut c_void,
+    len: c_int,
+    write: c_int,
+) -> c_int {
+    // SAFETY: By this function's contract.
+    let (attached, mapping, pgoff) = unsafe {
+        (
+            Arc::<Attached>::borrow((*vma).vm_private_data),
+            VmaRef::from_raw(vma),
+            (*vma).vm_pgoff,
+        )
+    };
+    let position = ((pgoff as u64) << PAGE_SHIFT) + (address - mapping.start()) as u64;
+    let len = (len as usize).min(mapping.end() - address);
+    let data = if write == 0 {
+        // SAFETY: By this function's contract. Who reads need not have initialized the buffer.
+        KernelBytes::Read(unsafe {
+            buffer.cast::<u8>().write_bytes(0, len);
+            core::slice::from_raw_parts_mut(buffer.cast(), len)
+        })
+    } else if mapping.flags() & flags::WRITE != 0 {
         // SAFETY: By this function's contract.
-        let (attached, mapping, pgoff) = unsafe {
-            (
-                Arc::<Attached<T>>::borrow((*vma).vm_private_data),
-                VmaRef::from_raw(vma),
-                (*vma).vm_pgoff,
-            )
-        };
-        let position = ((pgoff as u64) << PAGE_SHIFT) + (address - mapping.start()) as u64;
-        let len = (len as usize).min(mapping.end() - address);
-        let data = if write == 0 {
-            // SAFETY: By this function's contract.
-            KernelBytes::Read(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), len) })
-        } else if mapping.flags() & flags::WRITE != 0 {
-            // SAFETY: By this function's contract.
-            KernelBytes::Write(unsafe { core::slice::from_raw_parts(buffer.cast(), len) })
-        } else {
-            return EACCES.to_errno();
-        };
-        match attached.object.access(position, data) {
-            Ok(count) => count as c_int,
-            Err(error) => error.to_errno(),
-        }
+        KernelBytes::Write(unsafe { core::slice::from_raw_parts(buffer.cast(), len) })
+    } else {
+        return EACCES.to_errno();
+    };
+    match attached.object.access(position, data) {
+        // The core believes it.
+        Ok(count) => count.min(len) as c_int,
+        Err(error) => error.to_errno(),
     }
 }
