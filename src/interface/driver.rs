@@ -22,6 +22,7 @@ use crate::{
             Allocator,
             Source, //
         },
+        machine::machine,
         pool::Pools, //
     },
     rules::{
@@ -31,7 +32,6 @@ use crate::{
         spec::Spec, //
     },
     sys::{
-        self,
         dma_device::DmaDevice,
         pages::Charge, //
     },
@@ -59,7 +59,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// The driver, without any buffer yet. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let machine = sys::cpu::machine();
+        let machine = machine();
         let folder = Dir::new(c"shmbuf");
         let private = Private::new(Allocator {
             device: DmaDevice::new(None)?,

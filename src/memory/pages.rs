@@ -6,6 +6,7 @@
 use crate::{
     memory::{
         allocator::Allocator,
+        machine::cache_mode,
         window::{
             ViewPlace,
             Window, //
@@ -312,8 +313,8 @@ impl ViewedPages {
         mapping: Mapping,
     ) -> Result {
         match mapping {
-            Mapping::Pfnmap => new.remap(object, &self.pages, self.policy()),
-            Mapping::Strict => new.leave_to_faults(object, &self.pages, self.policy()),
+            Mapping::Pfnmap => new.remap(object, &self.pages, cache_mode(self.policy())),
+            Mapping::Strict => new.leave_to_faults(object, &self.pages, cache_mode(self.policy())),
             Mapping::Refcounted => new.insert(object, &self.pages),
         }
     }
@@ -343,7 +344,10 @@ impl ViewedPages {
         if let Some(vmap) = last.as_ref().filter(|vmap| vmap.range() == shown) {
             return Ok(Window::Vmap(vmap.clone()));
         }
-        let vmap = Arc::new(Vmap::new(&self.pages, shown, windows.policy)?, GFP_KERNEL)?;
+        let vmap = Arc::new(
+            Vmap::new(&self.pages, shown, cache_mode(windows.policy))?,
+            GFP_KERNEL,
+        )?;
         *last = Some(vmap.clone());
         Ok(Window::Vmap(vmap))
     }
@@ -357,7 +361,7 @@ impl ViewedPages {
         match &self.by {
             ViewedBy::LinearMap => Ok(KernelView::linear(self.pages.clone(), range)),
             ViewedBy::Windows(windows) => {
-                let vmap = Vmap::new(&self.pages, range, windows.policy)?;
+                let vmap = Vmap::new(&self.pages, range, cache_mode(windows.policy))?;
                 Ok(KernelView::vmap(Arc::new(vmap, GFP_KERNEL)?, range))
             }
         }

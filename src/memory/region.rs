@@ -10,6 +10,7 @@ use crate::{
     },
     rules::{
         failure::Failure,
+        policy::Policy,
         spec::Checked, //
     },
     sys::io_region::IoRegion,
@@ -30,7 +31,8 @@ pub(super) fn claim(allocator: &Allocator, spec: &Checked) -> Result<Arc<IoRegio
     let Source::Region(range) = allocator.source else {
         return Err(Failure::NoRegion);
     };
-    let region = IoRegion::new(range, spec.policy).map_err(|error| match error {
+    let is_writecombine = spec.policy == Policy::Writecombine;
+    let region = IoRegion::new(range, is_writecombine).map_err(|error| match error {
         EBUSY => Failure::RegionInUse,
         error => Failure::Other(error),
     })?;

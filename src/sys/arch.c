@@ -19,13 +19,12 @@
 #include <asm/cpufeature.h>
 #endif
 
-#include "../../include/uapi/shmbuf.h"
 #include "helpers.h"
 
-enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
+enum shmbuf_mt shmbuf_memory_type(enum shmbuf_cache_mode mode)
 {
 #ifdef CONFIG_ARM
-	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & L_PTE_MT_MASK) {
+	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, mode)) & L_PTE_MT_MASK) {
 	case L_PTE_MT_UNCACHED:
 		return SHMBUF_MT_UNCACHED;
 	case L_PTE_MT_BUFFERABLE:
@@ -42,7 +41,7 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
 		return SHMBUF_MT_OTHER;
 	}
 #elif defined(CONFIG_ARM64)
-	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & PTE_ATTRINDX_MASK) {
+	switch (pgprot_val(shmbuf_prot(PAGE_KERNEL, mode)) & PTE_ATTRINDX_MASK) {
 	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
 		return SHMBUF_MT_UNCACHED;
 	case PTE_ATTRINDX(MT_NORMAL_NC):
@@ -55,7 +54,7 @@ enum shmbuf_mt shmbuf_memory_type(unsigned int policy)
 		return SHMBUF_MT_OTHER;
 	}
 #else
-	const unsigned long type = pgprot_val(shmbuf_prot(PAGE_KERNEL, policy)) & _PAGE_CACHE_MASK;
+	const unsigned long type = pgprot_val(shmbuf_prot(PAGE_KERNEL, mode)) & _PAGE_CACHE_MASK;
 
 	/* Without PAT there are fewer types than names, and the first is right. */
 	if (type == cachemode2protval(_PAGE_CACHE_MODE_WB))
@@ -123,16 +122,16 @@ unsigned int shmbuf_dma_cache_alignment(void)
 	return max_t(unsigned int, dma_get_cache_alignment(), L1_CACHE_BYTES);
 }
 
-pgprot_t shmbuf_prot(pgprot_t prot, unsigned int policy)
+pgprot_t shmbuf_prot(pgprot_t prot, enum shmbuf_cache_mode mode)
 {
-	switch (policy) {
+	switch (mode) {
 #ifdef CONFIG_ARM
-	case SHMBUF_POLICY_WRITETHROUGH:
+	case SHMBUF_MODE_WRITETHROUGH:
 		return __pgprot_modify(prot, L_PTE_MT_MASK, L_PTE_MT_WRITETHROUGH);
 #endif
-	case SHMBUF_POLICY_WRITECOMBINE:
+	case SHMBUF_MODE_WRITECOMBINE:
 		return pgprot_writecombine(prot);
-	case SHMBUF_POLICY_NONCACHED:
+	case SHMBUF_MODE_NONCACHED:
 		return pgprot_noncached(prot);
 	default:
 		return prot;
@@ -158,17 +157,16 @@ pgprot_t shmbuf_vma_prot(struct vm_area_struct *vma)
 	return prot;
 }
 
-void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy)
+void *shmbuf_vmap(struct page **pages, unsigned int count, enum shmbuf_cache_mode mode)
 {
-	return vmap(pages, count, VM_MAP, shmbuf_prot(PAGE_KERNEL, policy));
+	return vmap(pages, count, VM_MAP, shmbuf_prot(PAGE_KERNEL, mode));
 }
 
-int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy)
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecombine)
 {
 	const pgprot_t prot = shmbuf_vma_prot(vma);
 
-	vma->vm_page_prot = policy == SHMBUF_POLICY_WRITECOMBINE ? pgprot_writecombine(prot) :
-								   pgprot_device(prot);
+	vma->vm_page_prot = writecombine ? pgprot_writecombine(prot) : pgprot_device(prot);
 	return io_remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
 				  vma->vm_page_prot);
 }

@@ -2,65 +2,55 @@
 
 //! What this machine is, and its write buffer.
 
-use super::{
-    ffi,
-    params, //
-};
-use crate::rules::{
-    machine::{
-        implements_writethrough,
-        Caches,
-        Machine,
-        MemoryType, //
-    },
-    policy::Policy, //
-};
+use super::ffi;
 use kernel::{
     bindings,
     prelude::*, //
 };
 
-/// The machine we run on. Any context; costs a few register reads.
-pub(crate) fn machine() -> Machine {
-    // SAFETY: The functions have no requirements.
-    let (cache_type, midr, ccsidr_wt, highmem) = unsafe {
-        (
-            ffi::shmbuf_cpu_cache_type(),
-            ffi::shmbuf_cpu_midr(),
-            ffi::shmbuf_cpu_writethrough_available(),
-            ffi::shmbuf_total_highmem_pages() != 0,
-        )
-    };
-    let caches = match cache_type {
-        ffi::SHMBUF_CACHE_VIVT => Caches::Vivt,
-        ffi::SHMBUF_CACHE_VIPT_ALIASING => Caches::VipAliasing,
-        ffi::SHMBUF_CACHE_NONALIASING => Caches::Nonaliasing,
-        ffi::SHMBUF_CACHE_ARM64 => Caches::Arm64,
-        _ => Caches::Snooping,
-    };
-    Machine {
-        caches,
-        types: Policy::ALL.map(memory_type),
-        writethrough: match caches {
-            Caches::Vivt => true,
-            _ => implements_writethrough(midr, ccsidr_wt),
-        },
-        highmem,
-        accept_alias: params::accept_alias(),
+/// How the data caches of this machine find their lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheType {
+    /// Virtually indexed, virtually tagged: two mappings of one page are two sets of lines.
+    Vivt,
+    /// Virtually indexed with more than one colour a page.
+    VipAliasing,
+    /// One line for one physical address, on 32-bit ARM.
+    Nonaliasing,
+    /// One line for one physical address, on 64-bit ARM.
+    Arm64,
+    /// One line for one physical address, and devices snoop them.
+    Snooping,
+}
+
+/// How the data caches find their lines. Any context.
+pub(crate) fn cache_type() -> CacheType {
+    // SAFETY: The function has no requirements.
+    match unsafe { ffi::shmbuf_cpu_cache_type() } {
+        ffi::SHMBUF_CACHE_VIVT => CacheType::Vivt,
+        ffi::SHMBUF_CACHE_VIPT_ALIASING => CacheType::VipAliasing,
+        ffi::SHMBUF_CACHE_NONALIASING => CacheType::Nonaliasing,
+        ffi::SHMBUF_CACHE_ARM64 => CacheType::Arm64,
+        _ => CacheType::Snooping,
     }
 }
 
-/// The memory type of the page protection that the kernel has for `policy`.
-fn memory_type(policy: Policy) -> MemoryType {
-    // SAFETY: The function takes any number.
-    match unsafe { ffi::shmbuf_memory_type(policy.to_uapi()) } {
-        ffi::SHMBUF_MT_UNCACHED => MemoryType::Uncached,
-        ffi::SHMBUF_MT_BUFFERABLE => MemoryType::Bufferable,
-        ffi::SHMBUF_MT_WRITETHROUGH => MemoryType::Writethrough,
-        ffi::SHMBUF_MT_WRITEBACK => MemoryType::Writeback,
-        ffi::SHMBUF_MT_WRITEALLOC => MemoryType::Writealloc,
-        _ => MemoryType::Other,
-    }
+/// The main ID register of 32-bit ARM, and zero elsewhere. Any context.
+pub(crate) fn midr() -> u32 {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_cpu_midr() }
+}
+
+/// Whether the core says that its caches can write through, or had no way to say so yet. Any context.
+pub(crate) fn says_writethrough() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_cpu_writethrough_available() }
+}
+
+/// Whether there is memory outside of the linear map. Any context.
+pub(crate) fn has_highmem() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_total_highmem_pages() != 0 }
 }
 
 /// The unit of cache maintenance for DMA in bytes, at least the longest cache line.
@@ -79,7 +69,7 @@ pub(crate) fn drain_write_buffer() {
 /// Whether the caller may see physical and bus addresses (CAP_SYS_RAWIO).
 pub(crate) fn may_see_addresses() -> bool {
     // Who lacks it has done nothing that wants a record.
-    // SAFETY: We are in process context, and the capability exists.
+    // SAFETY: There is always a current task, and the capability exists.
     unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RAWIO as c_int) }
 }
 

@@ -47,10 +47,15 @@ const char *shmbuf_param_engine(void);
 unsigned long shmbuf_param_limit(void);
 bool shmbuf_param_accept_alias(void);
 
-/*
- * arch.c: what differs between architectures. Policies are enum shmbuf_policy
- * of the uAPI.
- */
+/* arch.c: what differs between architectures. */
+
+/* How caches and write buffer treat a mapping. */
+enum shmbuf_cache_mode {
+	SHMBUF_MODE_WRITEBACK,
+	SHMBUF_MODE_WRITETHROUGH,
+	SHMBUF_MODE_WRITECOMBINE,
+	SHMBUF_MODE_NONCACHED,
+};
 
 /* What shmbuf_memory_type() finds in a pgprot; the names are the kernel's. */
 enum shmbuf_mt {
@@ -79,11 +84,11 @@ bool shmbuf_cma_remapped(struct device *dev);
 unsigned int shmbuf_dma_cache_alignment(void);
 
 /* Memory types. */
-enum shmbuf_mt shmbuf_memory_type(unsigned int policy);
-pgprot_t shmbuf_prot(pgprot_t prot, unsigned int policy);
+enum shmbuf_mt shmbuf_memory_type(enum shmbuf_cache_mode mode);
+pgprot_t shmbuf_prot(pgprot_t prot, enum shmbuf_cache_mode mode);
 pgprot_t shmbuf_vma_prot(struct vm_area_struct *vma);
-void *shmbuf_vmap(struct page **pages, unsigned int count, unsigned int policy);
-int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, unsigned int policy);
+void *shmbuf_vmap(struct page **pages, unsigned int count, enum shmbuf_cache_mode mode);
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecombine);
 
 /* Caches and barriers. */
 void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,

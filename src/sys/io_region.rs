@@ -10,10 +10,7 @@ use super::{
     reserved_memory,
     NAME, //
 };
-use crate::rules::{
-    policy::Policy,
-    range::Range, //
-};
+use crate::rules::range::Range;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -145,11 +142,10 @@ impl IoRange {
 ///
 /// # Invariants
 ///
-/// `range` was requested, and is ours; `address`, at the beginning of a page, is its mapping with the
-/// type of `policy`.
+/// `range` was requested, and is ours; `address`, at the beginning of a page, is its mapping.
 pub(crate) struct IoRegion {
     range: IoRange,
-    policy: Policy,
+    is_writecombine: bool,
     address: NonNull<c_void>,
 }
 
@@ -159,14 +155,13 @@ unsafe impl Send for IoRegion {}
 unsafe impl Sync for IoRegion {}
 
 impl IoRegion {
-    /// Takes the range, and maps it: as device memory for [`Policy::Noncached`], write-combined for
-    /// [`Policy::Writecombine`]. May sleep.
+    /// Takes the range, and maps it: write-combined if asked, else as device memory. May sleep.
     ///
     /// # Errors
     ///
     /// - [`EBUSY`] if somebody else has some of it (see /proc/iomem);
     /// - [`ENOMEM`] if there is no vmalloc space.
-    pub(crate) fn new(range: IoRange, policy: Policy) -> Result<Self> {
+    pub(crate) fn new(range: IoRange, is_writecombine: bool) -> Result<Self> {
         let (start, size) = (range.start, range.size);
         // SAFETY: The function takes any range, and the name lives as long as the module.
         let claimed = unsafe {
@@ -179,17 +174,17 @@ impl IoRegion {
         if claimed.is_null() {
             return Err(EBUSY);
         }
-        let address = match policy {
+        let address = match is_writecombine {
             // SAFETY: The function takes any range.
-            Policy::Writecombine => unsafe { ffi::shmbuf_ioremap_wc(start, size) },
+            true => unsafe { ffi::shmbuf_ioremap_wc(start, size) },
             // SAFETY: The function takes any range.
-            _ => unsafe { bindings::ioremap(start, size) },
+            false => unsafe { bindings::ioremap(start, size) },
         };
         match NonNull::new(address) {
             // INVARIANT: Just requested and mapped.
             Some(address) => Ok(Self {
                 range,
-                policy,
+                is_writecombine,
                 address,
             }),
             None => {
@@ -279,7 +274,7 @@ impl IoRegion {
             ffi::shmbuf_io_remap(
                 vma.as_ptr(),
                 (start >> PAGE_SHIFT) as usize,
-                self.policy.to_uapi(),
+                self.is_writecombine,
             )
         })
     }

@@ -4,6 +4,7 @@
 //! `unsafe` of this driver is here.
 
 pub(crate) mod address_space;
+pub(crate) mod cache_mode;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
 pub(crate) mod dma_attachment;

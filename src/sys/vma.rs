@@ -7,6 +7,7 @@
 //! configures a VMA in which something is mapped. Whatever is mapped is kept by the mapping.
 
 use super::{
+    cache_mode::CacheMode,
     dma_coherent::CoherentMemory,
     ffi,
     io_region::IoRegion,
@@ -16,10 +17,7 @@ use super::{
     },
     transfer::KernelBytes, //
 };
-use crate::rules::{
-    policy::Policy,
-    range::Range, //
-};
+use crate::rules::range::Range;
 use core::ptr;
 use kernel::{
     bindings,
@@ -65,8 +63,8 @@ pub(crate) trait Mapped: Send + Sync + 'static {
 
 /// What a mapping is of, and keeps.
 enum MappedMemory {
-    /// Pages by their frame numbers, with the type of a policy.
-    Frames(Arc<Pages>, Policy),
+    /// Pages by their frame numbers.
+    Frames(Arc<Pages>, CacheMode),
     /// Pages by references to each.
     Refcounted(Arc<Pages>),
     /// Coherent memory, by the DMA API.
@@ -188,7 +186,7 @@ impl<'a> NewMapping<'a> {
         Ok(())
     }
 
-    /// Maps pages at once, by their frame numbers and with the memory type of `policy`: no fault
+    /// Maps pages at once, by their frame numbers and with the memory type of `mode`: no fault
     /// happens afterwards, and nobody can pin them. The caller has counted the mapping. May sleep.
     ///
     /// # Errors
@@ -199,15 +197,15 @@ impl<'a> NewMapping<'a> {
         self,
         object: Arc<dyn Mapped>,
         pages: &Arc<Pages>,
-        policy: Policy,
+        mode: CacheMode,
     ) -> Result {
         self.check_inside(pages.size())?;
-        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
+        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), mode))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
         let prot = unsafe {
             let prot = &raw mut (*self.vma.as_ptr()).vm_page_prot;
-            *prot = ffi::shmbuf_prot(*prot, policy.to_uapi());
+            *prot = ffi::shmbuf_prot(*prot, mode.number());
             *prot
         };
         let filled = self.range.pieces(pages.contiguity()).try_for_each(|run| {
@@ -233,7 +231,7 @@ impl<'a> NewMapping<'a> {
     }
 
     /// Leaves the mapping empty: [`Mapped::fault`] fills it with pages by their frame numbers, with
-    /// the memory type of `policy`, and nobody can pin them. The caller has counted the mapping.
+    /// the memory type of `mode`, and nobody can pin them. The caller has counted the mapping.
     ///
     /// # Errors
     ///
@@ -243,10 +241,10 @@ impl<'a> NewMapping<'a> {
         self,
         object: Arc<dyn Mapped>,
         pages: &Arc<Pages>,
-        policy: Policy,
+        mode: CacheMode,
     ) -> Result {
         self.check_inside(pages.size())?;
-        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), policy))?;
+        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), mode))?;
         self.vma.set_io();
         // SAFETY: A new VMA is not shared with anybody yet, and there is no copy-on-write in it, as
         // VM_PFNMAP needs it.
@@ -353,7 +351,7 @@ fn range(vma: &VmaRef, size: usize) -> Result<Range> {
 pub(crate) struct Unfilled<'a> {
     vma: *mut bindings::vm_area_struct,
     pages: &'a Pages,
-    policy: Policy,
+    mode: CacheMode,
     mapped: Range,
     page: Range,
 }
@@ -393,7 +391,7 @@ impl Unfilled<'_> {
                 self.vma,
                 vma.start() + (page.start() - self.mapped.start()),
                 self.pages.pfn(page.start()),
-                ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.policy.to_uapi()),
+                ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.mode.number()),
             )
         };
         match fault {
@@ -495,7 +493,7 @@ unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t 
             VmaRef::from_raw(vma),
         )
     };
-    let MappedMemory::Frames(pages, policy) = &attached.memory else {
+    let MappedMemory::Frames(pages, mode) = &attached.memory else {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     };
     let page = Range::new((pgoff as u64) << PAGE_SHIFT, PAGE_SIZE as u64, pages.size());
@@ -507,7 +505,7 @@ unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t 
     let unfilled = Unfilled {
         vma,
         pages,
-        policy: *policy,
+        mode: *mode,
         mapped,
         page,
     };

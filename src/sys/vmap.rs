@@ -3,14 +3,12 @@
 //! Kernel mappings of pages with a memory type of their own.
 
 use super::{
+    cache_mode::CacheMode,
     ffi,
     pages::Pages,
     span::Span, //
 };
-use crate::rules::{
-    policy::Policy,
-    range::Range, //
-};
+use crate::rules::range::Range;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -50,7 +48,7 @@ impl Vmap {
     /// # Errors
     ///
     /// [`ENOMEM`] if there is no memory or no vmalloc space (see vmalloc= on the command line).
-    pub(crate) fn new(pages: &Arc<Pages>, range: Range, policy: Policy) -> Result<Self> {
+    pub(crate) fn new(pages: &Arc<Pages>, range: Range, mode: CacheMode) -> Result<Self> {
         assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
         let count = range.len().div_ceil(PAGE_SIZE);
         let length = u32::try_from(count).map_err(|_| ENOMEM)?;
@@ -59,7 +57,7 @@ impl Vmap {
             list.push(pages.page(range.start() + n * PAGE_SIZE), GFP_KERNEL)?;
         }
         // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
-        let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, policy.to_uapi()) };
+        let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, mode.number()) };
         // INVARIANT: `vmap()` returned a new mapping of these pages, if any.
         Ok(Self {
             address: NonNull::new(address.cast()).ok_or(ENOMEM)?,

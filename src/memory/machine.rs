@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine that we run on, in the words of the rules.
+
+use crate::{
+    rules::{
+        machine::{
+            implements_writethrough,
+            Caches,
+            Machine,
+            MemoryType, //
+        },
+        policy::Policy, //
+    },
+    sys::{
+        cache_mode::{
+            self,
+            CacheMode, //
+        },
+        cpu::{
+            self,
+            CacheType, //
+        },
+        params, //
+    },
+};
+
+/// The machine that we run on. Any context; costs a few register reads.
+pub(crate) fn machine() -> Machine {
+    let caches = match cpu::cache_type() {
+        CacheType::Vivt => Caches::Vivt,
+        CacheType::VipAliasing => Caches::VipAliasing,
+        CacheType::Nonaliasing => Caches::Nonaliasing,
+        CacheType::Arm64 => Caches::Arm64,
+        CacheType::Snooping => Caches::Snooping,
+    };
+    Machine {
+        caches,
+        types: Policy::ALL.map(memory_type),
+        writethrough: match caches {
+            Caches::Vivt => true,
+            _ => implements_writethrough(cpu::midr(), cpu::says_writethrough()),
+        },
+        highmem: cpu::has_highmem(),
+        accept_alias: params::accept_alias(),
+    }
+}
+
+/// The memory type of the page protection that the kernel has for `policy`.
+fn memory_type(policy: Policy) -> MemoryType {
+    match cache_mode(policy).memory_type() {
+        cache_mode::MemoryType::Uncached => MemoryType::Uncached,
+        cache_mode::MemoryType::Bufferable => MemoryType::Bufferable,
+        cache_mode::MemoryType::Writethrough => MemoryType::Writethrough,
+        cache_mode::MemoryType::Writeback => MemoryType::Writeback,
+        cache_mode::MemoryType::Writealloc => MemoryType::Writealloc,
+        cache_mode::MemoryType::Other => MemoryType::Other,
+    }
+}
+
+/// How memory of `policy` is mapped.
+pub(super) fn cache_mode(policy: Policy) -> CacheMode {
+    match policy {
+        Policy::Writeback => CacheMode::Writeback,
+        Policy::Writethrough => CacheMode::Writethrough,
+        Policy::Writecombine => CacheMode::Writecombine,
+        Policy::Noncached => CacheMode::Noncached,
+    }
+}
