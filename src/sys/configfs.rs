@@ -34,6 +34,11 @@ pub(crate) struct Keepable<Data> {
     data: Data,
 }
 
+/// The group of a folder.
+///
+/// # Invariants
+///
+/// It is valid as long as the data of that folder.
 struct GroupPtr(*const bindings::config_group);
 
 // SAFETY: A group belongs to no thread.
@@ -60,6 +65,7 @@ impl<Data> Keepable<Data> {
             Group::new(name, attributes, keepable).pin_chain(move |group| {
                 // SAFETY: The group is valid.
                 let group = unsafe { Group::<Self>::group(&*group) };
+                // INVARIANT: The data is in the group, which stays where it is.
                 known.populate(GroupPtr(group));
                 Ok(())
             }),

@@ -223,10 +223,12 @@ impl Pages {
         pages
     }
 
-    /// The page `n`, which is one of them.
+    /// The page `n`. One that is none of them is a bug, and panics.
     fn nth(&self, n: usize) -> *mut bindings::page {
+        assert!(n < self.count);
         match &self.layout {
-            Layout::Run(first) => nth(*first, n),
+            // SAFETY: By the type invariants, and `n` is one of them.
+            Layout::Run(first) => unsafe { nth(*first, n) },
             Layout::List(list) => list[n].as_ptr(),
         }
     }
@@ -287,7 +289,7 @@ impl Pages {
         }
     }
 
-    /// Whether the kernel has no linear mapping of contiguous pages.
+    /// Whether the kernel has no linear mapping of contiguous pages. Of others, it is that of the first.
     pub(crate) fn is_highmem(&self) -> bool {
         // SAFETY: By the type invariants. A run lies in one zone.
         unsafe { ffi::shmbuf_page_is_highmem(self.nth(0)) }
@@ -325,7 +327,11 @@ impl Drop for Pages {
 }
 
 /// The page `n` pages after `first`.
-fn nth(first: NonNull<bindings::page>, n: usize) -> *mut bindings::page {
-    // SAFETY: The function computes an address; callers stay inside what they own.
+///
+/// # Safety
+///
+/// There must be so many pages.
+unsafe fn nth(first: NonNull<bindings::page>, n: usize) -> *mut bindings::page {
+    // SAFETY: By this function's contract.
     unsafe { ffi::shmbuf_nth_page(first.as_ptr(), n) }
 }

@@ -27,6 +27,10 @@ pub(crate) enum EndedBy {
 
 /// Threads that wait for a condition. The kernel crate's `CondVar` has no wait that only a fatal
 /// signal ends.
+///
+/// # Invariants
+///
+/// `head` is initialized.
 #[pin_data]
 pub(crate) struct WaitQueue {
     #[pin]
@@ -41,6 +45,7 @@ unsafe impl Sync for WaitQueue {}
 impl WaitQueue {
     /// A queue in which nobody waits.
     pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        // INVARIANT: It is initialized here.
         pin_init!(Self {
             // SAFETY: The queue is pinned, and name and key live for ever.
             head <- Opaque::ffi_init(|head| unsafe {
@@ -58,7 +63,8 @@ impl WaitQueue {
             EndedBy::FatalSignal => bindings::TASK_KILLABLE,
         };
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
-        // SAFETY: The entry is not moved, and taken out of the queue before it is gone.
+        // SAFETY: The queue is initialized. The entry is not moved, and taken out of the queue before it
+        // is gone.
         unsafe {
             bindings::init_wait_entry(entry.get(), 0);
             bindings::prepare_to_wait(self.head.get(), entry.get(), state as c_int);
@@ -78,7 +84,7 @@ impl WaitQueue {
 
     /// Wakes all that wait. Any context.
     pub(crate) fn wake_all(&self) {
-        // SAFETY: The queue is valid.
+        // SAFETY: The queue is initialized.
         unsafe {
             bindings::__wake_up(
                 self.head.get(),

@@ -65,7 +65,7 @@ UDEV_RULE = TOP / "packaging/udev/60-shmbuf.rules"
 
 
 def rust_files() -> list[Path]:
-    return tracked("src/*.rs", "samples/edu/driver/*.rs")
+    return tracked("src/*.rs", "samples/edu/driver/*.rs", "tests/misuse/*.rs")
 
 
 def test_spdx():
