@@ -192,7 +192,7 @@ impl Properties<'_> {
         let width = Width::new(bits)
             .ok_or_else(|| self.refused("reg-io-width", "wanted 1, 2, 4, or 8 on 64 bits"))?;
         let range = match has_memory_region {
-            true => IoRange::of_reserved_memory(self.device, width),
+            true => IoRange::of_reserved_memory(node, width),
             false => IoRange::of_resource(node, 0, width),
         };
         range.map_err(|error| match error {

@@ -24,9 +24,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// It is the data of a [`Group`], and `group` is that. So nobody has a reference to it but the
-/// functions that show and store attributes of the folder, and what these call: the kernel crate
-/// gives it to no others.
+/// It is the data of a [`Group`], and `group` is that. So nobody has a reference to it but what configfs
+/// calls for the folder, like the functions that show and store its attributes, and what these call:
+/// the kernel crate gives it to no others.
 #[pin_data]
 pub(crate) struct Keepable<Data> {
     group: Arc<SetOnce<GroupPtr>>,
@@ -94,7 +94,7 @@ unsafe impl Send for InUse {}
 unsafe impl Sync for InUse {}
 
 impl InUse {
-    /// Keeps the folder of `data`, one of whose attributes is being shown or stored.
+    /// Keeps the folder of `data`.
     ///
     /// # Errors
     ///

@@ -14,10 +14,7 @@ use crate::rules::range::Range;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    device::{
-        Core,
-        Device, //
-    },
+    device::Core,
     error::to_result,
     io::{
         Io,
@@ -73,8 +70,8 @@ impl Width {
 ///
 /// # Invariants
 ///
-/// The firmware says that the range is that of a device which is for this driver. `start` is a
-/// multiple of the page size, and `size` is not zero.
+/// The firmware says that the range is that of a device, and the device is bound to this driver.
+/// `start` is a multiple of the page size, and `size` is not zero.
 #[derive(Clone, Copy)]
 pub(crate) struct IoRange {
     start: bindings::phys_addr_t,
@@ -100,13 +97,16 @@ impl IoRange {
     }
 
     /// The reserved memory that the device-tree node of `device` refers to first, with accesses of
-    /// `width`. What of it is the kernel's RAM is never free for an [`IoRegion`].
+    /// `width`. What of it is RAM of the kernel's is busy, for whoever wants an [`IoRegion`] of it.
     ///
     /// # Errors
     ///
     /// Those of [`Self::of_resource`].
-    pub(crate) fn of_reserved_memory(device: &Device, width: Width) -> Result<Self> {
-        let (start, size) = reserved_memory::range(device)?;
+    pub(crate) fn of_reserved_memory(
+        device: &platform::Device<Core<'_>>,
+        width: Width,
+    ) -> Result<Self> {
+        let (start, size) = reserved_memory::range(device.as_ref())?;
         Self::new(start, size, width)
     }
 

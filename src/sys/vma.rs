@@ -83,14 +83,14 @@ struct Attached {
 ///
 /// # Invariants
 ///
-/// Nothing is mapped in the VMA, it has neither operations nor private data, and nobody else
-/// configures it.
+/// Nothing is mapped in the VMA, and nobody else configures it.
 pub(crate) struct NewVma<'a>(&'a VmaNew);
 
 impl<'a> NewVma<'a> {
     /// # Safety
     ///
-    /// The VMA must be as the core made it, and the caller do nothing else with it.
+    /// Nothing may be mapped in the VMA, and the caller must do nothing else with it. What else an
+    /// importer of a dma-buf has configured, which passes its own mmap(2) on, gives way.
     pub(super) unsafe fn new(vma: &'a VmaNew) -> Self {
         // INVARIANT: By this function's contract.
         Self(vma)
@@ -125,8 +125,8 @@ impl<'a> NewVma<'a> {
 ///
 /// # Invariants
 ///
-/// The VMA is all of that and what a [`NewVma`] is, and has the length of `range`, which consists of
-/// whole pages.
+/// The VMA is all of that and what a [`NewVma`] is, and not one of VM_MIXEDMAP. It has the length of
+/// `range`, which consists of whole pages.
 pub(crate) struct NewMapping<'a> {
     vma: &'a VmaNew,
     range: Range,
@@ -137,13 +137,17 @@ impl<'a> NewMapping<'a> {
     ///
     /// # Errors
     ///
-    /// - [`EINVAL`] if it reaches past the end;
+    /// - [`EINVAL`] if it reaches past the end, or somebody has configured it for references to pages;
     /// - [`EOPNOTSUPP`] for a private writable mapping. A private read-only one is left without the
     ///   right to become writable;
     /// - [`EPERM`] if execution was asked for. Where every readable mapping implies it (ELF
     ///   programs before ARMv6: arch/arm/kernel/elf.c), it was not, and is taken away.
     pub(crate) fn new(vma: NewVma<'a>, size: usize) -> Result<Self> {
         let NewVma(vma) = vma;
+        // Frame numbers in such a VMA would be taken for references, or be a BUG().
+        if vma.flags() & flags::MIXEDMAP != 0 {
+            return Err(EINVAL);
+        }
         let range = range(vma, size)?;
         // is_cow_mapping(): a read-only shared mapping has VM_SHARED cleared by the core.
         if vma.flags() & (flags::SHARED | flags::MAYWRITE) == flags::MAYWRITE {
@@ -260,11 +264,15 @@ impl<'a> NewMapping<'a> {
     /// # Errors
     ///
     /// - [`EOPNOTSUPP`] if the pages are for nobody but us;
-    /// - [`EINVAL`] if the range reaches past the pages;
+    /// - [`EINVAL`] if the range reaches past the pages, or somebody has configured the VMA for frame
+    ///   numbers;
     /// - [`ENOMEM`].
     pub(crate) fn insert(self, object: Arc<dyn Mapped>, pages: &Arc<Pages>) -> Result {
         if pages.references() != References::Shared {
             return Err(EOPNOTSUPP);
+        }
+        if self.vma.flags() & flags::PFNMAP != 0 {
+            return Err(EINVAL);
         }
         self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Refcounted(pages.clone()))?;

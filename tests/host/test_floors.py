@@ -15,7 +15,7 @@ SRC = TOP / "src"
 FLOORS = ["rules", "sys", "memory", "buffer", "copy", "interface", ""]
 
 #: What sys may use of the rules, as it has to stand without the rest of the driver.
-WORDS_OF_SYS = {"range"}
+WORDS_OF_SYS = {"pairs", "range"}
 
 #: What the rules may use of the kernel crate: no object of the kernel's.
 PURE = {"dma", "ffi", "fmt", "page", "prelude", "str"}
