@@ -55,7 +55,7 @@ pub struct Info {
     /// none.
     pub name: Option<String>,
     /// The DMA engine that [`Buffer::copy_from`](crate::Buffer::copy_from)
-    /// uses, if there is one.
+    /// uses, once that has asked for one, if there is one.
     pub engine: Option<String>,
 }
 

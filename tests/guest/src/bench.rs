@@ -24,7 +24,7 @@ use shmbuf::{Access, Alloc, Buffer, DmaBuf, Kind, MappingKind, Phase, Policy, Pr
 use crate::{
     drivers::{coherence_hint, COHERENCE_COUNT_BEGIN, COHERENCE_COUNT_END},
     heap::Heap,
-    module::DEVICE,
+    module::{has_engine, DEVICE},
     sys::{page, pread, pwrite, Region},
 };
 
@@ -438,7 +438,7 @@ pub fn run() -> Result<bool> {
         sources.push(Source::Heap { heap, path, name });
     }
     sources.push(Source::Plain);
-    let engine = Buffer::open(DEVICE)?.info()?.engine.is_some();
+    let engine = has_engine()?;
     for source in &sources {
         println!("bench: {}", source.name());
         bench(source, engine);

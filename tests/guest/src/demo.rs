@@ -17,7 +17,7 @@ use crate::{
     expect::Expect,
     kmsg::{is_trouble, Log},
     machine::Machine,
-    module::{is_loaded, Config, Module, DEVICE, KINDS},
+    module::{has_engine, is_loaded, Config, Module, DEVICE, KINDS},
 };
 
 /// The program of the pattern sample in Rust.
@@ -167,11 +167,11 @@ fn one(case: &Case, size: u64, module: &Module) -> Result<(Row, String)> {
     };
     loaded.with_context(|| format!("insmod shmbuf.ko {}", config.parameters()))?;
 
-    let engine = Buffer::open(DEVICE)?.info()?.engine;
+    let engine = has_engine()?;
     let arguments: &[&str] = match (case.classic, case.kind) {
         (true, _) => &[],
         (false, Kind::Pages) => &["--set-cache", case.policy.name()],
-        (false, _) if engine.is_some() && program == RUST => &["--sync", "--engine"],
+        (false, _) if engine && program == RUST => &["--sync", "--engine"],
         (false, _) => &["--sync"],
     };
     let Output { status, stdout, .. } = Command::new(path(program))

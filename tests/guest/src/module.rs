@@ -12,9 +12,12 @@ use nix::{
     errno::Errno,
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
 };
-use shmbuf::{Kind, Policy};
+use shmbuf::{Alloc, Buffer, Kind, Policy};
 
-use crate::kmsg::{Line, Log};
+use crate::{
+    kmsg::{Line, Log},
+    sys::page,
+};
 
 /// The node of the default buffer.
 pub const DEVICE: &str = "/dev/shmbuf";
@@ -148,6 +151,21 @@ fn is_reason(line: &Line) -> bool {
 /// Whether the module is loaded.
 pub fn is_loaded() -> bool {
     Path::new(SYSFS).join("refcnt").exists()
+}
+
+/// Whether a DMA engine copies here. Only a COPY asks for one.
+///
+/// # Errors
+///
+/// What else the driver refuses.
+pub fn has_engine() -> shmbuf::Result<bool> {
+    let size = page() as u64;
+    let buffer = Buffer::open(DEVICE)?.alloc(&Alloc::new(size, Kind::Pages))?;
+    match buffer.copy_from(0, &buffer, size / 2..) {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// How many handles and mappings keep the module.
