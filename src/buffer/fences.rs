@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fences: until when somebody uses a range of a buffer that is exported.
+//! Fences: until when somebody uses a range of a buffer that is exported. `announce.rs` has
+//! what a buffer does with them.
 //!
 //! Each dma-buf has a reservation object of its own, so that who waits for one slot of a
 //! ring does not wait for what goes on in another. A COPY adds its fence to those that its
@@ -8,7 +9,6 @@
 //! fences that others added, with nothing locked. They need not wait for those of a COPY in
 //! the same buffer: the lock of ranges keeps them apart, byte for byte.
 
-use super::object::Buffer;
 use crate::{
     rules::{
         range::Range,
@@ -21,7 +21,6 @@ use crate::{
     },
 };
 use kernel::{
-    alloc::AllocError,
     new_mutex,
     prelude::*,
     sync::{
@@ -59,54 +58,11 @@ struct Use {
     fence: ARef<Fence>,
 }
 
-/// The reservation object of a dma-buf, for as long as this lives.
-pub(crate) struct Reserved {
-    buffer: Arc<Buffer>,
-    reservation: Arc<Reservation>,
-}
-
-/// That something goes on in ranges, for those who get a dma-buf of them as long as this lives.
-pub(crate) struct Announced {
-    buffer: Arc<Buffer>,
-    fence: ARef<Fence>,
-}
-
-/// What somebody is going to do to ranges of a buffer.
-pub(crate) struct Planned<'a> {
-    /// The buffer.
-    pub(crate) buffer: &'a Arc<Buffer>,
-    /// The ranges.
-    pub(crate) uses: &'a [(Range, Usage)],
-}
-
-/// Why nothing was announced.
-pub(crate) enum NotAnnounced {
-    /// Others have begun to use some of it, or got a dma-buf: wait for their fences, and try again.
-    Changed,
-    /// Somebody holds this reservation object, perhaps while he waits for a range: wait for that with
-    /// nothing locked, and try again.
-    Held(Arc<Reservation>),
-    /// It cannot be.
-    Failed(Error),
-}
-
-impl From<Error> for NotAnnounced {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<AllocError> for NotAnnounced {
-    fn from(error: AllocError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 /// A dma-buf that is going to be used.
-struct Met {
-    exported: Range,
-    reservation: Arc<Reservation>,
-    usage: Usage,
+pub(super) struct Met {
+    pub(super) exported: Range,
+    pub(super) reservation: Arc<Reservation>,
+    pub(super) usage: Usage,
 }
 
 impl Fences {
@@ -124,7 +80,7 @@ impl Fences {
     }
 
     /// The dma-bufs that `uses` meet, each once, and how many there were ever.
-    fn met(&self, uses: &[(Range, Usage)]) -> Result<(KVec<Met>, u64)> {
+    pub(super) fn met(&self, uses: &[(Range, Usage)]) -> Result<(KVec<Met>, u64)> {
         loop {
             let count = self.lists.lock().exports.len();
             let mut room = Room::new(count)?;
@@ -153,14 +109,14 @@ impl Fences {
     }
 
     /// Whether `fence` is that of something that goes on in `range`.
-    fn is_ours(&self, fence: &Fence, range: Range) -> bool {
+    pub(super) fn is_ours(&self, fence: &Fence, range: Range) -> bool {
         let lists = self.lists.lock();
         let mut uses = lists.uses.iter();
         uses.any(|used| core::ptr::eq(&*used.fence, fence) && used.range.intersect(range).is_some())
     }
 
     /// Makes room for `count` uses more. Others may take it.
-    fn make_room(&self, count: usize) -> Result {
+    pub(super) fn make_room(&self, count: usize) -> Result {
         let lists = self.lists.lock();
         let (len, capacity) = (lists.uses.len() + count, lists.uses.capacity());
         drop(lists);
@@ -172,7 +128,7 @@ impl Fences {
     }
 
     /// Adds a dma-buf. Returns what goes on in it; what begins from here on finds it.
-    fn add(
+    pub(super) fn add(
         &self,
         range: Range,
         reservation: &Arc<Reservation>,
@@ -202,19 +158,15 @@ impl Fences {
         }
     }
 
-    /// Notes what `plan` says, if no dma-buf has come since there were ever `exported`.
-    fn note(
-        &self,
-        plan: &Planned<'_>,
-        exported: u64,
-        fence: &ARef<Fence>,
-    ) -> Result<Announced, NotAnnounced> {
+    /// Notes `uses` until [`Self::forget`], unless a dma-buf has come since there were ever `exported`, or
+    /// there is no room. Whether it did.
+    pub(super) fn note(&self, uses: &[(Range, Usage)], exported: u64, fence: &ARef<Fence>) -> bool {
         let mut lists = self.lists.lock();
         let room = lists.uses.capacity() - lists.uses.len();
-        if lists.exported != exported || room < plan.uses.len() {
-            return Err(NotAnnounced::Changed);
+        if lists.exported != exported || room < uses.len() {
+            return false;
         }
-        for &(range, usage) in plan.uses {
+        for &(range, usage) in uses {
             let fence = fence.clone();
             // There is room.
             let _ = lists.uses.push_within_capacity(Use {
@@ -223,121 +175,24 @@ impl Fences {
                 fence,
             });
         }
-        Ok(Announced {
-            buffer: plan.buffer.clone(),
-            fence: fence.clone(),
-        })
-    }
-}
-
-impl Buffer {
-    /// The reservation object for a dma-buf of `range`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn reserve(self: &Arc<Self>, range: Range) -> Result<Reserved> {
-        let reservation = Arc::pin_init(Reservation::new(), GFP_KERNEL)?;
-        let running = self.fences.add(range, &reservation)?;
-        let reserved = Reserved {
-            buffer: self.clone(),
-            reservation,
-        };
-        for (fence, usage) in running {
-            reserved.reservation.add(&fence, usage)?;
-        }
-        Ok(reserved)
+        true
     }
 
-    /// Waits for the fences that others added to dma-bufs that meet `range`. Nothing may be locked.
-    /// Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// [`ERESTARTSYS`] if a signal came; [`ENOMEM`].
-    pub(crate) fn wait_for_others(&self, range: Range, usage: Usage) -> Result {
-        if self.fences.exports.load(Relaxed) == 0 {
-            return Ok(());
-        }
-        let (met, _) = self.fences.met(&[(range, usage)])?;
-        for Met {
-            exported,
-            reservation,
-            ..
-        } in &met
-        {
-            reservation.wait(usage, |fence| !self.fences.is_ours(fence, *exported))?;
-        }
-        Ok(())
+    /// What `fence` stands for has ended.
+    pub(super) fn forget(&self, fence: &Fence) {
+        let is_other = |used: &mut Use| !core::ptr::eq(&*used.fence, fence);
+        self.lists.lock().uses.retain(is_other);
     }
-}
 
-/// Tells those who have dma-bufs what goes on in ranges of one or two buffers until `fence` is
-/// signalled. The ranges are locked, so it waits for nobody. Before anybody is told, and while no
-/// other can begin, it calls `ready`; if that fails, or this, nobody waits for more than the signal
-/// of `fence`. May sleep.
-///
-/// # Errors
-///
-/// See [`NotAnnounced`].
-pub(crate) fn announce(
-    planned: &[Planned<'_>],
-    fence: &ARef<Fence>,
-    ready: impl FnOnce() -> Result,
-) -> Result<KVec<Announced>, NotAnnounced> {
-    let mut announced = KVec::with_capacity(planned.len(), GFP_KERNEL)?;
-    let mut plans = KVec::with_capacity(planned.len(), GFP_KERNEL)?;
-    for plan in planned {
-        plan.buffer.fences.make_room(plan.uses.len())?;
-        plans.push((plan, plan.buffer.fences.met(plan.uses)?), GFP_KERNEL)?;
+    /// A dma-buf is gone.
+    pub(super) fn remove(&self, reservation: &Arc<Reservation>) {
+        let is_other = |entry: &mut (Range, Arc<Reservation>)| !Arc::ptr_eq(&entry.1, reservation);
+        self.lists.lock().exports.retain(is_other);
+        self.exports.fetch_sub(1, Relaxed);
     }
-    let mut slots = KVec::new();
-    for (plan, (list, _)) in &plans {
-        for met in list {
-            let Some(held) = met.reservation.try_lock() else {
-                return Err(NotAnnounced::Held(met.reservation.clone()));
-            };
-            let is_other = |fence: &Fence| !plan.buffer.fences.is_ours(fence, met.exported);
-            if held.has(met.usage, is_other) {
-                return Err(NotAnnounced::Changed);
-            }
-            slots.push((held.reserve()?, met.usage), GFP_KERNEL)?;
-        }
-    }
-    ready()?;
-    for (plan, (_, exported)) in &plans {
-        let noted = plan.buffer.fences.note(plan, *exported, fence)?;
-        // There is room.
-        let _ = announced.push_within_capacity(noted);
-    }
-    for (slot, usage) in slots {
-        slot.add(fence, usage);
-    }
-    Ok(announced)
-}
 
-impl Reserved {
-    /// The reservation object.
-    pub(crate) fn reservation(&self) -> &Arc<Reservation> {
-        &self.reservation
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let fences = &self.buffer.fences;
-        let is_other =
-            |entry: &mut (Range, Arc<Reservation>)| !Arc::ptr_eq(&entry.1, &self.reservation);
-        fences.lists.lock().exports.retain(is_other);
-        fences.exports.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Drop for Announced {
-    fn drop(&mut self) {
-        let mut lists = self.buffer.fences.lists.lock();
-        lists
-            .uses
-            .retain(|used| !core::ptr::eq(&*used.fence, &*self.fence));
+    /// Whether there is a dma-buf.
+    pub(super) fn is_exported(&self) -> bool {
+        self.exports.load(Relaxed) > 0
     }
 }

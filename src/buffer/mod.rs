@@ -19,7 +19,8 @@
 //! reservation lock held, to map: who has a range locked waits for no program, and only
 //! tries a reservation lock, but for a DMA engine at most.
 
-pub(crate) mod fences;
+pub(crate) mod announce;
+mod fences;
 mod importers;
 pub(crate) mod limit;
 pub(crate) mod locked;

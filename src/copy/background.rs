@@ -4,7 +4,10 @@
 
 use super::{
     begun::Begun,
-    engine::Engine,
+    engine::{
+        Engine,
+        Unfinished, //
+    },
     job::Job, //
 };
 use kernel::{

@@ -8,7 +8,7 @@ use super::engine::{
 };
 use crate::{
     buffer::{
-        fences::{
+        announce::{
             self,
             Announced,
             NotAnnounced,
@@ -262,7 +262,7 @@ impl Copy {
             true => &together[..],
             false => &apart[..],
         };
-        let announced = fences::announce(planned, promise.fence(), || {
+        let announced = announce::announce(planned, promise.fence(), || {
             plan.copy_edges()?;
             // Another CPU may start the engine.
             cpu::drain_write_buffer();

@@ -2,7 +2,6 @@
 
 //! The DMA engine of this machine, and what it has to do.
 
-use super::job::Job;
 use crate::{
     rules::room::Room,
     sys::{
@@ -18,7 +17,9 @@ use crate::{
 };
 use kernel::{
     device::Device,
-    new_condvar, new_mutex, new_poll_condvar,
+    new_condvar,
+    new_mutex,
+    new_poll_condvar,
     prelude::*,
     sync::{
         aref::ARef,
@@ -27,6 +28,10 @@ use kernel::{
         CondVar,
         Mutex, //
     },
+    workqueue::{
+        HasWork,
+        WorkItem, //
+    }, //
 };
 
 /// The DMA engine that copies, and the queue of its jobs.
@@ -38,6 +43,13 @@ pub(crate) struct Engine {
     #[pin]
     watch: Mutex<Option<Pin<KBox<Watch<Jobs>>>>>,
     jobs: Arc<Jobs>,
+}
+
+/// Something that the engine does for somebody.
+pub(super) trait Unfinished: Send + Sync {
+    /// Ends it with `error`, if it has not ended by itself, and waits until the engine has stopped: for
+    /// no other, nor for a program. Sleeps.
+    fn end(&self, error: Error);
 }
 
 /// The jobs that have not ended, and the channel that they need.
@@ -56,7 +68,7 @@ pub(crate) struct Jobs {
 struct State {
     engine: Slot,
     /// In the order in which they began. There is room for one for each lease.
-    list: KVec<Arc<Job>>,
+    list: KVec<Arc<dyn Unfinished>>,
     /// How many leases there are: each job has one, and who begins one.
     leases: usize,
 }
@@ -185,7 +197,10 @@ impl Engine {
     /// # Errors
     ///
     /// [`ENODEV`] if the engine's driver is leaving: the job is to be ended.
-    pub(super) fn enqueue(&self, job: &Arc<Job>) -> Result {
+    pub(super) fn enqueue<J>(&self, job: &Arc<J>) -> Result
+    where
+        J: Unfinished + WorkItem<Pointer = Arc<J>> + HasWork<J> + 'static,
+    {
         let mut state = self.jobs.state.lock();
         if !matches!(state.engine, Slot::Known(..)) {
             return Err(ENODEV);
@@ -213,8 +228,8 @@ fn none() -> Error {
 
 impl Jobs {
     /// A job has ended: whoever waits for one looks whether it was his. May sleep.
-    pub(super) fn ended(&self, job: &Job) {
-        let is_other = |other: &mut Arc<Job>| !core::ptr::eq(&**other, job);
+    pub(super) fn ended(&self, job: &dyn Unfinished) {
+        let is_other = |other: &mut Arc<dyn Unfinished>| !core::ptr::addr_eq(&**other, job);
         self.state.lock().list.retain(is_other);
         self.ended.notify_all();
     }

@@ -6,7 +6,8 @@ use super::{
     begun::Copy,
     engine::{
         Engine,
-        Jobs, //
+        Jobs,
+        Unfinished, //
     }, //
 };
 use crate::sys::{
@@ -125,24 +126,6 @@ impl Job {
         }
     }
 
-    /// Ends it with `error`, if it has not ended by itself, and waits until the engine has stopped: for
-    /// no other job, nor for a program. Sleeps.
-    pub(crate) fn end(&self, error: Error) {
-        let mut state = self.state.lock();
-        match core::mem::replace(&mut *state, State::Runs(Some(error))) {
-            State::Waits(copy) => {
-                drop(state);
-                work::cancel(self);
-                return self.finish(copy, Err(error));
-            }
-            State::Runs(_) => self.progress.cancel(),
-            ended @ State::Ended(_) => *state = ended,
-        }
-        while !matches!(*state, State::Ended(_)) {
-            self.ended.wait(&mut state);
-        }
-    }
-
     /// The copy, for who runs it.
     fn take(&self) -> Option<Copy> {
         let mut state = self.state.lock();
@@ -175,6 +158,24 @@ impl Job {
         match *self.state.lock() {
             State::Runs(error) => error,
             State::Waits(_) | State::Ended(_) => None,
+        }
+    }
+}
+
+impl Unfinished for Job {
+    fn end(&self, error: Error) {
+        let mut state = self.state.lock();
+        match core::mem::replace(&mut *state, State::Runs(Some(error))) {
+            State::Waits(copy) => {
+                drop(state);
+                work::cancel(self);
+                return self.finish(copy, Err(error));
+            }
+            State::Runs(_) => self.progress.cancel(),
+            ended @ State::Ended(_) => *state = ended,
+        }
+        while !matches!(*state, State::Ended(_)) {
+            self.ended.wait(&mut state);
         }
     }
 }

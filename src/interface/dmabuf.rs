@@ -4,7 +4,7 @@
 
 use crate::{
     buffer::{
-        fences::Reserved,
+        announce::Reserved,
         object::Buffer, //
     },
     rules::{
