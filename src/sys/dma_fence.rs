@@ -139,7 +139,7 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], [`EINTR`] if a signal came.
+    /// [`ENOMEM`], [`ERESTARTSYS`] if a signal came.
     pub(crate) fn add(&self, fence: &Fence, usage: Usage) -> Result {
         self.lock()?.reserve()?.add(fence, usage);
         Ok(())
@@ -149,14 +149,16 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if a signal came.
+    /// [`ERESTARTSYS`] if a signal came.
     pub(crate) fn wait_for_holder(&self) -> Result {
         self.lock().map(|_| ())
     }
 
     fn lock(&self) -> Result<Held<'_>> {
         // SAFETY: The reservation object is valid.
-        to_result(unsafe { ffi::shmbuf_resv_lock(self.inner.get()) })?;
+        let locked = to_result(unsafe { ffi::shmbuf_resv_lock(self.inner.get()) });
+        // Without a context only a signal makes it fail, and nothing has been done.
+        locked.map_err(|_| ERESTARTSYS)?;
         // INVARIANT: Just locked.
         Ok(Held(self, NotThreadSafe))
     }
