@@ -9,7 +9,9 @@
  * buffer, while the program works in the others.
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,15 +121,19 @@ static void device(touches *touches, size_t offset, size_t length)
 	}
 }
 
-static void copy_all(int to, int from)
+/* Whether there is an engine that did it. */
+static bool copy_all(int to, int from)
 {
 	struct shmbuf_copy copy = { .src_fd = from, .length = words * 4 };
 
-	if (ioctl(to, SHMBUF_IOC_COPY, &copy))
+	if (!ioctl(to, SHMBUF_IOC_COPY, &copy))
+		return true;
+	if (errno != EOPNOTSUPP)
 		err(1, "COPY");
+	return false;
 }
 
-/* The machine's engine, to and from a buffer of single pages. */
+/* The machine's engine, if there is one, to and from a buffer of single pages. */
 static void engine(void)
 {
 	struct shmbuf_alloc alloc = {
@@ -145,11 +151,13 @@ static void engine(void)
 		store(map, seed);
 		/* Lines that the engine's bytes must not meet. */
 		store(aside, 0);
-		copy_all(other, fd);
+		if (!copy_all(other, fd))
+			return;
 		load(aside, seed);
 		store(aside, seed + 1);
 		store(map, 0);
-		copy_all(fd, other);
+		if (!copy_all(fd, other))
+			errx(1, "the engine is gone");
 		load(map, seed + 1);
 	}
 }
@@ -251,7 +259,6 @@ int main(void)
 	}
 	ring();
 
-	if (info.engine[0])
-		engine();
+	engine();
 	return 0;
 }
