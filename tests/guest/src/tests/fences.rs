@@ -376,7 +376,7 @@ fn import(dma_buf: &DmaBuf, fence: &OwnedFd, flags: u32) {
 }
 
 /// A fence of vgem on a dma-buf, until `f` has returned.
-fn while_used(dma_buf: &DmaBuf, writes: bool, f: impl FnOnce()) {
+fn while_used<R>(dma_buf: &DmaBuf, writes: bool, f: impl FnOnce() -> R) -> R {
     let card = open(VGEM);
     let imported = card.import(dma_buf).expect("import");
     let mut attach = ioctl::Attach {
@@ -386,13 +386,14 @@ fn while_used(dma_buf: &DmaBuf, writes: bool, f: impl FnOnce()) {
     };
     // SAFETY: The call reads and writes one such structure.
     unsafe { ioctl::attach(card.as_fd().as_raw_fd(), &mut attach) }.expect("FENCE_ATTACH");
-    f();
+    let result = f();
     let signal = ioctl::Signal {
         fence: attach.out_fence,
         flags: 0,
     };
     // SAFETY: The call reads one such structure.
     unsafe { ioctl::signal(card.as_fd().as_raw_fd(), &signal) }.expect("FENCE_SIGNAL");
+    result
 }
 
 /// What a thread does that may have to wait, and is told of when it is done.
@@ -411,58 +412,49 @@ fn assert_waits(is_done: &Receiver<()>) {
     assert_eq!(got, Err(RecvTimeoutError::Timeout), "it did not wait");
 }
 
+/// Asserts that `f` waits for a fence on a dma-buf, and goes on behind it.
+#[track_caller]
+fn assert_waits_for(
+    dma_buf: &DmaBuf,
+    writes: bool,
+    f: impl FnOnce() + Send,
+    meanwhile: impl FnOnce(),
+) {
+    thread::scope(|scope| {
+        let is_done = while_used(dma_buf, writes, || {
+            let is_done = begin(scope, f);
+            assert_waits(&is_done);
+            meanwhile();
+            is_done
+        });
+        is_done.recv_timeout(SOON).expect("it goes on");
+    });
+}
+
 /// A reader waits for who writes, and not for who reads.
 fn readers(env: &Env) {
     let (buffer, reader) = (env.open(), env.open_read_only());
     let exported = export_all(&buffer);
     let start = || reader.sync(.., Access::Read, Phase::Begin).expect("SYNC");
     while_used(&exported, false, start);
-    thread::scope(|scope| {
-        let mut waits = None;
-        while_used(&exported, true, || {
-            let is_done = begin(scope, start);
-            assert_waits(&is_done);
-            waits = Some(is_done);
-        });
-        let waits = waits.expect("it was begun");
-        waits.recv_timeout(SOON).expect("it goes on");
-    });
+    assert_waits_for(&exported, true, start, || {});
 }
 
 fn sync(env: &Env) {
     let buffer = make(env, &Alloc::new(4 * page() as u64, Kind::Pages));
     let first = part(&buffer, 0..1);
-    let start = |pages: Range<usize>, access| {
+    let start = |pages: Range<usize>| {
         let bytes = (pages.start * page()) as u64..(pages.end * page()) as u64;
-        buffer.sync(bytes, access, Phase::Begin).expect("SYNC");
+        let started = buffer.sync(bytes, Access::ReadWrite, Phase::Begin);
+        started.expect("SYNC");
     };
     for writes in [true, false] {
-        let access = Access::ReadWrite;
-        thread::scope(|scope| {
-            let mut waits = None;
-            while_used(&first, writes, || {
-                // Other pages have nothing to do with it.
-                start(1..4, access);
-                let is_done = begin(scope, move || start(0..2, access));
-                assert_waits(&is_done);
-                waits = Some(is_done);
-            });
-            let waits = waits.expect("it was begun");
-            waits.recv_timeout(SOON).expect("it goes on");
-        });
+        // Other pages have nothing to do with it.
+        assert_waits_for(&first, writes, || start(0..2), || start(1..4));
     }
     // And the same by the dma-buf.
-    thread::scope(|scope| {
-        let mut waits = None;
-        while_used(&first, true, || {
-            let sync = || first.sync(Access::ReadWrite, Phase::Begin).expect("SYNC");
-            let is_done = begin(scope, sync);
-            assert_waits(&is_done);
-            waits = Some(is_done);
-        });
-        let waits = waits.expect("it was begun");
-        waits.recv_timeout(SOON).expect("it goes on");
-    });
+    let by_dma_buf = || first.sync(Access::ReadWrite, Phase::Begin).expect("SYNC");
+    assert_waits_for(&first, true, by_dma_buf, || {});
 }
 
 fn copy(env: &Env) {
@@ -473,18 +465,8 @@ fn copy(env: &Env) {
     // Who reads the source is in nobody's way.
     while_used(&source, false, do_copy);
     for (dma_buf, writes) in [(&source, true), (&target, true), (&target, false)] {
-        thread::scope(|scope| {
-            let mut waits = None;
-            while_used(dma_buf, writes, || {
-                let is_done = begin(scope, do_copy);
-                assert_waits(&is_done);
-                // What its device would have written, as it ends.
-                write_all(&from, pattern);
-                waits = Some(is_done);
-            });
-            let waits = waits.expect("it was begun");
-            waits.recv_timeout(SOON).expect("it goes on");
-        });
+        // What its device would have written, as it ends.
+        assert_waits_for(dma_buf, writes, do_copy, || write_all(&from, pattern));
         assert!(read_all(&to) == pattern.bytes(0, page()), "another content");
     }
 }
