@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A control group for memory.
+//! A control group, which counts memory and freezes processes.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use nix::{
     mount::{mount, MsFlags},
-    unistd::getpid,
+    unistd::{getpid, Pid},
 };
 
 /// Where the hierarchy of control groups is mounted.
@@ -43,7 +43,22 @@ impl Cgroup {
 
     /// Moves this process into the control group.
     pub fn enter(&self) {
-        put(&self.path.join("cgroup.procs"), &getpid().to_string());
+        self.add(getpid());
+    }
+
+    /// Moves a process into the control group.
+    pub fn add(&self, process: Pid) {
+        put(&self.path.join("cgroup.procs"), &process.to_string());
+    }
+
+    /// Stops its processes where they are, when they come back from the kernel.
+    pub fn freeze(&self) {
+        put(&self.path.join("cgroup.freeze"), "1");
+    }
+
+    /// Lets its processes go on.
+    pub fn thaw(&self) {
+        put(&self.path.join("cgroup.freeze"), "0");
     }
 
     /// Bytes that are charged to the control group.

@@ -189,7 +189,7 @@ fn assert_zero(bytes: &[u8], what: &str) {
 }
 
 /// Bytes of memory that the machine has.
-fn memory() -> u64 {
+pub(super) fn memory() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     number(&meminfo, "MemTotal").unwrap_or(0) << 10
 }

@@ -86,7 +86,7 @@ pub(super) fn without_slow_engine(machine: &Machine, config: &Config) -> Option<
 }
 
 /// How long a transfer takes that nobody waits for.
-const FOREVER: &str = "600000";
+pub(super) const FOREVER: &str = "600000";
 /// How long what should be soon may take, on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 

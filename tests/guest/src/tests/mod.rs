@@ -24,6 +24,7 @@ mod policy;
 mod races;
 mod refcounted;
 mod rights;
+mod signals;
 mod stress;
 mod strict;
 mod sync;
@@ -167,6 +168,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         info::CLAIMS,
         sync::CLAIMS,
         waits::CLAIMS,
+        signals::CLAIMS,
         strict::CLAIMS,
         refcounted::CLAIMS,
         export::CLAIMS,
