@@ -40,6 +40,7 @@ use crate::{
         configfs::InUse,
         cpu,
         dma_attachment::ImporterMapping,
+        task,
         wait_queue::{
             EndedBy,
             WaitQueue, //
@@ -318,9 +319,12 @@ impl Monitor for Buffer {
 #[pinned_drop]
 impl PinnedDrop for Buffer {
     fn drop(self: Pin<&mut Self>) {
-        // Who has pinned pages gets what the device wrote.
+        // Who has pinned pages gets what the device wrote, even if the last user was killed.
         let storage = self.state.lock().storage.clone();
-        self.return_own(&storage, Range::whole(self.size));
+        let _ = self.return_own(&storage, Range::whole(self.size), || {
+            task::cond_resched();
+            Ok(())
+        });
     }
 }
 

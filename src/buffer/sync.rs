@@ -5,7 +5,8 @@
 //! On VIVT caches the lines of the program's own mappings go first. To lend, bytes
 //! are marked, so that nobody gets them from here on, then taken from strict
 //! mappings, then cleaned. To take back, they are invalidated
-//! first, and then marked. What is not lent or taken back is left alone.
+//! first, and then marked. What is not lent or taken back is left alone. A kill comes between two
+//! stretches, each of which is wholly the one's or the other's; but views of importers go as a whole.
 
 use super::{
     locked::Locked,
@@ -34,6 +35,10 @@ use crate::{
     sys::{
         cpu,
         dma_fence::Usage,
+        task::{
+            self,
+            STRETCH, //
+        },
         user::CurrentMappings,
         wait_queue::EndedBy, //
     },
@@ -59,6 +64,7 @@ impl Buffer {
     ///
     /// - [`EBUSY`] if a device was lent some of it, and the caller does not write;
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it, or for fences;
+    /// - [`EINTR`] if the process was killed: some of the range may have another owner;
     /// - [`ENOMEM`], see [`Storage::with_view`]; the owner is as before.
     pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
         if phase == Phase::Start {
@@ -74,11 +80,11 @@ impl Buffer {
         match (caller, phase) {
             (Caller::Reads, _) => {}
             (Caller::Writes, Phase::Start) => {
-                self.return_own(storage, range);
+                self.return_own(storage, range, task::go_on)?;
                 self.return_views(range);
             }
             (Caller::Writes, Phase::End) => {
-                self.lend_own(storage, range);
+                self.lend_own(storage, range)?;
                 self.lend_views(storage, range);
             }
         }
@@ -109,15 +115,24 @@ impl Buffer {
     }
 
     /// The buffer's own device, if it has one, is lent what of `range` it does not have.
-    fn lend_own(&self, storage: &Storage, range: Range) {
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the process was killed; what was lent so far is.
+    fn lend_own(&self, storage: &Storage, range: Range) -> Result {
         let Some(own) = storage.own_mapping() else {
-            return;
+            return Ok(());
         };
-        let mut rest = Some(range);
-        while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
-            self.withdraw(part);
-            own.lend(part);
-        }
+        let mut walk = own.walk();
+        task::in_stretches(range, |stretch| {
+            let mut rest = Some(stretch);
+            while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
+                self.withdraw(part);
+                walk.sync_for_device(part);
+                cpu::drain_write_buffer();
+            }
+            Ok(())
+        })
     }
 
     /// Marks the next part of `rest` that is to be lent.
@@ -129,19 +144,33 @@ impl Buffer {
     }
 
     /// What of `range` the buffer's own device was lent, if it has one, comes back.
-    pub(super) fn return_own(&self, storage: &Storage, range: Range) {
+    ///
+    /// # Errors
+    ///
+    /// Those of `go_on`, which is called before each stretch; what came back so far has.
+    pub(super) fn return_own(
+        &self,
+        storage: &Storage,
+        range: Range,
+        go_on: impl Fn() -> Result,
+    ) -> Result {
         let Some(own) = storage.own_mapping() else {
-            return;
+            return Ok(());
         };
-        let mut rest = Some(range);
+        let mut walk = own.walk();
         let next = |rest: &mut _| {
             let state = self.state.lock();
             state.access.ownership.first_of_own(rest, Member::Yes)
         };
-        while let Some(part) = rest.and_then(|_| next(&mut rest)) {
-            own.take_back(part);
-            self.state.lock().access.ownership.return_own(part);
-        }
+        range.pieces(STRETCH).try_for_each(|stretch| {
+            go_on()?;
+            let mut rest = Some(stretch);
+            while let Some(part) = rest.and_then(|_| next(&mut rest)) {
+                walk.sync_for_cpu(part);
+                self.state.lock().access.ownership.return_own(part);
+            }
+            Ok(())
+        })
     }
 
     /// The devices of importers get their views that meet `range`: those that they can be lent, if

@@ -18,6 +18,7 @@ use crate::{
     },
     sys::{
         cpu,
+        task,
         transfer::Transfer,
         user::{
             self,
@@ -81,6 +82,7 @@ impl Buffer {
         }
         let mut done = 0;
         let outcome = range.pieces(PIECE).try_for_each(|piece| {
+            task::go_on()?;
             let mut rest = Some(piece);
             let mut present = piece.len();
             while let Some(left) = rest {

@@ -206,6 +206,7 @@ impl Copy {
     /// - [`EACCES`] if devices only read the second buffer;
     /// - [`EBUSY`] if a device was lent some of them;
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of them;
+    /// - [`EINTR`] if the process was killed;
     /// - those of [`Buffer::copy_locked`]; [`ENOMEM`].
     pub(crate) fn begin(
         engine: &Engine,

@@ -10,7 +10,10 @@ use crate::{
         decimal::Decimal,
         range::Range, //
     },
-    sys::params, //
+    sys::{
+        params,
+        task, //
+    }, //
 };
 use kernel::{
     bindings,
@@ -97,6 +100,7 @@ fn show_pages(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let storage = buffer.snapshot().storage;
     let mut run = None;
     for page in Range::whole(buffer.size()).pieces(PAGE_SIZE) {
+        task::cond_resched();
         let phys = storage.phys(page.start());
         run = match run {
             Some((start, first, len)) if first + len as bindings::phys_addr_t == phys => {

@@ -34,6 +34,7 @@ use crate::{
             Request,
             Zone, //
         },
+        task,
         vma::{
             Mapped,
             NewMapping, //
@@ -54,8 +55,10 @@ use kernel::{
     },
 };
 
-/// The part of a buffer that the kernel maps at a time: vmalloc space is small on 32-bit ARM.
+/// The part of a buffer that the kernel maps at a time: vmalloc space is small on 32-bit ARM. It is
+/// one of whole stretches.
 const WINDOW: usize = 4 << 20;
+const _: () = assert!(WINDOW % task::STRETCH == 0);
 
 /// Pages, and the kernel's view of them.
 ///
@@ -127,6 +130,7 @@ impl PageSource {
                     return Ok(Arc::new(pages, GFP_KERNEL).map_err(Error::from)?);
                 }
                 Ok(pages) => failure = Some(Failure::Reach(pages.size())),
+                Err(EINTR) => return Err(Failure::Other(EINTR)),
                 Err(_) => {
                     failure.get_or_insert(Failure::Pages(request.size, (self.wanted)(zone)));
                 }
@@ -155,7 +159,7 @@ impl ViewedPages {
     ///
     /// # Errors
     ///
-    /// [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`].
+    /// [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`], and [`EINTR`] if the process was killed.
     pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let references = match spec.mapping {
             Mapping::Pfnmap | Mapping::Strict => References::Ours,
@@ -178,7 +182,7 @@ impl ViewedPages {
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
         let viewed = Self::over(pages, spec.policy, Contents::Undefined)?;
-        viewed.each_window(|range| viewed.window(range).map(|window| window.span(range).zero()))?;
+        viewed.each_part(|part| viewed.window(part).map(|window| window.span(part).zero()))?;
         viewed.settle()?;
         Ok(viewed)
     }
@@ -206,7 +210,7 @@ impl ViewedPages {
         let is_linear = policy == Policy::Writeback && pages.linear().is_some();
         // Who had the pages before left lines of the linear map alone, of the same type.
         if !is_linear || contents == Contents::Kept {
-            pages.flush();
+            pages.flush()?;
         }
         let by = if is_linear {
             ViewedBy::LinearMap
@@ -262,10 +266,10 @@ impl ViewedPages {
         };
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
         let new = Self::over(pages, policy, Contents::Undefined)?;
-        self.each_window(|range| {
-            let from = self.window(range)?;
-            let to = new.window(range)?;
-            to.span(range).copy_from(&from.span(range));
+        self.each_part(|part| {
+            let from = self.window(part)?;
+            let to = new.window(part)?;
+            to.span(part).copy_from(&from.span(part));
             Ok(())
         })?;
         new.settle()?;
@@ -277,10 +281,9 @@ impl ViewedPages {
         self.clean_and_invalidate(Range::whole(self.pages.size()))
     }
 
-    fn each_window(&self, f: impl FnMut(Range) -> Result) -> Result {
-        Range::whole(self.pages.size())
-            .pieces(WINDOW)
-            .try_for_each(f)
+    /// Calls `f` with one part after the other, each inside a window, as long as the process lives.
+    fn each_part(&self, f: impl FnMut(Range) -> Result) -> Result {
+        task::in_stretches(Range::whole(self.pages.size()), f)
     }
 
     /// The policy of the kernel's view.
@@ -386,13 +389,15 @@ impl ViewedPages {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::window`].
+    /// Those of [`Self::window`], and [`EINTR`] if the process was killed; the range is as good as
+    /// untouched then, since what was maintained of it changed nothing that the CPU sees.
     pub(super) fn clean_and_invalidate(&self, range: Range) -> Result {
         if self.policy().is_cached() {
-            // What is flushed at once must be in one window, and physically contiguous.
-            let step = min(self.window_size(), self.pages.contiguity());
-            range.pieces(step).try_for_each(|piece| {
-                self.window(piece).map(|window| window.span(piece).flush())
+            task::in_stretches(range, |stretch| {
+                // What is flushed at once must be physically contiguous.
+                stretch
+                    .pieces(self.pages.contiguity())
+                    .try_for_each(|run| self.window(run).map(|window| window.span(run).flush()))
             })?;
         }
         cpu::drain_write_buffer();

@@ -291,7 +291,7 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::with_view`].
+    /// Those of [`Self::with_view`], and [`EINTR`] if the process was killed.
     pub(crate) fn clean_and_invalidate(&self, range: Range) -> Result {
         match self.pages() {
             Some(pages) => pages.clean_and_invalidate(range),

@@ -14,11 +14,12 @@ use crate::{
         spec::Checked, //
     },
     sys::{
-        cpu,
         dma_device::DmaDevice,
         dma_mapping::{
             Backing,
-            DeviceMapping, //
+            DeviceMapping,
+            Entry,
+            Walk, //
         },
     },
 };
@@ -72,14 +73,8 @@ impl OwnMapping {
         (self.mapping.dma(), &self.device)
     }
 
-    /// The device is lent `range`: what the CPU wrote there is in memory. Costs as much as the range.
-    pub(crate) fn lend(&self, range: Range) {
-        self.mapping.sync_for_device(range);
-        cpu::drain_write_buffer();
-    }
-
-    /// The device has returned `range`: the CPU sees what it wrote there. Costs as much as the range.
-    pub(crate) fn take_back(&self, range: Range) {
-        self.mapping.sync_for_cpu(range);
+    /// A walk along the memory, to sync what of it is lent or returned.
+    pub(crate) fn walk(&self) -> Walk<'_, impl Iterator<Item = Entry> + '_> {
+        self.mapping.walk()
     }
 }

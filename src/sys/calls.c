@@ -343,6 +343,11 @@ bool shmbuf_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+void shmbuf_cond_resched(void)
+{
+	cond_resched();
+}
+
 void shmbuf_pagefault_disable(void)
 {
 	pagefault_disable();

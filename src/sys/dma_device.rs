@@ -7,6 +7,7 @@
 use super::{
     ffi,
     pages::Pages,
+    task,
     NAME, //
 };
 use crate::rules::range::Range;
@@ -117,6 +118,7 @@ impl DmaDevice {
         Range::whole(pages.size())
             .pieces(pages.contiguity())
             .all(|piece| {
+                task::cond_resched();
                 let (phys, size) = (pages.phys(piece.start()), piece.len());
                 reaches(self.device(), phys, size)
             })

@@ -10,7 +10,11 @@ use super::{
         DmaDevice, //
     },
     ffi,
-    pages::Pages, //
+    pages::Pages,
+    task::{
+        self,
+        STRETCH, //
+    }, //
 };
 use crate::rules::{
     pairs::Part,
@@ -18,7 +22,10 @@ use crate::rules::{
 };
 use core::{
     cmp::min,
-    iter,
+    iter::{
+        self,
+        Peekable, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -119,7 +126,8 @@ impl Scatterlist {
     /// # Errors
     ///
     /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
-    /// - [`ENOMEM`].
+    /// - [`ENOMEM`];
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn new(device: &device::Device, memory: Backing, range: Range) -> Result<Self> {
         range.check_pages()?;
         if range.end() > memory.size() {
@@ -127,6 +135,7 @@ impl Scatterlist {
         }
         let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in range.pieces(PAGE_SIZE) {
+            task::go_on()?;
             pages.push(memory.page(page.start()), GFP_KERNEL)?;
         }
         let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
@@ -228,7 +237,8 @@ impl DeviceMapping {
     ///
     /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
     /// - [`ENOMEM`];
-    /// - [`EIO`] if the device cannot address it.
+    /// - [`EIO`] if the device cannot address it;
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn new(
         device: &Arc<DmaDevice>,
         memory: Backing,
@@ -285,6 +295,7 @@ impl DeviceMapping {
         // SAFETY: By the type invariants.
         let mut entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
         entries.any(|entry| {
+            task::cond_resched();
             let address = entry.dma_address();
             let entry = ptr::from_ref(entry).cast_mut().cast();
             // An IOMMU's driver marks a copy, else the address tells.
@@ -299,44 +310,53 @@ impl DeviceMapping {
 
     /// The physically contiguous parts of `range` that are mapped.
     pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
+        self.entries()
+            .flat_map(move |entry| self.parts(entry, range, usize::MAX))
+    }
+
+    /// The entries of the table.
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         // SAFETY: By the type invariants.
         let entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
-        let mapped = entries.scan(self.list.range.start(), |at, entry| {
-            let mapped = Range::between(*at, *at + entry.dma_len() as usize);
-            *at = mapped.end();
-            Some((mapped, entry.dma_address()))
-        });
-        mapped
-            .filter_map(move |(mapped, dma)| Some((mapped.intersect(range)?, mapped, dma)))
-            .flat_map(move |(wanted, mapped, dma)| {
-                // An entry may join what an IOMMU made contiguous only for the device.
-                let pieces = wanted.pieces(self.list.memory.contiguity());
-                pieces.map(move |piece| Segment {
-                    mapping: self,
-                    dma: dma + (piece.start() - mapped.start()) as bindings::dma_addr_t,
-                    len: piece.len(),
-                })
+        entries.scan(self.list.range.start(), |at, entry| {
+            let range = Range::between(*at, *at + entry.dma_len() as usize);
+            *at = range.end();
+            Some(Entry {
+                range,
+                dma: entry.dma_address(),
+            })
+        })
+    }
+
+    /// The physically contiguous parts of `range` that `entry` has, cut at the multiples of `most`.
+    fn parts(&self, entry: Entry, range: Range, most: usize) -> impl Iterator<Item = Segment<'_>> {
+        // An entry may join what an IOMMU made contiguous only for the device.
+        let step = min(self.list.memory.contiguity(), most);
+        let wanted = entry.range.intersect(range).into_iter();
+        wanted
+            .flat_map(move |wanted| wanted.pieces(step))
+            .map(move |piece| Segment {
+                mapping: self,
+                dma: entry.dma + (piece.start() - entry.range.start()) as bindings::dma_addr_t,
+                len: piece.len(),
             })
     }
 
-    /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
-    /// virtual addresses remain on VIVT caches.
+    /// [`Walk::sync_for_cpu`] of one range.
     pub(crate) fn sync_for_cpu(&self, range: Range) {
-        for Segment { dma, len, .. } in self.segments(range) {
-            // SAFETY: The bytes are inside the mapping, and physically contiguous.
-            unsafe {
-                ffi::shmbuf_dma_sync_for_cpu(raw(&self.device), dma, len, self.direction as u32);
-            }
-        }
+        self.walk().sync_for_cpu(range);
     }
 
-    /// Makes what the CPU wrote to `range` of the memory visible to the device.
+    /// [`Walk::sync_for_device`] of one range.
     pub(crate) fn sync_for_device(&self, range: Range) {
-        for Segment { dma, len, .. } in self.segments(range) {
-            // SAFETY: The bytes are inside the mapping, and physically contiguous.
-            unsafe {
-                ffi::shmbuf_dma_sync_for_device(raw(&self.device), dma, len, self.direction as u32);
-            }
+        self.walk().sync_for_device(range);
+    }
+
+    /// A walk from the first byte on.
+    pub(crate) fn walk(&self) -> Walk<'_, impl Iterator<Item = Entry> + '_> {
+        Walk {
+            mapping: self,
+            entries: self.entries().peekable(),
         }
     }
 
@@ -370,6 +390,64 @@ impl DeviceMapping {
                 self.list.table.get(),
                 self.direction as u32,
             );
+        }
+    }
+}
+
+/// An entry of the table of a [`DeviceMapping`].
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// The part of the memory that it maps.
+    range: Range,
+    /// Where the device finds that.
+    dma: bindings::dma_addr_t,
+}
+
+/// A walk along the memory of a [`DeviceMapping`]: what is synced, a range after the other in ascending
+/// order, costs as much as what lies between, not as a search for each.
+pub(crate) struct Walk<'a, I: Iterator<Item = Entry>> {
+    mapping: &'a DeviceMapping,
+    /// The entries that are not behind us.
+    entries: Peekable<I>,
+}
+
+impl<I: Iterator<Item = Entry>> Walk<'_, I> {
+    /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
+    /// virtual addresses remain on VIVT caches. May sleep.
+    pub(crate) fn sync_for_cpu(&mut self, range: Range) {
+        let DeviceMapping {
+            device, direction, ..
+        } = self.mapping;
+        self.each_part(range, |dma, len| {
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe { ffi::shmbuf_dma_sync_for_cpu(raw(device), dma, len, *direction as u32) };
+        });
+    }
+
+    /// Makes what the CPU wrote to `range` of the memory visible to the device. May sleep.
+    pub(crate) fn sync_for_device(&mut self, range: Range) {
+        let DeviceMapping {
+            device, direction, ..
+        } = self.mapping;
+        self.each_part(range, |dma, len| {
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe { ffi::shmbuf_dma_sync_for_device(raw(device), dma, len, *direction as u32) };
+        });
+    }
+
+    /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
+    /// mapped, at most a [`STRETCH`] at a time. May sleep.
+    fn each_part(&mut self, range: Range, mut f: impl FnMut(bindings::dma_addr_t, usize)) {
+        while let Some(&entry) = self.entries.peek() {
+            for Segment { dma, len, .. } in self.mapping.parts(entry, range, STRETCH) {
+                task::cond_resched();
+                f(dma, len);
+            }
+            if entry.range.end() >= range.end() {
+                // The next range may begin in it.
+                break;
+            }
+            self.entries.next();
         }
     }
 }
@@ -450,6 +528,7 @@ unsafe fn can_map(device: &device::Device, table: *mut bindings::sg_table) -> bo
     // SAFETY: It is an entry of the table.
     let next = |entry: &NonNull<_>| NonNull::new(unsafe { bindings::sg_next(entry.as_ptr()) });
     iter::successors(first, next).all(|entry| {
+        task::cond_resched();
         let entry = entry.as_ptr();
         // SAFETY: It is an entry of the table, with pages.
         let (phys, size) = unsafe { (ffi::shmbuf_sg_phys(entry), (*entry).length as usize) };

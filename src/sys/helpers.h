@@ -202,6 +202,7 @@ struct workqueue_struct *shmbuf_ordered_queue(void);
 /* The current task, and the log. */
 bool shmbuf_read_implies_exec(void);
 bool shmbuf_fatal_signal_pending(void);
+void shmbuf_cond_resched(void);
 void shmbuf_pagefault_disable(void);
 void shmbuf_pagefault_enable(void);
 void shmbuf_atomic_begin(void);

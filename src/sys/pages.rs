@@ -4,8 +4,10 @@
 
 use super::{
     ffi,
-    span::Span, //
+    span::Span,
+    task, //
 };
+use crate::rules::range::Range;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -112,7 +114,8 @@ impl Pages {
     /// # Errors
     ///
     /// - [`ENOMEM`] if the zone has no free run of that many bytes;
-    /// - [`EINVAL`] for no page.
+    /// - [`EINVAL`] for no page;
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn contiguous(request: Request) -> Result<Self> {
         let Request {
             size,
@@ -142,7 +145,12 @@ impl Pages {
                 })
             }
         });
-        let pages = Self::own(Layout::Run(first.ok_or(ENOMEM)?), count, references);
+        let Some(first) = first else {
+            // Who was killed has not been told of how much there is.
+            task::go_on()?;
+            return Err(ENOMEM);
+        };
+        let pages = Self::own(Layout::Run(first), count, references);
         // The allocator falls back to lower zones silently.
         if zone == Zone::Highmem && !pages.is_highmem() {
             return Err(ENOMEM);
@@ -174,7 +182,8 @@ impl Pages {
     /// # Errors
     ///
     /// - [`ENOMEM`] if the zone has not that many free pages;
-    /// - [`EINVAL`] for no page.
+    /// - [`EINVAL`] for no page;
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn scattered(request: Request) -> Result<Self> {
         let count = request.size >> PAGE_SHIFT;
         if count == 0 {
@@ -194,6 +203,7 @@ impl Pages {
         };
         list.reserve(count, GFP_KERNEL)?;
         for _ in 0..count {
+            task::go_on()?;
             // SAFETY: The function has no requirements.
             let page = NonNull::new(unsafe { bindings::alloc_pages(flags, 0) }).ok_or(ENOMEM)?;
             list.push(page, GFP_KERNEL)?;
@@ -218,6 +228,7 @@ impl Pages {
             for n in 0..count {
                 // SAFETY: The pages were just allocated, and nobody else knows them.
                 unsafe { ffi::shmbuf_page_set_reserved(pages.nth(n)) };
+                task::cond_resched();
             }
         }
         pages
@@ -270,14 +281,22 @@ impl Pages {
     }
 
     /// Cleans and invalidates every cache line of the pages, down to memory and in the outer cache
-    /// too. Lines under other addresses than the linear ones remain on VIVT caches. Any context.
-    pub(crate) fn flush(&self) {
+    /// too. Lines under other addresses than the linear ones remain on VIVT caches. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the process was killed; some lines may remain then.
+    pub(crate) fn flush(&self) -> Result {
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
         if let Some(span) = self.linear() {
-            return span.flush();
+            return task::in_stretches(Range::whole(self.size()), |stretch| {
+                span.slice(stretch).flush();
+                Ok(())
+            });
         }
         for n in 0..self.count {
+            task::go_on()?;
             // SAFETY: By the type invariants; unmapped below.
             let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
             // SAFETY: The page is mapped there.
@@ -287,6 +306,7 @@ impl Pages {
             // SAFETY: It is the page that was mapped last.
             unsafe { bindings::kunmap_local(address) };
         }
+        Ok(())
     }
 
     /// Whether the kernel has no linear mapping of contiguous pages. Of others, it is that of the first.
@@ -322,6 +342,7 @@ impl Drop for Pages {
             // SAFETY: The reference is ours, by the type invariants, and nothing of ours maps the
             // page any more. Whoever else has a reference keeps the page.
             unsafe { bindings::__free_pages(page, 0) };
+            task::cond_resched();
         }
     }
 }

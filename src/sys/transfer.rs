@@ -4,7 +4,8 @@
 
 use super::{
     io_region::IoRegion,
-    span::Span, //
+    span::Span,
+    task, //
 };
 use crate::rules::range::Range;
 use kernel::{
@@ -43,8 +44,9 @@ impl RangeView<'_> {
 
 /// Who reads a buffer, or writes it.
 pub(crate) trait Transfer {
-    /// Copies all of `view`, and returns how many bytes that were: fewer on a bad address. Sleeps
-    /// on page faults unless they are disabled; then the copy is short where a page is not there.
+    /// Copies all of `view`, and returns how many bytes that were: fewer on a bad address, or if the
+    /// process was killed meanwhile. Sleeps on page faults unless they are disabled; then the copy is
+    /// short where a page is not there.
     fn copy(&mut self, view: RangeView<'_>) -> usize;
 
     /// Makes the next `len` bytes present, as far as possible, and returns how many are. May
@@ -63,6 +65,9 @@ impl Transfer for IovIterDest<'_> {
         };
         let mut done = 0;
         for piece in range.pieces(CHUNK) {
+            if task::go_on().is_err() {
+                break;
+            }
             let mut bytes = [0; CHUNK];
             let bytes = &mut bytes[..piece.len()];
             io.read(piece, bytes);
@@ -89,6 +94,9 @@ impl Transfer for IovIterSource<'_> {
         };
         let mut done = 0;
         for piece in range.pieces(CHUNK) {
+            if task::go_on().is_err() {
+                break;
+            }
             let mut bytes = [0; CHUNK];
             let bytes = &mut bytes[..piece.len()];
             if self.copy_from_iter(bytes) < piece.len() {

@@ -15,10 +15,17 @@ use super::{
         Pages,
         References, //
     },
+    task::{
+        self,
+        STRETCH, //
+    },
     transfer::KernelBytes, //
 };
 use crate::rules::range::Range;
-use core::ptr;
+use core::{
+    cmp::min,
+    ptr, //
+};
 use kernel::{
     bindings,
     error::to_result,
@@ -196,7 +203,8 @@ impl<'a> NewMapping<'a> {
     /// # Errors
     ///
     /// - [`EINVAL`] if the range reaches past the pages;
-    /// - [`ENOMEM`].
+    /// - [`ENOMEM`];
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn remap(
         self,
         object: Arc<dyn Mapped>,
@@ -212,7 +220,9 @@ impl<'a> NewMapping<'a> {
             *prot = ffi::shmbuf_prot(*prot, mode.number());
             *prot
         };
-        let filled = self.range.pieces(pages.contiguity()).try_for_each(|run| {
+        let step = min(pages.contiguity(), STRETCH);
+        let filled = self.range.pieces(step).try_for_each(|run| {
+            task::go_on()?;
             // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps, as the
             // range is inside of them.
             to_result(unsafe {
@@ -266,7 +276,8 @@ impl<'a> NewMapping<'a> {
     /// - [`EOPNOTSUPP`] if the pages are for nobody but us;
     /// - [`EINVAL`] if the range reaches past the pages, or somebody has configured the VMA for frame
     ///   numbers;
-    /// - [`ENOMEM`].
+    /// - [`ENOMEM`];
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn insert(self, object: Arc<dyn Mapped>, pages: &Arc<Pages>) -> Result {
         if pages.references() != References::Shared {
             return Err(EOPNOTSUPP);
@@ -278,6 +289,7 @@ impl<'a> NewMapping<'a> {
         let attached = Attached::new(object, MappedMemory::Refcounted(pages.clone()))?;
         let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL)?;
         for page in self.range.pieces(PAGE_SIZE) {
+            task::go_on()?;
             list.push(pages.page(page.start()), GFP_KERNEL)?;
         }
         let mut count = list.len();

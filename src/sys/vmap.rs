@@ -6,7 +6,8 @@ use super::{
     cache_mode::CacheMode,
     ffi,
     pages::Pages,
-    span::Span, //
+    span::Span,
+    task, //
 };
 use crate::rules::range::Range;
 use core::ptr::NonNull;
@@ -55,6 +56,8 @@ impl Vmap {
         let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL)?;
         for n in 0..count {
             list.push(pages.page(range.start() + n * PAGE_SIZE), GFP_KERNEL)?;
+            // Importers that get no view are warned of (dma_buf_vmap()), killed or not.
+            task::cond_resched();
         }
         // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
         let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, mode.number()) };
