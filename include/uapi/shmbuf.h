@@ -39,14 +39,20 @@
  *	EFAULT		bad pointer, and nothing was read
  *	EINVAL		kind region: position or length is not a multiple of
  *			shmbuf_info.access_width
- *	EINTR		interrupted while waiting for a SYNC, a COPY or another
- *			transfer of these bytes to end, and nothing was read
+ *	EAGAIN		O_NONBLOCK, and a SYNC, a COPY or another transfer uses
+ *			the first of these bytes: it would have to wait
+ *	EINTR		interrupted while waiting for these to end, and nothing
+ *			was read
  *	ENOMEM		no memory for the kernel's view; only in buffers above
  *			4 MiB that are not write-back
  * write(2), pwrite(2)
  *	ENOSPC		at or past the end; short across it
- *	EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read
+ *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END within 0 .. size, else EINVAL
+ *
+ * O_NONBLOCK, which fcntl(2) sets and clears, is for what waits for others that use
+ * the same bytes: read, write, SYNC and SET_CACHE. COPY has an asynchronous way of
+ * its own. poll(2) tells of that, and not of others.
  */
 #ifndef _UAPI_SHMBUF_H
 #define _UAPI_SHMBUF_H
@@ -332,6 +338,7 @@ struct shmbuf_lent {
  *	EBUSY		the buffer is mapped or exported somewhere, or a device
  *			was lent some of it
  *	ENOMEM		the memory has to move, and there is none that fits
+ *	EAGAIN		O_NONBLOCK, and somebody uses it
  *	EINTR		interrupted while waiting for who uses it
  *	EFAULT		bad pointer
  */
@@ -348,6 +355,8 @@ struct shmbuf_lent {
  *	EBADF		SHMBUF_SYNC_WRITE on a handle not open for writing
  *	EBUSY		a device was lent some of the range, and the handle is
  *			not open for writing
+ *	EAGAIN		O_NONBLOCK, and somebody uses some of the range, or there is a
+ *			fence to wait for
  *	EINTR		interrupted while waiting for who uses some of the range, or
  *			for a fence
  *	ENOMEM		as read(2); the owner is as before

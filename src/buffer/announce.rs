@@ -8,10 +8,13 @@ use super::{
 };
 use crate::{
     rules::range::Range,
-    sys::dma_fence::{
-        Fence,
-        Reservation,
-        Usage, //
+    sys::{
+        dma_fence::{
+            Fence,
+            Reservation,
+            Usage, //
+        },
+        wait_queue::Patience, //
     },
 };
 use kernel::{
@@ -90,8 +93,10 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`ERESTARTSYS`] if a signal came; [`ENOMEM`].
-    pub(crate) fn wait_for_others(&self, range: Range, usage: Usage) -> Result {
+    /// - [`EAGAIN`] without patience, if there are any;
+    /// - [`ERESTARTSYS`] if a signal came;
+    /// - [`ENOMEM`].
+    pub(crate) fn wait_for_others(&self, range: Range, usage: Usage, patience: Patience) -> Result {
         if !self.fences.is_exported() {
             return Ok(());
         }
@@ -102,7 +107,12 @@ impl Buffer {
             ..
         } in &met
         {
-            reservation.wait(usage, |fence| !self.fences.is_ours(fence, *exported))?;
+            let is_other = |fence: &Fence| !self.fences.is_ours(fence, *exported);
+            match patience {
+                Patience::None if reservation.has(usage, is_other) => return Err(EAGAIN),
+                Patience::None => {}
+                Patience::Until(_) => reservation.wait(usage, is_other)?,
+            }
         }
         Ok(())
     }
@@ -134,7 +144,7 @@ pub(crate) fn announce(
                 return Err(NotAnnounced::Held(met.reservation.clone()));
             };
             let is_other = |fence: &Fence| !plan.buffer.fences.is_ours(fence, met.exported);
-            if held.has(met.usage, is_other) {
+            if met.reservation.has(met.usage, is_other) {
                 return Err(NotAnnounced::Changed);
             }
             slots.push((held.reserve()?, met.usage), GFP_KERNEL)?;

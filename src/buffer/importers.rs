@@ -30,7 +30,10 @@ use crate::{
         },
         kernel_view::KernelView,
         user,
-        wait_queue::EndedBy, //
+        wait_queue::{
+            EndedBy,
+            Patience, //
+        }, //
     },
 };
 use kernel::{
@@ -77,7 +80,8 @@ impl Buffer {
         };
         // A signal that the program survives is no reason for an importer to give up: V4L2 would
         // say EINVAL.
-        let _locked = Locked::wait(self, &[Request::exact(range, mode)], EndedBy::FatalSignal)?;
+        let patience = Patience::Until(EndedBy::FatalSignal);
+        let _locked = Locked::wait(self, &[Request::exact(range, mode)], patience)?;
 
         let mut views = self.views.lock();
         let bounces = mapping.bounces() || views.iter().any(|view| view.mapping.bounces());

@@ -6,7 +6,10 @@ use super::object::Buffer;
 use crate::{
     memory::storage::Storage,
     rules::{
-        access,
+        access::{
+            self,
+            Monitor, //
+        },
         line_set::Member,
         range::Range,
         range_lock::{
@@ -14,7 +17,10 @@ use crate::{
             Ticket, //
         }, //
     },
-    sys::wait_queue::EndedBy,
+    sys::wait_queue::{
+        EndedBy,
+        Patience, //
+    },
 };
 use core::ops::Deref;
 use kernel::{
@@ -36,10 +42,11 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     ///
     /// # Errors
     ///
+    /// - [`EAGAIN`] without patience, if somebody uses some of them, or waits for that;
     /// - [`ERESTARTSYS`] if a signal came while waiting that ends the wait: nothing has been done;
     /// - [`ENOMEM`].
-    pub(crate) fn wait(buffer: B, requests: &[Request], ended_by: EndedBy) -> Result<Self> {
-        let (ticket, state) = access::enter(&*buffer, requests, ended_by)?;
+    pub(crate) fn wait(buffer: B, requests: &[Request], patience: Patience) -> Result<Self> {
+        let (ticket, state) = enter(&buffer, requests, patience)?;
         let storage = state.storage.clone();
         drop(state);
         Ok(Self {
@@ -53,36 +60,27 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a device was lent some of them; those of [`Self::wait`], for any signal.
-    pub(crate) fn wait_for_cpus(buffer: B, requests: &[Request]) -> Result<Self> {
-        let (ticket, state) = access::enter(&*buffer, requests, EndedBy::Signal)?;
+    /// [`EBUSY`] if a device was lent some of them; those of [`Self::wait`].
+    pub(crate) fn cpus(buffer: B, requests: &[Request], patience: Patience) -> Result<Self> {
+        let (ticket, state) = enter(&buffer, requests, patience)?;
         let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
         drop(state);
-        Self::if_cpus(buffer, ticket, storage, owned)
-    }
-
-    /// [`Self::wait_for_cpus`], for who must not wait for others.
-    ///
-    /// # Errors
-    ///
-    /// - [`EAGAIN`] if somebody uses some of them, or waits for that;
-    /// - [`EBUSY`] if a device was lent some of them;
-    /// - [`ENOMEM`].
-    pub(crate) fn try_cpus(buffer: B, requests: &[Request]) -> Result<Self> {
-        let (ticket, state) = access::try_enter(&*buffer, requests)?;
-        let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
-        drop(state);
-        Self::if_cpus(buffer, ticket, storage, owned)
-    }
-
-    /// What `ticket` stands for, if the CPU has `owned` all of it; else it is left again.
-    fn if_cpus(buffer: B, ticket: Ticket, storage: Arc<Storage>, owned: bool) -> Result<Self> {
+        // Left again if it is not to be had.
         let locked = Self {
             buffer,
             ticket,
             storage,
         };
         owned.then_some(locked).ok_or(EBUSY)
+    }
+
+    /// [`Self::cpus`], waiting until a signal comes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::cpus`].
+    pub(crate) fn wait_for_cpus(buffer: B, requests: &[Request]) -> Result<Self> {
+        Self::cpus(buffer, requests, Patience::Until(EndedBy::Signal))
     }
 
     /// The first bytes of `range`, which is locked, as far as they are the CPU's. They stay so.
@@ -112,5 +110,17 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
 impl<B: Deref<Target = Buffer>> Drop for Locked<B> {
     fn drop(&mut self) {
         access::leave(&*self.buffer, self.ticket);
+    }
+}
+
+/// Takes places for `requests`, and waits as long as `patience` has it.
+fn enter<'a>(
+    buffer: &'a Buffer,
+    requests: &[Request],
+    patience: Patience,
+) -> Result<(Ticket, <Buffer as Monitor>::Guard<'a>)> {
+    match patience {
+        Patience::None => access::try_enter(buffer, requests),
+        Patience::Until(ended_by) => access::enter(buffer, requests, ended_by),
     }
 }

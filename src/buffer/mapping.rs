@@ -24,6 +24,7 @@ use crate::{
             NewVma,
             Unfilled, //
         },
+        wait_queue::Patience, //
     },
 };
 use kernel::{
@@ -110,7 +111,7 @@ impl Mapped for Buffer {
             KernelBytes::Write(_) => Mode::Exclusive,
         };
         // Who holds the mmap lock does not wait.
-        let locked = Locked::try_cpus(self, &[Request::exact(range, mode)])?;
+        let locked = Locked::cpus(self, &[Request::exact(range, mode)], Patience::None)?;
         let storage = locked.storage();
         let policy = storage.policy();
         if self.has_aliases(policy) {

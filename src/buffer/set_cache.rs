@@ -20,6 +20,7 @@ use crate::{
             Request, //
         }, //
     },
+    sys::wait_queue::Patience,
 };
 use kernel::{
     prelude::*,
@@ -38,15 +39,18 @@ impl Buffer {
     /// - [`EOPNOTSUPP`] if this kind or machine cannot give it;
     /// - [`EBUSY`] if there are mappings or dma-bufs, or the device owns the buffer;
     /// - [`ENOMEM`] if other memory is needed, and there is none;
-    /// - [`ERESTARTSYS`] if a signal came while waiting for a read or write.
-    pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failure> {
+    /// - [`EAGAIN`] without patience, if somebody uses some of it;
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it;
+    /// - [`EINTR`] if the process was killed.
+    pub(crate) fn set_policy(&self, policy: Policy, patience: Patience) -> Result<(), Failure> {
         // What can never be is refused at once.
         self.state
             .lock()
             .storage
             .check_policy(self.machine(), policy)?;
         let whole = Range::whole(self.size);
-        let locked = Locked::wait_for_cpus(self, &[Request::exact(whole, Mode::Exclusive)])?;
+        let requests = [Request::exact(whole, Mode::Exclusive)];
+        let locked = Locked::cpus(self, &requests, patience)?;
         let old = locked.storage();
         if !old.check_policy(self.machine(), policy)? {
             self.state.lock().users.check_none()?;

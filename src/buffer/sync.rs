@@ -40,7 +40,10 @@ use crate::{
             STRETCH, //
         },
         user::CurrentMappings,
-        wait_queue::EndedBy, //
+        wait_queue::{
+            EndedBy,
+            Patience, //
+        }, //
     },
 };
 use kernel::{
@@ -62,18 +65,25 @@ impl Buffer {
     ///
     /// # Errors
     ///
+    /// - [`EAGAIN`] without patience, if somebody uses some of it, or there are fences to wait for;
     /// - [`EBUSY`] if a device was lent some of it, and the caller does not write;
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it, or for fences;
     /// - [`EINTR`] if the process was killed: some of the range may have another owner;
     /// - [`ENOMEM`], see [`Storage::with_view`]; the owner is as before.
-    pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
+    pub(crate) fn sync_with(
+        &self,
+        range: Range,
+        phase: Phase,
+        caller: Caller,
+        patience: Patience,
+    ) -> Result {
         if phase == Phase::Start {
-            self.wait_for_others(range, usage_by(caller))?;
+            self.wait_for_others(range, usage_by(caller), patience)?;
         }
         self.flush_mappings(range);
         let locked = match caller {
-            Caller::Reads => Locked::wait_for_cpus(self, &[Request::exact(range, Mode::Shared)]),
-            Caller::Writes => Locked::wait(self, &[Request::with_views(range)], EndedBy::Signal),
+            Caller::Reads => Locked::cpus(self, &[Request::exact(range, Mode::Shared)], patience),
+            Caller::Writes => Locked::wait(self, &[Request::with_views(range)], patience),
         }?;
         let storage = locked.storage();
         self.maintain_unlent(storage, range)?;
@@ -90,6 +100,15 @@ impl Buffer {
         }
         self.counters.syncs.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// [`Self::sync_with`], waiting until a signal comes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::sync_with`].
+    pub(crate) fn sync(&self, range: Range, phase: Phase, caller: Caller) -> Result {
+        self.sync_with(range, phase, caller, Patience::Until(EndedBy::Signal))
     }
 
     /// Cleans and invalidates what of `range` the CPU owns, for devices that the buffer does not know

@@ -24,7 +24,7 @@ use crate::{
             self,
             CurrentMappings, //
         },
-        wait_queue::EndedBy, //
+        wait_queue::Patience, //
     },
 };
 use kernel::{
@@ -45,15 +45,22 @@ impl Buffer {
     ///
     /// # Errors
     ///
+    /// - [`EAGAIN`] without patience, if somebody uses the first of it; of what comes later, the count
+    ///   is short;
     /// - [`EBUSY`] if a device was lent the first of it; of what comes later, the count is short;
     /// - [`EFAULT`] if nothing could be copied to the program;
     /// - [`ERESTARTSYS`] if a signal came while waiting for who uses the first of it;
     /// - [`ENOMEM`], see [`Storage::with_view`].
-    pub(crate) fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize> {
+    pub(crate) fn read(
+        &self,
+        position: u64,
+        iter: &mut IovIterDest<'_>,
+        patience: Patience,
+    ) -> Result<usize> {
         let Some(range) = Range::clamped(position, iter.len(), self.size) else {
             return Ok(0);
         };
-        let count = self.transfer(range, Mode::Shared, iter)?;
+        let count = self.transfer(range, Mode::Shared, iter, patience)?;
         self.counters.bytes_read.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
@@ -63,19 +70,30 @@ impl Buffer {
     /// # Errors
     ///
     /// [`ENOSPC`] at the end and past it, and those of [`Self::read`].
-    pub(crate) fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize> {
+    pub(crate) fn write(
+        &self,
+        position: u64,
+        iter: &mut IovIterSource<'_>,
+        patience: Patience,
+    ) -> Result<usize> {
         if iter.is_empty() {
             return Ok(0);
         }
         let range = Range::clamped(position, iter.len(), self.size).ok_or(ENOSPC)?;
-        let count = self.transfer(range, Mode::Exclusive, iter)?;
+        let count = self.transfer(range, Mode::Exclusive, iter, patience)?;
         self.counters.bytes_written.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
 
     /// Copies between `range` and a program, and maintains both views: a piece at a time, so that
     /// nobody waits for more than that, and never for the program. Each piece waits for its turn.
-    fn transfer(&self, range: Range, mode: Mode, iter: &mut impl Transfer) -> Result<usize> {
+    fn transfer(
+        &self,
+        range: Range,
+        mode: Mode,
+        iter: &mut impl Transfer,
+        patience: Patience,
+    ) -> Result<usize> {
         if self.kind == Kind::Region {
             let storage = self.state.lock().storage.clone();
             return transfer_device(&storage, range, iter);
@@ -88,7 +106,7 @@ impl Buffer {
             while let Some(left) = rest {
                 let part = left.first(present).ok_or(EFAULT)?;
                 let request = Request::exact(part, mode);
-                let locked = Locked::wait(self, &[request], EndedBy::Signal)?;
+                let locked = Locked::wait(self, &[request], patience)?;
                 let part = locked.first_of_cpus(part)?;
                 let count = self.copy_locked(locked.storage(), part, iter)?;
                 drop(locked);

@@ -41,6 +41,10 @@ use crate::{
             Segment, //
         },
         transfer::Bounce,
+        wait_queue::{
+            EndedBy,
+            Patience, //
+        }, //
     },
 };
 use kernel::{
@@ -238,8 +242,9 @@ impl Copy {
         wanted: Wanted,
     ) -> Result<Begun, NotAnnounced> {
         let uses = [(from.1, Usage::Reads), (to.1, Usage::Writes)];
-        from.0.wait_for_others(from.1, Usage::Reads)?;
-        to.0.wait_for_others(to.1, Usage::Writes)?;
+        let patience = Patience::Until(EndedBy::Signal);
+        from.0.wait_for_others(from.1, Usage::Reads, patience)?;
+        to.0.wait_for_others(to.1, Usage::Writes, patience)?;
         for (buffer, range) in [from, to] {
             buffer.flush_mappings(*range);
         }

@@ -13,7 +13,8 @@ use crate::{
     sys::{
         address_space::AddressSpace,
         node::NodeOperations,
-        vma::NewVma, //
+        vma::NewVma,
+        wait_queue::Patience, //
     },
 };
 use kernel::{
@@ -75,20 +76,25 @@ impl NodeOperations for Handle {
         self.buffer().size()
     }
 
-    fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize> {
-        self.note(self.buffer().read(position, iter))
+    fn read(&self, position: u64, iter: &mut IovIterDest<'_>, patience: Patience) -> Result<usize> {
+        self.note(self.buffer().read(position, iter, patience))
     }
 
-    fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize> {
-        self.note(self.buffer().write(position, iter))
+    fn write(
+        &self,
+        position: u64,
+        iter: &mut IovIterSource<'_>,
+        patience: Patience,
+    ) -> Result<usize> {
+        self.note(self.buffer().write(position, iter, patience))
     }
 
     fn mmap(&self, vma: NewVma<'_>) -> Result {
         self.note(self.buffer().mmap(vma))
     }
 
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        self.note(self.dispatch(cmd, arg))
+    fn ioctl(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
+        self.note(self.dispatch(cmd, arg, patience))
     }
 
     fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool {

@@ -34,7 +34,8 @@ use crate::{
     sys::{
         cpu,
         eventfd::EventFd,
-        node, //
+        node,
+        wait_queue::Patience, //
     },
 };
 use core::cmp::min;
@@ -74,7 +75,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`ENOTTY`] for what is no call of ours; else those of each in `include/uapi/shmbuf.h`.
-    pub(super) fn dispatch(&self, cmd: u32, arg: usize) -> Result<isize> {
+    pub(super) fn dispatch(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
         let is = |known: u32| {
             _IOC_DIR(cmd) == _IOC_DIR(known)
                 && _IOC_TYPE(cmd) == _IOC_TYPE(known)
@@ -100,10 +101,10 @@ impl Handle {
             writer.write_slice(&answer.as_bytes()[..len])?;
             Ok(0)
         } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
-            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
+            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?, patience)?;
             Ok(0)
         } else if is(uapi::SHMBUF_IOC_SYNC) {
-            self.sync(&read_struct(user.reader(), SYNC_V1)?)?;
+            self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
             Ok(0)
         } else if is(uapi::SHMBUF_IOC_ALLOC) {
             let request = read_struct(user.reader(), ALLOC_V1)?;
@@ -162,7 +163,7 @@ impl Handle {
         info
     }
 
-    fn set_cache(&self, request: &uapi::shmbuf_set_cache) -> Result {
+    fn set_cache(&self, request: &uapi::shmbuf_set_cache, patience: Patience) -> Result {
         let policy = Policy::try_from(request.policy)?;
         if request.flags != 0 {
             return Err(EINVAL);
@@ -171,18 +172,19 @@ impl Handle {
             return Err(EBADF);
         }
         self.buffer()
-            .set_policy(policy)
+            .set_policy(policy, patience)
             .map_err(|failure| logged("SET_CACHE", failure))
     }
 
-    fn sync(&self, request: &uapi::shmbuf_sync) -> Result {
+    fn sync(&self, request: &uapi::shmbuf_sync, patience: Patience) -> Result {
         let (writes, phase) = parse_sync(request)?;
         let range = Range::new(request.offset, request.length, self.buffer().size())?;
         range.check_lines(cpu::cache_line(), self.buffer().size())?;
         if writes && !self.writable {
             return Err(EBADF);
         }
-        self.buffer().sync(range, phase, Caller::of(self.writable))
+        let caller = Caller::of(self.writable);
+        self.buffer().sync_with(range, phase, caller, patience)
     }
 
     fn lent(&self, request: &uapi::shmbuf_lent) -> Result<uapi::shmbuf_lent> {

@@ -171,6 +171,15 @@ impl Reservation {
         locked.then(|| Held(self, NotThreadSafe))
     }
 
+    /// Whether there is a fence that `usage` has to wait for and that `waits` says so of. Takes no
+    /// lock: who wants it to stay so [holds](Self::try_lock) it.
+    pub(crate) fn has<F: Fn(&Fence) -> bool>(&self, usage: Usage, waits: F) -> bool {
+        let writes = usage == Usage::Writes;
+        let data = core::ptr::from_ref(&waits).cast_mut().cast();
+        // SAFETY: The reservation object is valid, and the function is called with a fence and `data`.
+        unsafe { ffi::shmbuf_resv_has(self.inner.get(), writes, Some(Self::waits::<F>), data) }
+    }
+
     /// Waits for those fences that `usage` has to wait for and that `waits` says so of. Takes no lock.
     /// Sleeps.
     ///
@@ -213,21 +222,6 @@ pub(crate) struct Held<'a>(&'a Reservation, NotThreadSafe);
 pub(crate) struct Slot<'a>(Held<'a>);
 
 impl<'a> Held<'a> {
-    /// Whether there is a fence that `usage` has to wait for and that `waits` says so of.
-    pub(crate) fn has<F: Fn(&Fence) -> bool>(&self, usage: Usage, waits: F) -> bool {
-        let writes = usage == Usage::Writes;
-        let data = core::ptr::from_ref(&waits).cast_mut().cast();
-        // SAFETY: The reservation object is valid, and the function is called with a fence and `data`.
-        unsafe {
-            ffi::shmbuf_resv_has(
-                self.0.inner.get(),
-                writes,
-                Some(Reservation::waits::<F>),
-                data,
-            )
-        }
-    }
-
     /// Makes room for a fence. May sleep.
     ///
     /// # Errors

@@ -6,7 +6,8 @@
 use super::{
     address_space::AddressSpace,
     ffi,
-    vma::NewVma, //
+    vma::NewVma,
+    wait_queue::Patience, //
 };
 use core::{
     any::TypeId,
@@ -65,13 +66,18 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     /// The size of the file, which does not change while it is open.
     fn size(&self) -> usize;
     /// Serves read(2) at `position`, and returns how many bytes of `iter` that were.
-    fn read(&self, position: u64, iter: &mut IovIterDest<'_>) -> Result<usize>;
+    fn read(&self, position: u64, iter: &mut IovIterDest<'_>, patience: Patience) -> Result<usize>;
     /// Serves write(2) at `position`, and returns how many bytes of `iter` that were.
-    fn write(&self, position: u64, iter: &mut IovIterSource<'_>) -> Result<usize>;
+    fn write(
+        &self,
+        position: u64,
+        iter: &mut IovIterSource<'_>,
+        patience: Patience,
+    ) -> Result<usize>;
     /// Serves mmap(2).
     fn mmap(&self, vma: NewVma<'_>) -> Result;
     /// Serves ioctl(2).
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    fn ioctl(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize>;
     /// Serves poll(2): registers the waiter with `register`, and then looks whether reading and
     /// writing would go on at once. May sleep.
     fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool;
@@ -178,6 +184,12 @@ pub(crate) fn handle<T: NodeOperations>(file: &LocalFile) -> Option<&T> {
     (adapter.handle_type == TypeId::of::<T>()).then_some(&*adapter.handle)
 }
 
+/// That of who reads or writes.
+fn patience<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> Patience {
+    // SAFETY: The kiocb is valid, and so is its file.
+    Patience::of(unsafe { File::from_raw_file((*kiocb.as_raw()).ki_filp) })
+}
+
 /// The private data of an open file. Nobody but this file can make one.
 ///
 /// # Invariants
@@ -273,8 +285,8 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
 
     fn read_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
-        let before = iov.len();
-        let count = kiocb.file().handle.read(position, iov)?;
+        let (before, patience) = (iov.len(), patience(&kiocb));
+        let count = kiocb.file().handle.read(position, iov, patience)?;
         // The core believes it.
         let count = count.min(before.saturating_sub(iov.len()));
         *kiocb.ki_pos_mut() += count as i64;
@@ -283,16 +295,16 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
 
     fn write_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
-        let before = iov.len();
-        let count = kiocb.file().handle.write(position, iov)?;
+        let (before, patience) = (iov.len(), patience(&kiocb));
+        let count = kiocb.file().handle.write(position, iov, patience)?;
         // The core believes it.
         let count = count.min(before.saturating_sub(iov.len()));
         *kiocb.ki_pos_mut() += count as i64;
         Ok(count)
     }
 
-    fn ioctl(adapter: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        adapter.handle.ioctl(cmd, arg)
+    fn ioctl(adapter: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        adapter.handle.ioctl(cmd, arg, Patience::of(file))
     }
 
     fn show_fdinfo(adapter: &Self, m: &SeqFile, _file: &File) {

@@ -5,6 +5,10 @@
 use super::ffi;
 use kernel::{
     bindings,
+    fs::{
+        file::flags,
+        File, //
+    },
     prelude::*,
     sync::{
         lock::{
@@ -23,6 +27,25 @@ pub(crate) enum EndedBy {
     Signal,
     /// One that ends the process.
     FatalSignal,
+}
+
+/// Whether something is waited for, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It is not: the file was opened with O_NONBLOCK, or a lock is held that others need.
+    None,
+    /// Until it is there, or a signal comes.
+    Until(EndedBy),
+}
+
+impl Patience {
+    /// That of a call by `file`.
+    pub(super) fn of(file: &File) -> Self {
+        match file.flags() & flags::O_NONBLOCK {
+            0 => Self::Until(EndedBy::Signal),
+            _ => Self::None,
+        }
+    }
 }
 
 /// Threads that wait for a condition. The kernel crate's `CondVar` has no wait that only a fatal

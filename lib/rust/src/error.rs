@@ -210,6 +210,9 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "the engine failed, or cannot address one of the buffers"
         }
         (Copy | CopyResult, Errno::ETIMEDOUT) => "the engine took too long, and was stopped",
+        (Read | Write | Sync | SetCache, Errno::EAGAIN) => {
+            "another call uses some of these bytes, and the handle is one with O_NONBLOCK: try again"
+        }
         (CopyResult, Errno::EAGAIN) => "the copy goes on: wait for its end with poll(2)",
         (CopyResult, Errno::ENODATA) => "this handle began no copy, or its result was taken",
         (DmaBufSync, Errno::ENOTTY) => "not a dma-buf",

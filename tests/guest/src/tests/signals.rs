@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Signals: a kill ends whatever a program waits for or is busy with, and a stop ends nothing.
+//! A kill ends whatever a program waits for or is busy with, a stop ends nothing, and with O_NONBLOCK
+//! nothing is waited for.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::{kill, Signal};
+use nix::{
+    errno::Errno,
+    fcntl::{fcntl, FcntlArg, OFlag},
+    sys::signal::{kill, Signal},
+};
 use shmbuf::{abi, Access, Alloc, Buffer, Kind, MappingKind, Phase, Policy};
 
 use super::{
@@ -22,13 +27,14 @@ use crate::{
     ktap::diagnose,
     process::{Child, Turn},
     runner::Env,
-    sys::page,
+    sys::{page, refused},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "kill_ends_each_call", calls).seconds(300),
     claim(Scope::Own, "kill_ends_each_wait", waits).unless(without_slow_engine),
     claim(Scope::Own, "stop_ends_no_wait", stops).unless(without_slow_engine),
+    claim(Scope::Own, "nonblocking_calls_do_not_wait", nonblocking).unless(without_slow_engine),
     claim(Scope::Own, "freezer_ends_no_wait", freezes).unless(|machine, config| {
         let cgroups = (!Cgroup::is_possible()).then_some("no cgroup2");
         cgroups.or_else(|| without_slow_engine(machine, config))
@@ -141,7 +147,7 @@ fn calls(env: &Env) {
     assert_killed("faults of a strict mapping", again(touch));
     drop(strict);
 
-    // A debug kernel looks at each page of contiguous memory that it gives or takes, in one go.
+    // The kernel's search for contiguous memory goes on for a while, the more the longer.
     let pages = make(
         env,
         &Alloc {
@@ -275,5 +281,41 @@ fn freezes(env: &Env) {
         group.freeze();
         thread::sleep(MOMENT / 3);
         group.thaw();
+    });
+}
+
+/// Makes a handle one with O_NONBLOCK, or without.
+fn set_nonblocking(buffer: &Buffer, nonblocking: bool) {
+    let flags = match nonblocking {
+        true => OFlag::O_NONBLOCK,
+        false => OFlag::empty(),
+    };
+    fcntl(buffer, FcntlArg::F_SETFL(flags)).expect("F_SETFL");
+}
+
+fn nonblocking(env: &Env) {
+    with_slow_engine(env, FOREVER, || {
+        let used = Used::new(env, SIZE);
+        let half = SIZE / 2;
+        let of_target: [fn(&Buffer) -> shmbuf::Result<()>; 4] = [
+            |it| it.sync(.., Access::ReadWrite, Phase::Begin),
+            |it| it.sync(.., Access::ReadWrite, Phase::End),
+            |it| it.read_at(&mut [0; 64], 0).map(drop),
+            |it| it.write_at(&[0; 64], 0).map(drop),
+        ];
+        for buffer in [&used.to, &used.from, &used.other] {
+            set_nonblocking(buffer, true);
+        }
+        for call in of_target {
+            refused(call(&used.to), Errno::EAGAIN);
+            assert_eq!(call(&used.other), Ok(()));
+        }
+        if let Some(policy) = used.another_policy() {
+            refused(used.to.set_cache(policy), Errno::EAGAIN);
+            assert_eq!(used.other.set_cache(policy), Ok(()));
+        }
+        // The source is read beside the copy, and not written.
+        assert_eq!(used.from.read_at(&mut [0; 64], half), Ok(64));
+        refused(used.from.write_at(&[0; 64], half), Errno::EAGAIN);
     });
 }
