@@ -171,8 +171,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Those of [`Driver::publish`], and [`EIO`] if the DMA mask is too small. The reason is in
-    /// the log.
+    /// Those of [`Driver::publish`], [`EIO`] if the DMA mask is too small, and [`ENOENT`] if the
+    /// folder is being removed. The reason is in the log.
     fn enable(folder: &KeptFolder, enable: bool) -> Result {
         let mut state = folder.state.lock();
         match (enable, &state.enabled) {
@@ -195,7 +195,7 @@ impl Folder {
             &state.spec,
             DmaDevice::new(mask).map_err(Failure::of_device)?,
             Source::Allocated,
-            Kept::Folder(InUse::new(folder)?),
+            Kept::Folder(InUse::new(folder).map_err(|_| Failure::Removed)?),
         )
     }
 }

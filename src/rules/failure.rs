@@ -192,6 +192,8 @@ pub(crate) enum Failure {
     Mask,
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
+    /// The folder in configfs is being removed: [`ENOENT`].
+    Removed,
     /// Any other error, by its errno.
     Other(Error),
 }
@@ -224,6 +226,7 @@ impl From<Failure> for Error {
             | Failure::NoRegion
             | Failure::Bounced => EOPNOTSUPP,
             Failure::Name => EEXIST,
+            Failure::Removed => ENOENT,
             Failure::RegionInUse => EBUSY,
             Failure::Mask => EIO,
             Failure::NoReservedMemory => ENODEV,
@@ -292,6 +295,7 @@ impl fmt::Display for Failure {
             Self::NoReservedMemory => f.write_str(
                 "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
             ),
+            Self::Removed => f.write_str("its folder is being removed; make another"),
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
         }
     }

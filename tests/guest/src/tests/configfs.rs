@@ -3,8 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
@@ -20,6 +24,7 @@ use super::{
 use crate::{
     expect::Expect,
     kmsg::Log,
+    ktap::diagnose,
     machine::{mount_configfs, Machine},
     module::{users, Config},
     runner::Env,
@@ -36,6 +41,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     configfs_claim("configfs_says_what_it_refuses", refusals),
     configfs_claim("configfs_keeps_the_dma_mask", masks),
     configfs_claim("configfs_rmdir_waits_for_users", rmdir),
+    configfs_claim("configfs_enable_of_what_is_being_removed", enable_and_rmdir),
     configfs_claim("configfs_names", names),
     configfs_claim("configfs_folders_keep_the_module", rmmod),
     configfs_claim("configfs_disable_takes_the_name_alone", contract),
@@ -534,6 +540,53 @@ fn rmdir(env: &Env) {
         folder.disable();
         folder.remove();
     }
+}
+
+/// A folder is enabled at the moment when it is removed: whichever is first, the other is refused, and
+/// the log has the reason in words.
+fn enable_and_rmdir(env: &Env) {
+    load(env);
+    let mut log = Log::from_now();
+    let (mut enabled, mut removed, mut reasons) = (0, 0, 0);
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end && (enabled == 0 || removed == 0 || reasons == 0) {
+        let folder = Folder::new("brief");
+        let begin = Barrier::new(2);
+        let (enable, rmdir) = thread::scope(|scope| {
+            let enable = scope.spawn(|| {
+                let attribute = OpenOptions::new()
+                    .write(true)
+                    .open(folder.attribute("enable"));
+                let mut attribute = attribute.expect("enable");
+                begin.wait();
+                attribute.write_all(b"1")
+            });
+            begin.wait();
+            thread::sleep(Duration::from_micros(fastrand::u64(..3_000)));
+            let rmdir = folder.rmdir();
+            (enable.join().expect("a thread failed"), rmdir)
+        });
+        match (enable, rmdir) {
+            (Ok(()), Err(error)) => {
+                assert_eq!(error.raw_os_error(), Some(Errno::EBUSY as i32));
+                enabled += 1;
+            }
+            (Err(error), Ok(())) => {
+                let gone = [Errno::ENOENT, Errno::ENODEV].map(|errno| Some(errno as i32));
+                assert!(gone.contains(&error.raw_os_error()), "{error}");
+                removed += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        for line in log.lines() {
+            assert!(!line.text.contains(": error -"), "{}", line.text);
+            reasons += i32::from(line.text.contains("is being removed"));
+        }
+    }
+    diagnose(format_args!(
+        "{enabled} were enabled, {removed} were removed, {reasons} had a reason in the log"
+    ));
+    assert!(enabled > 0 && removed > 0);
 }
 
 fn names(env: &Env) {

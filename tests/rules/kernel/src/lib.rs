@@ -39,6 +39,7 @@ pub mod error {
     /// The errnos that the rules know, with Linux's numbers.
     pub mod code {
         errnos! {
+            ENOENT = 2 "No such file or directory.",
             EIO = 5 "I/O error.",
             EAGAIN = 11 "Try again.",
             ENOMEM = 12 "Out of memory.",
