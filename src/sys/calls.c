@@ -6,6 +6,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/completion.h>
+#include <linux/cred.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
@@ -370,9 +371,17 @@ void shmbuf_atomic_end(void)
 	preempt_enable();
 }
 
+/*
+ * A user shares his part of the log with few others, and root with none: who
+ * fills his own silences nobody else.
+ */
 bool shmbuf_log_allowed(void)
 {
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+	static struct ratelimit_state states[32] = {
+		[0 ... 31] = RATELIMIT_STATE_INIT(shmbuf_log, DEFAULT_RATELIMIT_INTERVAL,
+						  DEFAULT_RATELIMIT_BURST),
+	};
+	const uid_t user = __kuid_val(current_uid());
 
-	return __ratelimit(&state);
+	return __ratelimit(&states[user ? 1 + user % (ARRAY_SIZE(states) - 1) : 0]);
 }

@@ -73,7 +73,8 @@ pub(crate) fn may_see_addresses() -> bool {
     unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RAWIO as c_int) }
 }
 
-/// Whether a line that a program can cause may go to the log now.
+/// Whether a line that a program can cause may go to the log now: a user has so many of them in some
+/// seconds, whatever others do.
 pub(crate) fn log_allowed() -> bool {
     // SAFETY: The function has no requirements.
     unsafe { ffi::shmbuf_log_allowed() }

@@ -17,7 +17,7 @@ use nix::{
     sys::stat::Mode,
     unistd::{setgid, setgroups, setuid, Gid, Uid},
 };
-use shmbuf::{abi, Access, Buffer, DmaBuf, Info, Kind, Phase, Policy, Protection};
+use shmbuf::{abi, Access, Alloc, Buffer, DmaBuf, Info, Kind, Phase, Policy, Protection};
 
 use super::{
     alloc::every,
@@ -30,6 +30,7 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
+    kmsg::Log,
     machine::mount_configfs,
     module::{Config, DEVICE, SYSFS},
     process::Child,
@@ -45,6 +46,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "writer_gets_nothing_to_read", writer),
     claim(Scope::Own, "addresses_are_not_for_members", addresses),
     claim(Scope::Own, "debugfs_is_not_for_members", debugfs).unless(without_debugfs),
+    claim(Scope::Own, "nobody_silences_others_in_the_log", silence),
     claim(Scope::Own, "parameters_are_roots_to_change", parameters),
     claim(Scope::Own, "configfs_is_roots_to_change", configfs)
         .unless(|_, _| (!mount_configfs()).then_some("no configfs: CONFIG_CONFIGFS_FS")),
@@ -55,10 +57,15 @@ const GROUP: u32 = 1000;
 
 /// Makes this process one of an ordinary user, with groups.
 fn become_user(groups: &[u32]) {
+    become_another(2000, groups);
+}
+
+/// Makes this process one of a user, with groups.
+fn become_another(user: u32, groups: &[u32]) {
     let groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
     setgroups(&groups).expect("setgroups");
-    setgid(Gid::from_raw(2000)).expect("setgid");
-    setuid(Uid::from_raw(2000)).expect("setuid");
+    setgid(Gid::from_raw(user)).expect("setgid");
+    setuid(Uid::from_raw(user)).expect("setuid");
 }
 
 /// Runs a function as a user of the group.
@@ -351,4 +358,29 @@ fn configfs(env: &Env) {
         }
     });
     assert!(!node("roots").exists());
+}
+
+/// A user makes as many lines as the log takes from him; others get theirs all the same.
+fn silence(env: &Env) {
+    load(env);
+    let buffer = env.open();
+    let mut log = Log::from_now();
+    let mut reasons = |user, calls| {
+        Child::run(|| {
+            become_another(user, &[]);
+            for _ in 0..calls {
+                let region = buffer.alloc(&Alloc::new(4096, Kind::Region));
+                refused(region, Errno::EOPNOTSUPP);
+            }
+        })
+        .join();
+        let lines = log.lines();
+        let reasons = lines.iter().filter(|line| line.text.contains("ALLOC: "));
+        reasons.count()
+    };
+    let talkative = reasons(2000, 100);
+    assert!((1..100).contains(&talkative), "{talkative}");
+    for another in [2001, 0] {
+        assert_eq!(reasons(another, 1), 1, "user {another}");
+    }
 }
