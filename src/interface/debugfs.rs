@@ -77,16 +77,23 @@ fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         f.write_fmt(fmt!("dma address: {address:#x} for {name}\n"))?;
     }
     let size = snapshot.size;
+    // As `%p` has it: hashed, unless the kernel was booted with no_hash_pointers.
+    let shown = |address: usize| address as *const u8;
     match storage.view_place() {
-        ViewPlace::Linear(address) => {
-            f.write_fmt(fmt!("kernel view: linear {address:#x} length {size}\n"))
+        ViewPlace::Linear(address) => f.write_fmt(fmt!(
+            "kernel view: linear {:p} length {size}\n",
+            shown(address)
+        )),
+        ViewPlace::Dma(address) => f.write_fmt(fmt!(
+            "kernel view: dma {:p} length {size}\n",
+            shown(address)
+        )),
+        ViewPlace::Io(address) => {
+            f.write_fmt(fmt!("kernel view: io {:p} length {size}\n", shown(address)))
         }
-        ViewPlace::Dma(address) => {
-            f.write_fmt(fmt!("kernel view: dma {address:#x} length {size}\n"))
-        }
-        ViewPlace::Io(address) => f.write_fmt(fmt!("kernel view: io {address:#x} length {size}\n")),
         ViewPlace::Vmap(address, range) => f.write_fmt(fmt!(
-            "kernel view: vmap {address:#x} offset {} length {}\n",
+            "kernel view: vmap {:p} offset {} length {}\n",
+            shown(address),
             range.start(),
             range.len()
         )),

@@ -15,7 +15,8 @@ use super::{
     without_debugfs, Claim, Scope,
 };
 use crate::{
-    module::{parameter, parse_size, DEVICE, SYSFS},
+    machine::Machine,
+    module::{parameter, parse_size, Config, DEVICE, SYSFS},
     process::{Child, Turn},
     procfs::{counter, debugfs, fdinfo, field, Fields},
     runner::Env,
@@ -27,6 +28,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Each, "parameters_in_sysfs", parameters),
     claim(Scope::Each, "fdinfo", in_fdinfo),
     claim(Scope::Each, "debugfs_buffer", in_debugfs).unless(without_debugfs),
+    claim(Scope::Once, "debugfs_hides_kernel_addresses", hashed).unless(with_addresses),
     claim(Scope::Kind, "debugfs_is_root_s_alone", private).unless(without_debugfs),
     claim(Scope::Each, "debugger", debugger),
     claim(Scope::Kind, "counters_count", counters).unless(without_debugfs),
@@ -112,6 +114,32 @@ fn in_debugfs(env: &Env) {
     let digits = shown.trim_start_matches("0x");
     assert_eq!(u64::from_str_radix(digits, 16), Ok(physical), "{shown}");
     assert!(!field(&lines, "kernel view").is_empty());
+}
+
+/// Kernel addresses are addresses of pages, and what stands for them is not. One may be so by luck.
+fn hashed(env: &Env) {
+    let buffer = env.open();
+    let policies = buffer.info().expect("INFO").policies;
+    let mut shown = Vec::new();
+    for policy in policies.iter() {
+        buffer.set_cache(policy).expect("SET_CACHE");
+        // The view is made when it is needed.
+        read_all(&buffer);
+        let lines = debugfs("buffer");
+        let view = field(&lines, "kernel view");
+        shown.push(view.split(' ').nth(1).expect("an address").to_string());
+    }
+    let is_address = |text: &String| {
+        let number = u64::from_str_radix(text.trim_start_matches("0x"), 16);
+        number.is_ok_and(|number| number % page() as u64 == 0)
+    };
+    assert!(!shown.iter().all(is_address), "{shown:?}");
+}
+
+fn with_addresses(machine: &Machine, config: &Config) -> Option<&'static str> {
+    let parameters = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let told = parameters.contains("no_hash_pointers");
+    without_debugfs(machine, config).or(told.then_some("the kernel hides no addresses"))
 }
 
 fn private(_: &Env) {
