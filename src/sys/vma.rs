@@ -385,14 +385,40 @@ impl Unfilled<'_> {
         self.page
     }
 
-    /// The page that was touched, and mapped ones around it: few, and the page tables that they need
-    /// are there afterwards if one of them is filled.
+    /// The page that was touched, and mapped ones around it: few.
     pub(crate) fn around(&self) -> Range {
         let around = self.page.enclosing(Self::AROUND, self.pages.size());
         around.intersect(self.mapped).unwrap_or(self.page)
     }
 
-    /// Maps `page`, one of those around the one that was touched. May sleep.
+    /// The address of `page`, one of the mapping.
+    fn address(&self, page: Range) -> usize {
+        // SAFETY: The VMA is locked, by the type invariants.
+        let start = unsafe { VmaRef::from_raw(self.vma) }.start();
+        start + (page.start() - self.mapped.start())
+    }
+
+    /// Makes the page tables that the pages around need. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    fn make_tables(&self) -> Result {
+        let around = self.around();
+        // SAFETY: The VMA is locked, and the addresses are inside. No function is called for them.
+        to_result(unsafe {
+            bindings::apply_to_page_range(
+                (*self.vma).vm_mm,
+                self.address(around),
+                around.len(),
+                None,
+                ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Maps `page`, one of those around the one that was touched. Allocates nothing, unless the page
+    /// tables were taken away again since the fault began. May sleep.
     ///
     /// # Errors
     ///
@@ -406,10 +432,9 @@ impl Unfilled<'_> {
         // SAFETY: By the type invariants the VMA is of the right kind; the address is inside, and the
         // frame that of a page that it keeps.
         let fault = unsafe {
-            let vma = VmaRef::from_raw(self.vma);
             bindings::vmf_insert_pfn_prot(
                 self.vma,
-                vma.start() + (page.start() - self.mapped.start()),
+                self.address(page),
                 self.pages.pfn(page.start()),
                 ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.mode.number()),
             )
@@ -529,7 +554,10 @@ unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t 
         mapped,
         page,
     };
-    match attached.object.fault(&unfilled) {
+    // Who is asked holds a lock that others wait for with the mmap lock held: nobody is to wait for
+    // memory under it.
+    let filled = unfilled.make_tables();
+    match filled.and_then(|()| attached.object.fault(&unfilled)) {
         Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
         Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
         Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
