@@ -32,7 +32,10 @@ use crate::{
         },
         policy::Policy,
         range::Range,
-        range_lock::Request,
+        range_lock::{
+            Request,
+            Ticket, //
+        },
         spec::Checked, //
     },
     sys::{
@@ -94,9 +97,9 @@ pub(crate) struct Buffer {
     pub(super) fences: Fences,
     #[pin]
     pub(super) state: Mutex<State>,
-    /// Woken when who has locked a range leaves.
+    /// Those that wait for ranges, each by its ticket.
     #[pin]
-    left: WaitQueue,
+    waiting: WaitQueue,
     _kept: Kept,
 }
 
@@ -239,7 +242,7 @@ impl Buffer {
                 views <- new_mutex!(KVec::new(), "shmbuf::views"),
                 fences <- Fences::new(),
                 state <- new_mutex!(state, "shmbuf::state"),
-                left <- WaitQueue::new(c"shmbuf::left", kernel::static_lock_class!()),
+                waiting <- WaitQueue::new(c"shmbuf::waiting", kernel::static_lock_class!()),
                 _kept: kept,
             }),
             GFP_KERNEL,
@@ -306,13 +309,18 @@ impl Monitor for Buffer {
         self.state.lock()
     }
 
-    fn wait<'a>(&'a self, state: Self::Guard<'a>, ended_by: EndedBy) -> (Self::Guard<'a>, bool) {
-        let ended = self.left.wait(state, ended_by);
+    fn wait<'a>(
+        &'a self,
+        state: Self::Guard<'a>,
+        ticket: Ticket,
+        ended_by: EndedBy,
+    ) -> (Self::Guard<'a>, bool) {
+        let ended = self.waiting.wait(state, ticket.number() as usize, ended_by);
         (self.state.lock(), ended)
     }
 
-    fn wake_all(&self) {
-        self.left.wake_all();
+    fn wake(&self, ticket: Ticket) {
+        self.waiting.wake(ticket.number() as usize);
     }
 }
 

@@ -63,15 +63,16 @@ pub(crate) trait Monitor {
 
     /// Takes the lock. May sleep.
     fn lock(&self) -> Self::Guard<'_>;
-    /// Lets go of the lock until [`Self::wake_all`] is called. The lock is held again afterwards,
-    /// and whether a signal came that ends the wait is told.
+    /// Lets go of the lock until [`Self::wake`] is called for `ticket`. The lock is held again
+    /// afterwards, and whether a signal came that ends the wait is told.
     fn wait<'a>(
         &'a self,
         guard: Self::Guard<'a>,
+        ticket: Ticket,
         ended_by: Self::EndedBy,
     ) -> (Self::Guard<'a>, bool);
-    /// Wakes all that wait.
-    fn wake_all(&self);
+    /// Wakes who waits with `ticket`. Called with the lock held.
+    fn wake(&self, ticket: Ticket);
 }
 
 /// Waits until all of `requests`, which do not conflict with each other, are granted. They are the
@@ -89,7 +90,7 @@ pub(crate) fn enter<'a, M: Monitor>(
     let (ticket, mut state) = take_place(monitor, requests)?;
     while !state.as_mut().lock.is_granted(ticket) {
         let ended;
-        (state, ended) = monitor.wait(state, ended_by);
+        (state, ended) = monitor.wait(state, ticket, ended_by);
         if ended {
             drop(state);
             leave(monitor, ticket);
@@ -112,7 +113,8 @@ pub(crate) fn try_enter<'a, M: Monitor>(
     if state.as_mut().lock.is_granted(ticket) {
         return Ok((ticket, state));
     }
-    state.as_mut().lock.leave(ticket);
+    // Nobody came after it.
+    state.as_mut().lock.leave(ticket, |_| {});
     Err(EAGAIN)
 }
 
@@ -135,14 +137,9 @@ fn take_place<'a, M: Monitor>(
     }
 }
 
-/// Ends what [`enter`] or [`try_enter`] began, and lets others go on.
+/// Ends what [`enter`] or [`try_enter`] began, and wakes those that can go on by it.
 pub(crate) fn leave<M: Monitor>(monitor: &M, ticket: Ticket) {
     let mut state = monitor.lock();
     let lock = &mut state.as_mut().lock;
-    lock.leave(ticket);
-    let is_idle = lock.is_idle();
-    drop(state);
-    if !is_idle {
-        monitor.wake_all();
-    }
+    lock.leave(ticket, |granted| monitor.wake(granted));
 }

@@ -60,18 +60,35 @@ impl Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
+impl Ticket {
+    /// A number that no other ticket of the lock has.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A request in the queue, waiting or granted.
 struct Entry {
     ticket: Ticket,
     request: Request,
     /// What is locked: the bytes that are asked for, and views.
     locked: Range,
+    /// How many that arrived before it it conflicts with.
+    blockers: usize,
+    /// Whether all that the ticket stands for is granted.
+    is_granted: bool,
 }
 
 impl Entry {
     fn conflicts(&self, other: &Self) -> bool {
         let together = self.request.mode == Mode::Shared && other.request.mode == Mode::Shared;
-        !together && self.locked.intersect(other.locked).is_some()
+        let overlap = self.locked.intersect(other.locked).is_some();
+        self.ticket != other.ticket && overlap && !together
+    }
+
+    fn count_blockers(&mut self, before: &[Self]) {
+        let blockers = before.iter().filter(|other| other.conflicts(self));
+        self.blockers = blockers.count();
     }
 }
 
@@ -81,7 +98,7 @@ impl Entry {
 ///
 /// # Invariants
 ///
-/// `queue` is in order of arrival.
+/// `queue` is in order of arrival; entries of one ticket are side by side.
 pub(crate) struct RangeLock {
     queue: KVVec<Entry>,
     last: u64,
@@ -139,15 +156,30 @@ impl RangeLock {
                 Extent::Exact => request.range,
                 Extent::Views => extend(request.range),
             };
-            let entry = Entry {
+            let mut entry = Entry {
                 ticket,
                 request,
                 locked,
+                blockers: 0,
+                is_granted: false,
             };
+            entry.count_blockers(&self.queue);
             // There is room. INVARIANT: Arrived last.
             let _ = self.queue.push_within_capacity(entry);
         }
+        self.grant(|_| {});
         Ok(ticket)
+    }
+
+    /// Grants what nothing blocks any more, and calls `granted` with each such ticket.
+    fn grant(&mut self, mut granted: impl FnMut(Ticket)) {
+        for entries in self.queue.chunk_by_mut(|a, b| a.ticket == b.ticket) {
+            let is_free = entries.iter().all(|entry| entry.blockers == 0);
+            if is_free && !entries[0].is_granted {
+                entries.iter_mut().for_each(|entry| entry.is_granted = true);
+                granted(entries[0].ticket);
+            }
+        }
     }
 
     /// Moves the queue to `room`, if that is larger.
@@ -164,31 +196,37 @@ impl RangeLock {
 
     /// Whether all that `ticket` stands for is granted. It stays so until it leaves.
     pub(crate) fn is_granted(&self, ticket: Ticket) -> bool {
-        self.queue.iter().enumerate().all(|(at, entry)| {
-            let mut before = self.queue[..at].iter();
-            entry.ticket != ticket || !before.any(|other| other.conflicts(entry))
-        })
+        let mut entries = self.queue.iter();
+        entries.any(|entry| entry.ticket == ticket && entry.is_granted)
     }
 
-    /// What `ticket` stands for is no longer used, or waited for. Others may have been granted
-    /// something by this: wake them.
-    pub(crate) fn leave(&mut self, ticket: Ticket) {
+    /// What `ticket` stands for is no longer used, or waited for. Calls `granted` with each that is
+    /// granted what it waits for by this, and with no other.
+    pub(crate) fn leave(&mut self, ticket: Ticket, granted: impl FnMut(Ticket)) {
+        for at in 0..self.queue.len() {
+            let (before, behind) = self.queue.split_at_mut(at + 1);
+            let gone = &before[at];
+            if gone.ticket == ticket {
+                let blocked = behind.iter_mut().filter(|entry| gone.conflicts(entry));
+                blocked.for_each(|entry| entry.blockers -= 1);
+            }
+        }
         self.queue.retain(|entry| entry.ticket != ticket);
-    }
-
-    /// Whether nobody has entered.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+        self.grant(granted);
     }
 
     /// An importer has got a view of `range`, by who has locked it: those that wait for a byte of
-    /// it, with the views, wait for all of it from now on.
+    /// it, with the views, wait for all of it from now on. What is granted conflicts with none of
+    /// this, and stays so.
     pub(crate) fn view_added(&mut self, range: Range) {
-        for entry in &mut self.queue {
+        for at in 0..self.queue.len() {
+            let (before, behind) = self.queue.split_at_mut(at);
+            let entry = &mut behind[0];
             let meets = entry.request.range.intersect(range).is_some();
             if meets && entry.request.extent == Extent::Views {
                 entry.locked = entry.locked.hull(range);
             }
+            entry.count_blockers(before);
         }
     }
 }
@@ -214,6 +252,16 @@ mod tests {
         enter(lock, &[Request::exact(range, mode)])
     }
 
+    /// Who is granted something when somebody leaves: at most two here.
+    fn leave(lock: &mut RangeLock, ticket: Ticket) -> [Option<Ticket>; 2] {
+        let (mut granted, mut count) = ([None; 2], 0);
+        lock.leave(ticket, |ticket| {
+            granted[count] = Some(ticket);
+            count += 1;
+        });
+        granted
+    }
+
     #[test]
     fn who_shares_is_together_and_who_writes_alone() {
         let mut lock = RangeLock::new();
@@ -223,13 +271,12 @@ mod tests {
         let beside = one(&mut lock, range(128, 160), Mode::Exclusive);
         assert!(lock.is_granted(first) && lock.is_granted(second) && lock.is_granted(beside));
         assert!(!lock.is_granted(writer));
-        lock.leave(first);
+        assert_eq!(leave(&mut lock, first), [None, None]);
         assert!(!lock.is_granted(writer));
-        lock.leave(second);
+        assert_eq!(leave(&mut lock, second), [Some(writer), None]);
         assert!(lock.is_granted(writer));
-        lock.leave(writer);
-        lock.leave(beside);
-        assert!(lock.is_idle());
+        assert_eq!(leave(&mut lock, writer), [None, None]);
+        assert_eq!(leave(&mut lock, beside), [None, None]);
     }
 
     #[test]
@@ -239,10 +286,11 @@ mod tests {
         let writer = one(&mut lock, range(0, 64), Mode::Exclusive);
         let late = one(&mut lock, range(0, 32), Mode::Shared);
         assert!(!lock.is_granted(writer) && !lock.is_granted(late));
-        lock.leave(reader);
+        let later = one(&mut lock, range(32, 64), Mode::Shared);
+        assert_eq!(leave(&mut lock, reader), [Some(writer), None]);
         assert!(lock.is_granted(writer) && !lock.is_granted(late));
-        lock.leave(writer);
-        assert!(lock.is_granted(late));
+        assert_eq!(leave(&mut lock, writer), [Some(late), Some(later)]);
+        assert!(lock.is_granted(late) && lock.is_granted(later));
     }
 
     #[test]
@@ -251,7 +299,7 @@ mod tests {
         let reader = one(&mut lock, range(0, 64), Mode::Shared);
         let writer = one(&mut lock, range(0, 64), Mode::Exclusive);
         let late = one(&mut lock, range(0, 64), Mode::Shared);
-        lock.leave(writer);
+        assert_eq!(leave(&mut lock, writer), [Some(late), None]);
         assert!(lock.is_granted(reader) && lock.is_granted(late));
     }
 
@@ -268,7 +316,7 @@ mod tests {
         let there = enter(&mut lock, &copy(a, b));
         let back = enter(&mut lock, &copy(b, a));
         assert!(lock.is_granted(there) && !lock.is_granted(back));
-        lock.leave(there);
+        assert_eq!(leave(&mut lock, there), [Some(back), None]);
         assert!(lock.is_granted(back));
     }
 
@@ -280,9 +328,9 @@ mod tests {
         let read = one(&mut lock, range(64, 96), Mode::Shared);
         assert!(!lock.is_granted(sync) && !lock.is_granted(read));
         lock.view_added(range(0, 128));
-        lock.leave(view);
+        assert_eq!(leave(&mut lock, view), [Some(sync), None]);
         assert!(lock.is_granted(sync) && !lock.is_granted(read));
-        lock.leave(sync);
+        assert_eq!(leave(&mut lock, sync), [Some(read), None]);
         assert!(lock.is_granted(read));
     }
 }

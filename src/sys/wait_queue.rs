@@ -77,26 +77,35 @@ impl WaitQueue {
         })
     }
 
-    /// Lets go of the lock that `guard` holds, and waits for [`Self::wake_all`]. Who calls that after
-    /// the lock was let go of is not missed. Returns whether a signal came that ends the wait; it may
-    /// also end for no reason. Sleeps.
-    pub(crate) fn wait<T, B: Backend>(&self, guard: Guard<'_, T, B>, ended_by: EndedBy) -> bool {
+    /// Lets go of the lock that `guard` holds, and waits for [`Self::wake`] with `key`. Who calls that
+    /// after the lock was let go of is not missed. Returns whether a signal came that ends the wait; it
+    /// may also end for no reason. Sleeps.
+    pub(crate) fn wait<T, B: Backend>(
+        &self,
+        guard: Guard<'_, T, B>,
+        key: usize,
+        ended_by: EndedBy,
+    ) -> bool {
         let state = match ended_by {
             EndedBy::Signal => bindings::TASK_INTERRUPTIBLE,
             EndedBy::FatalSignal => bindings::TASK_KILLABLE,
         };
-        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
-        // SAFETY: The queue is initialized. The entry is not moved, and taken out of the queue before it
-        // is gone.
+        let waiter = Opaque::<Waiter>::uninit();
+        // SAFETY: What is pointed to is not moved.
+        let entry = unsafe { &raw mut (*waiter.get()).entry };
+        // SAFETY: The queue is initialized. The waiter is not moved, and taken out of the queue before
+        // it is gone.
         unsafe {
-            bindings::init_wait_entry(entry.get(), 0);
-            bindings::prepare_to_wait(self.head.get(), entry.get(), state as c_int);
+            (*waiter.get()).key = key;
+            bindings::init_wait_entry(entry, 0);
+            (*entry).func = Some(Waiter::wake);
+            bindings::prepare_to_wait(self.head.get(), entry, state as c_int);
         }
         drop(guard);
         // SAFETY: Undoes what was prepared.
         unsafe {
             bindings::schedule();
-            bindings::finish_wait(self.head.get(), entry.get());
+            bindings::finish_wait(self.head.get(), entry);
         }
         match ended_by {
             EndedBy::Signal => kernel::current!().signal_pending(),
@@ -105,16 +114,44 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes all that wait. Any context.
-    pub(crate) fn wake_all(&self) {
-        // SAFETY: The queue is initialized.
+    /// Wakes those that wait with `key`. Any context.
+    pub(crate) fn wake(&self, key: usize) {
+        // SAFETY: The queue is initialized, and what its entries get is a number.
         unsafe {
             bindings::__wake_up(
                 self.head.get(),
                 bindings::TASK_NORMAL,
                 0,
-                core::ptr::null_mut(),
+                key as *mut c_void,
             )
         };
+    }
+}
+
+/// A thread in a [`WaitQueue`].
+#[repr(C)]
+struct Waiter {
+    entry: bindings::wait_queue_entry,
+    key: usize,
+}
+
+impl Waiter {
+    /// Wakes the thread if it is meant.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must be that of a waiter, in a queue whose lock is held.
+    unsafe extern "C" fn wake(
+        entry: *mut bindings::wait_queue_entry,
+        mode: c_uint,
+        flags: c_int,
+        key: *mut c_void,
+    ) -> c_int {
+        // SAFETY: By this function's contract; the entry is the first field.
+        if unsafe { (*entry.cast::<Self>()).key } != key as usize {
+            return 0;
+        }
+        // SAFETY: By this function's contract.
+        unsafe { bindings::autoremove_wake_function(entry, mode, flags, key) }
     }
 }

@@ -11,7 +11,7 @@ use crate::rules::{
     line_set::{LineSet, Member},
     ownership::{Hold, Ownership, Room, ViewId},
     range::Range,
-    range_lock::{Mode, Request},
+    range_lock::{Mode, Request, Ticket},
 };
 use loom::{
     sync::{Condvar, Mutex, MutexGuard},
@@ -191,10 +191,25 @@ fn conflict(some: &[Request], others: &[Request]) -> bool {
     })
 }
 
+/// What the threads share.
+struct Shared {
+    state: Mutex<State>,
+    /// By the number of the thread that waits, so that nobody is woken by what is for another.
+    woken: Vec<Condvar>,
+    /// Which thread waits with which ticket. The lock of the state is held for it.
+    waiting: std::sync::Mutex<BTreeMap<u64, usize>>,
+}
+
+impl Shared {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.waiting.lock().expect("nobody panicked")
+    }
+}
+
 /// The buffer, as one thread sees it.
 struct Thread {
     number: usize,
-    buffer: Arc<(Mutex<State>, Condvar)>,
+    buffer: Arc<Shared>,
     has_signal: bool,
     /// Who waited already when this took its place.
     before: RefCell<Vec<usize>>,
@@ -224,24 +239,29 @@ impl Monitor for Thread {
     type EndedBy = ();
 
     fn lock(&self) -> Guard<'_> {
-        let guard = self.buffer.0.lock().expect("nobody panicked");
+        let guard = self.buffer.state.lock().expect("nobody panicked");
         *self.before.borrow_mut() = guard.waiting.keys().copied().collect();
         Guard(Some(guard))
     }
 
-    fn wait<'a>(&'a self, mut guard: Guard<'a>, _: ()) -> (Guard<'a>, bool) {
+    fn wait<'a>(&'a self, mut guard: Guard<'a>, ticket: Ticket, _: ()) -> (Guard<'a>, bool) {
         if self.has_signal {
             return (guard, true);
         }
         let requests = self.requests.borrow().clone();
         guard.waiting.insert(self.number, requests);
+        self.buffer.waiting().insert(ticket.number(), self.number);
         let taken = guard.0.take().expect("it is held");
-        guard.0 = Some(self.buffer.1.wait(taken).expect("nobody panicked"));
+        let woken = self.buffer.woken[self.number].wait(taken);
+        guard.0 = Some(woken.expect("nobody panicked"));
+        self.buffer.waiting().remove(&ticket.number());
         (guard, false)
     }
 
-    fn wake_all(&self) {
-        self.buffer.1.notify_all();
+    fn wake(&self, ticket: Ticket) {
+        if let Some(&number) = self.buffer.waiting().get(&ticket.number()) {
+            self.buffer.woken[number].notify_one();
+        }
     }
 }
 
@@ -341,7 +361,11 @@ fn explore<const N: usize>(beginning: Beginning, calls: [Call; N], preemptions: 
     let mut model = loom::model::Builder::new();
     model.preemption_bound = preemptions;
     model.check(move || {
-        let buffer = Arc::new((Mutex::new(State::new(beginning)), Condvar::new()));
+        let buffer = Arc::new(Shared {
+            state: Mutex::new(State::new(beginning)),
+            woken: (0..N).map(|_| Condvar::new()).collect(),
+            waiting: std::sync::Mutex::default(),
+        });
         let thread = |number: usize, call: Call| Thread {
             number,
             buffer: buffer.clone(),
@@ -359,8 +383,7 @@ fn explore<const N: usize>(beginning: Beginning, calls: [Call; N], preemptions: 
         for other in others {
             other.join().expect("it has not panicked");
         }
-        let (state, _) = &*buffer;
-        let state = state.lock().expect("nobody panicked");
+        let state = buffer.state.lock().expect("nobody panicked");
         state.check();
         assert!(state.users.is_empty() && state.waiting.is_empty());
     });

@@ -227,9 +227,21 @@ fn conflict(one: &[(Range, bool)], other: &[(Range, bool)]) -> bool {
     })
 }
 
+/// Who in a queue has nobody before him who is in the way.
+fn granted(queue: &[(Ticket, Vec<(Range, bool)>)]) -> Vec<Ticket> {
+    let is_free = |(at, (_, wanted)): &(usize, &(Ticket, Vec<(Range, bool)>))| {
+        queue[..*at]
+            .iter()
+            .all(|(_, before)| !conflict(before, wanted))
+    };
+    let free = queue.iter().enumerate().filter(is_free);
+    free.map(|(_, (ticket, _))| *ticket).collect()
+}
+
 proptest! {
     /// Whoever is granted something conflicts with nobody who was, and whoever is not has somebody
-    /// before him who is in the way, so the first of all is always granted.
+    /// before him who is in the way, so the first of all is always granted. Who leaves tells those whom
+    /// he was the last to be in the way of, and nobody else.
     #[test]
     fn ranges_in_order_of_arrival(events in prop::collection::vec(event(), 1..100)) {
         let mut lock = RangeLock::new();
@@ -252,15 +264,20 @@ proptest! {
                     queue.push((ticket, wanted));
                 }
                 Event::Leave(index) if !queue.is_empty() => {
-                    lock.leave(queue.remove(index.index(queue.len())).0);
+                    let before = granted(&queue);
+                    let (ticket, _) = queue.remove(index.index(queue.len()));
+                    let mut told = Vec::new();
+                    lock.leave(ticket, |granted| told.push(granted));
+                    let mut expected = granted(&queue);
+                    expected.retain(|ticket| !before.contains(ticket));
+                    prop_assert_eq!(told, expected);
                 }
                 Event::Leave(_) => {}
             }
-            for (at, (ticket, wanted)) in queue.iter().enumerate() {
-                let free = queue[..at].iter().all(|(_, before)| !conflict(before, wanted));
-                prop_assert_eq!(lock.is_granted(*ticket), free);
+            let free = granted(&queue);
+            for (ticket, _) in &queue {
+                prop_assert_eq!(lock.is_granted(*ticket), free.contains(ticket));
             }
-            prop_assert_eq!(lock.is_idle(), queue.is_empty());
         }
     }
 }
