@@ -75,9 +75,9 @@ impl Range {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] unless both ends are multiples of `line` or the end of the buffer.
+    /// [`EINVAL`] unless both ends are multiples of `line`, a power of two, or the end of the buffer.
     pub(crate) fn check_lines(self, line: usize, size: usize) -> Result {
-        let aligned = |at: usize| at % line == 0;
+        let aligned = |at: usize| at & (line - 1) == 0;
         if aligned(self.start) && (aligned(self.end) || self.end == size) {
             Ok(())
         } else {
@@ -157,6 +157,11 @@ impl Range {
         let end = min(self.end, other.end);
         // INVARIANT: Checked here; `end` is inside as it is in both.
         (start < end).then_some(Self { start, end })
+    }
+
+    /// Whether the ranges have bytes in common, or one begins where the other ends.
+    pub(crate) fn touches(self, other: Self) -> bool {
+        self.start <= other.end && other.start <= self.end
     }
 
     /// The smallest range that contains both.
@@ -279,6 +284,8 @@ mod tests {
     #[test]
     fn hulls() {
         let (a, b) = (range(0, 32), range(96, 128));
+        assert!(!a.touches(b) && !b.touches(a));
+        assert!(a.touches(range(32, 64)) && b.touches(range(32, 96)) && a.touches(a));
         assert_eq!(a.hull(b), range(0, 128));
         assert_eq!(b.hull(a), range(0, 128));
         assert_eq!(range(0, 128).hull(range(32, 64)), range(0, 128));
