@@ -80,12 +80,23 @@ impl Buffer {
         if phase == Phase::Start {
             self.wait_for_others(range, usage_by(caller), patience)?;
         }
-        self.flush_mappings(range);
         let locked = match caller {
             Caller::Reads => Locked::cpus(self, &[Request::exact(range, Mode::Shared)], patience),
             Caller::Writes => Locked::wait(self, &[Request::with_views(range)], patience),
         }?;
         let storage = locked.storage();
+        match storage.policy().is_cached() {
+            true => self.maintain(storage, range, phase, caller)?,
+            // It has no lines, and nothing of it is ever lent.
+            false => storage.clean_and_invalidate(range)?,
+        }
+        self.counters.syncs.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// [`Self::sync_with`] of cached memory, which is locked.
+    fn maintain(&self, storage: &Storage, range: Range, phase: Phase, caller: Caller) -> Result {
+        self.flush_mappings(range);
         self.maintain_unlent(storage, range)?;
         match (caller, phase) {
             (Caller::Reads, _) => {}
@@ -95,10 +106,9 @@ impl Buffer {
             }
             (Caller::Writes, Phase::End) => {
                 self.lend_own(storage, range)?;
-                self.lend_views(storage, range);
+                self.lend_views(range);
             }
         }
-        self.counters.syncs.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -194,11 +204,11 @@ impl Buffer {
 
     /// The devices of importers get their views that meet `range`: those that they can be lent, if
     /// they are not, and else what the CPU wrote.
-    fn lend_views(&self, storage: &Storage, range: Range) {
+    fn lend_views(&self, range: Range) {
         let views = self.views.lock();
         for view in views.iter().filter(|view| view.meets(range)) {
             let lent = self.lend_view(view);
-            if storage.policy().is_cached() && lent != Hold::Lent {
+            if lent != Hold::Lent {
                 if lent == Hold::Returned {
                     self.withdraw(view.mapping.range());
                 }
