@@ -10,9 +10,9 @@ use crate::{
             self,
             Monitor, //
         },
-        line_set::Member,
         range::Range,
         range_lock::{
+            Mode,
             Request,
             Ticket, //
         }, //
@@ -83,17 +83,30 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         Self::cpus(buffer, requests, Patience::Until(EndedBy::Signal))
     }
 
-    /// The first bytes of `range`, which is locked, as far as they are the CPU's. They stay so.
+    /// [`Self::wait`] for `range`, and its first bytes, as far as they are the CPU's. They stay so.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a device was lent the first of them.
-    pub(crate) fn first_of_cpus(&self, range: Range) -> Result<Range> {
-        let state = self.buffer.state.lock();
-        let first = state.access.ownership.first(&mut Some(range), Member::No);
-        first
-            .filter(|first| first.start() == range.start())
-            .ok_or(EBUSY)
+    /// [`EBUSY`] if a device was lent the first of them; those of [`Self::wait`].
+    // Each piece of a read comes here, with one request.
+    #[inline(always)]
+    pub(crate) fn first_of_cpus(
+        buffer: B,
+        range: Range,
+        mode: Mode,
+        patience: Patience,
+    ) -> Result<(Self, Range)> {
+        let (ticket, state) = enter(&buffer, &[Request::exact(range, mode)], patience)?;
+        let storage = state.storage.clone();
+        let first = state.access.ownership.first_of_cpus(range);
+        drop(state);
+        // Left again if it is not to be had.
+        let locked = Self {
+            buffer,
+            ticket,
+            storage,
+        };
+        Ok((locked, first.ok_or(EBUSY)?))
     }
 
     /// The buffer.
@@ -114,6 +127,8 @@ impl<B: Deref<Target = Buffer>> Drop for Locked<B> {
 }
 
 /// Takes places for `requests`, and waits as long as `patience` has it.
+// See [`access::enter`].
+#[inline(always)]
 fn enter<'a>(
     buffer: &'a Buffer,
     requests: &[Request],

@@ -11,10 +11,7 @@ use crate::{
     rules::{
         kind::Kind,
         range::Range,
-        range_lock::{
-            Mode,
-            Request, //
-        }, //
+        range_lock::Mode, //
     },
     sys::{
         cpu,
@@ -37,7 +34,7 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 
-/// How many bytes are copied at a time to or from a program.
+/// How many bytes are copied at a time to or from a program. A window has a multiple of that.
 const PIECE: usize = 64 << 10;
 
 impl Buffer {
@@ -105,10 +102,8 @@ impl Buffer {
             let mut present = piece.len();
             while let Some(left) = rest {
                 let part = left.first(present).ok_or(EFAULT)?;
-                let request = Request::exact(part, mode);
-                let locked = Locked::wait(self, &[request], patience)?;
-                let part = locked.first_of_cpus(part)?;
-                let count = self.copy_locked(locked.storage(), part, iter)?;
+                let (locked, part) = Locked::first_of_cpus(self, part, mode, patience)?;
+                let count = self.copy_piece(locked.storage(), part, iter)?;
                 drop(locked);
                 done += count;
                 rest = left.after(count);
@@ -143,27 +138,37 @@ impl Buffer {
         range: Range,
         iter: &mut impl Transfer,
     ) -> Result<usize> {
-        let policy = storage.policy();
-        if self.has_aliases(policy) {
-            return self.copy_aliased(storage, range, iter);
-        }
-        if !policy.is_cached() {
-            // What the program stored may be in the write buffer.
-            cpu::drain_write_buffer();
-        }
         let mut done = 0;
         for piece in range.pieces(storage.window_size()) {
-            let count =
-                storage.with_view(piece, |view| user::without_faults(|| iter.copy(view)))?;
+            let count = self.copy_piece(storage, piece, iter)?;
             done += count;
             if count < piece.len() {
                 break;
             }
         }
+        Ok(done)
+    }
+
+    /// [`Self::copy_locked`] for a range inside one window.
+    fn copy_piece(
+        &self,
+        storage: &Storage,
+        piece: Range,
+        iter: &mut impl Transfer,
+    ) -> Result<usize> {
+        let policy = storage.policy();
+        if self.has_aliases(policy) {
+            return self.copy_aliased(storage, piece, iter);
+        }
+        if !policy.is_cached() {
+            // What the program stored may be in the write buffer.
+            cpu::drain_write_buffer();
+        }
+        let count = storage.with_view(piece, |view| user::without_faults(|| iter.copy(view)))?;
         if !policy.is_cached() {
             cpu::drain_write_buffer();
         }
-        Ok(done)
+        Ok(count)
     }
 
     /// [`Self::copy_locked`] where user mappings are other cache lines than the kernel's view.
@@ -171,6 +176,8 @@ impl Buffer {
     /// Each page is copied with no other program running, and when others run no line of the
     /// kernel's view is left. So two lines of one address never hold different bytes, and a store
     /// by another thread beside the copied bytes is not lost.
+    // Most machines never come here, and what it keeps on the stack would be made ready for each copy.
+    #[inline(never)]
     fn copy_aliased(
         &self,
         storage: &Storage,

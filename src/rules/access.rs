@@ -11,6 +11,7 @@ use super::{
     },
     range::Range,
     range_lock::{
+        Full,
         RangeLock,
         Request,
         Ticket, //
@@ -82,12 +83,28 @@ pub(crate) trait Monitor {
 ///
 /// - [`ERESTARTSYS`] if a signal came while waiting that ends the wait: nothing has been done;
 /// - [`ENOMEM`] if so many wait that the queue needs memory, and there is none.
+// How many requests there are is known where it is called, so most of it goes away.
+#[inline(always)]
 pub(crate) fn enter<'a, M: Monitor>(
     monitor: &'a M,
     requests: &[Request],
     ended_by: M::EndedBy,
 ) -> Result<(Ticket, M::Guard<'a>)> {
     let (ticket, mut state) = take_place(monitor, requests)?;
+    if !state.as_mut().lock.is_granted(ticket) {
+        state = wait_until_granted(monitor, ticket, state, ended_by)?;
+    }
+    Ok((ticket, state))
+}
+
+/// The part of [`enter`] where others come first.
+#[cold]
+fn wait_until_granted<'a, M: Monitor>(
+    monitor: &'a M,
+    ticket: Ticket,
+    mut state: M::Guard<'a>,
+    ended_by: M::EndedBy,
+) -> Result<M::Guard<'a>> {
     while !state.as_mut().lock.is_granted(ticket) {
         let ended;
         (state, ended) = monitor.wait(state, ticket, ended_by);
@@ -97,7 +114,7 @@ pub(crate) fn enter<'a, M: Monitor>(
             return Err(ERESTARTSYS);
         }
     }
-    Ok((ticket, state))
+    Ok(state)
 }
 
 /// [`enter`], for who must not wait for others.
@@ -118,6 +135,8 @@ pub(crate) fn try_enter<'a, M: Monitor>(
     Err(EAGAIN)
 }
 
+// See `enter`.
+#[inline(always)]
 fn take_place<'a, M: Monitor>(
     monitor: &'a M,
     requests: &[Request],
@@ -125,16 +144,26 @@ fn take_place<'a, M: Monitor>(
     let mut state = monitor.lock();
     loop {
         let Access { lock, ownership } = state.as_mut();
-        let full = match lock.enter(requests, |range| ownership.with_views(range)) {
+        match lock.enter(requests, |range| ownership.with_views(range)) {
             Ok(ticket) => return Ok((ticket, state)),
-            Err(full) => full,
-        };
-        // Who holds the mmap lock may wait for this lock, but not for memory.
-        drop(state);
-        let room = full.make_room()?;
-        state = monitor.lock();
-        state.as_mut().lock.grow(room);
+            Err(full) => state = make_room(monitor, state, full)?,
+        }
     }
+}
+
+/// Lets go of the lock while there is more room made in the queue: who holds the mmap lock may wait
+/// for this lock, but not for memory.
+#[cold]
+fn make_room<'a, M: Monitor>(
+    monitor: &'a M,
+    state: M::Guard<'a>,
+    full: Full,
+) -> Result<M::Guard<'a>> {
+    drop(state);
+    let room = full.make_room()?;
+    let mut state = monitor.lock();
+    state.as_mut().lock.grow(room);
+    Ok(state)
 }
 
 /// Ends what [`enter`] or [`try_enter`] began, and wakes those that can go on by it.

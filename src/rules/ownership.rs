@@ -145,22 +145,33 @@ impl Ownership {
         Some(Range::between(first.start(), end))
     }
 
+    /// The first bytes of `range`, as far as they are the CPU's.
+    pub(crate) fn first_of_cpus(&self, range: Range) -> Option<Range> {
+        if self.owner() == Owner::Cpu {
+            return Some(range);
+        }
+        let (prefix, lent) = self.prefix(range);
+        (lent == Member::No).then_some(prefix)
+    }
+
     /// The first bytes of `range`, as far as they have the same owner.
     fn prefix(&self, range: Range) -> (Range, Member) {
-        let own = self
-            .own
-            .as_ref()
-            .and_then(|lent| lent.first(range, Member::Yes));
-        let views = self.views.iter().filter(|view| view.hold == Hold::Lent);
-        let views = views.filter_map(|view| view.range.intersect(range));
         let (mut end, mut is) = (range.end(), Member::No);
-        for lent in Iterator::chain(views, own) {
+        let mut cut = |lent: Range| {
             if lent.start() > range.start() {
                 end = end.min(lent.start());
             } else {
                 end = end.min(lent.end());
                 is = Member::Yes;
             }
+        };
+        let own = self.own.as_ref();
+        if let Some(lent) = own.and_then(|own| own.first(range, Member::Yes)) {
+            cut(lent);
+        }
+        let views = self.views.iter().filter(|view| view.hold == Hold::Lent);
+        for lent in views.filter_map(|view| view.range.intersect(range)) {
+            cut(lent);
         }
         (Range::between(range.start(), end), is)
     }
