@@ -82,10 +82,44 @@ pub(crate) struct Request {
 
 /// How pages lie in physical memory.
 enum Layout {
-    /// From the first one on, one after the other.
-    Run(NonNull<bindings::page>),
+    /// One after the other.
+    Run(Run),
     /// Each wherever it is.
     List(KVVec<NonNull<bindings::page>>),
+}
+
+/// Pages one after the other, from the first one on.
+///
+/// # Invariants
+///
+/// `first` is a page, at `phys`; `linear` is its linear address, if it has one.
+struct Run {
+    first: NonNull<bindings::page>,
+    phys: bindings::phys_addr_t,
+    linear: Option<NonNull<u8>>,
+}
+
+impl Run {
+    /// # Safety
+    ///
+    /// `first` must be a page.
+    unsafe fn new(first: NonNull<bindings::page>) -> Self {
+        let page = first.as_ptr();
+        // SAFETY: By this function's contract; a page outside of highmem has a linear address.
+        let (pfn, linear) = unsafe {
+            let linear = match ffi::shmbuf_page_is_highmem(page) {
+                true => None,
+                false => NonNull::new(ffi::shmbuf_page_address(page).cast()),
+            };
+            (ffi::shmbuf_page_to_pfn(page), linear)
+        };
+        // INVARIANT: What the kernel says of the page.
+        Self {
+            first,
+            phys: (pfn as bindings::phys_addr_t) << PAGE_SHIFT,
+            linear,
+        }
+    }
 }
 
 /// Pages that are ours, physically contiguous or not.
@@ -150,7 +184,9 @@ impl Pages {
             task::go_on()?;
             return Err(ENOMEM);
         };
-        let pages = Self::own(Layout::Run(first), count, references);
+        // SAFETY: It is the first page of what was allocated.
+        let run = unsafe { Run::new(first) };
+        let pages = Self::own(Layout::Run(run), count, references);
         // The allocator falls back to lower zones silently.
         if zone == Zone::Highmem && !pages.is_highmem() {
             return Err(ENOMEM);
@@ -239,7 +275,7 @@ impl Pages {
         assert!(n < self.count);
         match &self.layout {
             // SAFETY: By the type invariants, and `n` is one of them.
-            Layout::Run(first) => unsafe { nth(*first, n) },
+            Layout::Run(run) => unsafe { nth(run.first, n) },
             Layout::List(list) => list[n].as_ptr(),
         }
     }
@@ -276,6 +312,10 @@ impl Pages {
 
     /// The physical address of the byte at `offset`, which is inside.
     pub(crate) fn phys(&self, offset: usize) -> bindings::phys_addr_t {
+        if let Layout::Run(run) = &self.layout {
+            assert!(offset < self.size());
+            return run.phys + offset as bindings::phys_addr_t;
+        }
         let page = (self.pfn(offset) as bindings::phys_addr_t) << PAGE_SHIFT;
         page + (offset % PAGE_SIZE) as bindings::phys_addr_t
     }
@@ -317,17 +357,12 @@ impl Pages {
 
     /// The linear mapping of contiguous pages, if there is one.
     pub(crate) fn linear(&self) -> Option<Span<'_>> {
-        let Layout::Run(first) = &self.layout else {
+        let Layout::Run(run) = &self.layout else {
             return None;
         };
-        if self.is_highmem() {
-            return None;
-        }
-        // SAFETY: By the type invariants; a page outside of highmem has a linear address.
-        let address = unsafe { ffi::shmbuf_page_address(first.as_ptr()) };
         // SAFETY: The linear mapping of contiguous pages is contiguous and lives as long as they
         // are ours.
-        Some(unsafe { Span::new(NonNull::new(address.cast())?, self.size(), self.phys(0)) })
+        Some(unsafe { Span::new(run.linear?, self.size(), run.phys) })
     }
 }
 
