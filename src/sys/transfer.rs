@@ -58,26 +58,12 @@ pub(crate) trait Transfer {
 const CHUNK: usize = 256;
 
 impl Transfer for IovIterDest<'_> {
+    #[inline]
     fn copy(&mut self, view: RangeView<'_>) -> usize {
-        let (io, range) = match view {
-            RangeView::Memory(span) => return span.copy_to_iter(self),
-            RangeView::Io(io, range) => (io, range),
-        };
-        let mut done = 0;
-        for piece in range.pieces(CHUNK) {
-            if task::go_on().is_err() {
-                break;
-            }
-            let mut bytes = [0; CHUNK];
-            let bytes = &mut bytes[..piece.len()];
-            io.read(piece, bytes);
-            let copied = self.copy_to_iter(bytes);
-            done += copied;
-            if copied < piece.len() {
-                break;
-            }
+        match view {
+            RangeView::Memory(span) => span.copy_to_iter(self),
+            RangeView::Io(io, range) => io_to_iter(io, range, self),
         }
-        done
     }
 
     fn fault_in(&mut self, len: usize) -> usize {
@@ -87,32 +73,56 @@ impl Transfer for IovIterDest<'_> {
 }
 
 impl Transfer for IovIterSource<'_> {
+    #[inline]
     fn copy(&mut self, view: RangeView<'_>) -> usize {
-        let (io, range) = match view {
-            RangeView::Memory(span) => return span.copy_from_iter(self),
-            RangeView::Io(io, range) => (io, range),
-        };
-        let mut done = 0;
-        for piece in range.pieces(CHUNK) {
-            if task::go_on().is_err() {
-                break;
-            }
-            let mut bytes = [0; CHUNK];
-            let bytes = &mut bytes[..piece.len()];
-            if self.copy_from_iter(bytes) < piece.len() {
-                // Nothing of a piece that is not there whole.
-                break;
-            }
-            io.write(piece, bytes);
-            done += piece.len();
+        match view {
+            RangeView::Memory(span) => span.copy_from_iter(self),
+            RangeView::Io(io, range) => iter_to_io(self, io, range),
         }
-        done
     }
 
     fn fault_in(&mut self, len: usize) -> usize {
         // SAFETY: The iterator is valid.
         len - unsafe { bindings::fault_in_iov_iter_readable(self.as_raw(), len) }
     }
+}
+
+/// Copies `range` of `io` to `iter`, as [`Transfer::copy`] does.
+fn io_to_iter(io: &IoRegion, range: Range, iter: &mut IovIterDest<'_>) -> usize {
+    let mut done = 0;
+    for piece in range.pieces(CHUNK) {
+        if task::go_on().is_err() {
+            break;
+        }
+        let mut bytes = [0; CHUNK];
+        let bytes = &mut bytes[..piece.len()];
+        io.read(piece, bytes);
+        let copied = iter.copy_to_iter(bytes);
+        done += copied;
+        if copied < piece.len() {
+            break;
+        }
+    }
+    done
+}
+
+/// Copies from `iter` to `range` of `io`, as [`Transfer::copy`] does.
+fn iter_to_io(iter: &mut IovIterSource<'_>, io: &IoRegion, range: Range) -> usize {
+    let mut done = 0;
+    for piece in range.pieces(CHUNK) {
+        if task::go_on().is_err() {
+            break;
+        }
+        let mut bytes = [0; CHUNK];
+        let bytes = &mut bytes[..piece.len()];
+        if iter.copy_from_iter(bytes) < piece.len() {
+            // Nothing of a piece that is not there whole.
+            break;
+        }
+        io.write(piece, bytes);
+        done += piece.len();
+    }
+    done
 }
 
 /// Bytes of the kernel that are transferred one after the other.
