@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     rules::{
+        line_set::Member,
         range::Range,
         range_lock::{
             Mode,
@@ -91,15 +92,19 @@ impl Mapped for Buffer {
     fn fault(&self, unfilled: &Unfilled<'_>) -> Result {
         // Under the lock: who lends bytes marks them, and takes these entries afterwards.
         let state = self.state.lock();
-        let is_lent = |page| state.access.ownership.is_lent(page);
-        if is_lent(unfilled.page()) {
+        let ownership = &state.access.ownership;
+        if ownership.is_lent(unfilled.page()) {
             return Err(EBUSY);
         }
-        unfilled
-            .around()
-            .pieces(PAGE_SIZE)
-            .filter(|&page| !is_lent(page))
-            .try_for_each(|page| unfilled.fill(page))
+        let mut rest = Some(unfilled.around());
+        while let Some(part) = ownership.first(&mut rest, Member::No) {
+            if let Some(pages) = part.enclosed(PAGE_SIZE) {
+                pages
+                    .pieces(PAGE_SIZE)
+                    .try_for_each(|page| unfilled.fill(page))?;
+            }
+        }
+        Ok(())
     }
 
     fn access(&self, position: u64, mut data: KernelBytes<'_>) -> Result<usize> {

@@ -377,8 +377,9 @@ pub(crate) struct Unfilled<'a> {
 }
 
 impl Unfilled<'_> {
-    /// How many bytes are filled by one fault at most, as the page cache does it (fault-around).
-    const AROUND: usize = 64 << 10;
+    /// How many bytes are filled by one fault at most, as the page cache does it (fault-around). More
+    /// than there, as there is nothing to look up for a page.
+    const AROUND: usize = 256 << 10;
 
     /// The page of the object that was touched.
     pub(crate) fn page(&self) -> Range {
