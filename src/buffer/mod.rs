@@ -22,7 +22,6 @@
 pub(crate) mod announce;
 mod fences;
 mod importers;
-pub(crate) mod limit;
 pub(crate) mod locked;
 mod mapping;
 pub(crate) mod object;

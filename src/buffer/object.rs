@@ -2,13 +2,11 @@
 
 //! The buffer itself: what it is made of, and what changes.
 
-use super::{
-    fences::Fences,
-    limit::Charged, //
-};
+use super::fences::Fences;
 use crate::{
     memory::{
         allocator::Allocator,
+        limit::Charged,
         storage::Storage, //
     },
     rules::{

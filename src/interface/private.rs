@@ -3,14 +3,14 @@
 //! Private buffers, which ALLOC makes.
 
 use crate::{
-    buffer::{
-        limit::Limit,
-        object::{
-            Buffer,
-            Kept, //
-        },
+    buffer::object::{
+        Buffer,
+        Kept, //
     },
-    memory::allocator::Allocator,
+    memory::{
+        allocator::Allocator,
+        limit::Limit, //
+    },
     rules::{
         failure::Failure,
         kind::Kind,

@@ -6,6 +6,7 @@
 
 pub(crate) mod allocator;
 mod coherent;
+pub(crate) mod limit;
 pub(crate) mod machine;
 mod pages;
 pub(crate) mod pool;
