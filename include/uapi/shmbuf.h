@@ -337,6 +337,8 @@ struct shmbuf_lent {
  *			shmbuf_info.policies, and the kernel log for the reason
  *	EBUSY		the buffer is mapped or exported somewhere, or a device
  *			was lent some of it
+ *	EDQUOT		the memory of a private buffer has to move, and counts
+ *			twice meanwhile: the module's limit would be exceeded
  *	ENOMEM		the memory has to move, and there is none that fits
  *	EAGAIN		O_NONBLOCK, and somebody uses it
  *	EINTR		interrupted while waiting for who uses it

@@ -6,7 +6,6 @@ use super::fences::Fences;
 use crate::{
     memory::{
         allocator::Allocator,
-        limit::Charged,
         storage::Storage, //
     },
     rules::{
@@ -69,10 +68,8 @@ use kernel::{
 /// What a buffer keeps for as long as it lives.
 #[expect(dead_code, reason = "what they hold is only dropped")]
 pub(crate) enum Kept {
-    /// Nothing: the buffer of the parameters, or of a device-tree node.
+    /// Nothing: a private buffer, that of the parameters, or of a device-tree node.
     Nothing,
-    /// The bytes that count for a private buffer.
-    Charge(Charged),
     /// The folder in configfs that it was made by.
     Folder(InUse),
 }

@@ -70,10 +70,11 @@ pub(super) enum Both {
 
 /// A range of a buffer that takes part in a copy, and is locked for it.
 struct Side {
+    // The memory counts until the storage goes, so this is first.
+    backing: Backing,
     buffer: Arc<Buffer>,
     storage: Arc<Storage>,
     range: Range,
-    backing: Backing,
 }
 
 impl Both {
@@ -153,6 +154,7 @@ impl Side {
 /// A copy that has begun: neither range goes to a device while it lives, and nobody writes to them or
 /// reads the second.
 pub(crate) struct Copy {
+    // Goes before what is locked: the memory counts until the storage goes.
     /// What the engine does, before it has.
     transfer: Option<Transfer>,
     promise: Promise,

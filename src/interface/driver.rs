@@ -22,6 +22,7 @@ use crate::{
             Allocator,
             Source, //
         },
+        limit::Payer,
         machine::machine,
         pool::Pools, //
     },
@@ -32,8 +33,7 @@ use crate::{
         spec::Spec, //
     },
     sys::{
-        dma_device::DmaDevice,
-        pages::Charge, //
+        dma_device::DmaDevice, //
     },
 };
 use kernel::{
@@ -61,13 +61,7 @@ impl Driver {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let machine = machine();
         let folder = Dir::new(c"shmbuf");
-        let private = Private::new(Allocator {
-            device: DmaDevice::new(None)?,
-            machine,
-            pools: Pools::new()?,
-            charge: Charge::Caller,
-            source: Source::Allocated,
-        })?;
+        let private = Private::new(machine)?;
         Ok(Arc::new(
             Self {
                 machine,
@@ -102,7 +96,7 @@ impl Driver {
         let allocator = Allocator {
             machine: self.machine,
             pools: Pools::new()?,
-            charge: Charge::Kernel,
+            payer: Payer::Administrator,
             device,
             source,
         };

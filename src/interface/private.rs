@@ -8,14 +8,23 @@ use crate::{
         Kept, //
     },
     memory::{
-        allocator::Allocator,
-        limit::Limit, //
+        allocator::{
+            Allocator,
+            Source, //
+        },
+        limit::{
+            Limit,
+            Payer, //
+        },
+        pool::Pools, //
     },
     rules::{
         failure::Failure,
         kind::Kind,
+        machine::Machine,
         spec::Spec, //
     },
+    sys::dma_device::DmaDevice,
 };
 use kernel::{
     prelude::*,
@@ -24,19 +33,23 @@ use kernel::{
 
 /// Where private buffers come from.
 pub(crate) struct Private {
-    allocator: Allocator,
+    device: Arc<DmaDevice>,
+    machine: Machine,
+    pools: Arc<Pools>,
     limit: Arc<Limit>,
 }
 
 impl Private {
-    /// Private buffers that will come from `allocator`. May sleep.
+    /// Private buffers for `machine`, of which none is made yet. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(allocator: Allocator) -> Result<Arc<Self>> {
+    pub(crate) fn new(machine: Machine) -> Result<Arc<Self>> {
         let private = Self {
-            allocator,
+            device: DmaDevice::new(None)?,
+            machine,
+            pools: Pools::new()?,
             limit: Limit::new()?,
         };
         Ok(Arc::new(private, GFP_KERNEL)?)
@@ -51,13 +64,19 @@ impl Private {
     ///
     /// # Errors
     ///
-    /// Those of [`Spec::check`] and [`Buffer::new`], [`Failure::Limit`], and [`Failure::NoRegion`].
+    /// Those of [`Spec::check`] and [`Buffer::new`], and [`Failure::NoRegion`].
     pub(crate) fn alloc(&self, spec: &Spec) -> Result<Arc<Buffer>, Failure> {
         if spec.kind == Kind::Region {
             return Err(Failure::NoRegion);
         }
-        let spec = spec.check(&self.allocator.machine)?;
-        let charged = self.limit.charge(spec.size)?;
-        Buffer::new(self.allocator.clone(), &spec, None, Kept::Charge(charged))
+        let spec = spec.check(&self.machine)?;
+        let allocator = Allocator {
+            device: self.device.clone(),
+            machine: self.machine,
+            pools: self.pools.clone(),
+            payer: Payer::Program(self.limit.clone()),
+            source: Source::Allocated,
+        };
+        Buffer::new(allocator, &spec, None, Kept::Nothing)
     }
 }

@@ -3,12 +3,14 @@
 //! Where memory comes from, and for whom.
 
 use crate::{
-    memory::pool::Pools,
+    memory::{
+        limit::Payer,
+        pool::Pools, //
+    },
     rules::machine::Machine,
     sys::{
         dma_device::DmaDevice,
-        io_region::IoRange,
-        pages::Charge, //
+        io_region::IoRange, //
     },
 };
 use kernel::sync::Arc;
@@ -32,7 +34,7 @@ pub(crate) struct Allocator {
     /// The pools of `device`.
     pub(crate) pools: Arc<Pools>,
     /// Who pays for it.
-    pub(crate) charge: Charge,
+    pub(crate) payer: Payer,
     /// What the memory is made of.
     pub(crate) source: Source,
 }

@@ -3,7 +3,10 @@
 //! Kind coherent: DMA memory that CPU and device may use at the same time.
 
 use crate::{
-    memory::allocator::Allocator,
+    memory::{
+        allocator::Allocator,
+        limit::Charged, //
+    },
     rules::{
         failure::{
             Failure,
@@ -27,28 +30,32 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Zeroed memory as `spec` says. Its type is fixed when it is allocated, and dma_mmap_attrs() gives
-/// the same to programs whatever they ask. May sleep.
+/// Zeroed memory as `spec` says, and what counts for it. Its type is fixed when it is allocated, and
+/// dma_mmap_attrs() gives the same to programs whatever they ask. May sleep.
 ///
 /// # Errors
 ///
 /// - [`Failure::Refused`] if the device has memory declared for it, which has another type;
+/// - [`Failure::Limit`];
 /// - [`Failure::Dma`] if nothing is free.
 pub(super) fn allocate(
     allocator: &Allocator,
     spec: &Checked,
-) -> Result<Arc<CoherentMemory>, Failure> {
+) -> Result<(Arc<CoherentMemory>, Charged), Failure> {
     if allocator.device.has_declared_memory() && spec.policy != Policy::Writecombine {
         return Err(Failure::Refused(spec.policy, spec.kind, Refusal::Declared));
     }
     let writecombine = spec.policy == Policy::Writecombine
         && spec.policy != allocator.machine.default_policy(spec.kind);
+    let charged = allocator
+        .payer
+        .charge(CoherentMemory::taken(&allocator.device, spec.size))?;
     let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
         .map_err(|_| Failure::Dma(spec.size))?;
     let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.
     cpu::drain_write_buffer();
-    Ok(memory)
+    Ok((memory, charged))
 }
 
 /// Whether coherent memory of `device` has a cacheable alias: without CMA, whose linear mapping is

@@ -4,8 +4,12 @@
 
 use crate::{
     rules::failure::Failure,
-    sys::params, //
+    sys::{
+        pages::Charge,
+        params, //
+    },
 };
+use core::mem;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -23,12 +27,6 @@ pub(crate) struct Limit {
     used: Mutex<usize>,
 }
 
-/// Bytes that count against a limit, for as long as this lives.
-pub(crate) struct Charged {
-    limit: Arc<Limit>,
-    size: usize,
-}
-
 impl Limit {
     /// A limit against which nothing counts yet. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
@@ -44,34 +42,75 @@ impl Limit {
     pub(crate) fn used(&self) -> usize {
         *self.used.lock()
     }
+}
 
-    /// Counts `size` bytes more. May sleep.
+/// Who pays for memory.
+#[derive(Clone)]
+pub(crate) enum Payer {
+    /// The administrator, for a buffer that he has defined: it counts against nothing.
+    Administrator,
+    /// A program: it counts against the limit.
+    Program(Arc<Limit>),
+}
+
+impl Payer {
+    /// Counts `size` bytes more, before they are taken. May sleep.
     ///
     /// # Errors
     ///
     /// [`Failure::Limit`].
-    pub(crate) fn charge(self: &Arc<Self>, size: usize) -> Result<Charged, Failure> {
-        let mut used = self.used.lock();
-        let limit = params::limit();
-        match used.checked_add(size).filter(|&total| total <= limit) {
-            Some(total) => *used = total,
-            None => {
-                return Err(Failure::Limit {
-                    size,
-                    used: *used,
-                    limit,
-                })
+    pub(super) fn charge(&self, size: usize) -> Result<Charged, Failure> {
+        if let Self::Program(limit) = self {
+            let mut used = limit.used.lock();
+            let limit = params::limit();
+            match used.checked_add(size).filter(|&total| total <= limit) {
+                Some(total) => *used = total,
+                None => {
+                    return Err(Failure::Limit {
+                        size,
+                        used: *used,
+                        limit,
+                    })
+                }
             }
         }
         Ok(Charged {
-            limit: self.clone(),
+            payer: self.clone(),
             size,
         })
+    }
+
+    /// Whose use of memory it is for the page allocator.
+    pub(super) fn cgroup(&self) -> Charge {
+        match self {
+            Self::Administrator => Charge::Kernel,
+            Self::Program(_) => Charge::Caller,
+        }
+    }
+}
+
+/// Bytes that count, for as long as this lives: until after the memory is given back.
+pub(super) struct Charged {
+    payer: Payer,
+    size: usize,
+}
+
+impl Charged {
+    /// Makes what counts for `other`, of the same payer, count for this.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.size += mem::take(&mut other.size);
+    }
+
+    /// How many bytes count.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 }
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        *self.limit.used.lock() -= self.size;
+        if let Payer::Program(limit) = &self.payer {
+            *limit.used.lock() -= self.size;
+        }
     }
 }

@@ -6,6 +6,7 @@
 use crate::{
     memory::{
         allocator::Allocator,
+        limit::Charged,
         machine::cache_mode,
         window::{
             ViewPlace,
@@ -67,6 +68,8 @@ const _: () = assert!(WINDOW % task::STRETCH == 0);
 pub(crate) struct ViewedPages {
     by: ViewedBy,
     pages: Arc<Pages>,
+    /// What counts for the pages; all views of them share it.
+    charged: Arc<Charged>,
 }
 
 /// How the kernel reaches the pages.
@@ -159,7 +162,8 @@ impl ViewedPages {
     ///
     /// # Errors
     ///
-    /// [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`], and [`EINTR`] if the process was killed.
+    /// [`Failure::Limit`], [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`], and [`EINTR`] if the
+    /// process was killed.
     pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let references = match spec.mapping {
             Mapping::Pfnmap | Mapping::Strict => References::Ours,
@@ -168,9 +172,10 @@ impl ViewedPages {
         let request = Request {
             size: spec.size,
             zone: Zone::Any,
-            charge: allocator.charge,
+            charge: allocator.payer.cgroup(),
             references,
         };
+        let charged = Self::charge(allocator, spec.size)?;
         let device = &allocator.device;
         let pages = match spec.kind {
             Kind::Scatter => PageSource::SINGLE.within_reach(device, request, &[Zone::Any])?,
@@ -181,10 +186,17 @@ impl ViewedPages {
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
-        let viewed = Self::over(pages, spec.policy, Contents::Undefined)?;
+        let viewed = Self::over(pages, charged, spec.policy, Contents::Undefined)?;
         viewed.each_part(|part| viewed.window(part).map(|window| window.span(part).zero()))?;
         viewed.settle()?;
         Ok(viewed)
+    }
+
+    /// Counts `size` bytes of pages. The excess of the page allocator's blocks goes back to it at
+    /// once.
+    fn charge(allocator: &Allocator, size: usize) -> Result<Arc<Charged>, Failure> {
+        let charged = allocator.payer.charge(size)?;
+        Ok(Arc::new(charged, GFP_KERNEL).map_err(Error::from)?)
     }
 
     /// Contiguous memory where `policy` can be had, with whatever contents.
@@ -205,7 +217,12 @@ impl ViewedPages {
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
     /// returns no cache line that an earlier one left, but those that undefined contents are
     /// written over in.
-    fn over(pages: Arc<Pages>, policy: Policy, contents: Contents) -> Result<Self> {
+    fn over(
+        pages: Arc<Pages>,
+        charged: Arc<Charged>,
+        policy: Policy,
+        contents: Contents,
+    ) -> Result<Self> {
         vmap::flush_removed();
         let is_linear = policy == Policy::Writeback && pages.linear().is_some();
         // Who had the pages before left lines of the linear map alone, of the same type.
@@ -223,7 +240,7 @@ impl ViewedPages {
                 GFP_KERNEL,
             )?)
         };
-        let viewed = Self { by, pages };
+        let viewed = Self { by, pages, charged };
         // Reading and writing shall allocate nothing, and fail for no memory.
         viewed.window(Range::whole(min(WINDOW, viewed.pages.size())))?;
         Ok(viewed)
@@ -253,19 +270,25 @@ impl ViewedPages {
         if let ViewedBy::Windows(windows) = &self.by {
             *windows.last.lock() = None;
         }
-        Ok(Self::over(self.pages.clone(), policy, Contents::Kept)?)
+        Ok(Self::over(
+            self.pages.clone(),
+            self.charged.clone(),
+            policy,
+            Contents::Kept,
+        )?)
     }
 
-    /// A copy of the contents in memory that suits `policy`.
+    /// A copy of the contents in memory that suits `policy`. Both count while there are two.
     fn moved(&self, allocator: &Allocator, policy: Policy) -> Result<Self, Failure> {
         let request = Request {
             size: self.pages.size(),
             zone: Zone::Any,
-            charge: allocator.charge,
+            charge: allocator.payer.cgroup(),
             references: References::Ours,
         };
+        let charged = Self::charge(allocator, request.size)?;
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
-        let new = Self::over(pages, policy, Contents::Undefined)?;
+        let new = Self::over(pages, charged, policy, Contents::Undefined)?;
         self.each_part(|part| {
             let from = self.window(part)?;
             let to = new.window(part)?;

@@ -3,7 +3,15 @@
 //! Kind pool: coherent memory of less than a page, from pools of the DMA API.
 
 use crate::{
+    memory::{
+        allocator::Allocator,
+        limit::{
+            Charged,
+            Payer, //
+        },
+    },
     rules::{
+        block::Shape,
         failure::Failure,
         spec::Checked, //
     },
@@ -11,6 +19,7 @@ use crate::{
         cpu,
         dma_device::DmaDevice,
         dma_pool::{
+            self,
             Block,
             Pool, //
         },
@@ -18,6 +27,7 @@ use crate::{
 };
 use kernel::{
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         Arc,
@@ -25,19 +35,46 @@ use kernel::{
     },
 };
 
-/// What the blocks of a pool have in common.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    size: usize,
-    align: usize,
-    boundary: usize,
-}
-
 /// A pool that has blocks.
 struct Used {
     shape: Shape,
-    pool: Arc<Pool>,
     blocks: usize,
+    pool: Arc<Pool>,
+    /// The pages of the pool, which it keeps until it is gone.
+    charged: Charged,
+}
+
+impl Used {
+    fn new(device: &Arc<DmaDevice>, payer: &Payer, shape: Shape) -> Result<Self, Failure> {
+        let Shape {
+            size,
+            align,
+            boundary,
+        } = shape;
+        let pool = Pool::new(device, size, align, boundary)?;
+        Ok(Self {
+            shape,
+            blocks: 0,
+            pool: Arc::new(pool, GFP_KERNEL).map_err(Error::from)?,
+            charged: payer.charge(0)?,
+        })
+    }
+
+    /// One block more.
+    fn alloc(&mut self, payer: &Payer) -> Result<Block, Failure> {
+        let pages = self.charged.size() / PAGE_SIZE;
+        // The pool takes a page when it has no block left.
+        let page = match self.blocks < pages * self.shape.blocks_in_page() {
+            true => None,
+            false => Some(payer.charge(PAGE_SIZE)?),
+        };
+        let block = Block::new(&self.pool).map_err(|_| Failure::Dma(self.shape.size))?;
+        if let Some(page) = page {
+            self.charged.absorb(page);
+        }
+        self.blocks += 1;
+        Ok(block)
+    }
 }
 
 /// The pools of a device: one for each shape of which there are blocks, so that blocks share
@@ -59,28 +96,28 @@ impl Pools {
         )
     }
 
-    /// The pool for `shape`, which has one more block from now on.
-    fn get(&self, device: &Arc<DmaDevice>, shape: Shape) -> Result<Arc<Pool>> {
+    /// A block of the pool for `shape`. May sleep.
+    fn alloc(
+        &self,
+        device: &Arc<DmaDevice>,
+        payer: &Payer,
+        shape: Shape,
+    ) -> Result<Block, Failure> {
+        // Held meanwhile: two that find no block left would have the pool take two pages.
         let mut used = self.used.lock();
-        if let Some(found) = used.iter_mut().find(|used| used.shape == shape) {
-            found.blocks += 1;
-            return Ok(found.pool.clone());
+        let at = match used.iter().position(|used| used.shape == shape) {
+            Some(at) => at,
+            None => {
+                let new = Used::new(device, payer, shape)?;
+                used.push(new, GFP_KERNEL).map_err(Error::from)?;
+                used.len() - 1
+            }
+        };
+        let block = used[at].alloc(payer);
+        if block.is_err() {
+            Self::drop_unused(&mut used, at);
         }
-        let Shape {
-            size,
-            align,
-            boundary,
-        } = shape;
-        let pool = Arc::new(Pool::new(device, size, align, boundary)?, GFP_KERNEL)?;
-        used.push(
-            Used {
-                shape,
-                pool: pool.clone(),
-                blocks: 1,
-            },
-            GFP_KERNEL,
-        )?;
-        Ok(pool)
+        block
     }
 
     /// The pool for `shape` has one block less.
@@ -88,12 +125,17 @@ impl Pools {
         let mut used = self.used.lock();
         if let Some(at) = used.iter().position(|used| used.shape == shape) {
             used[at].blocks -= 1;
-            if used[at].blocks == 0 {
-                // Which one is last does not matter.
-                let last = used.len() - 1;
-                used.swap(at, last);
-                used.truncate(last);
-            }
+            Self::drop_unused(&mut used, at);
+        }
+    }
+
+    /// Destroys a pool if it has no blocks.
+    fn drop_unused(used: &mut KVec<Used>, at: usize) {
+        if used[at].blocks == 0 {
+            // Which one is last does not matter.
+            let last = used.len() - 1;
+            used.swap(at, last);
+            used.truncate(last);
         }
     }
 }
@@ -112,38 +154,35 @@ impl Drop for Counted {
 
 /// Memory of kind `pool`. Its type is what the DMA API calls coherent.
 pub(crate) struct PoolBlock {
-    // The block goes before its pool may.
+    // The block goes before its pool may. Who finds it free, and counted yet, counts a page too
+    // many at worst.
     block: Block,
     _counted: Counted,
 }
 
 impl PoolBlock {
-    /// A zeroed block of `device` as `spec` says, from `pools`. May sleep.
+    /// A zeroed block as `spec` says. May sleep.
     ///
     /// # Errors
     ///
-    /// [`Failure::Dma`], [`ENOMEM`].
-    pub(super) fn new(
-        pools: &Arc<Pools>,
-        device: &Arc<DmaDevice>,
-        spec: &Checked,
-    ) -> Result<Self, Failure> {
-        let shape = Shape {
-            size: spec.size,
-            align: spec.align,
-            boundary: spec.boundary,
-        };
-        let pool = pools.get(device, shape)?;
-        let counted = Counted {
-            pools: pools.clone(),
-            shape,
-        };
-        let block = Block::new(&pool).map_err(|_| Failure::Dma(spec.size))?;
+    /// [`Failure::Limit`], [`Failure::Dma`], [`ENOMEM`].
+    pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        let Allocator {
+            pools,
+            device,
+            payer,
+            ..
+        } = allocator;
+        let shape = Shape::new(spec.size, spec.align, spec.boundary, dma_pool::LEAST_BLOCK);
+        let block = pools.alloc(device, payer, shape)?;
         // The pool zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
         Ok(Self {
             block,
-            _counted: counted,
+            _counted: Counted {
+                pools: pools.clone(),
+                shape,
+            },
         })
     }
 

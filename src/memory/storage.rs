@@ -6,6 +6,7 @@ use crate::{
     memory::{
         allocator::Allocator,
         coherent,
+        limit::Charged,
         pages::ViewedPages,
         pool::PoolBlock,
         region,
@@ -59,10 +60,14 @@ pub(crate) struct Storage {
 
 /// What memory of each kind is made of.
 enum Memory {
-    /// Pages, and for kinds streaming and scatter their mapping for a device of the buffer's own.
-    Pages(ViewedPages, Option<OwnMapping>),
-    /// Coherent DMA memory.
-    Coherent(Arc<CoherentMemory>),
+    /// Pages, and for kinds streaming and scatter, first, as it goes before them, their mapping for a
+    /// device of the buffer's own.
+    Pages(Option<OwnMapping>, ViewedPages),
+    /// Coherent DMA memory, and what counts for it.
+    Coherent(
+        Arc<CoherentMemory>,
+        #[expect(dead_code, reason = "it is only dropped")] Charged,
+    ),
     /// Coherent DMA memory of less than a page.
     Pool(PoolBlock),
     /// Device memory.
@@ -73,14 +78,17 @@ impl Storage {
     /// Memory as `spec` says: zeroed, and the zeroes are in memory. May sleep.
     pub(crate) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let memory = match spec.kind {
-            Kind::Pages => Memory::Pages(ViewedPages::new(allocator, spec)?, None),
+            Kind::Pages => Memory::Pages(None, ViewedPages::new(allocator, spec)?),
             Kind::Streaming | Kind::Scatter => {
                 let pages = ViewedPages::new(allocator, spec)?;
                 let mapping = OwnMapping::new(allocator, spec, &pages)?;
-                Memory::Pages(pages, Some(mapping))
+                Memory::Pages(Some(mapping), pages)
             }
-            Kind::Coherent => Memory::Coherent(coherent::allocate(allocator, spec)?),
-            Kind::Pool => Memory::Pool(PoolBlock::new(&allocator.pools, &allocator.device, spec)?),
+            Kind::Coherent => {
+                let (memory, charged) = coherent::allocate(allocator, spec)?;
+                Memory::Coherent(memory, charged)
+            }
+            Kind::Pool => Memory::Pool(PoolBlock::new(allocator, spec)?),
             Kind::Region => Memory::Region(region::claim(allocator, spec)?),
         };
         Ok(Self {
@@ -111,13 +119,13 @@ impl Storage {
         allocator: &Allocator,
         policy: Policy,
     ) -> Result<Self, Failure> {
-        let Memory::Pages(pages, None) = &self.memory else {
+        let Memory::Pages(None, pages) = &self.memory else {
             return Err(Failure::Refused(policy, self.kind, Refusal::Kind));
         };
         Ok(Self {
             kind: self.kind,
             policy,
-            memory: Memory::Pages(pages.with_policy(allocator, policy)?, None),
+            memory: Memory::Pages(None, pages.with_policy(allocator, policy)?),
         })
     }
 
@@ -134,15 +142,15 @@ impl Storage {
     /// The pages, if it is made of pages of ours.
     fn pages(&self) -> Option<&ViewedPages> {
         match &self.memory {
-            Memory::Pages(pages, _) => Some(pages),
-            Memory::Coherent(_) | Memory::Pool(_) | Memory::Region(_) => None,
+            Memory::Pages(_, pages) => Some(pages),
+            Memory::Coherent(..) | Memory::Pool(_) | Memory::Region(_) => None,
         }
     }
 
     /// The policies that SET_CACHE takes, a bit for each.
     pub(crate) fn policies(&self, machine: &Machine) -> u32 {
         match &self.memory {
-            Memory::Pages(pages, None) if pages.is_movable() => machine.policies(self.kind),
+            Memory::Pages(None, pages) if pages.is_movable() => machine.policies(self.kind),
             _ => 1 << self.policy.to_uapi(),
         }
     }
@@ -157,8 +165,8 @@ impl Storage {
     /// Whether a cacheable alias remains beside views that are not cached.
     pub(crate) fn is_aliased(&self, machine: &Machine) -> bool {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.is_aliased(machine),
-            Memory::Coherent(memory) => coherent::is_aliased(memory.device(), machine),
+            Memory::Pages(_, pages) => pages.is_aliased(machine),
+            Memory::Coherent(memory, _) => coherent::is_aliased(memory.device(), machine),
             Memory::Pool(block) => coherent::is_aliased(block.block().device(), machine),
             Memory::Region(_) => false,
         }
@@ -167,10 +175,10 @@ impl Storage {
     /// The physical address of the byte at `offset`, which is inside.
     pub(crate) fn phys(&self, offset: usize) -> bindings::phys_addr_t {
         let start = match &self.memory {
-            Memory::Pages(pages, _) => {
+            Memory::Pages(_, pages) => {
                 return pages.pages().phys(offset);
             }
-            Memory::Coherent(memory) => memory.phys(),
+            Memory::Coherent(memory, _) => memory.phys(),
             Memory::Pool(block) => block.block().phys(),
             Memory::Region(region) => region.range().start(),
         };
@@ -180,8 +188,8 @@ impl Storage {
     /// The address of the first byte for a device of ours, and the device, if it has a view.
     pub(crate) fn dma(&self) -> Option<(bindings::dma_addr_t, &DmaDevice)> {
         match &self.memory {
-            Memory::Pages(_, mapping) => mapping.as_ref().map(OwnMapping::dma),
-            Memory::Coherent(memory) => Some((memory.dma(), memory.device())),
+            Memory::Pages(mapping, _) => mapping.as_ref().map(OwnMapping::dma),
+            Memory::Coherent(memory, _) => Some((memory.dma(), memory.device())),
             Memory::Pool(block) => Some((block.block().dma(), block.block().device())),
             Memory::Region(_) => None,
         }
@@ -199,8 +207,8 @@ impl Storage {
         mapping: Mapping,
     ) -> Result {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.mmap(new, object, mapping),
-            Memory::Coherent(memory) => new.coherent(object, memory),
+            Memory::Pages(_, pages) => pages.mmap(new, object, mapping),
+            Memory::Coherent(memory, _) => new.coherent(object, memory),
             Memory::Pool(_) => Err(EOPNOTSUPP),
             Memory::Region(region) => new.io(object, region),
         }
@@ -224,8 +232,8 @@ impl Storage {
         f: impl FnOnce(RangeView<'_>) -> R,
     ) -> Result<R> {
         let window = match &self.memory {
-            Memory::Pages(pages, _) => pages.window(range)?,
-            Memory::Coherent(memory) => Window::Permanent(memory.span()),
+            Memory::Pages(_, pages) => pages.window(range)?,
+            Memory::Coherent(memory, _) => Window::Permanent(memory.span()),
             Memory::Pool(block) => Window::Permanent(block.block().span()),
             Memory::Region(region) => {
                 let width = region.range().width().bytes();
@@ -255,8 +263,8 @@ impl Storage {
     /// - [`EOPNOTSUPP`] if the memory has no pages of its own.
     pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.kernel_view(range),
-            Memory::Coherent(memory) => Ok(KernelView::coherent(memory.clone(), range)),
+            Memory::Pages(_, pages) => pages.kernel_view(range),
+            Memory::Coherent(memory, _) => Ok(KernelView::coherent(memory.clone(), range)),
             Memory::Pool(_) | Memory::Region(_) => Err(EOPNOTSUPP),
         }
     }
@@ -269,8 +277,8 @@ impl Storage {
     /// Where the kernel's view is now.
     pub(crate) fn view_place(&self) -> ViewPlace {
         match &self.memory {
-            Memory::Pages(pages, _) => pages.view_place(),
-            Memory::Coherent(memory) => ViewPlace::Dma(memory.span().address()),
+            Memory::Pages(_, pages) => pages.view_place(),
+            Memory::Coherent(memory, _) => ViewPlace::Dma(memory.span().address()),
             Memory::Pool(block) => ViewPlace::Dma(block.block().span().address()),
             Memory::Region(region) => ViewPlace::Io(region.address()),
         }
@@ -279,8 +287,8 @@ impl Storage {
     /// The mapping for a device of the buffer's own, if it has one.
     pub(crate) fn own_mapping(&self) -> Option<&OwnMapping> {
         match &self.memory {
-            Memory::Pages(_, mapping) => mapping.as_ref(),
-            Memory::Coherent(_) | Memory::Pool(_) | Memory::Region(_) => None,
+            Memory::Pages(mapping, _) => mapping.as_ref(),
+            Memory::Coherent(..) | Memory::Pool(_) | Memory::Region(_) => None,
         }
     }
 
@@ -305,8 +313,8 @@ impl Storage {
     /// The memory as devices of importers can reach it, if it has pages of its own.
     pub(crate) fn backing(&self) -> Option<Backing> {
         match &self.memory {
-            Memory::Pages(pages, _) => Some(Backing::pages(pages.pages().clone())),
-            Memory::Coherent(memory) => Backing::coherent(memory),
+            Memory::Pages(_, pages) => Some(Backing::pages(pages.pages().clone())),
+            Memory::Coherent(memory, _) => Backing::coherent(memory),
             Memory::Pool(_) | Memory::Region(_) => None,
         }
     }

@@ -11,6 +11,7 @@
 mod uapi_enum;
 
 pub(crate) mod access;
+pub(crate) mod block;
 pub(crate) mod decimal;
 pub(crate) mod direction;
 pub(crate) mod failure;

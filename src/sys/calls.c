@@ -186,6 +186,12 @@ bool shmbuf_dma_is_direct(struct device *dev)
 	return !get_dma_ops(dev) && !use_dma_iommu(dev);
 }
 
+/* __dma_alloc_buffer() of 32-bit ARM does, __dma_direct_alloc_pages() does not. */
+bool shmbuf_dma_returns_excess(struct device *dev)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_DMA_ALLOC) && !dev_is_dma_coherent(dev);
+}
+
 u64 shmbuf_dma_mask(struct device *dev)
 {
 	return dma_get_mask(dev);

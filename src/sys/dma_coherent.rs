@@ -66,6 +66,16 @@ impl CoherentMemory {
         self.memory.size()
     }
 
+    /// How many bytes are taken at most for `size` bytes: where the page allocator serves, and not
+    /// CMA, nobody gives back what its blocks have in excess, but 32-bit ARM.
+    pub(crate) fn taken(device: &DmaDevice, size: usize) -> usize {
+        // SAFETY: The device is valid.
+        match unsafe { ffi::shmbuf_dma_returns_excess(device.raw()) } {
+            true => size,
+            false => size.next_power_of_two(),
+        }
+    }
+
     /// The memory, as the kernel reaches it.
     pub(crate) fn span(&self) -> Span<'_> {
         let address = self.memory.as_mut_ptr().cast();

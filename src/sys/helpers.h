@@ -147,6 +147,7 @@ bool shmbuf_has_declared_memory(struct device *dev);
 
 /* DMA. */
 bool shmbuf_dma_is_direct(struct device *dev);
+bool shmbuf_dma_returns_excess(struct device *dev);
 u64 shmbuf_dma_mask(struct device *dev);
 unsigned int shmbuf_dma_max_segment(struct device *dev);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);

@@ -82,8 +82,9 @@ enum MappedMemory {
 
 /// The private data of the VMAs of a mapping.
 struct Attached {
-    object: Arc<dyn Mapped>,
+    // First: the object accounts for the memory.
     memory: MappedMemory,
+    object: Arc<dyn Mapped>,
 }
 
 /// A VMA that mmap(2) is making.

@@ -286,7 +286,8 @@ impl Buffer {
     ///
     /// EBUSY while anybody has the buffer mapped or exported, or a device owns it,
     /// EOPNOTSUPP if this kind or machine cannot give the policy, EBADF on a
-    /// read-only handle, ENOMEM if the memory has to move and cannot.
+    /// read-only handle, EDQUOT or ENOMEM if the memory has to move and cannot: that of a
+    /// private buffer counts twice meanwhile.
     pub fn set_cache(&self, policy: Policy) -> Result<()> {
         let raw = abi::shmbuf_set_cache {
             policy: policy.raw(),

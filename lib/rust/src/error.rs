@@ -150,6 +150,10 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "this kind of buffer or this machine cannot give that policy: see the policies that \
              INFO lists, and the kernel log for the reason and what would help"
         }
+        (SetCache, Errno::EDQUOT) => {
+            "the memory has to move, and the limit of private memory would be exceeded meanwhile: \
+             free some, or ask for the policy when the buffer is made"
+        }
         (SetCache, Errno::ENOMEM) => {
             "the memory has to move, and there is no contiguous memory that fits: see the kernel \
              log"

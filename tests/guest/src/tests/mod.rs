@@ -15,6 +15,7 @@ mod fences;
 mod importers;
 mod info;
 mod leaks;
+mod limits;
 mod load_unload;
 mod mapping;
 mod named;
@@ -177,6 +178,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         races::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,
+        limits::CLAIMS,
         observe::CLAIMS,
         pattern_sample::CLAIMS,
         stress::CLAIMS,
