@@ -338,7 +338,7 @@ struct shmbuf_lent {
  *	EBUSY		the buffer is mapped or exported somewhere, or a device
  *			was lent some of it
  *	EDQUOT		the memory of a private buffer has to move, and counts
- *			twice meanwhile: the module's limit would be exceeded
+ *			twice meanwhile: a limit of ALLOC would be exceeded
  *	ENOMEM		the memory has to move, and there is none that fits
  *	EAGAIN		O_NONBLOCK, and somebody uses it
  *	EINTR		interrupted while waiting for who uses it
@@ -378,8 +378,9 @@ struct shmbuf_lent {
  *	EOPNOTSUPP	this kind or this machine cannot give that policy or
  *			that mapping, or that kind: see the kernel log for the
  *			reason
- *	EDQUOT		the module's limit of private memory would be exceeded
- *			(/sys/module/shmbuf/parameters/limit)
+ *	EDQUOT		the module's limit of private memory would be exceeded, or
+ *			what one user may have of it (limit and user_share in
+ *			/sys/module/shmbuf/parameters): see the kernel log
  *	ENOMEM		there is no memory that fits: see the kernel log
  *	EMFILE		the process has no free file descriptor
  *	ENFILE		the system has none

@@ -5,15 +5,15 @@
 use super::private::Private;
 use crate::{
     buffer::object::Buffer,
-    memory::window::ViewPlace,
+    memory::{
+        limit,
+        window::ViewPlace, //
+    },
     rules::{
         decimal::Decimal,
         range::Range, //
     },
-    sys::{
-        params,
-        task, //
-    }, //
+    sys::task,
 };
 use kernel::{
     bindings,
@@ -55,8 +55,16 @@ pub(crate) fn private_folder(
 }
 
 fn show_private(private: &Arc<Private>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_fmt(fmt!("used: {}\n", private.limit().used()))?;
-    f.write_fmt(fmt!("limit: {}\n", params::limit()))
+    let limits = limit::limits();
+    private.limit().with_counts(|counts| {
+        f.write_fmt(fmt!("used: {}\n", counts.all()))?;
+        f.write_fmt(fmt!("limit: {}\n", limits.all))?;
+        f.write_fmt(fmt!("limit of a user: {}\n", limits.of_user()))?;
+        for (user, used) in counts.users() {
+            f.write_fmt(fmt!("user {user}: {used}\n"))?;
+        }
+        Ok(())
+    })
 }
 
 fn show_buffer(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

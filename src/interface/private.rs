@@ -74,7 +74,7 @@ impl Private {
             device: self.device.clone(),
             machine: self.machine,
             pools: self.pools.clone(),
-            payer: Payer::Program(self.limit.clone()),
+            payer: Payer::running(&self.limit),
             source: Source::Allocated,
         };
         Buffer::new(allocator, &spec, None, Kept::Nothing)

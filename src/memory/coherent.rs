@@ -36,7 +36,7 @@ use kernel::{
 /// # Errors
 ///
 /// - [`Failure::Refused`] if the device has memory declared for it, which has another type;
-/// - [`Failure::Limit`];
+/// - [`Failure::Limit`], [`Failure::Share`];
 /// - [`Failure::Dma`] if nothing is free.
 pub(super) fn allocate(
     allocator: &Allocator,

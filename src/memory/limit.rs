@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The limit of the memory of private buffers, all together.
+//! The limit of the memory of private buffers, all together and of each user.
 
 use crate::{
-    rules::failure::Failure,
+    rules::{
+        counts::{
+            Counts,
+            Limits,
+            User, //
+        },
+        failure::Failure, //
+    },
     sys::{
+        credentials,
         pages::Charge,
         params, //
     },
@@ -19,12 +27,11 @@ use kernel::{
     },
 };
 
-/// What counts against the module parameter `limit`.
+/// What counts against the module parameters `limit` and `user_share`.
 #[pin_data]
 pub(crate) struct Limit {
-    /// Bytes that count now.
     #[pin]
-    used: Mutex<usize>,
+    counts: Mutex<Counts>,
 }
 
 impl Limit {
@@ -32,15 +39,23 @@ impl Limit {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                used <- new_mutex!(0, "shmbuf::limit"),
+                counts <- new_mutex!(Counts::new(), "shmbuf::limit"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Bytes that count now. May sleep.
-    pub(crate) fn used(&self) -> usize {
-        *self.used.lock()
+    /// Calls `f` with what counts now. May sleep.
+    pub(crate) fn with_counts<R>(&self, f: impl FnOnce(&Counts) -> R) -> R {
+        f(&self.counts.lock())
+    }
+}
+
+/// What the limits are now; they can change at any time.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        all: params::limit(),
+        user_share: params::user_share(),
     }
 }
 
@@ -49,30 +64,28 @@ impl Limit {
 pub(crate) enum Payer {
     /// The administrator, for a buffer that he has defined: it counts against nothing.
     Administrator,
-    /// A program: it counts against the limit.
-    Program(Arc<Limit>),
+    /// A program: it counts against the limit, and against the share of its user.
+    Program(Arc<Limit>, User),
 }
 
 impl Payer {
+    /// The running program, where memory counts against `limit`.
+    pub(crate) fn running(limit: &Arc<Limit>) -> Self {
+        let user = match credentials::may_exceed_shares() {
+            true => None,
+            false => Some(credentials::user()),
+        };
+        Self::Program(limit.clone(), user)
+    }
+
     /// Counts `size` bytes more, before they are taken. May sleep.
     ///
     /// # Errors
     ///
-    /// [`Failure::Limit`].
+    /// [`Failure::Limit`], [`Failure::Share`], [`ENOMEM`].
     pub(super) fn charge(&self, size: usize) -> Result<Charged, Failure> {
-        if let Self::Program(limit) = self {
-            let mut used = limit.used.lock();
-            let limit = params::limit();
-            match used.checked_add(size).filter(|&total| total <= limit) {
-                Some(total) => *used = total,
-                None => {
-                    return Err(Failure::Limit {
-                        size,
-                        used: *used,
-                        limit,
-                    })
-                }
-            }
+        if let Self::Program(limit, user) = self {
+            limit.counts.lock().add(*user, size, limits())?;
         }
         Ok(Charged {
             payer: self.clone(),
@@ -80,11 +93,19 @@ impl Payer {
         })
     }
 
+    /// The user who pays, if one does.
+    pub(super) fn user(&self) -> User {
+        match self {
+            Self::Administrator => None,
+            Self::Program(_, user) => *user,
+        }
+    }
+
     /// Whose use of memory it is for the page allocator.
     pub(super) fn cgroup(&self) -> Charge {
         match self {
             Self::Administrator => Charge::Kernel,
-            Self::Program(_) => Charge::Caller,
+            Self::Program(..) => Charge::Caller,
         }
     }
 }
@@ -109,8 +130,8 @@ impl Charged {
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        if let Payer::Program(limit) = &self.payer {
-            *limit.used.lock() -= self.size;
+        if let Payer::Program(limit, user) = &self.payer {
+            limit.counts.lock().remove(*user, self.size);
         }
     }
 }

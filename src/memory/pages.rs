@@ -162,8 +162,8 @@ impl ViewedPages {
     ///
     /// # Errors
     ///
-    /// [`Failure::Limit`], [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`], and [`EINTR`] if the
-    /// process was killed.
+    /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Pages`], [`Failure::Reach`], [`ENOMEM`], and
+    /// [`EINTR`] if the process was killed.
     pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let references = match spec.mapping {
             Mapping::Pfnmap | Mapping::Strict => References::Ours,

@@ -12,6 +12,7 @@ use crate::{
     },
     rules::{
         block::Shape,
+        counts::User,
         failure::Failure,
         spec::Checked, //
     },
@@ -38,6 +39,7 @@ use kernel::{
 /// A pool that has blocks.
 struct Used {
     shape: Shape,
+    user: User,
     blocks: usize,
     pool: Arc<Pool>,
     /// The pages of the pool, which it keeps until it is gone.
@@ -54,6 +56,7 @@ impl Used {
         let pool = Pool::new(device, size, align, boundary)?;
         Ok(Self {
             shape,
+            user: payer.user(),
             blocks: 0,
             pool: Arc::new(pool, GFP_KERNEL).map_err(Error::from)?,
             charged: payer.charge(0)?,
@@ -77,8 +80,8 @@ impl Used {
     }
 }
 
-/// The pools of a device: one for each shape of which there are blocks, so that blocks share
-/// pages.
+/// The pools of a device: one for each user and shape of which there are blocks, so that a user's
+/// blocks share pages. Who shared those of another would hold pages that count for him.
 #[pin_data]
 pub(crate) struct Pools {
     #[pin]
@@ -105,7 +108,8 @@ impl Pools {
     ) -> Result<Block, Failure> {
         // Held meanwhile: two that find no block left would have the pool take two pages.
         let mut used = self.used.lock();
-        let at = match used.iter().position(|used| used.shape == shape) {
+        let user = payer.user();
+        let at = match Self::find(&used, user, shape) {
             Some(at) => at,
             None => {
                 let new = Used::new(device, payer, shape)?;
@@ -120,13 +124,18 @@ impl Pools {
         block
     }
 
-    /// The pool for `shape` has one block less.
-    fn put(&self, shape: Shape) {
+    /// The pool for `shape` has one block of `user` less.
+    fn put(&self, user: User, shape: Shape) {
         let mut used = self.used.lock();
-        if let Some(at) = used.iter().position(|used| used.shape == shape) {
+        if let Some(at) = Self::find(&used, user, shape) {
             used[at].blocks -= 1;
             Self::drop_unused(&mut used, at);
         }
+    }
+
+    fn find(used: &[Used], user: User, shape: Shape) -> Option<usize> {
+        used.iter()
+            .position(|used| used.user == user && used.shape == shape)
     }
 
     /// Destroys a pool if it has no blocks.
@@ -143,12 +152,13 @@ impl Pools {
 /// A block that counts for its pool.
 struct Counted {
     pools: Arc<Pools>,
+    user: User,
     shape: Shape,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.pools.put(self.shape);
+        self.pools.put(self.user, self.shape);
     }
 }
 
@@ -165,7 +175,7 @@ impl PoolBlock {
     ///
     /// # Errors
     ///
-    /// [`Failure::Limit`], [`Failure::Dma`], [`ENOMEM`].
+    /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Dma`], [`ENOMEM`].
     pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
         let Allocator {
             pools,
@@ -181,6 +191,7 @@ impl PoolBlock {
             block,
             _counted: Counted {
                 pools: pools.clone(),
+                user: payer.user(),
                 shape,
             },
         })

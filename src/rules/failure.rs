@@ -174,6 +174,17 @@ pub(crate) enum Failure {
         /// Bytes that all private buffers together may have.
         limit: usize,
     },
+    /// A user would have too much private memory: [`EDQUOT`].
+    Share {
+        /// Bytes that were asked for.
+        size: usize,
+        /// The user's number.
+        user: u32,
+        /// Bytes that the user's private buffers have.
+        used: usize,
+        /// Bytes that they may have.
+        share: usize,
+    },
     /// That many bytes of pages are not free: [`ENOMEM`].
     Pages(usize, Wanted),
     /// DMA memory is not free: [`ENOMEM`].
@@ -230,7 +241,7 @@ impl From<Failure> for Error {
             Failure::RegionInUse => EBUSY,
             Failure::Mask => EIO,
             Failure::NoReservedMemory => ENODEV,
-            Failure::Limit { .. } => EDQUOT,
+            Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
             Failure::Pages(..) | Failure::Dma(_) | Failure::Reach(_) => ENOMEM,
             Failure::Other(error) => error,
         }
@@ -254,6 +265,16 @@ impl fmt::Display for Failure {
             Self::Limit { size, used, limit } => f.write_fmt(fmt!(
                 "{size} bytes more than the {used} in use would be over the limit of {limit} for \
                  private buffers; root can raise /sys/module/shmbuf/parameters/limit"
+            )),
+            Self::Share {
+                size,
+                user,
+                used,
+                share,
+            } => f.write_fmt(fmt!(
+                "{size} bytes more than the {used} of user {user} would be over the {share} that \
+                 one user may have; root can raise user_share (percent of limit) or limit in \
+                 /sys/module/shmbuf/parameters, or give the program CAP_SYS_RESOURCE"
             )),
             Self::Pages(size, Wanted::Single) => {
                 f.write_fmt(fmt!("no {size} bytes of memory are free; ask for less"))

@@ -12,6 +12,7 @@ mod uapi_enum;
 
 pub(crate) mod access;
 pub(crate) mod block;
+pub(crate) mod counts;
 pub(crate) mod decimal;
 pub(crate) mod direction;
 pub(crate) mod failure;

@@ -26,6 +26,7 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
 
 #include "helpers.h"
@@ -338,6 +339,16 @@ bool shmbuf_dma_failed(const struct dmaengine_result *result)
 void shmbuf_reinit_completion(struct completion *completion)
 {
 	reinit_completion(completion);
+}
+
+unsigned int shmbuf_user(void)
+{
+	const struct user_namespace *ns = current_user_ns();
+	kuid_t user = current_uid();
+
+	for (; ns != &init_user_ns; ns = ns->parent)
+		user = ns->owner;
+	return from_kuid(&init_user_ns, user);
 }
 
 bool shmbuf_read_implies_exec(void)

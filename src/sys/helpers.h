@@ -45,6 +45,7 @@ const char *shmbuf_param_cache(void);
 const char *shmbuf_param_mapping(void);
 const char *shmbuf_param_engine(void);
 unsigned long shmbuf_param_limit(void);
+unsigned int shmbuf_param_user_share(void);
 bool shmbuf_param_accept_alias(void);
 
 /* arch.c: what differs between architectures. */
@@ -201,6 +202,7 @@ long shmbuf_resv_wait(struct dma_resv *resv, bool writes,
 struct workqueue_struct *shmbuf_ordered_queue(void);
 
 /* The current task, and the log. */
+unsigned int shmbuf_user(void);
 bool shmbuf_read_implies_exec(void);
 bool shmbuf_fatal_signal_pending(void);
 void shmbuf_cond_resched(void);

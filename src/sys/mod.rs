@@ -7,6 +7,7 @@ pub(crate) mod address_space;
 pub(crate) mod cache_mode;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
+pub(crate) mod credentials;
 pub(crate) mod dma_attachment;
 pub(crate) mod dma_buf;
 pub(crate) mod dma_coherent;

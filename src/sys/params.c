@@ -62,6 +62,26 @@ static unsigned long limit = 64 << 20;
 module_param_cb(limit, &limit_operations, &limit, 0644);
 MODULE_PARM_DESC(limit, "bytes that all private buffers together may have; K, M, G (default 64M)");
 
+/* Decimal too, and no sign, which kstrtouint() would take. */
+static int user_share_set(const char *text, const struct kernel_param *param)
+{
+	unsigned int value;
+
+	if (!isdigit(*text) || kstrtouint(text, 10, &value) || value > 100)
+		return -EINVAL;
+	WRITE_ONCE(*(unsigned int *)param->arg, value);
+	return 0;
+}
+
+static const struct kernel_param_ops user_share_operations = {
+	.set = user_share_set,
+	.get = param_get_uint,
+};
+
+static unsigned int user_share = 50;
+module_param_cb(user_share, &user_share_operations, &user_share, 0644);
+MODULE_PARM_DESC(user_share, "percent of limit that one user's private buffers may have; programs with CAP_SYS_RESOURCE are exempt (default 50)");
+
 static char *engine = "";
 module_param(engine, charp, 0444);
 MODULE_PARM_DESC(engine, "DMA engine that copies: a name in /sys/class/dma, or its device's (default any that copies memory)");
@@ -98,6 +118,11 @@ const char *shmbuf_param_engine(void)
 unsigned long shmbuf_param_limit(void)
 {
 	return READ_ONCE(limit);
+}
+
+unsigned int shmbuf_param_user_share(void)
+{
+	return READ_ONCE(user_share);
 }
 
 bool shmbuf_param_accept_alias(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Module parameters that `module!` does not have: strings and sizes. They are
-//! in `params.c`; all but the limit are read-only in sysfs.
+//! in `params.c`; all but the limits are read-only in sysfs.
 
 use super::ffi;
 use kernel::prelude::*;
@@ -48,6 +48,13 @@ pub(crate) fn engine() -> &'static CStr {
 pub(crate) fn limit() -> usize {
     // SAFETY: The function has no requirements.
     unsafe { ffi::shmbuf_param_limit() }
+}
+
+/// Percent of the limit that one user's private buffers may have, at most 100. It can change at any
+/// time.
+pub(crate) fn user_share() -> u32 {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_param_user_share() }
 }
 
 /// Whether non-cached pages with a cacheable kernel alias are accepted.

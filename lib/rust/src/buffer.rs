@@ -81,7 +81,7 @@ impl Buffer {
     ///
     /// EINVAL for what does not go together (see [`Alloc`]), EOPNOTSUPP if
     /// this kind or machine cannot give the policy or mapping, EDQUOT if the
-    /// module's limit would be exceeded, ENOMEM if there is no memory that
+    /// module's limit or the user's share of it would be exceeded, ENOMEM if there is no memory that
     /// fits, EFBIG for more than the machine can address, EBADF on a read-only
     /// handle, EMFILE and ENFILE without a free file descriptor.
     pub fn alloc(&self, alloc: &Alloc) -> Result<Self> {

@@ -179,8 +179,9 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
              for the reason and what would help"
         }
         (Alloc, Errno::EDQUOT) => {
-            "the limit of private memory would be exceeded: free some, or have root raise \
-             /sys/module/shmbuf/parameters/limit"
+            "the limit of private memory would be exceeded, or a user's share of it (the kernel log \
+             says which): free some, or have root raise limit or user_share in \
+             /sys/module/shmbuf/parameters"
         }
         (Alloc, Errno::ENOMEM) => {
             "there is no memory that fits: see the kernel log for what failed and what would help"

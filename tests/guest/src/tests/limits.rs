@@ -3,9 +3,11 @@
 
 use std::{fs, path::Path, thread};
 
+use caps::{CapSet, Capability};
 use nix::{
     errno::Errno,
     sys::resource::{setrlimit, Resource},
+    unistd::{setgid, setgroups, setuid, Gid, Uid},
 };
 use shmbuf::{Alloc, Buffer, DmaBuf, Kind, Mapping, Policy, Protection};
 
@@ -17,6 +19,7 @@ use crate::{
     kmsg::Log,
     ktap::diagnose,
     machine::{Arch, Machine},
+    module::{parameter, SYSFS},
     process::{Child, Turn},
     procfs::{free_pages, private_used},
     runner::Env,
@@ -39,6 +42,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "nothing_is_taken_past_the_limit", every_call)
         .unless(without_debugfs)
         .seconds(300),
+    claim(Scope::Own, "user_cannot_take_all", shares).unless(without_debugfs),
+    claim(Scope::Own, "user_pays_until_it_is_gone", pays_on).unless(without_debugfs),
+    claim(Scope::Own, "user_share_is_roots_to_change", share_changes),
 ];
 
 const MIB: u64 = 1 << 20;
@@ -386,5 +392,163 @@ fn every_call(env: &Env) {
         child.join();
         assert_eq!(private_used(), 0, "{alloc:?}");
         assert_within(0, "gone");
+    }
+}
+
+/// Runs a function as an ordinary user.
+fn as_user(uid: u32, f: impl FnOnce()) -> Child {
+    Child::run(|| {
+        setgroups(&[]).expect("setgroups");
+        setgid(Gid::from_raw(uid)).expect("setgid");
+        setuid(Uid::from_raw(uid)).expect("setuid");
+        f();
+    })
+}
+
+/// Makes buffers of a megabyte on a handle until that is refused. Returns them.
+#[track_caller]
+fn take_all(buffer: &Buffer, kind: Kind) -> Vec<Buffer> {
+    let mut list = Vec::new();
+    loop {
+        match buffer.alloc(&Alloc::new(MIB, kind)) {
+            Ok(one) => list.push(one),
+            Err(error) => {
+                assert_eq!(error.errno(), Some(Errno::EDQUOT));
+                return list;
+            }
+        }
+    }
+}
+
+fn shares(env: &Env) {
+    env.module.must_load("limit=8M");
+    assert_eq!(parameter("user_share"), "50");
+    let buffer = env.open();
+    for kind in kinds().filter(|kind| *kind != Kind::Pool) {
+        let (there, go) = (Turn::new(), Turn::new());
+        let mut log = Log::from_now();
+        let take_half = || {
+            assert_eq!(take_all(&buffer, kind).len(), 4, "{kind}");
+            let half = take_all(&buffer, kind);
+            assert_eq!(half.len(), 4, "{kind}");
+            // Not a page more, of any kind.
+            refused(half[0].alloc(&Alloc::new(1, Kind::Pool)), Errno::EDQUOT);
+            there.give();
+            go.take();
+        };
+        let one = as_user(2000, take_half);
+        there.take();
+        assert_eq!(private_used(), 4 * MIB, "{kind}");
+        if kind == Kind::Pages {
+            // Later there may be too many.
+            let lines = log.lines();
+            let is_reason = |text: &str| text.contains("user 2000") && text.contains("user_share");
+            assert!(lines.iter().any(|line| is_reason(&line.text)), "{lines:?}");
+        }
+
+        // Another process of the user's has no share of its own; another user has.
+        as_user(2000, || assert!(take_all(&buffer, kind).is_empty())).join();
+        let other = as_user(3000, take_half);
+        there.take();
+        assert_eq!(private_used(), 8 * MIB, "{kind}");
+        assert!(take_all(&buffer, kind).is_empty(), "{kind}");
+        go.give();
+        go.give();
+        one.join();
+        other.join();
+        assert_eq!(private_used(), 0, "{kind}");
+
+        // CAP_SYS_RESOURCE is for exceeding shares, and does not exceed the limit.
+        assert_eq!(take_all(&buffer, kind).len(), 8, "{kind}");
+        Child::run(|| {
+            caps::drop(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).expect("caps");
+            assert_eq!(take_all(&buffer, kind).len(), 4, "{kind}");
+        })
+        .join();
+    }
+}
+
+/// Pools of a user are his own: what another keeps of a shape costs him nothing.
+fn pays_on(env: &Env) {
+    env.module.must_load("limit=1M user_share=25");
+    let buffer = env.open();
+    let pages = MIB / 4 / page() as u64;
+    let block = Alloc::new(page() as u64 - 1, Kind::Pool);
+    let fill = |count: u64| {
+        let list: Vec<_> = (0..count)
+            .map(|_| buffer.alloc(&block).expect("ALLOC"))
+            .collect();
+        refused(buffer.alloc(&block), Errno::EDQUOT);
+        list
+    };
+    let (there, go) = (Turn::new(), Turn::new());
+    let keeper = as_user(2000, || {
+        let mut list = fill(pages);
+        list.truncate(1);
+        // The pool keeps the pages, and the user pays.
+        refused(buffer.alloc(&Alloc::new(64, Kind::Pool)), Errno::EDQUOT);
+        there.give();
+        go.take();
+    });
+    there.take();
+    as_user(3000, || drop(fill(pages))).join();
+    assert_eq!(private_used(), MIB / 4);
+    go.give();
+    keeper.join();
+    assert_eq!(private_used(), 0);
+
+    // Who made a buffer pays, whoever has it now.
+    let (there, go) = (Turn::new(), Turn::new());
+    let keeper = as_user(2000, || {
+        let made = buffer
+            .alloc(&Alloc::new(MIB / 4, Kind::Scatter))
+            .expect("ALLOC");
+        let heir = Child::run(|| {
+            setuid(Uid::from_raw(2000)).expect("setuid");
+            there.give();
+            go.take();
+        });
+        drop(made);
+        refused(buffer.alloc(&Alloc::new(64, Kind::Pool)), Errno::EDQUOT);
+        heir.join();
+        buffer
+            .alloc(&Alloc::new(MIB / 4, Kind::Scatter))
+            .expect("ALLOC");
+    });
+    there.take();
+    assert_eq!(private_used(), MIB / 4);
+    go.give();
+    keeper.join();
+    assert_eq!(private_used(), 0);
+}
+
+fn share_changes(env: &Env) {
+    env.module.must_load("user_share=30");
+    assert_eq!(parameter("user_share"), "30");
+    let file = format!("{SYSFS}/parameters/user_share");
+    for (text, percent) in [("0", 0), ("010", 10), ("50\n", 50), ("100", 100)] {
+        fs::write(&file, text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(parameter("user_share"), percent.to_string(), "{text:?}");
+    }
+    for text in [
+        "\n",
+        "-1",
+        "+1",
+        "101",
+        "50%",
+        "5 0",
+        "0x10",
+        "half",
+        "4294967346",
+    ] {
+        let result = fs::write(&file, text);
+        let errno = result.err().and_then(|error| error.raw_os_error());
+        assert_eq!(errno, Some(Errno::EINVAL as i32), "{text:?}");
+    }
+    assert_eq!(parameter("user_share"), "100");
+    env.module.must_unload();
+    for text in ["101", "+1", "0x10"] {
+        let parameters = format!("user_share={text}");
+        assert_eq!(env.module.load(&parameters), Err(Errno::EINVAL), "{text}");
     }
 }
