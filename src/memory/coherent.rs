@@ -5,7 +5,8 @@
 use crate::{
     memory::{
         allocator::Allocator,
-        limit::Charged, //
+        limit::Charged,
+        machine::cma, //
     },
     rules::{
         failure::{
@@ -51,7 +52,7 @@ pub(super) fn allocate(
         .payer
         .charge(CoherentMemory::taken(&allocator.device, spec.size))?;
     let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
-        .map_err(|_| Failure::Dma(spec.size))?;
+        .map_err(|_| Failure::Dma(spec.size, cma()))?;
     let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.
     cpu::drain_write_buffer();

@@ -4,6 +4,7 @@
 
 use crate::{
     rules::{
+        failure::Cma,
         machine::{
             implements_writethrough,
             Caches,
@@ -21,6 +22,7 @@ use crate::{
             self,
             CacheType, //
         },
+        dma_coherent,
         params, //
     },
 };
@@ -55,6 +57,14 @@ fn memory_type(policy: Policy) -> MemoryType {
         cache_mode::MemoryType::Writeback => MemoryType::Writeback,
         cache_mode::MemoryType::Writealloc => MemoryType::Writealloc,
         cache_mode::MemoryType::Other => MemoryType::Other,
+    }
+}
+
+/// What the kernel has set aside for physically contiguous memory. Any context.
+pub(super) fn cma() -> Cma {
+    match dma_coherent::free_cma() {
+        Some(free) => Cma::Free(free),
+        None => Cma::None,
     }
 }
 

@@ -7,7 +7,10 @@ use crate::{
     memory::{
         allocator::Allocator,
         limit::Charged,
-        machine::cache_mode,
+        machine::{
+            cache_mode,
+            cma, //
+        },
         window::{
             ViewPlace,
             Window, //
@@ -135,7 +138,8 @@ impl PageSource {
                 Ok(pages) => failure = Some(Failure::Reach(pages.size())),
                 Err(EINTR) => return Err(Failure::Other(EINTR)),
                 Err(_) => {
-                    failure.get_or_insert(Failure::Pages(request.size, (self.wanted)(zone)));
+                    let wanted = (self.wanted)(zone);
+                    failure.get_or_insert(Failure::Pages(request.size, wanted, cma()));
                 }
             }
         }

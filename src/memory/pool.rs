@@ -9,6 +9,7 @@ use crate::{
             Charged,
             Payer, //
         },
+        machine::cma, //
     },
     rules::{
         block::Shape,
@@ -71,7 +72,7 @@ impl Used {
             true => None,
             false => Some(payer.charge(PAGE_SIZE)?),
         };
-        let block = Block::new(&self.pool).map_err(|_| Failure::Dma(self.shape.size))?;
+        let block = Block::new(&self.pool).map_err(|_| Failure::Dma(self.shape.size, cma()))?;
         if let Some(page) = page {
             self.charged.absorb(page);
         }

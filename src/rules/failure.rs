@@ -155,6 +155,15 @@ pub(crate) enum Wanted {
     InReach,
 }
 
+/// What the kernel has set aside for physically contiguous memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cma {
+    /// Nothing: the page allocator serves.
+    None,
+    /// An area of which that many bytes are free.
+    Free(usize),
+}
+
 /// Why a buffer cannot be had.
 pub(crate) enum Failure {
     /// A field is not understood, or does not go with another: [`EINVAL`].
@@ -186,9 +195,9 @@ pub(crate) enum Failure {
         share: usize,
     },
     /// That many bytes of pages are not free: [`ENOMEM`].
-    Pages(usize, Wanted),
+    Pages(usize, Wanted, Cma),
     /// DMA memory is not free: [`ENOMEM`].
-    Dma(usize),
+    Dma(usize, Cma),
     /// Pages are free, but none inside the DMA mask: [`ENOMEM`].
     Reach(usize),
     /// The kernel copies for the device (swiotlb): [`EOPNOTSUPP`].
@@ -242,7 +251,7 @@ impl From<Failure> for Error {
             Failure::Mask => EIO,
             Failure::NoReservedMemory => ENODEV,
             Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
-            Failure::Pages(..) | Failure::Dma(_) | Failure::Reach(_) => ENOMEM,
+            Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(_) => ENOMEM,
             Failure::Other(error) => error,
         }
     }
@@ -276,22 +285,35 @@ impl fmt::Display for Failure {
                  one user may have; root can raise user_share (percent of limit) or limit in \
                  /sys/module/shmbuf/parameters, or give the program CAP_SYS_RESOURCE"
             )),
-            Self::Pages(size, Wanted::Single) => {
+            Self::Pages(size, Wanted::Single, _) => {
                 f.write_fmt(fmt!("no {size} bytes of memory are free; ask for less"))
             }
-            Self::Pages(size, wanted) => f.write_fmt(fmt!(
+            Self::Pages(size, wanted, cma) => f.write_fmt(fmt!(
                 "no {size} bytes of physically contiguous {} are free; ask for less, load the \
-                 module earlier, use kind=coherent, which CMA serves, or kind=scatter, which needs \
-                 no contiguous memory",
+                 module earlier, {}use kind=scatter, which needs no contiguous memory",
                 match wanted {
                     Wanted::Single | Wanted::Contiguous => "memory",
                     Wanted::InReach => "memory that the device reaches (its DMA mask)",
                     Wanted::Highmem => "highmem (memory without a cacheable kernel mapping)",
+                },
+                match cma {
+                    Cma::None => "or ",
+                    Cma::Free(_) => "use kind=coherent, which CMA serves, or ",
                 }
             )),
-            Self::Dma(size) => f.write_fmt(fmt!(
-                "no {size} bytes of coherent DMA memory are free; ask for less, or enlarge CMA \
-                 (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)"
+            Self::Dma(size, Cma::None) => f.write_fmt(fmt!(
+                "no {size} bytes of coherent DMA memory are free, and this kernel has no CMA; ask \
+                 for less, load the module earlier, or set CONFIG_DMA_CMA and cma= on the kernel's \
+                 command line"
+            )),
+            Self::Dma(size, Cma::Free(free)) if free < size => f.write_fmt(fmt!(
+                "no {size} bytes of coherent DMA memory are free, of CMA {free}; ask for less, or \
+                 enlarge CMA (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)"
+            )),
+            Self::Dma(size, Cma::Free(free)) => f.write_fmt(fmt!(
+                "{size} bytes of coherent DMA memory could not be had, though {free} of CMA are \
+                 free: not in a row, or the kernel has no memory for what it keeps about them; ask \
+                 for less, or again later"
             )),
             Self::Reach(size) => f.write_fmt(fmt!(
                 "no {size} bytes of memory inside the DMA mask are free; ask for less, or give the \
@@ -318,6 +340,32 @@ impl fmt::Display for Failure {
             ),
             Self::Removed => f.write_str("its folder is being removed; make another"),
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
+        }
+    }
+}
+
+#[kunit_tests(shmbuf_failure)]
+mod tests {
+    use super::*;
+    use kernel::str::CString;
+
+    fn says(failure: &Failure, words: &str) -> bool {
+        let text = CString::try_from_fmt(fmt!("{failure}")).unwrap();
+        text.to_str().unwrap().contains(words)
+    }
+
+    #[test]
+    fn advice_is_for_the_memory_that_lacks() {
+        const SIZE: usize = 8192;
+        let enlarge = "enlarge CMA";
+        assert!(says(&Failure::Dma(SIZE, Cma::Free(SIZE - 1)), enlarge));
+        // It was a structure, or there is no large enough piece.
+        assert!(!says(&Failure::Dma(SIZE, Cma::Free(SIZE)), enlarge));
+        assert!(!says(&Failure::Dma(SIZE, Cma::None), enlarge));
+        let coherent = "kind=coherent, which CMA serves";
+        for wanted in [Wanted::Contiguous, Wanted::Highmem, Wanted::InReach] {
+            assert!(says(&Failure::Pages(SIZE, wanted, Cma::Free(0)), coherent));
+            assert!(!says(&Failure::Pages(SIZE, wanted, Cma::None), coherent));
         }
     }
 }

@@ -116,6 +116,16 @@ bool shmbuf_cma_remapped(struct device *dev)
 	return IS_ENABLED(CONFIG_ARM) && dev_get_cma_area(dev);
 }
 
+bool shmbuf_has_cma(void)
+{
+	return dev_get_cma_area(NULL);
+}
+
+unsigned long shmbuf_free_cma_pages(void)
+{
+	return global_zone_page_state(NR_FREE_CMA_PAGES);
+}
+
 /* The DMA API wants no alignment where devices snoop. */
 unsigned int shmbuf_dma_cache_alignment(void)
 {

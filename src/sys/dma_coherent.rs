@@ -19,9 +19,17 @@ use kernel::{
     },
     error::to_result,
     mm::virt::VmaNew,
+    page::PAGE_SHIFT,
     prelude::*,
     sync::Arc, //
 };
+
+/// How many bytes are free of what the kernel has set aside for physically contiguous memory (CMA) of
+/// devices that have no area of their own, if it has. Any context.
+pub(crate) fn free_cma() -> Option<usize> {
+    // SAFETY: The functions have no requirements.
+    unsafe { ffi::shmbuf_has_cma().then(|| ffi::shmbuf_free_cma_pages() << PAGE_SHIFT) }
+}
 
 /// Memory that CPU and device share without cache maintenance.
 ///

@@ -82,6 +82,8 @@ enum shmbuf_cache_type shmbuf_cpu_cache_type(void);
 unsigned int shmbuf_cpu_midr(void);
 bool shmbuf_cpu_writethrough_available(void);
 bool shmbuf_cma_remapped(struct device *dev);
+bool shmbuf_has_cma(void);
+unsigned long shmbuf_free_cma_pages(void);
 unsigned int shmbuf_dma_cache_alignment(void);
 
 /* Memory types. */
