@@ -142,7 +142,10 @@ impl Scatterlist {
         let count = u32::try_from(pages.len()).map_err(|_| ENOMEM)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
         to_result(unsafe {
-            let segment = ffi::shmbuf_dma_max_segment(raw(device)) / PAGE_SIZE as u32;
+            // What the kernel copies for a device has to fit into its buffers (swiotlb).
+            let longest = bindings::dma_max_mapping_size(raw(device));
+            let segment = min(ffi::shmbuf_dma_max_segment(raw(device)) as usize, longest);
+            let segment = (segment / PAGE_SIZE) as u32;
             bindings::sg_alloc_table_from_pages_segment(
                 table.get(),
                 pages.as_mut_ptr(),

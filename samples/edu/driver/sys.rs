@@ -83,14 +83,19 @@ pub(crate) const EDU: pci::DeviceId = {
     unsafe { mem::transmute(id) }
 };
 
-/// Tells the kernel which addresses the device drives. For probe alone.
+/// Tells the kernel which addresses the device drives, and that what is contiguous may be as long
+/// as it likes: transfers are pieces of it anyway. For probe alone.
 ///
 /// # Errors
 ///
 /// [`EIO`] if this machine has no memory there that the kernel gives to devices.
 pub(crate) fn set_dma_mask(device: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
     // SAFETY: The driver is not bound yet, and has neither allocated nor mapped anything.
-    unsafe { dma::Device::dma_set_mask_and_coherent(device, mask) }
+    unsafe {
+        dma::Device::dma_set_mask_and_coherent(device, mask)?;
+        dma::Device::dma_set_max_seg_size(device, u32::MAX);
+    }
+    Ok(())
 }
 
 /// Ends all DMA of the device, whatever it does. May sleep.

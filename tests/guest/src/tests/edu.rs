@@ -56,6 +56,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Own, "edu_without_memory_for_it", beyond).unless(without_memory_beyond_alone),
     claim(Scope::Own, "edu_sees_a_forgotten_sync", forgotten).unless(without_bounces),
     claim(Scope::Own, "edu_gets_no_copy_without_sync", unsynced).unless(without_bounces),
+    claim(Scope::Own, "edu_gets_copies_of_large_buffers", large).unless(without_bounces),
     claim(Scope::Own, "edu_gets_no_second_copy", second).unless(without_two_that_bounce),
 ];
 
@@ -694,6 +695,34 @@ fn unsynced(env: &Env) {
         for kind in [Kind::Streaming, Kind::Scatter] {
             refused(env.open().alloc(&Alloc::new(SIZE, kind)), Errno::EOPNOTSUPP);
         }
+    });
+}
+
+/// What the kernel copies for a device at a time is at most 256 KiB, so a larger buffer comes in
+/// several pieces.
+fn large(env: &Env) {
+    const AT: u64 = 256 << 10;
+    const LENGTH: usize = 8 << 10;
+    with(env, Driver::fitting, |_| {
+        let edu = edu();
+        let buffer = make(env, &Alloc::new(4 * AT, Kind::Pages));
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        let mapping = map(&buffer);
+        let bytes = fresh().bytes(0, LENGTH);
+        // Across the end of a piece.
+        let [from, to] = [1, 3].map(|piece| piece * AT - LENGTH as u64 / 2);
+        buffer
+            .with_cpu_access(.., Access::ReadWrite, || {
+                mapping.write(from as usize, &bytes);
+            })
+            .expect("SYNC");
+        edu.copy(from, to, LENGTH as u64).expect("copy");
+        let mut got = vec![0; LENGTH];
+        buffer
+            .with_cpu_access(.., Access::Read, || mapping.read(to as usize, &mut got))
+            .expect("SYNC");
+        assert_is(&got, &bytes, "1 MiB", "the copy");
     });
 }
 
