@@ -142,8 +142,9 @@ unsafe impl Sync for Pages {}
 
 impl Pages {
     /// Allocates pages that are physically contiguous. The contents are whatever was there. The
-    /// control group is charged for sizes that the buddy allocator has, up to 4 MiB on most
-    /// machines; alloc_contig_pages() cannot. May sleep.
+    /// control group is charged for what the buddy allocator gives, up to 4 MiB on most machines;
+    /// alloc_contig_pages() cannot. That one serves what is larger, and where the zone has free pages
+    /// but none in a row, as it moves others out of the way. May sleep.
     ///
     /// # Errors
     ///
@@ -164,34 +165,29 @@ impl Pages {
 
         let order = count.next_power_of_two().ilog2();
         let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
-        let first = if is_chargeable {
-            Self::from_buddy(count, order, zone.flags(charge))
-        } else {
-            None
+        let run = |first| {
+            // SAFETY: It is called with the first page of what was allocated.
+            let run = unsafe { Run::new(first) };
+            Self::own(Layout::Run(run), count, references)
         };
-        // It charges nobody, and would give what a control group has refused.
-        let first = first.or_else(|| match charge {
-            Charge::Caller if is_chargeable => None,
-            _ => {
-                // SAFETY: The function has no requirements.
-                NonNull::new(unsafe {
-                    ffi::shmbuf_alloc_contig_pages(count, zone.flags(Charge::Kernel))
-                })
+        // Both allocators fall back to lower zones silently.
+        let fits = |pages: &Self| zone != Zone::Highmem || pages.is_highmem();
+        // Who was killed has not been told of how much there is.
+        let none = || task::go_on().and(Err(ENOMEM));
+
+        if is_chargeable {
+            match Self::from_buddy(count, order, zone.flags(charge)).map(run) {
+                Some(pages) if fits(&pages) => return Ok(pages),
+                // The control group may have refused, and would be passed by.
+                None if charge == Charge::Caller => return none(),
+                _ => {}
             }
-        });
-        let Some(first) = first else {
-            // Who was killed has not been told of how much there is.
-            task::go_on()?;
-            return Err(ENOMEM);
-        };
-        // SAFETY: It is the first page of what was allocated.
-        let run = unsafe { Run::new(first) };
-        let pages = Self::own(Layout::Run(run), count, references);
-        // The allocator falls back to lower zones silently.
-        if zone == Zone::Highmem && !pages.is_highmem() {
-            return Err(ENOMEM);
         }
-        Ok(pages)
+        // SAFETY: The function has no requirements.
+        NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.flags(Charge::Kernel)) })
+            .map(run)
+            .filter(fits)
+            .map_or_else(none, Ok)
     }
 
     /// Allocates contiguous pages from the buddy allocator, which has this order, and returns the

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     cgroup::Cgroup,
     expect::Expect,
-    machine::{number, Machine},
+    machine::{number, Arch, Machine},
     module::{parameter, users, Config, SYSFS},
     process::{Child, Turn},
     procfs::private_used,
@@ -91,6 +91,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "pool_blocks_cross_no_boundary", pool_boundary),
     claim(Scope::Once, "pool_is_not_mapped", pool_mmap),
     claim(Scope::Once, "pool_blocks_have_neighbours", pool_neighbours),
+    claim(Scope::Own, "highmem_in_pieces_is_enough", highmem_in_pieces)
+        .seconds(300)
+        .unless(|machine, _| {
+            let there = matches!(machine.arch, Arch::Armv7 { highmem: true, .. });
+            (!there).then_some("no highmem")
+        }),
     claim(Scope::Once, "alloc_is_charged_to_the_cgroup", charged).unless(without_memcg),
     claim(Scope::Once, "alloc_stays_within_the_cgroup", within).unless(without_memcg),
 ];
@@ -1002,6 +1008,43 @@ fn pool_neighbours(env: &Env) {
     for ((buffer, address), pattern) in blocks.iter().zip(&patterns) {
         assert_pattern(*pattern, 0, &read_all(buffer), &format!("at {address:#x}"));
         assert_eq!(buffer.read_at(&mut [0; 65], 0), Ok(64));
+    }
+}
+
+/// How many blocks of free highmem there are that have so many pages, or more.
+fn highmem_blocks(pages: usize) -> usize {
+    let text = fs::read_to_string("/proc/buddyinfo").expect("/proc/buddyinfo");
+    let line = text.lines().find(|line| line.contains("HighMem"));
+    let counts = line.expect("highmem").split_whitespace().skip(4);
+    let counts = counts.map(|count| count.parse::<usize>().expect("a number"));
+    counts.skip(pages.ilog2() as usize).sum()
+}
+
+/// A program has every other page of highmem, and there is lowmem: the page allocator would give
+/// that.
+fn highmem_in_pieces(env: &Env) {
+    const PIECE: usize = 1 << 20;
+    env.module.must_load("");
+    let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    let high = number(&meminfo, "HighFree").expect("HighFree") as usize >> 10;
+    let region = Region::anonymous((high + 32) * PIECE);
+    for at in (0..region.len()).step_by(page()) {
+        // SAFETY: it is inside of the region, to which there are no references.
+        unsafe { region.at(at).write_volatile(1) };
+    }
+    for at in (0..region.len()).step_by(2 * page()) {
+        // SAFETY: the same.
+        let freed = unsafe { libc::madvise(region.at(at).cast(), page(), libc::MADV_DONTNEED) };
+        assert_eq!(freed, 0);
+    }
+    let large = highmem_blocks(PIECE / page());
+    assert_eq!(large, 0, "highmem has {large} blocks of 1 MiB");
+    for policy in [Policy::WriteCombine, Policy::NonCached] {
+        let alloc = Alloc {
+            policy: Some(policy),
+            ..Alloc::new(PIECE as u64, Kind::Pages)
+        };
+        assert_zero(&read_all(&make(env, &alloc)), &format!("{alloc:?}"));
     }
 }
 
