@@ -4,7 +4,6 @@
 
 use crate::{
     memory::{
-        allocator::Allocator,
         limit::{
             Charged,
             Payer, //
@@ -172,18 +171,17 @@ pub(crate) struct PoolBlock {
 }
 
 impl PoolBlock {
-    /// A zeroed block as `spec` says. May sleep.
+    /// A zeroed block of `device` as `spec` says, from `pools`, for `payer`. May sleep.
     ///
     /// # Errors
     ///
     /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Dma`], [`ENOMEM`].
-    pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
-        let Allocator {
-            pools,
-            device,
-            payer,
-            ..
-        } = allocator;
+    pub(super) fn new(
+        pools: &Arc<Pools>,
+        device: &Arc<DmaDevice>,
+        payer: &Payer,
+        spec: &Checked,
+    ) -> Result<Self, Failure> {
         let shape = Shape::new(spec.size, spec.align, spec.boundary, dma_pool::LEAST_BLOCK);
         let block = pools.alloc(device, payer, shape)?;
         // The pool zeroes; the zeroes may still be in the write buffer.
