@@ -76,7 +76,7 @@ impl Buffer {
     ///
     /// [`ENOMEM`].
     pub(crate) fn reserve(self: &Arc<Self>, range: Range) -> Result<Reserved> {
-        let reservation = Arc::pin_init(Reservation::new(), GFP_KERNEL)?;
+        let reservation = Arc::pin_init(Reservation::new(), GFP_KERNEL_ACCOUNT)?;
         let running = self.fences.add(range, &reservation)?;
         let reserved = Reserved {
             buffer: self.clone(),

@@ -213,7 +213,7 @@ impl Buffer {
         kept: Kept,
     ) -> Result<Arc<Self>, Failure> {
         let storage = Storage::new(&allocator, spec)?;
-        let storage = Arc::new(storage, GFP_KERNEL).map_err(Error::from)?;
+        let storage = Arc::new(storage, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
         let own = match storage.own_mapping() {
             Some(_) => Some(LineSet::new(spec.size, cpu::cache_line())?),
             None => None,
@@ -240,7 +240,7 @@ impl Buffer {
                 waiting <- WaitQueue::new(c"shmbuf::waiting", kernel::static_lock_class!()),
                 _kept: kept,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?)
     }
 

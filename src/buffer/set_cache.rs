@@ -58,7 +58,7 @@ impl Buffer {
         }
         let replacing = Replacing::begin(self)?;
         // First what can fail: afterwards the old views are gone.
-        let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL).map_err(Error::from)?;
+        let slot = UniqueArc::<Storage>::new_uninit(GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
         let storage = old.with_policy(&self.allocator, policy)?;
         replacing.done(slot.write(storage).into());
         self.counters.policy_changes.fetch_add(1, Relaxed);

@@ -86,7 +86,7 @@ impl Job {
                 patience,
                 counter,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

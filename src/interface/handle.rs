@@ -120,12 +120,12 @@ impl Handle {
     /// [`ENOMEM`].
     pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<KBox<Self>> {
         let handle = Self {
-            background: KBox::pin_init(Background::new(), GFP_KERNEL)?,
+            background: KBox::pin_init(Background::new(), GFP_KERNEL_ACCOUNT)?,
             opened,
             readable,
             writable,
         };
-        Ok(KBox::new(handle, GFP_KERNEL)?)
+        Ok(KBox::new(handle, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The buffer that it is open on.

@@ -53,7 +53,7 @@ pub(super) fn allocate(
         .charge(CoherentMemory::taken(&allocator.device, spec.size))?;
     let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
         .map_err(|_| Failure::Dma(spec.size, cma()))?;
-    let memory = Arc::new(memory, GFP_KERNEL).map_err(Error::from)?;
+    let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.
     cpu::drain_write_buffer();
     Ok((memory, charged))

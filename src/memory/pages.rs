@@ -133,7 +133,7 @@ impl PageSource {
         for &zone in zones {
             match (self.alloc)(Request { zone, ..request }) {
                 Ok(pages) if reached(&pages) => {
-                    return Ok(Arc::new(pages, GFP_KERNEL).map_err(Error::from)?);
+                    return Ok(Arc::new(pages, GFP_KERNEL_ACCOUNT).map_err(Error::from)?);
                 }
                 Ok(pages) => failure = Some(Failure::Reach(pages.size())),
                 Err(EINTR) => return Err(Failure::Other(EINTR)),
@@ -200,7 +200,7 @@ impl ViewedPages {
     /// once.
     fn charge(allocator: &Allocator, size: usize) -> Result<Arc<Charged>, Failure> {
         let charged = allocator.payer.charge(size)?;
-        Ok(Arc::new(charged, GFP_KERNEL).map_err(Error::from)?)
+        Ok(Arc::new(charged, GFP_KERNEL_ACCOUNT).map_err(Error::from)?)
     }
 
     /// Contiguous memory where `policy` can be had, with whatever contents.
@@ -241,7 +241,7 @@ impl ViewedPages {
                     policy,
                     last <- new_mutex!(None, "shmbuf::windows"),
                 }),
-                GFP_KERNEL,
+                GFP_KERNEL_ACCOUNT,
             )?)
         };
         let viewed = Self { by, pages, charged };
@@ -376,7 +376,7 @@ impl ViewedPages {
         }
         let vmap = Arc::new(
             Vmap::new(&self.pages, shown, cache_mode(windows.policy))?,
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         *last = Some(vmap.clone());
         Ok(Window::Vmap(vmap))
@@ -392,7 +392,7 @@ impl ViewedPages {
             ViewedBy::LinearMap => Ok(KernelView::linear(self.pages.clone(), range)),
             ViewedBy::Windows(windows) => {
                 let vmap = Vmap::new(&self.pages, range, cache_mode(windows.policy))?;
-                Ok(KernelView::vmap(Arc::new(vmap, GFP_KERNEL)?, range))
+                Ok(KernelView::vmap(Arc::new(vmap, GFP_KERNEL_ACCOUNT)?, range))
             }
         }
     }

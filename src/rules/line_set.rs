@@ -36,7 +36,7 @@ impl LineSet {
         // INVARIANT: As many bits as there are lines, and none is set.
         Ok(Self {
             run: None,
-            words: KVVec::from_elem(0, words, GFP_KERNEL)?,
+            words: KVVec::from_elem(0, words, GFP_KERNEL_ACCOUNT)?,
             count: 0,
             shift: line.trailing_zeros(),
             size,

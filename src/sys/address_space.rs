@@ -57,7 +57,7 @@ impl AddressSpace {
         let space = Self {
             inode: NonNull::new(inode).ok_or(ENOMEM)?,
         };
-        Ok(Arc::new(space, GFP_KERNEL)?)
+        Ok(Arc::new(space, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Puts the mappings that will be made of `file` here.

@@ -64,7 +64,7 @@ impl<'a> Attachment<'a> {
         }
         // SAFETY: `drop` ends the mapping, or who took it over does, by the contract of `new`.
         let mapping = unsafe { DeviceMapping::of_device(self.device, memory, range, direction) }?;
-        let mapping = Arc::pin_init(ImporterMapping::new(mapping), GFP_KERNEL)?;
+        let mapping = Arc::pin_init(ImporterMapping::new(mapping), GFP_KERNEL_ACCOUNT)?;
         self.mapping = Some(mapping.clone());
         Ok(mapping)
     }

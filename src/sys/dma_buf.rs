@@ -95,7 +95,7 @@ pub(crate) fn export<T: Exporter>(
             view <- new_mutex!(None, "dma_buf::view"),
             space: kept,
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?
     .into_foreign();
     let reservation = Arc::into_raw(reservation);

@@ -133,12 +133,12 @@ impl Scatterlist {
         if range.end() > memory.size() {
             return Err(EINVAL);
         }
-        let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL_ACCOUNT)?;
         for page in range.pieces(PAGE_SIZE) {
             task::go_on()?;
-            pages.push(memory.page(page.start()), GFP_KERNEL)?;
+            pages.push(memory.page(page.start()), GFP_KERNEL_ACCOUNT)?;
         }
-        let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL)?;
+        let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL_ACCOUNT)?;
         let count = u32::try_from(pages.len()).map_err(|_| ENOMEM)?;
         // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
         to_result(unsafe {
@@ -153,7 +153,7 @@ impl Scatterlist {
                 0,
                 range.len(),
                 segment.max(1) * PAGE_SIZE as u32,
-                bindings::GFP_KERNEL,
+                bindings::GFP_KERNEL_ACCOUNT,
             )
         })?;
         // INVARIANT: Just made, of pages.

@@ -21,7 +21,7 @@ static const struct dma_fence_ops fence_operations = {
 
 struct dma_fence *shmbuf_fence_new(void)
 {
-	struct dma_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL);
+	struct dma_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL_ACCOUNT);
 
 	/* Fences of one context replace each other, so they would have to end in order. */
 	if (fence)

@@ -211,7 +211,7 @@ impl<T: NodeOperations> Adapter<T> {
             space: handle.address_space(),
             handle,
         };
-        Ok(KBox::new(adapter, GFP_KERNEL)?)
+        Ok(KBox::new(adapter, GFP_KERNEL_ACCOUNT)?)
     }
 
     const TABLE: bindings::file_operations = {

@@ -233,12 +233,12 @@ impl Pages {
         let Layout::List(list) = &mut pages.layout else {
             return Err(ENOMEM);
         };
-        list.reserve(count, GFP_KERNEL)?;
+        list.reserve(count, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..count {
             task::go_on()?;
             // SAFETY: The function has no requirements.
             let page = NonNull::new(unsafe { bindings::alloc_pages(flags, 0) }).ok_or(ENOMEM)?;
-            list.push(page, GFP_KERNEL)?;
+            list.push(page, GFP_KERNEL_ACCOUNT)?;
             pages.count += 1;
             if request.references == References::Ours {
                 // SAFETY: The page was just allocated, and nobody else knows it.

@@ -288,10 +288,10 @@ impl<'a> NewMapping<'a> {
         }
         self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Refcounted(pages.clone()))?;
-        let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL)?;
+        let mut list = KVVec::with_capacity(self.range.len() / PAGE_SIZE, GFP_KERNEL_ACCOUNT)?;
         for page in self.range.pieces(PAGE_SIZE) {
             task::go_on()?;
-            list.push(pages.page(page.start()), GFP_KERNEL)?;
+            list.push(pages.page(page.start()), GFP_KERNEL_ACCOUNT)?;
         }
         let mut count = list.len();
         // SAFETY: A new VMA may be filled, and each page of the list is one of order 0 to which we
@@ -468,7 +468,7 @@ pub(super) unsafe fn maps(vma: *const bindings::vm_area_struct, object: &dyn Map
 
 impl Attached {
     fn new(object: Arc<dyn Mapped>, memory: MappedMemory) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { object, memory }, GFP_KERNEL)?)
+        Ok(Arc::new(Self { object, memory }, GFP_KERNEL_ACCOUNT)?)
     }
 }
 

@@ -53,9 +53,12 @@ impl Vmap {
         assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
         let count = range.len().div_ceil(PAGE_SIZE);
         let length = u32::try_from(count).map_err(|_| ENOMEM)?;
-        let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL)?;
+        let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         for n in 0..count {
-            list.push(pages.page(range.start() + n * PAGE_SIZE), GFP_KERNEL)?;
+            list.push(
+                pages.page(range.start() + n * PAGE_SIZE),
+                GFP_KERNEL_ACCOUNT,
+            )?;
             // Importers that get no view are warned of (dma_buf_vmap()), killed or not.
             task::cond_resched();
         }

@@ -86,6 +86,8 @@ pub mod alloc {
 
     /// Memory that may be waited for.
     pub const GFP_KERNEL: Flags = Flags;
+    /// The same, which counts for the running program's control group.
+    pub const GFP_KERNEL_ACCOUNT: Flags = Flags;
 
     /// There is no memory.
     #[derive(Debug)]
@@ -240,7 +242,7 @@ pub mod str {
 /// What every file of the driver imports.
 pub mod prelude {
     pub use crate::{
-        alloc::{KVVec, KVec, GFP_KERNEL},
+        alloc::{KVVec, KVec, GFP_KERNEL, GFP_KERNEL_ACCOUNT},
         error::{code::*, Error, Result},
         fmt,
     };
