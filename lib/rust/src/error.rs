@@ -216,7 +216,8 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         }
         (Copy | CopyResult, Errno::ETIMEDOUT) => "the engine took too long, and was stopped",
         (Read | Write | Sync | SetCache, Errno::EAGAIN) => {
-            "another call uses some of these bytes, and the handle is one with O_NONBLOCK: try again"
+            "another call uses some of these bytes, or a fence of theirs is not signalled, and the \
+             handle is one with O_NONBLOCK: try again"
         }
         (CopyResult, Errno::EAGAIN) => "the copy goes on: wait for its end with poll(2)",
         (CopyResult, Errno::ENODATA) => "this handle began no copy, or its result was taken",

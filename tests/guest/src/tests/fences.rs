@@ -26,10 +26,16 @@ use super::{
     copy_async::{set, slow, with_slow_engine, without_slow_engine, Pair, SOON},
     data::{fresh, read_all, write_all},
     export::{export, export_all, open, without_display, without_vgem, DISPLAY, VGEM},
+    signals::set_nonblocking,
     Claim, Scope,
 };
 use crate::{
-    ktap::diagnose, machine::Machine, module::Config, process::Child, runner::Env, sys::page,
+    ktap::diagnose,
+    machine::Machine,
+    module::Config,
+    process::Child,
+    runner::Env,
+    sys::{page, refused},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -45,6 +51,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         .unless(without_slow_engine_or_display)
         .seconds(180),
     claim(Scope::Once, "sync_waits_for_fences_of_others", sync).unless(without_vgem),
+    claim(
+        Scope::Once,
+        "nonblocking_sync_waits_for_no_fence",
+        nonblocking,
+    )
+    .unless(without_vgem),
     claim(Scope::Once, "readers_do_not_wait_for_readers", readers).unless(without_vgem),
     claim(Scope::Once, "copy_waits_for_fences_of_others", copy).unless(without_vgem_or_engine),
 ];
@@ -455,6 +467,19 @@ fn sync(env: &Env) {
     // And the same by the dma-buf.
     let by_dma_buf = || first.sync(Access::ReadWrite, Phase::Begin).expect("SYNC");
     assert_waits_for(&first, true, by_dma_buf, || {});
+}
+
+fn nonblocking(env: &Env) {
+    let size = page() as u64;
+    let buffer = make(env, &Alloc::new(2 * size, Kind::Pages));
+    let exported = part(&buffer, 0..1);
+    let start = |bytes: Range<u64>| buffer.sync(bytes, Access::ReadWrite, Phase::Begin);
+    set_nonblocking(&buffer);
+    while_used(&exported, true, || {
+        refused(start(0..size), Errno::EAGAIN);
+        assert_eq!(start(size..2 * size), Ok(()));
+    });
+    assert_eq!(start(0..size), Ok(()));
 }
 
 fn copy(env: &Env) {

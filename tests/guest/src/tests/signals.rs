@@ -284,13 +284,9 @@ fn freezes(env: &Env) {
     });
 }
 
-/// Makes a handle one with O_NONBLOCK, or without.
-fn set_nonblocking(buffer: &Buffer, nonblocking: bool) {
-    let flags = match nonblocking {
-        true => OFlag::O_NONBLOCK,
-        false => OFlag::empty(),
-    };
-    fcntl(buffer, FcntlArg::F_SETFL(flags)).expect("F_SETFL");
+/// Makes a handle one with O_NONBLOCK.
+pub(super) fn set_nonblocking(buffer: &Buffer) {
+    fcntl(buffer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
 }
 
 fn nonblocking(env: &Env) {
@@ -304,7 +300,7 @@ fn nonblocking(env: &Env) {
             |it| it.write_at(&[0; 64], 0).map(drop),
         ];
         for buffer in [&used.to, &used.from, &used.other] {
-            set_nonblocking(buffer, true);
+            set_nonblocking(buffer);
         }
         for call in of_target {
             refused(call(&used.to), Errno::EAGAIN);
