@@ -9,7 +9,8 @@ use crate::{
             Limits,
             User, //
         },
-        failure::Failure, //
+        failure::Failure,
+        room::Room, //
     },
     sys::{
         credentials,
@@ -30,6 +31,8 @@ use kernel::{
 /// What counts against the module parameters `limit` and `user_share`.
 #[pin_data]
 pub(crate) struct Limit {
+    /// No memory is waited for while it is held: who gives memory back takes it, and may hold the mmap
+    /// lock.
     #[pin]
     counts: Mutex<Counts>,
 }
@@ -48,6 +51,19 @@ impl Limit {
     /// Calls `f` with what counts now. May sleep.
     pub(crate) fn with_counts<R>(&self, f: impl FnOnce(&Counts) -> R) -> R {
         f(&self.counts.lock())
+    }
+
+    /// Counts `size` bytes more, of `user`; see [`Counts::add`]. May sleep.
+    fn add(&self, user: User, size: usize) -> Result<(), Failure> {
+        loop {
+            let mut counts = self.counts.lock();
+            let Some(needed) = counts.lacks_room(user) else {
+                return counts.add(user, size, limits());
+            };
+            drop(counts);
+            let room = Room::new(needed)?;
+            self.counts.lock().grow(room);
+        }
     }
 }
 
@@ -85,7 +101,7 @@ impl Payer {
     /// [`Failure::Limit`], [`Failure::Share`], [`ENOMEM`].
     pub(super) fn charge(&self, size: usize) -> Result<Charged, Failure> {
         if let Self::Program(limit, user) = self {
-            limit.counts.lock().add(*user, size, limits())?;
+            limit.add(*user, size)?;
         }
         Ok(Charged {
             payer: self.clone(),

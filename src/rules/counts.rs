@@ -2,7 +2,10 @@
 
 //! What private buffers take, of all and of each user, and how much they may.
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    room::Room, //
+};
 use kernel::prelude::*;
 
 /// How much private buffers may take.
@@ -52,11 +55,24 @@ impl Counts {
         self.users.iter().copied()
     }
 
+    /// For how many users there has to be room before bytes of `user` can count, if there is none.
+    pub(crate) fn lacks_room(&self, user: User) -> Option<usize> {
+        let user = user?;
+        let is_known = self.users.iter().any(|(other, _)| *other == user);
+        let count = self.users.len();
+        (!is_known && count == self.users.capacity()).then_some(2 * count + 1)
+    }
+
+    /// Moves the list of users to `room`, if that is larger.
+    pub(crate) fn grow(&mut self, room: Room<(u32, usize)>) {
+        room.give(&mut self.users);
+    }
+
     /// Counts `size` bytes more, of `user`.
     ///
     /// # Errors
     ///
-    /// [`Failure::Limit`], [`Failure::Share`], [`ENOMEM`].
+    /// [`Failure::Limit`], [`Failure::Share`], [`ENOMEM`] if there is no room for the user.
     pub(crate) fn add(&mut self, user: User, size: usize, limits: Limits) -> Result<(), Failure> {
         let fits = |used: usize, limit| used.checked_add(size).filter(|&total| total <= limit);
         let Some(all) = fits(self.all, limits.all) else {
@@ -82,8 +98,8 @@ impl Counts {
                 Some((_, used)) => *used = total,
                 None => self
                     .users
-                    .push((user, total), GFP_KERNEL)
-                    .map_err(Error::from)?,
+                    .push_within_capacity((user, total))
+                    .map_err(|_| ENOMEM)?,
             }
         }
         self.all = all;
@@ -135,9 +151,29 @@ mod tests {
         }
     }
 
+    /// With room for as many users as there are here.
+    fn counts() -> Counts {
+        let mut counts = Counts::new();
+        counts.grow(Room::new(4).unwrap());
+        counts
+    }
+
+    #[test]
+    fn a_new_user_needs_room() {
+        let mut counts = Counts::new();
+        assert!(counts.lacks_room(None).is_none());
+        let needed = counts.lacks_room(Some(1)).unwrap();
+        assert!(counts.add(Some(1), 1, LIMITS).is_err());
+        assert_eq!(counts.all(), 0);
+        counts.grow(Room::new(needed).unwrap());
+        assert!(counts.lacks_room(Some(1)).is_none());
+        assert!(counts.add(Some(1), 1, LIMITS).is_ok());
+        assert!(counts.lacks_room(Some(1)).is_none());
+    }
+
     #[test]
     fn users_have_a_share_each() {
-        let mut counts = Counts::new();
+        let mut counts = counts();
         assert!(counts.add(Some(1), 400, LIMITS).is_ok());
         assert!(is_share(&counts.add(Some(1), 101, LIMITS)));
         assert!(counts.add(Some(1), 100, LIMITS).is_ok());
@@ -155,7 +191,7 @@ mod tests {
 
     #[test]
     fn who_may_exceed_a_share_stays_within_the_limit() {
-        let mut counts = Counts::new();
+        let mut counts = counts();
         assert!(counts.add(None, 1000, LIMITS).is_ok());
         assert!(is_limit(&counts.add(None, 1, LIMITS)));
         assert!(counts.users().eq([]));
@@ -165,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_too_large_to_add_is_refused() {
-        let mut counts = Counts::new();
+        let mut counts = counts();
         let limits = Limits {
             all: usize::MAX,
             user_share: 100,

@@ -126,16 +126,6 @@ pub mod alloc {
             self.0.capacity()
         }
 
-        /// Adds `value`.
-        ///
-        /// # Errors
-        ///
-        /// None here.
-        pub fn push(&mut self, value: T, _: Flags) -> Result<(), AllocError> {
-            self.0.push(value);
-            Ok(())
-        }
-
         /// Adds `value` if there is room for it.
         ///
         /// # Errors
