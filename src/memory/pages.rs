@@ -190,7 +190,7 @@ impl ViewedPages {
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
-        let viewed = Self::over(pages, charged, spec.policy, Contents::Undefined)?;
+        let viewed = Self::over(spec.policy, Contents::Undefined, charged, pages)?;
         viewed.each_part(|part| viewed.window(part).map(|window| window.span(part).zero()))?;
         viewed.settle()?;
         Ok(viewed)
@@ -221,11 +221,12 @@ impl ViewedPages {
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
     /// returns no cache line that an earlier one left, but those that undefined contents are
     /// written over in.
+    // The last argument is dropped first: the pages count until they are given back.
     fn over(
-        pages: Arc<Pages>,
-        charged: Arc<Charged>,
         policy: Policy,
         contents: Contents,
+        charged: Arc<Charged>,
+        pages: Arc<Pages>,
     ) -> Result<Self> {
         vmap::flush_removed();
         let is_linear = policy == Policy::Writeback && pages.linear().is_some();
@@ -275,10 +276,10 @@ impl ViewedPages {
             *windows.last.lock() = None;
         }
         Ok(Self::over(
-            self.pages.clone(),
-            self.charged.clone(),
             policy,
             Contents::Kept,
+            self.charged.clone(),
+            self.pages.clone(),
         )?)
     }
 
@@ -292,7 +293,7 @@ impl ViewedPages {
         };
         let charged = Self::charge(allocator, request.size)?;
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
-        let new = Self::over(pages, charged, policy, Contents::Undefined)?;
+        let new = Self::over(policy, Contents::Undefined, charged, pages)?;
         self.each_part(|part| {
             let from = self.window(part)?;
             let to = new.window(part)?;
