@@ -316,7 +316,7 @@ fn every_call(env: &Env) {
     for mut alloc in every(&env.machine) {
         if alloc.kind != Kind::Pool {
             // It leaves a rest.
-            alloc.size = 7 * 16 << 10;
+            alloc.size = 7 * (16 << 10);
         }
         let before = free();
         let assert_within = |buffers: usize, what: &str| {
