@@ -82,7 +82,7 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it has not, [`ENODATA`] if there is none; those of [`Job::wait`].
+    /// [`EAGAIN`] if it has not, [`ENODATA`] if there is none; those of [`Job::complete`].
     pub(crate) fn take_result(&self) -> Result {
         let mut copy = self.copy.lock();
         let result = match &*copy {

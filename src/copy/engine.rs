@@ -37,12 +37,21 @@ use kernel::{
 /// The DMA engine that copies, and the queue of its jobs.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Engine {
-    /// Runs one job after the other. It is stopped first.
+    /// Runs one job after the other, but for those that their callers run. It is stopped first.
     queue: OrderedQueue,
     /// Who tells when the engine's driver leaves. Its lock is held by who asks for a channel.
     #[pin]
     watch: Mutex<Option<Pin<KBox<Watch<Jobs>>>>>,
     jobs: Arc<Jobs>,
+}
+
+/// Who runs a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The queue's worker.
+    Worker,
+    /// Who wants it done, and waits.
+    Caller,
 }
 
 /// Something that the engine does for somebody.
@@ -60,7 +69,7 @@ pub(crate) struct Jobs {
     /// Woken when a job no longer needs the channel.
     #[pin]
     released: CondVar,
-    /// Woken when a job ends, whosever it is.
+    /// Woken when a job ends, whosever it is: who waits for its end, and for the next turn.
     #[pin]
     ended: PollCondVar,
 }
@@ -192,12 +201,13 @@ impl Engine {
         }
     }
 
-    /// Lets a new job, which has a lease, run when those before it have ended. Allocates nothing.
+    /// Lets a new job, which has a lease, run when those before it have ended. Returns who runs it: `by`,
+    /// unless there are some, which is the worker's to wait for. Allocates nothing.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the engine's driver is leaving: the job is to be ended.
-    pub(super) fn enqueue<J>(&self, job: &Arc<J>) -> Result
+    pub(super) fn enqueue<J>(&self, job: &Arc<J>, by: By) -> Result<By>
     where
         J: Unfinished + WorkItem<Pointer = Arc<J>> + HasWork<J> + 'static,
     {
@@ -205,10 +215,16 @@ impl Engine {
         if !matches!(state.engine, Slot::Known(..)) {
             return Err(ENODEV);
         }
+        let by = match state.list.is_empty() {
+            true => by,
+            false => By::Worker,
+        };
         // There is room.
         let _ = state.list.push_within_capacity(job.clone());
-        self.queue.enqueue(job.clone());
-        Ok(())
+        if by == By::Worker {
+            self.queue.enqueue(job.clone());
+        }
+        Ok(by)
     }
 
     /// The jobs that have not ended.
@@ -227,12 +243,28 @@ fn none() -> Error {
 }
 
 impl Jobs {
+    /// Waits until those before `job` have ended. Returns whether it is to run: not if somebody has
+    /// ended it, or is going to. Sleeps.
+    pub(super) fn wait_for_turn(&self, job: &dyn Unfinished) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            match state.list.iter().position(|other| is(other, job)) {
+                Some(0) => return true,
+                Some(_) => self.ended.wait(&mut state),
+                None => return false,
+            }
+        }
+    }
+
     /// A job has ended: whoever waits for one looks whether it was his. May sleep.
     pub(super) fn ended(&self, job: &dyn Unfinished) {
-        let is_other = |other: &mut Arc<dyn Unfinished>| !core::ptr::addr_eq(&**other, job);
-        self.state.lock().list.retain(is_other);
+        self.state.lock().list.retain(|other| !is(other, job));
         self.ended.notify_all();
     }
+}
+
+fn is(one: &Arc<dyn Unfinished>, other: &dyn Unfinished) -> bool {
+    core::ptr::addr_eq(&**one, other)
 }
 
 impl Watcher for Jobs {

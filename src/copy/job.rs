@@ -5,6 +5,7 @@
 use super::{
     begun::Copy,
     engine::{
+        By,
         Engine,
         Jobs,
         Unfinished, //
@@ -94,9 +95,25 @@ impl Job {
     /// may wait for its fence.
     pub(crate) fn start(self: &Arc<Self>, engine: &Engine, copy: Copy) {
         *self.state.lock() = State::Waits(copy);
-        if let Err(error) = engine.enqueue(self) {
+        if let Err(error) = engine.enqueue(self, By::Worker) {
             self.end(error);
         }
+    }
+
+    /// Runs `copy`, which has begun, and waits until it has ended. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] if a signal came: it was ended, and can be done again; [`ENODEV`] if the engine's
+    /// driver is leaving; those of [`Copy::run`].
+    pub(crate) fn complete(self: &Arc<Self>, engine: &Engine, copy: Copy) -> Result {
+        *self.state.lock() = State::Waits(copy);
+        match engine.enqueue(self, By::Caller) {
+            Ok(By::Caller) => Self::run(self.clone()),
+            Ok(By::Worker) => {}
+            Err(error) => self.end(error),
+        }
+        self.wait()
     }
 
     /// How it ended, if it has.
@@ -107,12 +124,8 @@ impl Job {
         }
     }
 
-    /// Waits until it has ended. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// [`ERESTARTSYS`] if a signal came: it was ended, and can be done again; those of [`Copy::run`].
-    pub(crate) fn wait(&self) -> Result {
+    /// Waits until it has ended.
+    fn wait(&self) -> Result {
         let mut state = self.state.lock();
         loop {
             if let State::Ended(result) = *state {
@@ -184,6 +197,9 @@ impl WorkItem for Job {
     type Pointer = Arc<Self>;
 
     fn run(job: Arc<Self>) {
+        if !job.jobs.wait_for_turn(&*job) {
+            return;
+        }
         // Who ended it meanwhile has taken the copy.
         let Some(mut copy) = job.take() else {
             return;

@@ -246,8 +246,7 @@ impl Handle {
             GoesOn::No => {
                 let job = Job::new(engine, patience, None)?;
                 let (copy, _) = begin(Wanted::Nothing)?;
-                job.start(engine, copy);
-                job.wait()?;
+                job.complete(engine, copy)?;
                 Ok(0)
             }
             GoesOn::Yes { eventfd, wanted } => {

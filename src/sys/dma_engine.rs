@@ -85,6 +85,7 @@ impl Channel {
     /// - [`ENOMEM`] if its driver has no descriptor for it;
     /// - [`ETIMEDOUT`];
     /// - [`ECANCELED`] after [`Progress::cancel`];
+    /// - [`ERESTARTSYS`] if a signal came;
     /// - [`EBUSY`] if another transfer has this progress.
     pub(crate) fn copy(
         &mut self,
@@ -247,8 +248,7 @@ impl Progress {
             .unwrap_or(Stage::Running)
     }
 
-    /// Waits until the callback has ended, and returns how much of `patience` is left. For threads of
-    /// the kernel, which signals do not reach.
+    /// Waits until the callback has ended, and returns how much of `patience` is left.
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {
         if self.is_cancelled() {
             return Err(ECANCELED);
@@ -260,7 +260,8 @@ impl Progress {
         match left {
             _ if self.is_cancelled() => Err(ECANCELED),
             1.. => Ok(left as Jiffies),
-            _ => Err(ETIMEDOUT),
+            0 => Err(ETIMEDOUT),
+            _ => Err(ERESTARTSYS),
         }
     }
 }
