@@ -14,6 +14,7 @@
 #include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
+#include <linux/pm.h>
 #include <linux/workqueue.h>
 
 #include "../../tools/coherence/hint.h"
@@ -170,8 +171,19 @@ static void remove(struct platform_device *device)
 	dma_async_device_unregister(&engine->device);
 }
 
+/* Nobody may use it while the system sleeps. */
+static int suspend(struct device *dev)
+{
+	if (!work_busy(&work.work))
+		return 0;
+	dev_err(dev, "a transfer runs\n");
+	return -EBUSY;
+}
+
+static DEFINE_SIMPLE_DEV_PM_OPS(pm, suspend, NULL);
+
 static struct platform_driver driver = {
-	.driver = { .name = "test-engine" },
+	.driver = { .name = "test-engine", .pm = pm_sleep_ptr(&pm) },
 	.probe = probe,
 	.remove = remove,
 };
