@@ -38,7 +38,7 @@ test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence ch
 .PHONY: test-all
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
-	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py compat.py swiotlb.py bench.py)
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py compat.py swiotlb.py bench.py)
 
 .PHONY: coherence
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD

@@ -58,6 +58,11 @@ class BoardInfo:
         return bool(re.search(r"^CONFIG_(ARM64|X86_64)=y$", config, re.M))
 
     @property
+    def has_several_cpus(self) -> bool:
+        """Whether it has more than one CPU."""
+        return bool(re.search(r" -smp [2-9]", (self.folder / "labgrid.yaml").read_text()))
+
+    @property
     def has_named_buffers(self) -> bool:
         """Whether there is a device tree with named buffers."""
         return (self.folder / "buffers.dts").exists()

@@ -44,6 +44,15 @@ struct ModuleFile {
     /// The module
     #[arg(long, value_name = "FILE", default_value = "/lib/modules/shmbuf.ko")]
     module: PathBuf,
+    /// Parameters that it gets besides those that matter to a test
+    #[arg(long, value_name = "PARAMETERS", default_value = "")]
+    parameters: String,
+}
+
+impl From<ModuleFile> for Module {
+    fn from(file: ModuleFile) -> Self {
+        Self::new(file.module, file.parameters)
+    }
 }
 
 #[derive(Subcommand)]
@@ -63,6 +72,9 @@ enum Command {
         /// Bytes of the buffer, a multiple of the page size
         #[arg(long, value_name = "BYTES", default_value_t = Config::DEFAULT.size)]
         size: u64,
+        /// Let each race go on for that many rounds at least, and each test take ten times as long
+        #[arg(long, value_name = "COUNT")]
+        rounds: Option<usize>,
         #[command(flatten)]
         module: ModuleFile,
     },
@@ -106,6 +118,7 @@ fn run(command: Command) -> Result<bool> {
             skip,
             label,
             size,
+            rounds,
             module,
         } => {
             let machine = Machine::detect()?;
@@ -116,16 +129,20 @@ fn run(command: Command) -> Result<bool> {
             for test in &mut tests {
                 test.config.size = size;
             }
+            if let Some(count) = rounds {
+                tests::set_rounds(count);
+                tests.iter_mut().for_each(|test| test.timeout *= 10);
+            }
             anyhow::ensure!(!tests.is_empty(), "no test has such a name: see list");
             Ok(runner::run(
                 &tests,
                 &machine,
-                &Module::new(module.module),
+                &module.into(),
                 label.as_deref(),
             ))
         }
         Command::Demo { module, options } => {
-            demo::run(&options, &Machine::detect()?, &Module::new(module.module))
+            demo::run(&options, &Machine::detect()?, &module.into())
         }
         Command::Stress(options) => stress::run(&options),
         Command::Hold(options) => hold::run(&options),

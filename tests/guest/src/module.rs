@@ -81,12 +81,14 @@ impl fmt::Display for Config {
 #[derive(Debug, Clone)]
 pub struct Module {
     path: PathBuf,
+    /// Parameters that it always gets.
+    parameters: String,
 }
 
 impl Module {
-    /// The module that is in a file.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    /// The module that is in a file, with parameters that it always gets.
+    pub fn new(path: PathBuf, parameters: String) -> Self {
+        Self { path, parameters }
     }
 
     /// Loads the module, as insmod does.
@@ -95,6 +97,7 @@ impl Module {
             crate::ktap::diagnose(format_args!("{}: {error}", self.path.display()));
             error.raw_os_error().map_or(Errno::ENOENT, Errno::from_raw)
         })?;
+        let parameters = format!("{parameters} {}", self.parameters);
         let parameters = CString::new(parameters).expect("no NUL");
         finit_module(file, &parameters, ModuleInitFlags::empty())
     }

@@ -28,7 +28,7 @@ use super::{
     claim,
     copy::{raw_copy, without_engine},
     data::{fresh, read_all, write_all},
-    Claim, Scope,
+    rounds, Claim, Scope,
 };
 use crate::{
     ktap::diagnose,
@@ -65,6 +65,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("info_takes_no_channel", unasked),
     slow("engine_is_the_named_one", named),
     slow("engine_that_leaves_ends_its_copies", unbound),
+    claim(Scope::Own, "suspend_waits_for_a_copy", suspend)
+        .unless(|machine, config| without_slow_engine(machine, config).or_else(without_suspend)),
     slow("race_of_copy_and_unbind", unbind_race).seconds(180),
     slow("race_of_copy_and_close", close_race).seconds(180),
     slow("race_of_copies_with_one_handle", begin_race),
@@ -377,7 +379,7 @@ fn interrupted_at_the_end(env: &Env) {
     const DELAY: Duration = Duration::from_millis(30);
     with_slow_engine(env, "30", || {
         let pair = Pair::new(env);
-        for _ in 0..60 {
+        for _ in 0..rounds(60) {
             let begun = Turn::new();
             let child = Child::run(|| {
                 begun.give();
@@ -523,7 +525,7 @@ fn queued(env: &Env) {
 fn result_after_sync(env: &Env) {
     with_slow_engine(env, "1", || {
         let pair = Pair::new(env);
-        for _ in 0..200 {
+        for _ in 0..rounds(200) {
             pair.begin();
             for phase in [Phase::End, Phase::Begin] {
                 pair.to.sync(.., Access::ReadWrite, phase).expect("SYNC");
@@ -606,9 +608,48 @@ fn unbound(env: &Env) {
     });
 }
 
+/// The system begins to sleep, up to its devices, and wakes up.
+const PM_TEST: &str = "/sys/power/pm_test";
+
+fn without_suspend() -> Option<&'static str> {
+    (!Path::new(PM_TEST).exists()).then_some("no pm_test: CONFIG_PM_SLEEP_DEBUG")
+}
+
+/// The engine's driver refuses to sleep while a transfer runs. That of a thread, which is frozen, is
+/// ended and done again; that of the worker ends before; and the next is not begun.
+fn suspend(env: &Env) {
+    const DELAY: Duration = Duration::from_millis(1500);
+    with_slow_engine(env, &DELAY.as_millis().to_string(), || {
+        let several = [(); 3].map(|()| Pair::new(env));
+        let waits = Pair::new(env);
+        let child = Child::run(|| waits.to.copy_from(0, &waits.from, ..).expect("COPY"));
+        thread::sleep(DELAY / 3);
+        for pair in &several {
+            pair.begin_patiently();
+        }
+        fs::write("/sys/module/suspend/parameters/pm_test_delay", "3").expect("pm_test_delay");
+        fs::write(PM_TEST, "devices").expect(PM_TEST);
+        let slept = fs::write("/sys/power/state", "freeze");
+        let ended = several
+            .each_ref()
+            .map(|pair| is_ready(&pair.to, Duration::ZERO));
+        fs::write(PM_TEST, "none").expect(PM_TEST);
+        slept.expect("the system does not sleep");
+        // There was time enough for all of them.
+        assert!(ended[0] && !ended[2], "{ended:?}");
+        for pair in &several {
+            assert!(is_ready(&pair.to, SOON));
+            pair.to.copy_result().expect("COPY_RESULT");
+            pair.assert_copied();
+        }
+        child.join();
+        waits.assert_copied();
+    });
+}
+
 /// The driver comes and goes while three threads copy.
 fn unbind_race(env: &Env) {
-    const ROUNDS: usize = 30;
+    let rounds = rounds(30);
     with_slow_engine(env, "1", || {
         let over = AtomicBool::new(false);
         let copied = AtomicUsize::new(0);
@@ -631,7 +672,7 @@ fn unbind_race(env: &Env) {
                         .expect("SYNC");
                 });
             }
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 let before = copied.load(SeqCst);
                 let begin = Instant::now();
                 while copied.load(SeqCst) == before && begin.elapsed() < SOON {
@@ -642,7 +683,7 @@ fn unbind_race(env: &Env) {
             }
             over.store(true, SeqCst);
         });
-        assert!(copied.load(SeqCst) >= ROUNDS, "none between two rounds");
+        assert!(copied.load(SeqCst) >= rounds, "none between two rounds");
     });
 }
 
@@ -652,7 +693,11 @@ fn close_race(env: &Env) {
         let before = private_used();
         let (mut ended, mut closed) = (0, 0);
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(5) || ended == 0 || closed == 0 {
+        while begin.elapsed() < Duration::from_secs(5)
+            || ended == 0
+            || closed == 0
+            || ended + closed < rounds(2)
+        {
             let pair = Pair::new(env);
             pair.begin();
             thread::sleep(Duration::from_micros(fastrand::u64(..30_000)));
@@ -692,9 +737,9 @@ fn begin_race(env: &Env) {
 }
 
 /// Begins copies and takes results until a time. Returns how many of each.
-fn begin_and_end(pair: &Pair, end: Instant) -> (u32, u32) {
+fn begin_and_end(pair: &Pair, end: Instant) -> (usize, usize) {
     let (mut began, mut ended) = (0, 0);
-    while Instant::now() < end {
+    while Instant::now() < end || began < rounds(1) {
         match pair.to.begin_copy_from(0, &pair.from, .., None) {
             Ok(()) => began += 1,
             Err(error) => assert_eq!(error.errno(), Some(Errno::EINPROGRESS)),

@@ -26,6 +26,7 @@ use super::{
     copy_async::{set, slow, with_slow_engine, without_slow_engine, Pair, SOON},
     data::{fresh, read_all, write_all},
     export::{export, export_all, open, without_display, without_vgem, DISPLAY, VGEM},
+    rounds,
     signals::set_nonblocking,
     Claim, Scope,
 };
@@ -313,7 +314,6 @@ fn interrupted(env: &Env) {
 }
 
 fn told(env: &Env) {
-    const ROUNDS: usize = 200;
     with_slow_engine(env, "0", || {
         let pair = Pair::new(env);
         let counter = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).expect("eventfd");
@@ -332,7 +332,7 @@ fn told(env: &Env) {
                 }
             }
         };
-        for round in 0..ROUNDS {
+        for round in 0..rounds(200) {
             thread::scope(|scope| {
                 let counted = (round % 2 == 0).then(|| counter.as_fd());
                 match counted {
@@ -363,7 +363,7 @@ fn import_race(env: &Env) {
             });
             let begin = Instant::now();
             let mut copies = 0;
-            while begin.elapsed() < Duration::from_secs(20) || imports.load(SeqCst) < 100 {
+            while begin.elapsed() < Duration::from_secs(20) || imports.load(SeqCst) < rounds(100) {
                 match pair.to.copy_from(0, &pair.from, ..) {
                     Ok(()) => copies += 1,
                     // The display has it.

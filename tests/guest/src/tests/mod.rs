@@ -31,7 +31,11 @@ mod strict;
 mod sync;
 mod waits;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use shmbuf::{Kind, Policy};
 
@@ -105,6 +109,19 @@ impl Claim {
             body: self.body,
         }
     }
+}
+
+/// What [`set_rounds`] was called with.
+static ROUNDS: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes each race go on for at least `count` rounds.
+pub fn set_rounds(count: usize) {
+    ROUNDS.store(count, Relaxed);
+}
+
+/// How many rounds a race goes on that is content with `count`.
+fn rounds(count: usize) -> usize {
+    count.max(ROUNDS.load(Relaxed))
 }
 
 fn without_debugfs(_: &Machine, _: &Config) -> Option<&'static str> {

@@ -20,7 +20,7 @@ use super::{
     alloc::{descriptors, every, make, map, SIZE},
     claim,
     data::{assert_pattern, fresh, load_all, read_all, write_all},
-    without_debugfs, Claim, Scope,
+    rounds, without_debugfs, Claim, Scope,
 };
 use crate::{
     ktap::diagnose,
@@ -70,9 +70,8 @@ impl RaceTally {
     }
 
     fn both_happened(&self) -> bool {
-        [&self.worked, &self.refused]
-            .iter()
-            .all(|count| count.load(SeqCst) > 0)
+        let counts = [&self.worked, &self.refused].map(|count| count.load(SeqCst));
+        counts.iter().all(|&count| count > 0) && counts.iter().sum::<u32>() as usize >= rounds(2)
     }
 
     /// Whether a race that began at a time has lasted long enough.

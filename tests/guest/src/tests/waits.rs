@@ -18,7 +18,7 @@ use super::{
     claim,
     data::{fresh, write_all},
     export::{export_all, open, without_display, DISPLAY},
-    Claim, Scope,
+    rounds, Claim, Scope,
 };
 use crate::{
     ktap::diagnose,
@@ -60,7 +60,7 @@ fn sync(buffer: &Buffer, phase: Phase) {
 /// so each thread can end one read at most before the SYNC has its turn.
 fn readers(env: &Env) {
     const READERS: usize = 4;
-    const SYNCS: usize = 50;
+    let syncs = rounds(50);
     let buffer = make(env, &Alloc::new(1 << 20, Kind::Pages));
     let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut during = 0;
@@ -78,7 +78,7 @@ fn readers(env: &Env) {
         while reads.load(SeqCst) < READERS {
             thread::yield_now();
         }
-        for _ in 0..SYNCS {
+        for _ in 0..syncs {
             let before = reads.load(SeqCst);
             sync(&buffer, Phase::Begin);
             during += reads.load(SeqCst) - before;
@@ -86,14 +86,14 @@ fn readers(env: &Env) {
         over.store(true, SeqCst);
     });
     diagnose(format_args!(
-        "{} reads, {during} of them during {SYNCS} SYNCs",
+        "{} reads, {during} of them during {syncs} SYNCs",
         reads.load(SeqCst)
     ));
     // The scheduler lets readers run between the count and the SYNC, so more than one a reader is
     // counted now and then: many during one SYNC, but few on average.
     assert!(
-        during <= 3 * READERS * SYNCS,
-        "{during} reads during {SYNCS} SYNCs"
+        during <= 3 * READERS * syncs,
+        "{during} reads during {syncs} SYNCs"
     );
 }
 
