@@ -363,16 +363,18 @@ fn import_race(env: &Env) {
             });
             let begin = Instant::now();
             let mut copies = 0;
-            while begin.elapsed() < Duration::from_secs(20) || imports.load(SeqCst) < rounds(100) {
+            // Most of the time the display has it.
+            while begin.elapsed() < Duration::from_secs(20)
+                || imports.load(SeqCst) < rounds(100)
+                || copies < 10
+            {
                 match pair.to.copy_from(0, &pair.from, ..) {
                     Ok(()) => copies += 1,
-                    // The display has it.
                     Err(error) => assert_eq!(error.errno(), Some(Errno::EBUSY)),
                 }
             }
             over.store(true, SeqCst);
             diagnose(format_args!("{copies} copies"));
-            assert!(copies > 10);
         });
     });
 }
