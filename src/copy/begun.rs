@@ -253,7 +253,7 @@ impl Copy {
         let locked = Both::lock(from, to)?;
         let plan = Plan::new(&locked, from, to)?;
         let lease = engine.lease()?;
-        let transfer = plan.transfer(lease.device())?;
+        let transfer = plan.transfer(lease.engine().device())?;
         let promise = Promise::new()?;
         let file = match wanted {
             Wanted::Nothing => None,
@@ -291,7 +291,7 @@ impl Copy {
     ///
     /// # Errors
     ///
-    /// Those of [`Scatterlist::map`] and [`Channel::copy`](crate::sys::dma_engine::Channel::copy);
+    /// Those of [`Scatterlist::map`] and [`dma_engine::Lease::copy`](crate::sys::dma_engine::Lease::copy);
     /// [`EIO`] if the kernel would copy for the engine by cache lines that a buffer must not have.
     pub(super) fn run(&mut self, progress: &Progress, patience: Jiffies) -> Result {
         match self.transfer.take() {
@@ -378,24 +378,20 @@ impl Plan {
 }
 
 impl Transfer {
-    fn run(self, lease: &Lease, progress: &Progress, mut patience: Jiffies) -> Result {
-        let device = lease.device();
-        let to = self.to.map(device, DataDirection::Bidirectional)?;
+    fn run(self, lease: &Lease, progress: &Progress, patience: Jiffies) -> Result {
+        let engine = lease.engine();
+        let to = engine.map(self.to, DataDirection::Bidirectional)?;
         let from = self
             .from
-            .map(|from| from.map(device, DataDirection::ToDevice))
+            .map(|from| engine.map(from, DataDirection::ToDevice))
             .transpose()?;
         let source = self.source.mapped(from.as_ref().unwrap_or(&to))?;
         let target = self.target.mapped(&to)?;
         source.sync_for_device();
         target.sync_for_device();
         cpu::drain_write_buffer();
-        let mut channel = lease.channel().lock();
-        let copied = Pairs::new(source.segments(), target.segments()).try_for_each(|(from, to)| {
-            patience = channel.copy(from, to, progress, patience)?;
-            Ok(())
-        });
-        drop(channel);
+        let pairs = Pairs::new(source.segments(), target.segments());
+        let copied = engine.copy(pairs, progress, patience);
         source.sync_for_cpu();
         target.sync_for_cpu();
         copied

@@ -7,8 +7,7 @@ use crate::{
     sys::{
         cpu,
         dma_engine::{
-            Channel,
-            Watch,
+            self,
             Watcher, //
         },
         params,
@@ -17,7 +16,6 @@ use crate::{
 };
 use kernel::{
     device::Device,
-    new_condvar,
     new_mutex,
     new_poll_condvar,
     prelude::*,
@@ -25,7 +23,6 @@ use kernel::{
         aref::ARef,
         poll::PollCondVar,
         Arc,
-        CondVar,
         Mutex, //
     },
     workqueue::{
@@ -35,13 +32,13 @@ use kernel::{
 };
 
 /// The DMA engine that copies, and the queue of its jobs.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct Engine {
     /// Runs one job after the other, but for those that their callers run. It is stopped first.
     queue: OrderedQueue,
-    /// Who tells when the engine's driver leaves. Its lock is held by who asks for a channel.
+    /// The one that was found last. Its lock is held by who looks for one.
     #[pin]
-    watch: Mutex<Option<Pin<KBox<Watch<Jobs>>>>>,
+    found: Mutex<Option<Arc<dma_engine::Engine<Jobs>>>>,
     jobs: Arc<Jobs>,
 }
 
@@ -61,14 +58,11 @@ pub(super) trait Unfinished: Send + Sync {
     fn end(&self, error: Error);
 }
 
-/// The jobs that have not ended, and the channel that they need.
+/// The jobs that have not ended, and whether the engine that they need is there.
 #[pin_data]
 pub(crate) struct Jobs {
     #[pin]
     state: Mutex<State>,
-    /// Woken when a job no longer needs the channel.
-    #[pin]
-    released: CondVar,
     /// Woken when a job ends, whosever it is: who waits for its end, and for the next turn.
     #[pin]
     ended: PollCondVar,
@@ -76,32 +70,30 @@ pub(crate) struct Jobs {
 
 struct State {
     engine: Slot,
-    /// In the order in which they began. There is room for one for each lease.
+    /// In the order in which they began. There is room for one for each place.
     list: KVec<Arc<dyn Unfinished>>,
-    /// How many leases there are: each job has one, and who begins one.
-    leases: usize,
+    /// How many places there are: each job has one, and who begins one.
+    places: usize,
 }
 
 /// Whether there is an engine.
 enum Slot {
     /// Nobody has asked for it yet, or there was none.
     Unknown,
-    /// Its channel, which the worker takes for a transfer, and its device.
-    Known(Arc<Mutex<Channel>>, ARef<Device>),
+    /// Its device.
+    Known(ARef<Device>),
     /// Its driver is leaving the device.
     Leaves,
 }
 
-/// The right to use the channel: while it lives the engine's driver stays.
+/// The right to use the engine, for a job.
 pub(super) struct Lease {
-    channel: Arc<Mutex<Channel>>,
-    device: ARef<Device>,
-    // Behind the channel: when it is gone, so may be the driver.
-    _counted: Counted,
+    engine: dma_engine::Lease<Jobs>,
+    _place: Place,
 }
 
-/// That a lease counts.
-struct Counted(Arc<Jobs>);
+/// A place in the list of jobs.
+struct Place(Arc<Jobs>);
 
 impl Engine {
     /// An engine that has not been looked for yet. May sleep.
@@ -113,12 +105,11 @@ impl Engine {
         let state = State {
             engine: Slot::Unknown,
             list: KVec::new(),
-            leases: 0,
+            places: 0,
         };
         let jobs = Arc::pin_init(
             pin_init!(Jobs {
                 state <- new_mutex!(state, "shmbuf::engine"),
-                released <- new_condvar!("shmbuf::released"),
                 ended <- new_poll_condvar!("shmbuf::ended"),
             }),
             GFP_KERNEL,
@@ -126,7 +117,7 @@ impl Engine {
         Arc::pin_init(
             pin_init!(Self {
                 queue: OrderedQueue::new()?,
-                watch <- new_mutex!(None, "shmbuf::watch"),
+                found <- new_mutex!(None, "shmbuf::found"),
                 jobs,
             }? Error),
             GFP_KERNEL,
@@ -136,7 +127,7 @@ impl Engine {
     /// The engine's device, if somebody has asked for the engine. May sleep.
     pub(crate) fn device(&self) -> Option<ARef<Device>> {
         match &self.jobs.state.lock().engine {
-            Slot::Known(_, device) => Some(device.clone()),
+            Slot::Known(device) => Some(device.clone()),
             Slot::Unknown | Slot::Leaves => None,
         }
     }
@@ -146,30 +137,26 @@ impl Engine {
         &self.jobs.ended
     }
 
-    /// Asks for the engine, if nobody has. From then on the channel is ours. May sleep.
+    /// Asks for the engine, if nobody has. From then on a channel of it is ours. Sleeps.
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if no engine of the wanted name copies memory; [`ENODEV`] if its driver has just
-    /// left; [`ENOMEM`].
+    /// - [`EOPNOTSUPP`] if no engine of the wanted name copies memory;
+    /// - [`ERESTARTSYS`] if a signal came;
+    /// - [`ENOMEM`].
     pub(super) fn find(&self) -> Result {
-        let mut watch = self.watch.lock();
-        if let Slot::Known(..) | Slot::Leaves = self.jobs.state.lock().engine {
+        let mut found = self.found.lock();
+        if let Slot::Known(_) | Slot::Leaves = self.jobs.state.lock().engine {
             return Ok(());
         }
-        let channel = Channel::request(params::engine()).ok_or_else(none)?;
-        // That of an engine that has left waits until it is not running, so no lock that it takes is
-        // held.
-        *watch = Some(Watch::new(channel.provider(), self.jobs.clone())?);
-        if !channel.is_bound() {
-            return Err(ENODEV);
-        }
-        let device = channel.device().into();
-        let channel = Arc::pin_init(new_mutex!(channel, "shmbuf::channel"), GFP_KERNEL)?;
+        let engine = dma_engine::Engine::request(params::engine(), self.jobs.clone())
+            .inspect_err(|&error| explain(error))?;
         let mut state = self.jobs.state.lock();
-        if let Slot::Unknown = state.engine {
-            state.engine = Slot::Known(channel, device);
+        if engine.stays() {
+            state.engine = Slot::Known(engine.device().clone());
         }
+        drop(state);
+        *found = Some(engine);
         Ok(())
     }
 
@@ -179,26 +166,13 @@ impl Engine {
     ///
     /// [`ENODEV`] if its driver has left or is leaving; [`ENOMEM`].
     pub(super) fn lease(&self) -> Result<Lease> {
-        loop {
-            let mut state = self.jobs.state.lock();
-            let needed = state.leases + 1;
-            if needed > state.list.capacity() {
-                drop(state);
-                let room = Room::new(2 * needed)?;
-                room.give(&mut self.jobs.state.lock().list);
-                continue;
-            }
-            let Slot::Known(channel, device) = &state.engine else {
-                return Err(ENODEV);
-            };
-            let (channel, device) = (channel.clone(), device.clone());
-            state.leases = needed;
-            return Ok(Lease {
-                channel,
-                device,
-                _counted: Counted(self.jobs.clone()),
-            });
-        }
+        let place = self.jobs.place()?;
+        let found = self.found.lock();
+        let engine = found.as_ref().ok_or(ENODEV)?.lease()?;
+        Ok(Lease {
+            engine,
+            _place: place,
+        })
     }
 
     /// Lets a new job, which has a lease, run when those before it have ended. Returns who runs it: `by`,
@@ -212,7 +186,7 @@ impl Engine {
         J: Unfinished + WorkItem<Pointer = Arc<J>> + HasWork<J> + 'static,
     {
         let mut state = self.jobs.state.lock();
-        if !matches!(state.engine, Slot::Known(..)) {
+        if !matches!(state.engine, Slot::Known(_)) {
             return Err(ENODEV);
         }
         let by = match state.list.is_empty() {
@@ -233,16 +207,34 @@ impl Engine {
     }
 }
 
-/// There is no engine; says what to do if one was named.
-fn none() -> Error {
+/// Says what to do if there is no engine of the name that was given.
+fn explain(error: Error) {
     let name = params::engine();
-    if !name.is_empty() && cpu::log_allowed() {
+    if error == EOPNOTSUPP && !name.is_empty() && cpu::log_allowed() {
         pr_notice!("COPY: engine={name}: no free channel copies memory; see /sys/class/dma\n");
     }
-    EOPNOTSUPP
 }
 
 impl Jobs {
+    /// A place in the list. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    fn place(self: &Arc<Self>) -> Result<Place> {
+        loop {
+            let mut state = self.state.lock();
+            let needed = state.places + 1;
+            if needed <= state.list.capacity() {
+                state.places = needed;
+                return Ok(Place(self.clone()));
+            }
+            drop(state);
+            let room = Room::new(2 * needed)?;
+            room.give(&mut self.state.lock().list);
+        }
+    }
+
     /// Waits until those before `job` have ended. Returns whether it is to run: not if somebody has
     /// ended it, or is going to. Sleeps.
     pub(super) fn wait_for_turn(&self, job: &dyn Unfinished) -> bool {
@@ -270,18 +262,12 @@ fn is(one: &Arc<dyn Unfinished>, other: &dyn Unfinished) -> bool {
 impl Watcher for Jobs {
     fn leaves(&self) {
         let mut state = self.state.lock();
-        let engine = core::mem::replace(&mut state.engine, Slot::Leaves);
+        state.engine = Slot::Leaves;
         while let Some(job) = state.list.pop() {
             drop(state);
             job.end(ENODEV);
             state = self.state.lock();
         }
-        while state.leases > 0 {
-            self.released.wait(&mut state);
-        }
-        drop(state);
-        // The channel goes with it.
-        drop(engine);
     }
 
     fn left(&self) {
@@ -289,30 +275,15 @@ impl Watcher for Jobs {
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for Engine {
-    fn drop(self: Pin<&mut Self>) {
-        // While somebody watches whether the driver leaves.
-        let engine = core::mem::replace(&mut self.jobs.state.lock().engine, Slot::Leaves);
-        drop(engine);
-    }
-}
-
 impl Lease {
-    /// The device that reads and writes memory.
-    pub(super) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The channel, for one transfer at a time.
-    pub(super) fn channel(&self) -> &Mutex<Channel> {
-        &self.channel
+    /// The engine.
+    pub(super) fn engine(&self) -> &dma_engine::Lease<Jobs> {
+        &self.engine
     }
 }
 
-impl Drop for Counted {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.state.lock().leases -= 1;
-        self.0.released.notify_all();
+        self.0.state.lock().places -= 1;
     }
 }

@@ -268,27 +268,69 @@ void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma)
 	dma_pool_free(pool, cpu, dma);
 }
 
-/* Whether a channel, or its device, is called so. */
-static bool is_called(struct dma_chan *channel, void *data)
-{
-	const char *name = data;
+/* Which channel is wanted. */
+struct wanted {
+	const char *name;
+	struct device *provider;
+};
 
+/* Whether a channel, or its device, is called so. */
+static bool is_called(struct dma_chan *channel, const char *name)
+{
 	return !*name || !strcmp(name, dma_chan_name(channel)) ||
 	       !strcmp(name, dev_name(channel->device->dev));
 }
 
-struct dma_chan *shmbuf_dma_request_channel(const char *name)
+/* Takes no channel. */
+static bool note_provider(struct dma_chan *channel, void *data)
+{
+	struct wanted *wanted = data;
+
+	if (!wanted->provider && is_called(channel, wanted->name))
+		wanted->provider = get_device(channel->device->dev);
+	return false;
+}
+
+static bool is_wanted(struct dma_chan *channel, void *data)
+{
+	struct wanted *wanted = data;
+
+	return channel->device->dev == wanted->provider && is_called(channel, wanted->name);
+}
+
+static struct dma_chan *request_channel(dma_filter_fn filter, struct wanted *wanted)
 {
 	dma_cap_mask_t mask;
 
 	dma_cap_zero(mask);
 	dma_cap_set(DMA_MEMCPY, mask);
-	return dma_request_channel(mask, is_called, (void *)name);
+	return dma_request_channel(mask, filter, wanted);
 }
 
-struct device *shmbuf_dma_channel_provider(struct dma_chan *channel)
+/* The device with the first channel that is free and called so, with a reference. */
+struct device *shmbuf_dma_provider(const char *name)
 {
-	return channel->device->dev;
+	struct wanted wanted = { .name = name };
+
+	request_channel(note_provider, &wanted);
+	return wanted.provider;
+}
+
+struct dma_chan *shmbuf_dma_request_channel(struct device *provider, const char *name)
+{
+	struct wanted wanted = { .name = name, .provider = provider };
+
+	return request_channel(is_wanted, &wanted);
+}
+
+int shmbuf_device_lock(struct device *dev)
+{
+	return device_lock_interruptible(dev);
+}
+
+void shmbuf_device_unlock(struct device *dev)
+{
+	device_unlock(dev);
 }
 
 bool shmbuf_dma_is_aligned(struct dma_chan *channel, dma_addr_t to, dma_addr_t from, size_t size)

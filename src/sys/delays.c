@@ -81,8 +81,11 @@ static void delay_after(bool *delayed)
 
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 DELAYED(rust_helper_mutex_lock, void, (struct mutex *lock), (lock))
+DELAYED(mutex_lock_interruptible_nested, int, (struct mutex *lock, unsigned int subclass),
+	(lock, subclass))
 #else
 DELAYED(mutex_lock, void, (struct mutex *lock), (lock))
+DELAYED(mutex_lock_interruptible, int, (struct mutex *lock), (lock))
 #endif
 DELAYED(mutex_unlock, void, (struct mutex *lock), (lock))
 DELAYED(ww_mutex_lock_interruptible, int, (struct ww_mutex *lock, struct ww_acquire_ctx *context),

@@ -4,15 +4,26 @@
 
 use super::{
     dma_device::raw,
-    dma_mapping::Segment,
-    ffi, //
+    dma_mapping::{
+        Bound,
+        DeviceMapping,
+        Scatterlist,
+        Segment, //
+    },
+    ffi,
+    stay::{
+        Stay,
+        Stays, //
+    }, //
 };
 use crate::rules::pairs::Part;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     device,
+    dma::DataDirection,
     error::to_result,
+    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
@@ -24,10 +35,12 @@ use kernel::{
             Release, //
         },
         rcu,
-        Arc, //
+        Arc,
+        Mutex, //
     },
     time::Jiffies,
     types::{
+        NotThreadSafe,
         Opaque,
         ScopeGuard, //
     }, //
@@ -37,57 +50,21 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The channel was requested, and not released.
-pub(crate) struct Channel(NonNull<ffi::dma_chan>);
+/// The channel was requested, and not released; the engine's driver has not left.
+struct Channel(NonNull<ffi::dma_chan>);
 
 // SAFETY: A channel belongs to no thread.
 unsafe impl Send for Channel {}
-// SAFETY: `copy` takes `&mut self`; the rest changes nothing.
-unsafe impl Sync for Channel {}
 
 impl Channel {
-    /// Requests a channel that is free, of the name `name` or of a device of that name; any if that is
-    /// empty. It keeps the engine's driver from being unloaded, not from being unbound: see [`Watch`].
-    /// May sleep.
-    pub(crate) fn request(name: &CStr) -> Option<Self> {
-        // SAFETY: The name is NUL-terminated.
-        let channel = unsafe { ffi::shmbuf_dma_request_channel(name.as_char_ptr().cast()) };
-        // INVARIANT: Just requested.
-        NonNull::new(channel).map(Self)
-    }
-
     /// The device that reads and writes memory for the channel.
-    pub(crate) fn device(&self) -> &device::Device {
+    fn device(&self) -> &device::Device {
         // SAFETY: By the type invariants; the engine keeps its device.
         unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_device(self.0.as_ptr())) }
     }
 
-    /// The device whose driver the channel is of.
-    pub(crate) fn provider(&self) -> &device::Device {
-        // SAFETY: By the type invariants; the engine keeps its device.
-        unsafe { device::Device::from_raw(ffi::shmbuf_dma_channel_provider(self.0.as_ptr())) }
-    }
-
-    /// Whether the engine's device has its driver. Who watches it asks once more.
-    pub(crate) fn is_bound(&self) -> bool {
-        // SAFETY: The device is valid.
-        unsafe { bindings::device_is_bound(raw(self.provider())) }
-    }
-
-    /// Copies from `from` to `to`, which are as long as each other and do not overlap, and waits no
-    /// longer than `patience`, of which the rest is returned. If it fails, the engine no longer
-    /// touches the memory, and some of it was written. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// - [`EINVAL`] if they are mapped for another device, or not so that it may write to `to`;
-    /// - [`EIO`] if the engine cannot do it, or says that it failed;
-    /// - [`ENOMEM`] if its driver has no descriptor for it;
-    /// - [`ETIMEDOUT`];
-    /// - [`ECANCELED`] after [`Progress::cancel`];
-    /// - [`ERESTARTSYS`] if a signal came;
-    /// - [`EBUSY`] if another transfer has this progress.
-    pub(crate) fn copy(
+    /// What [`Lease::copy`] does for one of its pairs. Returns what is left of `patience`.
+    fn copy(
         &mut self,
         from: Segment<'_>,
         to: Segment<'_>,
@@ -266,49 +243,85 @@ impl Progress {
     }
 }
 
-/// Who is told of what becomes of the driver of a device. May sleep in both calls.
+/// Who is told of what becomes of an engine's driver. May sleep in both calls.
 pub(crate) trait Watcher: Send + Sync + 'static {
-    /// The driver is going to leave the device: nothing of it may be used when this returns.
+    /// The driver is going to leave its device. Who has a [`Lease`] is to give it up: that is waited
+    /// for next.
     fn leaves(&self);
-    /// The driver has left the device.
+    /// The driver has left.
     fn left(&self);
 }
 
-/// Tells a [`Watcher`] when the driver of a device leaves it, until this is dropped.
+/// An engine that copies memory, and a channel of it, until the engine's driver leaves.
 ///
 /// # Invariants
 ///
-/// `block` is registered with `bus`, unless that is null.
+/// - `block` is registered with `bus`, unless that is null: then the device has no driver that could
+///   leave it.
+/// - There is a channel as long as there is a [`Lease`].
 #[pin_data(PinnedDrop)]
-pub(crate) struct Watch<W: Watcher> {
+pub(crate) struct Engine<W: Watcher> {
     watcher: Arc<W>,
+    /// The device whose driver the engine's is.
+    provider: ARef<device::Device>,
+    /// The device that reads and writes memory.
     device: ARef<device::Device>,
+    /// Locked for one transfer after the other.
+    #[pin]
+    channel: Mutex<Option<Channel>>,
+    stays: Arc<Stays>,
     bus: *const bindings::bus_type,
     #[pin]
     block: Opaque<bindings::notifier_block>,
 }
 
-// SAFETY: A notifier belongs to no thread, and a bus is only pointed to.
-unsafe impl<W: Watcher> Send for Watch<W> {}
-// SAFETY: Nothing of it is changed through a shared reference.
-unsafe impl<W: Watcher> Sync for Watch<W> {}
+/// The right to use an engine's channel: while it lives the engine's driver stays.
+pub(crate) struct Lease<W: Watcher> {
+    engine: Arc<Engine<W>>,
+    stay: Stay,
+}
 
-impl<W: Watcher> Watch<W> {
-    /// Watches `device`. A device without a bus has no driver that could leave it. May sleep; not to
-    /// be called by the watcher.
+// SAFETY: A notifier belongs to no thread, and a bus is only pointed to.
+unsafe impl<W: Watcher> Send for Engine<W> {}
+// SAFETY: What is changed through a shared reference has a lock.
+unsafe impl<W: Watcher> Sync for Engine<W> {}
+
+impl<W: Watcher> Engine<W> {
+    /// Requests a channel that is free, of the name `name` or of a device of that name; any if that is
+    /// empty. It keeps the engine's driver from being unloaded, not from being unbound: the `watcher` is
+    /// told of that. Sleeps; not to be called by the watcher.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
-    pub(crate) fn new(device: &device::Device, watcher: Arc<W>) -> Result<Pin<KBox<Self>>> {
+    /// - [`EOPNOTSUPP`] if there is no such channel;
+    /// - [`ERESTARTSYS`] if a signal came;
+    /// - [`ENOMEM`].
+    pub(crate) fn request(name: &CStr, watcher: Arc<W>) -> Result<Arc<Self>> {
+        // SAFETY: The name is NUL-terminated.
+        let provider = unsafe { ffi::shmbuf_dma_provider(name.as_char_ptr().cast()) };
+        let provider = NonNull::new(provider.cast()).ok_or(EOPNOTSUPP)?;
+        // SAFETY: The reference that was taken is ours.
+        let provider: ARef<device::Device> = unsafe { ARef::from_raw(provider) };
+        let locked = DeviceLock::new(provider.clone())?;
+        // SAFETY: The name is NUL-terminated.
+        let channel =
+            unsafe { ffi::shmbuf_dma_request_channel(raw(&provider), name.as_char_ptr().cast()) };
+        // INVARIANT: Just requested. The driver does not leave while its device is locked.
+        let channel = NonNull::new(channel).map(Channel).ok_or(EOPNOTSUPP)?;
+        let device = channel.device().into();
         // SAFETY: The device is valid.
-        let bus = unsafe { (*raw(device)).bus };
-        // The notifier is called from its registration on, so it comes last.
-        KBox::try_pin_init(
+        let bus = unsafe { (*raw(&provider)).bus };
+        let stays = Stays::new()?;
+        // INVARIANT: From here on the notifier takes the channel away before the driver leaves.
+        let engine = Arc::pin_init(
             try_pin_init!(Self {
                 watcher,
-                device: device.into(),
+                provider,
+                device,
+                channel <- new_mutex!(Some(channel), "shmbuf::channel"),
+                stays,
                 bus,
+                // The notifier is called from its registration on, so it comes last.
                 block <- Opaque::try_ffi_init(|slot: *mut bindings::notifier_block| {
                     // SAFETY: The slot is valid for writing.
                     unsafe {
@@ -325,7 +338,39 @@ impl<W: Watcher> Watch<W> {
                 }),
             }? Error),
             GFP_KERNEL,
-        )
+        )?;
+        drop(locked);
+        Ok(engine)
+    }
+
+    /// The device that reads and writes memory.
+    pub(crate) fn device(&self) -> &ARef<device::Device> {
+        &self.device
+    }
+
+    /// Whether the driver stays: if so, the watcher has not been told that it leaves. May sleep.
+    pub(crate) fn stays(&self) -> bool {
+        self.stays.is_open()
+    }
+
+    /// The right to use the channel. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the driver has left or is leaving.
+    pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease<W>> {
+        // INVARIANT: The channel goes when nothing keeps the driver.
+        Ok(Lease {
+            engine: self.clone(),
+            stay: self.stays.stay()?,
+        })
+    }
+
+    fn leave(&self) {
+        self.stays.close();
+        self.watcher.leaves();
+        self.stays.wait();
+        drop(self.channel.lock().take());
     }
 
     /// # Safety
@@ -337,11 +382,11 @@ impl<W: Watcher> Watch<W> {
         data: *mut c_void,
     ) -> c_int {
         // SAFETY: By this function's contract.
-        let watch = unsafe { &*kernel::container_of!(Opaque::cast_from(block), Self, block) };
-        if data.cast() == raw(&watch.device) {
+        let engine = unsafe { &*kernel::container_of!(Opaque::cast_from(block), Self, block) };
+        if data.cast() == raw(&engine.provider) {
             match event as bindings::bus_notifier_event {
-                bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => watch.watcher.leaves(),
-                bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => watch.watcher.left(),
+                bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => engine.leave(),
+                bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => engine.watcher.left(),
                 _ => {}
             }
         }
@@ -350,11 +395,92 @@ impl<W: Watcher> Watch<W> {
 }
 
 #[pinned_drop]
-impl<W: Watcher> PinnedDrop for Watch<W> {
+impl<W: Watcher> PinnedDrop for Engine<W> {
     fn drop(self: Pin<&mut Self>) {
+        // While the notifier looks whether the driver leaves.
+        drop(self.channel.lock().take());
         if !self.bus.is_null() {
             // SAFETY: By the type invariants. It waits until the notifier is not running.
             unsafe { bindings::bus_unregister_notifier(self.bus, self.block.get()) };
         }
+    }
+}
+
+impl<W: Watcher> Lease<W> {
+    /// The device that reads and writes memory.
+    pub(crate) fn device(&self) -> &device::Device {
+        &self.engine.device
+    }
+
+    /// Maps the pages of `list` for the device; the driver stays until the mapping is dropped. The DMA
+    /// API, which may be called in any context, allocates little for it, and waits for memory only for
+    /// an IOMMU of 32-bit ARM. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`];
+    /// - [`EIO`] if the device cannot address them.
+    pub(crate) fn map(&self, list: Scatterlist, direction: DataDirection) -> Result<DeviceMapping> {
+        let bound = Bound::Stays(self.stay.clone());
+        // SAFETY: While the driver stays, its device is bound to it.
+        unsafe { list.map(self.device(), direction, bound) }
+    }
+
+    /// Copies from the first to the second of each of `pairs`, which are as long as each other and do not
+    /// overlap, one after the other, and waits no longer than `patience` in all. If it fails, the engine
+    /// no longer touches the memory, and some of it was written. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] if they are mapped for another device, or not so that it may write to the second;
+    /// - [`EIO`] if the engine cannot do it, or says that it failed;
+    /// - [`ENOMEM`] if its driver has no descriptor for it;
+    /// - [`ETIMEDOUT`];
+    /// - [`ECANCELED`] after [`Progress::cancel`];
+    /// - [`ERESTARTSYS`] if a signal came;
+    /// - [`EBUSY`] if another transfer has this progress.
+    pub(crate) fn copy<'a>(
+        &self,
+        mut pairs: impl Iterator<Item = (Segment<'a>, Segment<'a>)>,
+        progress: &Progress,
+        mut patience: Jiffies,
+    ) -> Result {
+        let mut channel = self.engine.channel.lock();
+        // By the invariants of `Engine` there is one.
+        let channel = (*channel).as_mut().ok_or(ENODEV)?;
+        pairs.try_for_each(|(from, to)| {
+            patience = channel.copy(from, to, progress, patience)?;
+            Ok(())
+        })
+    }
+}
+
+/// A device that is locked: no driver enters or leaves it.
+///
+/// # Invariants
+///
+/// By the thread that has this.
+struct DeviceLock(ARef<device::Device>, NotThreadSafe);
+
+impl DeviceLock {
+    /// Waits until nobody else has locked it. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] if a signal came.
+    fn new(device: ARef<device::Device>) -> Result<Self> {
+        // SAFETY: The device is valid.
+        let locked = to_result(unsafe { ffi::shmbuf_device_lock(raw(&device)) });
+        // Only a signal makes it fail, and nothing has been done.
+        locked.map_err(|_| ERESTARTSYS)?;
+        // INVARIANT: Just locked.
+        Ok(Self(device, NotThreadSafe))
+    }
+}
+
+impl Drop for DeviceLock {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_device_unlock(raw(&self.0)) };
     }
 }

@@ -11,6 +11,7 @@ use super::{
     },
     ffi,
     pages::Pages,
+    stay::Stay,
     task::{
         self,
         STRETCH, //
@@ -164,19 +165,22 @@ impl Scatterlist {
         })
     }
 
-    /// Maps the pages for the device of a DMA engine, whose driver has to stay until the mapping is
-    /// dropped: a [`Watcher`](super::dma_engine::Watcher) sees to that. The DMA API, which may be
-    /// called in any context, allocates little for it, and waits for memory only for an IOMMU of
-    /// 32-bit ARM.
+    /// Maps the pages for a device.
     ///
     /// # Errors
     ///
     /// - [`ENOMEM`];
     /// - [`EIO`] if the device cannot address them.
-    pub(crate) fn map(
+    ///
+    /// # Safety
+    ///
+    /// The device must stay bound to its driver as long as the mapping lives: what translates its
+    /// addresses is gone afterwards.
+    pub(super) unsafe fn map(
         self,
         device: &device::Device,
         direction: DataDirection,
+        bound: Bound,
     ) -> Result<DeviceMapping> {
         let direction = match direction {
             DataDirection::ToDevice => DataDirection::ToDevice,
@@ -197,7 +201,7 @@ impl Scatterlist {
             direction,
             device,
             list: self,
-            _registered: None,
+            _bound: bound,
         })
     }
 }
@@ -228,7 +232,18 @@ pub(crate) struct DeviceMapping {
     device: ARef<device::Device>,
     list: Scatterlist,
     // Unmapped before the device may go.
-    _registered: Option<Arc<DmaDevice>>,
+    _bound: Bound,
+}
+
+/// Why a device stays bound to its driver.
+#[expect(dead_code, reason = "what they hold is only dropped")]
+pub(super) enum Bound {
+    /// It is registered by us.
+    Registered(Arc<DmaDevice>),
+    /// Its driver, an engine's, is kept from leaving.
+    Stays(Stay),
+    /// Who has the mapping sees to it.
+    ByContract,
 }
 
 impl DeviceMapping {
@@ -248,10 +263,10 @@ impl DeviceMapping {
         range: Range,
         direction: DataDirection,
     ) -> Result<Self> {
-        // SAFETY: The device is bound while it is registered, which the mapping takes care of.
-        let mut mapping = unsafe { Self::of_device(device.device(), memory, range, direction) }?;
-        mapping._registered = Some(device.clone());
-        Ok(mapping)
+        let list = Scatterlist::new(device.device(), memory, range)?;
+        let bound = Bound::Registered(device.clone());
+        // SAFETY: The device is bound while it is registered.
+        unsafe { list.map(device.device(), direction, bound) }
     }
 
     /// Maps `range` of `memory`, whole pages, for any device. May sleep.
@@ -270,7 +285,9 @@ impl DeviceMapping {
         range: Range,
         direction: DataDirection,
     ) -> Result<Self> {
-        Scatterlist::new(device, memory, range)?.map(device, direction)
+        let list = Scatterlist::new(device, memory, range)?;
+        // SAFETY: By this function's contract.
+        unsafe { list.map(device, direction, Bound::ByContract) }
     }
 
     /// A copy of the scatter-gather table, whose entries are valid as long as the mapping lives.

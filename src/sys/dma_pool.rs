@@ -18,13 +18,7 @@ use kernel::{
 
 /// Bytes of the smallest block: where it is free, the pool keeps a pointer and an address in it
 /// (`struct dma_block` in mm/dmapool.c).
-pub(crate) const LEAST_BLOCK: usize = size_of::<FreeBlock>();
-
-#[repr(C)]
-struct FreeBlock {
-    _next: *mut c_void,
-    _dma: bindings::dma_addr_t,
-}
+pub(crate) const LEAST_BLOCK: usize = size_of::<(usize, bindings::dma_addr_t)>();
 
 /// Coherent memory of less than a page, by `dma_pool`.
 ///

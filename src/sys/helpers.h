@@ -173,8 +173,10 @@ void *shmbuf_dma_pool_alloc(struct dma_pool *pool, dma_addr_t *dma);
 void shmbuf_dma_pool_free(struct dma_pool *pool, void *cpu, dma_addr_t dma);
 
 /* DMA engines. */
-struct dma_chan *shmbuf_dma_request_channel(const char *name);
-struct device *shmbuf_dma_channel_provider(struct dma_chan *channel);
+struct device *shmbuf_dma_provider(const char *name);
+struct dma_chan *shmbuf_dma_request_channel(struct device *provider, const char *name);
+int shmbuf_device_lock(struct device *dev);
+void shmbuf_device_unlock(struct device *dev);
 bool shmbuf_dma_is_aligned(struct dma_chan *channel, dma_addr_t to, dma_addr_t from, size_t size);
 void shmbuf_dma_release_channel(struct dma_chan *channel);
 struct device *shmbuf_dma_channel_device(struct dma_chan *channel);

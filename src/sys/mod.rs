@@ -26,6 +26,7 @@ pub(crate) mod pages;
 pub(crate) mod params;
 pub(crate) mod reserved_memory;
 pub(crate) mod span;
+mod stay;
 pub(crate) mod task;
 pub(crate) mod transfer;
 pub(crate) mod user;
