@@ -2,15 +2,16 @@
 //! A handle on a buffer.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Seek, SeekFrom},
+    fs::{self, File, OpenOptions},
     ops::{Bound, Range, RangeBounds},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::fs::FileExt,
+        unix::fs::{FileExt, FileTypeExt},
     },
     path::Path,
 };
+
+use nix::errno::Errno;
 
 use crate::{
     abi, cpu_access::Target, ioctl, Access, Alloc, CpuAccess, Error, Info, Mapping, Operation,
@@ -26,11 +27,13 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Opens a buffer for reading and writing.
+    /// Opens a buffer for reading and writing. Nothing else is opened but other character
+    /// devices, and nothing is done to them.
     ///
     /// # Errors
     ///
-    /// Those of open(2): ENOENT without the module, EACCES without the right.
+    /// ENOTTY if it is not a buffer; those of open(2): ENOENT without the module, EACCES
+    /// without the right.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::with_options(path.as_ref(), OpenOptions::new().read(true).write(true))
     }
@@ -249,11 +252,23 @@ impl Buffer {
     }
 
     fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let mut file = options.open(path).map_err(Error::io(Operation::Open))?;
-        let size = file
-            .seek(SeekFrom::End(0))
-            .and_then(|size| file.rewind().map(|()| size))
-            .map_err(Error::io(Operation::Seek))?;
+        let failed = Error::io(Operation::Open);
+        // To open something else may wait, as for a pipe, or do something.
+        let kind = fs::metadata(path).map_err(&failed)?.file_type();
+        if !kind.is_char_device() {
+            return Err(Error::sys(Operation::Open)(Errno::ENOTTY));
+        }
+        Self::from_fd(options.open(path).map_err(failed)?.into())
+    }
+
+    /// A plain file as a buffer, for tests: it does for all calls but ioctls.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2).
+    #[cfg(any(test, feature = "plain-files"))]
+    pub fn plain(file: File) -> Result<Self> {
+        let size = file.metadata().map_err(Error::io(Operation::Open))?.len();
         Ok(Self { file, size })
     }
 
@@ -448,16 +463,15 @@ impl From<Buffer> for OwnedFd {
 mod tests {
     use super::*;
     use crate::Kind;
-    use nix::errno::Errno;
 
     /// A plain file as a buffer: it does for all calls but ioctls.
     fn plain(size: u64) -> Buffer {
         let name = format!("shmbuf-{}-{:p}", std::process::id(), &size);
         let path = std::env::temp_dir().join(name);
-        File::create(&path).unwrap().set_len(size).unwrap();
-        let buffer = Buffer::open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
-        buffer
+        let file = File::create_new(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        file.set_len(size).unwrap();
+        Buffer::plain(file).unwrap()
     }
 
     #[test]
@@ -501,6 +515,10 @@ mod tests {
     fn what_is_no_buffer_is_not_taken_for_one() {
         let error = Buffer::from_fd(plain(4096).into()).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOTTY));
+        for path in ["/dev/null", "/", "/proc/version"] {
+            let error = Buffer::open_read_only(path).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::ENOTTY), "{path}");
+        }
     }
 
     #[test]

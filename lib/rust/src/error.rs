@@ -126,6 +126,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "there is no such node: load the module (insmod shmbuf.ko); for a named buffer, see \
              which /dev/shmbuf-* there are"
         }
+        (Open, Errno::ENOTTY) => "not a shmbuf buffer",
         (Open, Errno::EACCES) => {
             "the node is root's: run as root, or give the node to your group with a udev rule"
         }

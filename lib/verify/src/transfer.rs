@@ -183,10 +183,10 @@ mod tests {
     /// A plain file as a buffer: it does for all calls but ioctls.
     fn plain(name: &str) -> Buffer {
         let path = env::temp_dir().join(format!("shmbuf-{name}-{}", std::process::id()));
-        fs::File::create(&path).unwrap().set_len(SIZE).unwrap();
-        let buffer = Buffer::open(&path).unwrap();
+        let file = fs::File::create_new(&path).unwrap();
         fs::remove_file(path).unwrap();
-        buffer
+        file.set_len(SIZE).unwrap();
+        Buffer::plain(file).unwrap()
     }
 
     fn map(buffer: &Buffer) -> Mapping {

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{anyhow, Context, Result};
 use clap::Args;
+use nix::errno::Errno;
 use shmbuf::Buffer;
 
 /// The node of the default buffer.
@@ -62,6 +63,24 @@ impl BufferName {
             None => open(&path).map_err(Into::into),
         };
         buffer.with_context(|| path.display().to_string())
+    }
+
+    /// Opens the buffer, for a command that also takes a file: `option` says how, to who gives that
+    /// for the buffer.
+    pub fn open_beside(&self, open: fn(&Self) -> Result<Buffer>, option: &str) -> Result<Buffer> {
+        open(self).map_err(|error| {
+            let errno = error.downcast_ref().and_then(shmbuf::Error::errno);
+            match errno {
+                Some(Errno::ENOTTY) => {
+                    let path = self.path();
+                    anyhow!(
+                        "{error:#}: if it is the file, say {option} {}",
+                        path.display()
+                    )
+                }
+                _ => error,
+            }
+        })
     }
 
     /// The path of the buffer.
@@ -129,6 +148,38 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("pass it on"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_buffer_is_not_opened() {
+        let file = std::env::temp_dir().join(format!("shmbuf-no-buffer-{}", std::process::id()));
+        std::fs::write(&file, "precious").unwrap();
+        let pipe = file.with_extension("pipe");
+        // To open it would wait for its other end.
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&file, &pipe, Path::new("/"), Path::new("/dev/null")] {
+            let name = BufferName(path.into());
+            for open in [BufferName::open, BufferName::open_read_only] {
+                let text = format!("{:#}", name.open_beside(open, "--input").unwrap_err());
+                assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
+                assert!(text.contains("not a shmbuf buffer"), "{text}");
+                let advice = format!("say --input {}", path.display());
+                assert!(text.ends_with(&advice), "{text}");
+            }
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+        std::fs::remove_file(file).unwrap();
+        std::fs::remove_file(pipe).unwrap();
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_no_buffer() {
+        let link = std::env::temp_dir().join(format!("shmbuf-dangling-{}", std::process::id()));
+        std::os::unix::fs::symlink("/nonexistent/buffer", &link).unwrap();
+        let error = BufferName(link.clone().into()).open().unwrap_err();
+        std::fs::remove_file(link).unwrap();
+        let errno = error.downcast_ref().and_then(shmbuf::Error::errno);
+        assert_eq!(errno, Some(Errno::ENOENT));
     }
 
     #[test]

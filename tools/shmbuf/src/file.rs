@@ -17,7 +17,7 @@ pub fn open(path: &Path, standard: impl AsFd, open: fn(&Path) -> io::Result<File
     } else {
         open(path).with_context(|| {
             let path = path.display();
-            format!("cannot open {path}: name a file that can be opened, or - for none")
+            format!("cannot open {path}: name a file that can be opened, or - for standard input or output")
         })
     }
 }
@@ -31,10 +31,10 @@ pub(crate) mod tests {
     /// A plain file as a buffer: it does for all calls but ioctls.
     pub fn plain(name: &str, size: u64) -> Buffer {
         let path = env::temp_dir().join(format!("shmbuf-tool-{name}-{}", std::process::id()));
-        File::create(&path).unwrap().set_len(size).unwrap();
-        let buffer = Buffer::open(&path).unwrap();
+        let file = File::create_new(&path).unwrap();
         fs::remove_file(path).unwrap();
-        buffer
+        file.set_len(size).unwrap();
+        Buffer::plain(file).unwrap()
     }
 
     #[test]

@@ -15,7 +15,7 @@ use shmbuf::Buffer;
 
 use crate::{
     arguments::RangeArguments,
-    buffer::BufferArgument,
+    buffer::{BufferArgument, BufferName},
     file::{self, PIECE},
 };
 
@@ -33,7 +33,9 @@ pub struct Options {
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
-        let buffer = self.buffer.open_read_only()?;
+        let buffer = self
+            .buffer
+            .open_beside(BufferName::open_read_only, "--output")?;
         let range = self.range.within(buffer.size())?;
         let mut output = file::open(&self.output, stdout(), |path| File::create(path))?;
         copy(&buffer, range, &mut output)?;
