@@ -156,5 +156,5 @@ endif
 ##@ The cache (~/.cache/shmbuf, or SHMBUF_CACHE)
 
 .PHONY: distclean
-distclean: ## remove all of it: the toolchain tree, the kernels, what was built
-	@. $(T)/lib.sh && as_root rm -rf --one-file-system "$$cache"
+distclean: ## remove what the set-up made there: the toolchain tree, the kernels, what was built
+	@$(T)/distclean

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The set-up's long steps: what fails stops, and says why in one sentence."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -89,3 +90,98 @@ def test_unknown_board():
     assert result.returncode == 1
     assert result.stderr.startswith('shmbuf: there is no board "toaster"; there are: ')
     assert result.stderr.count("\n") == 1
+
+
+def distclean(cache) -> tuple[int, str]:
+    """What `make distclean` answers with a cache folder."""
+    result = subprocess.run(
+        [TOP / "tests/toolchain/distclean"],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "SHMBUF_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout
+
+
+def filled(cache, *names: str) -> list[str]:
+    """Makes folders with a file in each; locks are files. Returns what there is then."""
+    for name in names:
+        if name.endswith(".lock"):
+            (cache / name).touch()
+        else:
+            (cache / name).mkdir(parents=True)
+            (cache / name / "file").touch()
+    return sorted(path.name for path in cache.iterdir())
+
+
+#: What the set-up makes in a cache folder.
+MADE = [
+    "setup.lock",
+    "kernel.lock",
+    "tree-0123456789ab",
+    "linux-0123456789ab",
+    "kernel-q35-x86_64-0123456789ab",
+    "build-01234567",
+    "build-01234567-lean",
+    "venv-0123456789ab",
+    "log",
+    "home",
+    "cargo",
+    "pycache",
+]
+
+
+def test_distclean_removes_what_the_set_up_made(tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    filled(cache, *MADE)
+    assert distclean(cache) == (0, "")
+    assert not cache.exists()
+    assert distclean(cache) == (0, "")
+
+
+def test_distclean_leaves_what_others_made(tmp_path):
+    others = ["build-tools", "kernel", "tree", ".config"]
+    filled(tmp_path, *MADE, *others)
+    status, said = distclean(tmp_path)
+    assert status == 0
+    assert ".config build-tools kernel tree" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    assert all((tmp_path / name / "file").exists() for name in others)
+
+
+def test_distclean_leaves_a_folder_that_no_set_up_made(tmp_path):
+    before = filled(tmp_path, *[name for name in MADE if name != "setup.lock"])
+    status, said = distclean(tmp_path)
+    assert status == 1
+    assert "nothing is removed" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("lock", ["setup.lock", "kernel.lock"])
+def test_distclean_waits_for_no_set_up(tmp_path, lock):
+    """A set-up that is running keeps its files."""
+    before = filled(tmp_path, *MADE)
+    with (tmp_path / lock).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status, said = distclean(tmp_path)
+    assert status == 1
+    assert "a set-up is running" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_set_up_takes_no_folder_of_others(tmp_path):
+    before = filled(tmp_path, "photos")
+    result = subprocess.run(
+        [TOP / "tests/toolchain/setup", "vexpress-a9"],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "SHMBUF_CACHE": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "set SHMBUF_CACHE to an empty folder" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

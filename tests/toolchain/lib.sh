@@ -59,6 +59,9 @@ step() {
 	say "$what: done in $((SECONDS - begin)) s"
 }
 
+# is_cache FOLDER: whether a set-up has begun in it.
+is_cache() { [ -e "$1/setup.lock" ]; }
+
 # put FILE AS: copy a file so that whoever reads AS meanwhile has the old one, or the new one.
 put() {
 	cp "$1" "$2.new"
