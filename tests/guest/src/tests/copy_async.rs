@@ -27,7 +27,7 @@ use super::{
     alloc::{make, SIZE},
     claim,
     copy::{raw_copy, without_engine},
-    data::{fresh, read_all, write_all},
+    data::{assert_pattern, fresh, read_all, write_all},
     rounds, Claim, Scope,
 };
 use crate::{
@@ -54,6 +54,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("copy_has_its_turn", turns),
     slow("copy_times_out", times_out),
     slow("copy_says_that_the_engine_failed", engine_fails),
+    slow("failed_copy_keeps_what_was_there", failed_keeps),
     slow("copy_is_interrupted", interrupted),
     slow("copy_is_interrupted_as_it_ends", interrupted_at_the_end),
     slow("sync_that_waits_is_not_ended_by_a_stop", stopped),
@@ -125,7 +126,11 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(env: &Env) -> Self {
-        let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, Kind::Streaming)));
+        Self::of(env, Kind::Streaming)
+    }
+
+    fn of(env: &Env, kind: Kind) -> Self {
+        let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(SIZE, kind)));
         let pattern = fresh();
         write_all(&from, pattern);
         let bytes = pattern.bytes(0, SIZE as usize);
@@ -344,6 +349,21 @@ fn engine_fails(env: &Env) {
         assert!(is_ready(&pair.to, SOON));
         refused(pair.to.copy_result(), Errno::EIO);
         pair.assert_untouched();
+        set("fail", "0");
+        pair.to.copy_from(0, &pair.from, ..).expect("COPY");
+        pair.assert_copied();
+    });
+}
+
+/// Pages, which each machine maps for the engine, if need be by copies of the kernel's own.
+fn failed_keeps(env: &Env) {
+    with_slow_engine(env, "0", || {
+        let pair = Pair::of(env, Kind::Pages);
+        let pattern = fresh();
+        write_all(&pair.to, pattern);
+        set("fail", "1");
+        refused(pair.to.copy_from(0, &pair.from, ..), Errno::EIO);
+        assert_pattern(pattern, 0, &read_all(&pair.to), "after a copy that failed");
         set("fail", "0");
         pair.to.copy_from(0, &pair.from, ..).expect("COPY");
         pair.assert_copied();
