@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py coherence.py boards.py audit.py classic.py named.py devices.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py coherence.py boards.py audit.py classic.py named.py devices.py shell.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -76,8 +76,9 @@ bench-documentation: ## write the tables and plots of Documentation/benchmarks.m
 	done
 
 .PHONY: shell
-shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves)
+shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves) [PROGRAMS="..."]
 	@$(T)/setup $(BOARD)
+	@$(T)/build-shell $(BOARD) $(PROGRAMS)
 	@$(T)/in-tree python tests/host/shell.py $(BOARD)
 
 .PHONY: test-board
@@ -104,6 +105,7 @@ RUN =
 modules: ## build shmbuf.ko
 	$(CHECK)
 	$(KBUILD) modules
+	@echo "shmbuf.ko: $(CURDIR)/shmbuf.ko"
 
 modules_install: ## install it (INSTALL_MOD_PATH=... as for any module)
 	$(CHECK)
@@ -125,6 +127,7 @@ RUN = $(T)/in-tree
 modules:
 	@$(T)/setup-kernel $(BOARD)
 	$(T)/build-module $(BOARD)
+	@. $(T)/lib.sh && echo "shmbuf.ko: $$build/$(BOARD)/module/shmbuf.ko"
 
 modules_install:
 	@test -n "$(INSTALL_MOD_PATH)" || { echo "shmbuf: without KDIR this installs for BOARD: say where with INSTALL_MOD_PATH=..." >&2; exit 1; }

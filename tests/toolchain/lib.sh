@@ -224,3 +224,26 @@ board_compat() {
 	x86_64) echo i386 ;;
 	esac
 }
+
+# put_programs BOARD FOLDER PROGRAM...: copy a user's programs, which have to run
+# on the board: static ones for its processor, and in a 64-bit kernel those of 32
+# bits.
+put_programs() {
+	local board=$1 folder=$2 program machines
+	shift 2
+	case $(kernel_arch "$board") in
+	arm) machines="28 00" ;;
+	arm64) machines="b7 00|28 00" ;;
+	x86_64) machines="3e 00|03 00" ;;
+	esac
+	for program; do
+		[ -f "$program" ] || die "there is no program \"$program\"."
+		[ "$(od -An -tx1 -N4 "$program")" = " 7f 45 4c 46" ] ||
+			die "$program is no program (ELF): scripts can be pasted into the shell, or compiled in."
+		od -An -tx1 -j18 -N2 "$program" | grep -qE "^ ($machines)\$" ||
+			die "$program is for another processor than that of $board: see Documentation/first-program.md."
+		cp "$program" "$folder/"
+		! in_tree llvm-readelf-19 -lW "$folder/${program##*/}" | grep -q INTERP ||
+			die "$program wants shared libraries, which the board does not have: link it with -static."
+	done
+}
