@@ -49,7 +49,9 @@ TOOL = {
     "(echo 0123 | shmbuf write; shmbuf copy /dev/shmbuf /dev/shmbuf --length 4 --to 4K"
     " && shmbuf read --offset 4K --length 4 && echo) 2>&1": "0123|.*no DMA engine.*",
     "shmbuf export -- sh -c 'shmbuf info | grep ^exports'": "exports: +1",
-    "shmbuf sync begin && shmbuf sync end && echo ended": "ended",
+    "shmbuf sync start && shmbuf sync end && shmbuf sync begin && echo ended": "ended",
+    "shmbuf alloc 8K --kind coherent -- shmbuf info | grep ^kind": "kind: +coherent",
+    "shmbuf list --json | grep '\"node\"'": ' *"node": "/dev/shmbuf",?',
     "shmbuf list | grep '/dev/shmbuf '": ".* pages .*",
     "shmbuf alloc 8K -- sh -c 'shmbuf info /dev/fd/$SHMBUF_FD | grep ^size'": "size: +8192 bytes",
     "shmbuf alloc 1 --verify; echo status $?": "status 2",

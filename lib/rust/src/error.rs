@@ -144,8 +144,8 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         }
         (SetCache, Errno::EBUSY) => {
             "the buffer is mapped or exported: unmap it everywhere first (all processes, forked \
-             children and remaining pieces too) and close its dma-bufs; or a device owns it: begin \
-             CPU access first"
+             children and remaining pieces too) and close its dma-bufs; or a device owns it: take it \
+             back first"
         }
         (SetCache, Errno::EOPNOTSUPP) => {
             "this kind of buffer or this machine cannot give that policy: see the policies that \
@@ -200,7 +200,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
              engine in INFO); or devices do not reach one of the buffers (kind pool or region, \
              memory reserved with no-map)"
         }
-        (Copy, Errno::EBUSY) => "a device owns one of the buffers: begin CPU access (SYNC) first",
+        (Copy, Errno::EBUSY) => "a device owns one of the buffers: take it back first (SYNC with START; shmbuf sync start)",
         (Copy, Errno::EINVAL) => {
             "the range is empty, or the two overlap, or the eventfd is something else"
         }
@@ -223,7 +223,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (CopyResult, Errno::EAGAIN) => "the copy goes on: wait for its end with poll(2)",
         (CopyResult, Errno::ENODATA) => "this handle began no copy, or its result was taken",
         (DmaBufSync, Errno::ENOTTY) => "not a dma-buf",
-        (Read | Write, Errno::EBUSY) => "a device owns the buffer: begin CPU access (SYNC) first",
+        (Read | Write, Errno::EBUSY) => "a device owns the buffer: take it back first (SYNC with START; shmbuf sync start)",
         (Read | Write, Errno::EBADF) => "the handle was not opened for that",
         (Read | Write, Errno::EINVAL) => {
             "offset and length must be multiples of the access width (see INFO)"

@@ -2,6 +2,7 @@
 //! The argument that says which buffer.
 
 use std::{
+    env,
     ffi::OsString,
     ops::Deref,
     os::{
@@ -19,10 +20,14 @@ use shmbuf::Buffer;
 /// The node of the default buffer.
 pub const DEFAULT: &str = "/dev/shmbuf";
 
+/// The environment variable that has the number of the file descriptor of a private buffer.
+pub const VARIABLE: &str = "SHMBUF_FD";
+
 #[derive(Args)]
 pub struct BufferArgument {
     /// A NAME for /dev/shmbuf-NAME, a path, or /dev/fd/N for what was inherited
-    #[arg(value_name = "BUFFER", default_value = DEFAULT)]
+    /// [default: the buffer that "shmbuf alloc" passed on, else /dev/shmbuf]
+    #[arg(value_name = "BUFFER", default_value_os_t = BufferName::default(), hide_default_value = true)]
     buffer: BufferName,
 }
 
@@ -38,6 +43,18 @@ impl Deref for BufferArgument {
 #[derive(Clone)]
 pub struct BufferName(OsString);
 
+impl Default for BufferName {
+    fn default() -> Self {
+        Self::passed_on(env::var_os(VARIABLE))
+    }
+}
+
+impl From<BufferName> for OsString {
+    fn from(name: BufferName) -> Self {
+        name.0
+    }
+}
+
 impl From<OsString> for BufferName {
     fn from(name: OsString) -> Self {
         Self(name)
@@ -45,6 +62,18 @@ impl From<OsString> for BufferName {
 }
 
 impl BufferName {
+    /// The buffer with a number that was passed on; the default one without.
+    fn passed_on(number: Option<OsString>) -> Self {
+        Self(match number {
+            Some(number) => {
+                let mut path = OsString::from("/dev/fd/");
+                path.push(number);
+                path
+            }
+            None => DEFAULT.into(),
+        })
+    }
+
     /// Opens the buffer for reading and writing.
     pub fn open(&self) -> Result<Buffer> {
         self.open_with(|path| Buffer::open(path))
@@ -123,6 +152,13 @@ mod tests {
         assert_eq!(path("frame"), Path::new("/dev/shmbuf-frame"));
         assert_eq!(path("./frame"), Path::new("./frame"));
         assert_eq!(path(DEFAULT), Path::new("/dev/shmbuf"));
+    }
+
+    #[test]
+    fn the_default_is_what_was_passed_on() {
+        let path = |number: Option<&str>| BufferName::passed_on(number.map(Into::into)).path();
+        assert_eq!(path(None), Path::new(DEFAULT));
+        assert_eq!(path(Some("4")), Path::new("/dev/fd/4"));
     }
 
     #[test]

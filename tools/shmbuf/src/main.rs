@@ -24,8 +24,9 @@ struct Options {
 }
 
 const NOTES: &str = "\
-BUFFER is a NAME for /dev/shmbuf-NAME, or a path; it is /dev/shmbuf where it is
-left out. /dev/fd/N is the handle that was inherited as file descriptor N.
+BUFFER is a NAME for /dev/shmbuf-NAME, or a path. Without it, it is the buffer
+that \"shmbuf alloc\" passed on to this program, else /dev/shmbuf. /dev/fd/N is
+the handle that was inherited as file descriptor N.
 
 BYTES are a number with an optional suffix K, M or G, for powers of 1024.
 

@@ -8,7 +8,11 @@ use clap::{ArgGroup, Args};
 use shmbuf::{Alloc, Buffer, Direction, Kind, MappingKind, Policy};
 
 use super::verify;
-use crate::{arguments::named, buffer, inherit, size};
+use crate::{
+    arguments::named,
+    buffer::{self, VARIABLE},
+    inherit, size,
+};
 
 /// The kinds that a private buffer can have: all but region.
 fn kinds() -> Vec<Kind> {
@@ -16,14 +20,12 @@ fn kinds() -> Vec<Kind> {
     kinds.filter(|kind| *kind != Kind::Region).collect()
 }
 
-/// The environment variable that has the number of the file descriptor.
-const VARIABLE: &str = "SHMBUF_FD";
-
 /// Make a private buffer and run a command with it, or verify it
 ///
 /// The command inherits the buffer as an open file descriptor, whose number is
-/// in the environment variable SHMBUF_FD. The buffer lives until its last file
-/// descriptor, mapping and dma-buf are gone.
+/// in the environment variable SHMBUF_FD; for the commands of this program it is
+/// the default BUFFER: "shmbuf alloc 1M -- shmbuf info". The buffer lives until
+/// its last file descriptor, mapping and dma-buf are gone.
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,

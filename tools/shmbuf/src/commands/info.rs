@@ -89,7 +89,8 @@ fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
     lines.concat()
 }
 
-fn as_json(info: &Info, lent: &[Range<u64>]) -> Value {
+/// What info says, as JSON.
+pub fn as_json(info: &Info, lent: &[Range<u64>]) -> Value {
     let dma_addr = info.dma_addr.as_ref();
     let policies = info.policies.iter().map(Policy::name);
     json!({

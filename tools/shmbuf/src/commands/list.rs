@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,13 +11,19 @@ use std::{
 use anyhow::{ensure, Context, Result};
 use clap::Args;
 use comfy_table::{presets, CellAlignment, Table};
+use serde_json::Value;
 use shmbuf::{Buffer, Info};
 
+use super::info;
 use crate::size;
 
 /// List the buffers that have a node: /dev/shmbuf and /dev/shmbuf-*
 #[derive(Args)]
-pub struct Options {}
+pub struct Options {
+    /// As JSON: an object for each, with its node and what info says
+    #[arg(long)]
+    json: bool,
+}
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
@@ -28,19 +35,38 @@ impl Options {
         let mut rows = Vec::new();
         let mut code = ExitCode::SUCCESS;
         for path in nodes {
-            match Buffer::open_read_only(&path).and_then(|buffer| buffer.info()) {
-                Ok(info) => rows.push((path, info)),
+            let all = |buffer: Buffer| Ok((buffer.info()?, buffer.lent()?));
+            match Buffer::open_read_only(&path).and_then(all) {
+                Ok((info, lent)) => rows.push(Row { path, info, lent }),
                 Err(error) => {
                     eprintln!("shmbuf: {}: {error}", path.display());
                     code = ExitCode::from(2);
                 }
             }
         }
-        if !rows.is_empty() {
+        if self.json {
+            println!("{:#}", as_json(&rows));
+        } else if !rows.is_empty() {
             println!("{}", table(&rows));
         }
         Ok(code)
     }
+}
+
+/// A buffer that has a node.
+struct Row {
+    path: PathBuf,
+    info: Info,
+    lent: Vec<Range<u64>>,
+}
+
+fn as_json(rows: &[Row]) -> Value {
+    let object = |row: &Row| {
+        let mut object = info::as_json(&row.info, &row.lent);
+        object["node"] = row.path.display().to_string().into();
+        object
+    };
+    rows.iter().map(object).collect()
 }
 
 /// The nodes of buffers in a folder, in the order of their names.
@@ -57,17 +83,17 @@ fn nodes(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(nodes)
 }
 
-fn table(rows: &[(PathBuf, Info)]) -> String {
+/// In 80 columns with names of up to 13 letters; info has the memory type.
+fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
-        "NODE", "KIND", "POLICY", "TYPE", "SIZE", "OWNER", "MAPPINGS", "EXPORTS",
-    ]);
-    for (path, info) in rows {
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["NODE", "KIND", "POLICY", "SIZE", "OWNER", "MAPS", "EXPORTS"]);
+    for Row { path, info, .. } in rows {
         table.add_row([
             path.display().to_string(),
             info.kind.to_string(),
             info.policy.to_string(),
-            info.memory_type.clone(),
             size::show(info.size),
             info.owner.to_string(),
             info.mappings.to_string(),
@@ -76,7 +102,7 @@ fn table(rows: &[(PathBuf, Info)]) -> String {
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
-        if [4, 6, 7].contains(&column.index) {
+        if [3, 5, 6].contains(&column.index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -87,7 +113,7 @@ fn table(rows: &[(PathBuf, Info)]) -> String {
 mod tests {
     use super::*;
     use crate::commands::info::tests::example;
-    use shmbuf::Kind;
+    use shmbuf::{Kind, Owner, Policy};
 
     #[test]
     fn nodes_are_found_by_name_and_sorted() {
@@ -110,14 +136,37 @@ mod tests {
             exports: 10,
             ..example()
         };
+        let row = |path: &str, info| Row {
+            path: path.into(),
+            info,
+            lent: Vec::new(),
+        };
         let rows = [
-            ("/dev/shmbuf".into(), example()),
-            ("/dev/shmbuf-frame".into(), small),
+            row("/dev/shmbuf", example()),
+            row("/dev/shmbuf-frame", small),
         ];
         let expected = "\
-NODE               KIND       POLICY     TYPE                SIZE  OWNER  MAPPINGS  EXPORTS
-/dev/shmbuf        streaming  writeback  Normal, write-back    1M  cpu           2        1
-/dev/shmbuf-frame  pool       writeback  Normal, write-back   100  cpu           2       10";
+NODE               KIND       POLICY     SIZE  OWNER  MAPS  EXPORTS
+/dev/shmbuf        streaming  writeback    1M  cpu       2        1
+/dev/shmbuf-frame  pool       writeback   100  cpu       2       10";
         assert_eq!(table(&rows), expected);
+        let value = as_json(&rows);
+        assert_eq!(value[1]["node"], "/dev/shmbuf-frame");
+        assert_eq!(value[1]["size"], 100);
+    }
+
+    #[test]
+    fn long_rows_have_80_columns() {
+        let info = Info {
+            kind: Kind::Streaming,
+            policy: Policy::WriteCombine,
+            size: 1023 << 20,
+            owner: Owner::Device,
+            ..example()
+        };
+        let path = format!("/dev/shmbuf-{}", "n".repeat(13)).into();
+        let lent = Vec::new();
+        let text = table(&[Row { path, info, lent }]);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 }

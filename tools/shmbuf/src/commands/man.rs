@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Args, Command, CommandFactory};
-use clap_mangen::{roff::Roff, Man};
+use clap_mangen::{
+    roff::{bold, roman, Roff},
+    Man,
+};
 
 /// Print the manual page of this program, for man(1)
 #[derive(Args)]
@@ -44,7 +47,104 @@ fn page(command: Command) -> io::Result<String> {
     let mut notes = Vec::new();
     man.render_extra_section(&mut notes)?;
     page.extend(text(notes)?.replacen("EXTRA", "NOTES", 1).into_bytes());
+    by_hand().to_writer(&mut page)?;
     text(page)
+}
+
+/// What the definition of the arguments does not say.
+fn by_hand() -> Roff {
+    let mut roff = Roff::new();
+    let mut section = |heading: &str, entries: &[(&str, &str)]| {
+        roff.control("SH", [heading]);
+        for (what, is) in entries {
+            roff.control("TP", []);
+            roff.text([bold(*what)]);
+            roff.text([roman(*is)]);
+        }
+    };
+    section(
+        "EXIT STATUS",
+        &[
+            ("0", "All went well."),
+            ("1", "Data is wrong."),
+            (
+                "2",
+                "Something was refused; the message says why and what to do.",
+            ),
+            ("64", "The arguments are wrong."),
+            (
+                "126, 127",
+                "COMMAND cannot be run. Else its exit status is that of this program.",
+            ),
+        ],
+    );
+    section(
+        "ENVIRONMENT",
+        &[
+            (
+                "SHMBUF_FD",
+                "The number of the file descriptor of a private buffer: alloc sets it for its \
+                 command, and it is the default BUFFER.",
+            ),
+            (
+                "SHMBUF_DMABUF_FD",
+                "The number of the file descriptor of a dma-buf: export sets it for its command.",
+            ),
+        ],
+    );
+    section(
+        "FILES",
+        &[
+            (
+                "/dev/shmbuf",
+                "The buffer that the module's parameters make.",
+            ),
+            (
+                "/dev/shmbuf-NAME",
+                "Named buffers, of configfs or the device tree.",
+            ),
+            ("/sys/module/shmbuf/parameters", "The module's parameters."),
+            (
+                "/sys/kernel/config/shmbuf",
+                "Where root makes named buffers.",
+            ),
+        ],
+    );
+    section(
+        "EXAMPLES",
+        &[
+            (
+                "shmbuf info --json",
+                "What the default buffer is, for a program to read.",
+            ),
+            (
+                "shmbuf alloc 1M --kind streaming -- shmbuf info",
+                "What a private buffer of that kind is.",
+            ),
+            (
+                "shmbuf write camera --input frame.raw",
+                "Fill /dev/shmbuf-camera from a file.",
+            ),
+            (
+                "shmbuf sync end && shmbuf sync start",
+                "Lend the buffer to the device, and take it back.",
+            ),
+            (
+                "shmbuf export -- my-importer",
+                "Run a program that finds a dma-buf of the buffer.",
+            ),
+        ],
+    );
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([
+        bold("insmod"),
+        roman("(8), "),
+        bold("mmap"),
+        roman("(2), "),
+        bold("poll"),
+        roman("(2)"),
+    ]);
+    roff
 }
 
 /// What a page of the subcommand alone would say, one level deeper.
@@ -86,6 +186,15 @@ mod tests {
             }
         }
         assert!(page.starts_with(".ie") || page.contains(".TH shmbuf 1"));
-        assert!(page.contains("\n.SH NOTES\n"));
+        for heading in [
+            "NOTES",
+            "\"EXIT STATUS\"",
+            "ENVIRONMENT",
+            "FILES",
+            "EXAMPLES",
+            "\"SEE ALSO\"",
+        ] {
+            assert!(page.contains(&format!("\n.SH {heading}\n")), "{heading}");
+        }
     }
 }

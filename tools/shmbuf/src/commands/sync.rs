@@ -9,9 +9,9 @@ use shmbuf::{Access, Phase};
 
 use crate::{arguments::RangeArguments, buffer::BufferArgument};
 
-/// Begin or end an access of the CPU to a buffer
+/// Start or end an access of the CPU to a buffer
 ///
-/// "begin" makes what a device wrote visible to the CPU, and takes the buffer
+/// "start" makes what a device wrote visible to the CPU, and takes the buffer
 /// from a device that owns it. "end" makes what the CPU wrote visible to
 /// devices, and hands a buffer of kind streaming or scatter over.
 #[derive(Args)]
@@ -31,7 +31,8 @@ pub struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum PhaseArgument {
-    Begin,
+    #[value(alias = "begin")]
+    Start,
     End,
 }
 
@@ -50,7 +51,7 @@ impl Options {
             AccessArgument::Both => (self.buffer.open()?, Access::ReadWrite),
         };
         let phase = match self.phase {
-            PhaseArgument::Begin => Phase::Begin,
+            PhaseArgument::Start => Phase::Begin,
             PhaseArgument::End => Phase::End,
         };
         buffer.sync(self.range.within(buffer.size())?, access, phase)?;

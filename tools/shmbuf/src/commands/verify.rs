@@ -71,7 +71,7 @@ fn refuse_what_is_in_use(info: &Info) -> Result<()> {
     );
     ensure!(
         info.owner == Owner::Cpu,
-        "a device owns the buffer: when it is done, take the buffer back with shmbuf sync begin"
+        "a device owns the buffer: when it is done, take the buffer back with shmbuf sync start"
     );
     Ok(())
 }
@@ -186,7 +186,7 @@ mod tests {
             ..example()
         };
         let error = refuse_what_is_in_use(&owned).unwrap_err().to_string();
-        assert!(error.contains("shmbuf sync begin"));
+        assert!(error.contains("shmbuf sync start"));
         assert!(refuse_what_is_in_use(&example()).is_ok());
     }
 }
