@@ -229,13 +229,14 @@ fn conflict(one: &[(Range, bool)], other: &[(Range, bool)]) -> bool {
 
 /// Who in a queue has nobody before him who is in the way.
 fn granted(queue: &[(Ticket, Vec<(Range, bool)>)]) -> Vec<Ticket> {
-    let is_free = |(at, (_, wanted)): &(usize, &(Ticket, Vec<(Range, bool)>))| {
-        queue[..*at]
-            .iter()
-            .all(|(_, before)| !conflict(before, wanted))
-    };
-    let free = queue.iter().enumerate().filter(is_free);
-    free.map(|(_, (ticket, _))| *ticket).collect()
+    let mut granted = Vec::new();
+    for (at, (ticket, wanted)) in queue.iter().enumerate() {
+        let mut before = queue[..at].iter();
+        if before.all(|(_, others)| !conflict(others, wanted)) {
+            granted.push(*ticket);
+        }
+    }
+    granted
 }
 
 proptest! {
