@@ -70,7 +70,8 @@ pub(crate) struct Jobs {
 
 struct State {
     engine: Slot,
-    /// In the order in which they began. There is room for one for each place.
+    /// In the order in which they began. There is room for one for each place besides: a job gives up
+    /// its place before it leaves the list.
     list: KVec<Arc<dyn Unfinished>>,
     /// How many places there are: each job has one, and who begins one.
     places: usize,
@@ -149,6 +150,8 @@ impl Engine {
         if let Slot::Known(_) | Slot::Leaves = self.jobs.state.lock().engine {
             return Ok(());
         }
+        // It no longer says what becomes of its driver.
+        drop(found.take());
         let engine = dma_engine::Engine::request(params::engine(), self.jobs.clone())
             .inspect_err(|&error| explain(error))?;
         let mut state = self.jobs.state.lock();
@@ -180,7 +183,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the engine's driver is leaving: the job is to be ended.
+    /// [`ENODEV`] if the engine's driver is leaving, [`ENOMEM`] if the job has no place: it is to be ended.
     pub(super) fn enqueue<J>(&self, job: &Arc<J>, by: By) -> Result<By>
     where
         J: Unfinished + WorkItem<Pointer = Arc<J>> + HasWork<J> + 'static,
@@ -193,8 +196,8 @@ impl Engine {
             true => by,
             false => By::Worker,
         };
-        // There is room.
-        let _ = state.list.push_within_capacity(job.clone());
+        let pushed = state.list.push_within_capacity(job.clone());
+        pushed.map_err(|_| ENOMEM)?;
         if by == By::Worker {
             self.queue.enqueue(job.clone());
         }
@@ -224,9 +227,9 @@ impl Jobs {
     fn place(self: &Arc<Self>) -> Result<Place> {
         loop {
             let mut state = self.state.lock();
-            let needed = state.places + 1;
+            let needed = state.list.len() + state.places + 1;
             if needed <= state.list.capacity() {
-                state.places = needed;
+                state.places += 1;
                 return Ok(Place(self.clone()));
             }
             drop(state);

@@ -274,9 +274,14 @@ struct wanted {
 	struct device *provider;
 };
 
-/* Whether a channel, or its device, is called so. */
+/*
+ * Whether a channel, or its device, is called so. One that cannot be stopped is
+ * none: who had to wait for it could not be killed.
+ */
 static bool is_called(struct dma_chan *channel, const char *name)
 {
+	if (!channel->device->device_terminate_all)
+		return false;
 	return !*name || !strcmp(name, dma_chan_name(channel)) ||
 	       !strcmp(name, dev_name(channel->device->dev));
 }
@@ -368,9 +373,9 @@ void shmbuf_dma_issue_pending(struct dma_chan *channel)
 	dma_async_issue_pending(channel);
 }
 
-void shmbuf_dma_terminate_sync(struct dma_chan *channel)
+int shmbuf_dma_terminate_sync(struct dma_chan *channel)
 {
-	dmaengine_terminate_sync(channel);
+	return dmaengine_terminate_sync(channel);
 }
 
 bool shmbuf_dma_failed(const struct dmaengine_result *result)

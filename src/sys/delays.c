@@ -111,6 +111,7 @@ DELAYED(__wake_up, int,
 	(head, mode, count, key))
 DELAYED(wait_for_completion_interruptible_timeout, long,
 	(struct completion *completion, unsigned long patience), (completion, patience))
+DELAYED(wait_for_completion, void, (struct completion *completion), (completion))
 DELAYED(complete, void, (struct completion *completion), (completion))
 DELAYED(synchronize_rcu, void, (void), ())
 

@@ -105,7 +105,11 @@ impl Channel {
         };
         let left = waited.or_else(|error| {
             // SAFETY: By the type invariants.
-            unsafe { ffi::shmbuf_dma_terminate_sync(channel) };
+            let stopped = to_result(unsafe { ffi::shmbuf_dma_terminate_sync(channel) });
+            if stopped.is_err() && cookie >= 0 {
+                // It goes on writing.
+                progress.wait_for_end();
+            }
             // Some engines cannot wait for their tasklet (no device_synchronize).
             rcu::synchronize_rcu();
             // The callback has ended or is not called any more, so what it says is the last word,
@@ -225,6 +229,14 @@ impl Progress {
             .unwrap_or(Stage::Running)
     }
 
+    /// Waits until the engine has said that it has ended, for as long as that takes.
+    fn wait_for_end(&self) {
+        while self.stage() == Stage::Running {
+            // SAFETY: The completion is initialized.
+            unsafe { bindings::wait_for_completion(self.woken.get()) };
+        }
+    }
+
     /// Waits until the callback has ended, and returns how much of `patience` is left.
     fn wait(&self, patience: Jiffies) -> Result<Jiffies> {
         if self.is_cancelled() {
@@ -287,8 +299,8 @@ unsafe impl<W: Watcher> Send for Engine<W> {}
 unsafe impl<W: Watcher> Sync for Engine<W> {}
 
 impl<W: Watcher> Engine<W> {
-    /// Requests a channel that is free, of the name `name` or of a device of that name; any if that is
-    /// empty. It keeps the engine's driver from being unloaded, not from being unbound: the `watcher` is
+    /// Requests a channel that is free and whose driver can stop it, of the name `name` or of a device of
+    /// that name; any if that is empty. It keeps the engine's driver from being unloaded, not from being unbound: the `watcher` is
     /// told of that. Sleeps; not to be called by the watcher.
     ///
     /// # Errors

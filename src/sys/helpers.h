@@ -186,7 +186,7 @@ int shmbuf_dma_submit(struct dma_async_tx_descriptor *descriptor,
 		      void (*ended)(void *data, const struct dmaengine_result *result),
 		      void *data);
 void shmbuf_dma_issue_pending(struct dma_chan *channel);
-void shmbuf_dma_terminate_sync(struct dma_chan *channel);
+int shmbuf_dma_terminate_sync(struct dma_chan *channel);
 bool shmbuf_dma_failed(const struct dmaengine_result *result);
 void shmbuf_reinit_completion(struct completion *completion);
 

@@ -27,6 +27,14 @@ static bool fail;
 module_param(fail, bool, 0644);
 MODULE_PARM_DESC(fail, "Transfers end with an error, and copy nothing");
 
+static bool unstoppable;
+module_param(unstoppable, bool, 0444);
+MODULE_PARM_DESC(unstoppable, "The driver has no way to stop a transfer");
+
+static bool stop_fails;
+module_param(stop_fails, bool, 0644);
+MODULE_PARM_DESC(stop_fails, "To stop a transfer fails");
+
 static struct platform_device *pdev;
 
 /* Freed when the driver leaves: who uses them later is caught by poisoned slabs. */
@@ -127,6 +135,8 @@ static enum dma_status tx_status(struct dma_chan *chan, dma_cookie_t cookie,
 
 static int terminate_all(struct dma_chan *chan)
 {
+	if (stop_fails)
+		return -EIO;
 	cancel_delayed_work(&work);
 	return 0;
 }
@@ -156,7 +166,7 @@ static int probe(struct platform_device *device)
 	dma->device_prep_dma_memcpy = prepare;
 	dma->device_issue_pending = issue_pending;
 	dma->device_tx_status = tx_status;
-	dma->device_terminate_all = terminate_all;
+	dma->device_terminate_all = unstoppable ? NULL : terminate_all;
 	dma->device_synchronize = synchronize;
 	dma->device_free_chan_resources = free_chan_resources;
 	INIT_LIST_HEAD(&dma->channels);

@@ -28,6 +28,7 @@ use super::{
     claim,
     copy::{raw_copy, without_engine},
     data::{assert_pattern, fresh, read_all, write_all},
+    fences::ready,
     rounds, Claim, Scope,
 };
 use crate::{
@@ -55,6 +56,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("copy_times_out", times_out),
     slow("copy_says_that_the_engine_failed", engine_fails),
     slow("failed_copy_keeps_what_was_there", failed_keeps),
+    slow("engine_that_cannot_be_stopped_is_none", unstoppable),
+    slow(
+        "copy_that_cannot_be_stopped_ends_before_its_buffers_do",
+        stop_fails,
+    ),
+    slow("copies_that_end_and_begin_find_a_place", places).seconds(300),
     slow("copy_is_interrupted", interrupted),
     slow("copy_is_interrupted_as_it_ends", interrupted_at_the_end),
     slow("sync_that_waits_is_not_ended_by_a_stop", stopped),
@@ -100,10 +107,14 @@ pub(super) fn set(parameter: &str, value: &str) {
 
 /// Calls `body` with shmbuf and the slow engine loaded.
 pub(super) fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
+    with_engine(env, &format!("delay_ms={delay_ms}"), body);
+}
+
+fn with_engine(env: &Env, parameters: &str, body: impl FnOnce()) {
     // Of a test that failed.
     let _ = delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK);
     let file = File::open(MODULE).expect(MODULE);
-    let parameters = CString::new(format!("delay_ms={delay_ms}")).expect("no NUL");
+    let parameters = CString::new(parameters).expect("no NUL");
     finit_module(file, &parameters, ModuleInitFlags::empty()).expect("insmod engine.ko");
     env.module.must_load(&env.config.parameters());
     body();
@@ -367,6 +378,59 @@ fn failed_keeps(env: &Env) {
         set("fail", "0");
         pair.to.copy_from(0, &pair.from, ..).expect("COPY");
         pair.assert_copied();
+    });
+}
+
+fn unstoppable(env: &Env) {
+    with_engine(env, "unstoppable=1", || {
+        let pair = Pair::new(env);
+        refused(pair.to.copy_from(0, &pair.from, ..), Errno::EOPNOTSUPP);
+    });
+}
+
+fn stop_fails(env: &Env) {
+    with_engine(env, "stop_fails=1 delay_ms=3000", || {
+        let pair = Pair::new(env);
+        let begun = Turn::new();
+        let child = Child::run(|| {
+            begun.give();
+            let _ = pair.to.copy_from(0, &pair.from, ..);
+        });
+        begun.take();
+        thread::sleep(Duration::from_millis(500));
+        child.kill();
+        // The engine has written all that it would ever write.
+        pair.assert_copied();
+    });
+}
+
+/// A copy begins when another has told of its end, and is about to leave the list of jobs: that
+/// takes some time, as it frees a buffer.
+fn places(env: &Env) {
+    with_slow_engine(env, "1", || {
+        let length = page() as u64;
+        let small = || make(env, &Alloc::new(length, Kind::Streaming));
+        let [from, to_first, to_second, to_third] = [(); 4].map(|()| small());
+        let copy = |to: &Buffer, from: &Buffer| {
+            let fence = to.begin_copy_with_fence(0, from, 0..length);
+            fence.expect("COPY")
+        };
+        for round in 0..rounds(30) {
+            let large = make(env, &Alloc::new(16 << 20, Kind::Scatter));
+            let first = copy(&to_first, &large);
+            drop(large);
+            let second = copy(&to_second, &from);
+            assert_eq!(ready(&first, PollFlags::POLLIN, SOON), PollFlags::POLLIN);
+            let third = copy(&to_third, &from);
+            for fence in [&second, &third] {
+                let found = ready(fence, PollFlags::POLLIN, SOON);
+                assert_eq!(found, PollFlags::POLLIN, "round {round}");
+            }
+            for to in [&to_first, &to_second, &to_third] {
+                assert!(is_ready(to, SOON));
+                to.copy_result().expect("COPY_RESULT");
+            }
+        }
     });
 }
 

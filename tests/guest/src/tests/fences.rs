@@ -121,7 +121,8 @@ const READ: u32 = 1;
 const WRITE: u32 = 3;
 
 /// What of `events` is said of a file within a time.
-fn ready(file: &impl AsFd, events: PollFlags, patience: Duration) -> PollFlags {
+/// Which of some events a file has within a time.
+pub(super) fn ready(file: &impl AsFd, events: PollFlags, patience: Duration) -> PollFlags {
     let mut list = [PollFd::new(file.as_fd(), events)];
     let timeout = PollTimeout::try_from(patience).expect("a timeout");
     poll(&mut list, timeout).expect("poll");
