@@ -190,6 +190,9 @@ kernel_config() {
 # Whether the kernel takes the DMA engine of tests/engine.
 has_engine() { grep -qx 'CONFIG_DMADEVICES=y' "$top/tests/boards/$1/kernel.config"; }
 
+# Whether the kernel has pages to map by kmap(), as tests/kmap does.
+has_highmem() { grep -qx 'CONFIG_HIGHMEM=y' "$top/tests/boards/$1/kernel.config"; }
+
 # Whether the board has the PCI device of samples/edu.
 has_edu() { grep -q -- '-device edu' "$top/tests/boards/$1/labgrid.yaml"; }
 
