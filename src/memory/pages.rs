@@ -268,7 +268,11 @@ impl ViewedPages {
         policy: Policy,
     ) -> Result<Self, Failure> {
         let machine = &allocator.machine;
-        if machine.needs_highmem(policy) && !self.pages.is_highmem() && !machine.accept_alias {
+        let has_wrong_alias = || match self.pages.is_highmem() {
+            true => self.pages.is_kmapped(),
+            false => !machine.accept_alias,
+        };
+        if machine.needs_highmem(policy) && has_wrong_alias() {
             return self.moved(allocator, policy);
         }
         // Nothing may fill the cache by the old type once the lines are gone.

@@ -90,6 +90,15 @@ void *shmbuf_page_address(struct page *page)
 	return page_address(page);
 }
 
+/*
+ * kunmap() keeps the mapping, which is cacheable, even when the page is freed, until
+ * the kernel needs the place.
+ */
+bool shmbuf_page_is_kmapped(struct page *page)
+{
+	return PageHighMem(page) && page_address(page);
+}
+
 void shmbuf_get_page(struct page *page)
 {
 	get_page(page);

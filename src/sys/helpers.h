@@ -120,6 +120,7 @@ unsigned long shmbuf_page_to_pfn(struct page *page);
 struct page *shmbuf_phys_to_page(phys_addr_t address);
 bool shmbuf_page_is_highmem(struct page *page);
 void *shmbuf_page_address(struct page *page);
+bool shmbuf_page_is_kmapped(struct page *page);
 void shmbuf_get_page(struct page *page);
 void shmbuf_page_set_reserved(struct page *page);
 void shmbuf_page_clear_reserved(struct page *page);

@@ -23,7 +23,8 @@ use kernel::{
 pub(crate) enum Zone {
     /// In the kernel's linear map, which is cacheable.
     Linear,
-    /// In highmem, outside of the linear map, and nowhere else.
+    /// In highmem, outside of the linear map, and nowhere else; contiguous ones have no other mapping
+    /// of the kernel's either.
     Highmem,
     /// Anywhere in RAM.
     Any,
@@ -152,6 +153,24 @@ impl Pages {
     /// - [`EINVAL`] for no page;
     /// - [`EINTR`] if the process was killed.
     pub(crate) fn contiguous(request: Request) -> Result<Self> {
+        if request.zone != Zone::Highmem {
+            return Self::next_contiguous(request);
+        }
+        // What is here is not given again, until this returns. kmap() has places for a few hundred
+        // pages at most.
+        let mut aside = KVVec::new();
+        loop {
+            let pages = Self::next_contiguous(request)?;
+            match pages.share_kmapped()? {
+                Some(kmapped) => aside.push(kmapped, GFP_KERNEL_ACCOUNT)?,
+                None => return Ok(pages),
+            }
+            task::go_on()?;
+        }
+    }
+
+    /// What the allocators give for [`Self::contiguous`] next, kmap()ed or not.
+    fn next_contiguous(request: Request) -> Result<Self> {
         let Request {
             size,
             zone,
@@ -349,6 +368,38 @@ impl Pages {
     pub(crate) fn is_highmem(&self) -> bool {
         // SAFETY: By the type invariants. A run lies in one zone.
         unsafe { ffi::shmbuf_page_is_highmem(self.nth(0)) }
+    }
+
+    /// Whether kmap() has left a mapping, which is cacheable, of one of the pages. May sleep.
+    pub(crate) fn is_kmapped(&self) -> bool {
+        self.kmapped().next().is_some()
+    }
+
+    /// The pages that kmap() has left a mapping of.
+    fn kmapped(&self) -> impl Iterator<Item = NonNull<bindings::page>> + '_ {
+        (0..self.count)
+            .filter_map(|n| NonNull::new(self.nth(n)))
+            .filter(|page| {
+                task::cond_resched();
+                // SAFETY: By the type invariants.
+                unsafe { ffi::shmbuf_page_is_kmapped(page.as_ptr()) }
+            })
+    }
+
+    /// Other references to the pages that kmap() has left a mapping of, if there are some. They remain
+    /// allocated when `self` is dropped.
+    fn share_kmapped(&self) -> Result<Option<Self>> {
+        let mut list = KVVec::new();
+        for page in self.kmapped() {
+            list.push(page, GFP_KERNEL_ACCOUNT)?;
+        }
+        for page in &list {
+            // SAFETY: The page is ours, by the type invariants; the reference is given back when what
+            // is returned is dropped.
+            unsafe { ffi::shmbuf_get_page(page.as_ptr()) };
+        }
+        let count = list.len();
+        Ok((count > 0).then(|| Self::own(Layout::List(list), count, References::Shared)))
     }
 
     /// The linear mapping of contiguous pages, if there is one.
