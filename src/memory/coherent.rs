@@ -23,7 +23,8 @@ use crate::{
     sys::{
         cpu,
         dma_coherent::CoherentMemory,
-        dma_device::DmaDevice, //
+        dma_device::DmaDevice,
+        task, //
     },
 };
 use kernel::{
@@ -38,7 +39,8 @@ use kernel::{
 ///
 /// - [`Failure::Refused`] if the device has memory declared for it, which has another type;
 /// - [`Failure::Limit`], [`Failure::Share`];
-/// - [`Failure::Dma`] if nothing is free.
+/// - [`Failure::Dma`] if nothing is free;
+/// - [`EINTR`] if the process was killed.
 pub(super) fn allocate(
     allocator: &Allocator,
     spec: &Checked,
@@ -51,8 +53,20 @@ pub(super) fn allocate(
     let charged = allocator
         .payer
         .charge(CoherentMemory::taken(&allocator.device, spec.size))?;
-    let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
-        .map_err(|_| Failure::Dma(spec.size, cma()))?;
+    let is_alias_wrong = allocator.machine.needs_highmem(spec.policy);
+    // What is here is not given again, until this returns.
+    let mut aside = KVVec::new();
+    let memory = loop {
+        let memory = CoherentMemory::new(&allocator.device, spec.size, writecombine)
+            .map_err(|_| Failure::Dma(spec.size, cma()))?;
+        if !is_alias_wrong || !memory.is_kmapped() {
+            break memory;
+        }
+        aside
+            .push(memory, GFP_KERNEL_ACCOUNT)
+            .map_err(Error::from)?;
+        task::go_on()?;
+    };
     let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.
     cpu::drain_write_buffer();

@@ -5,7 +5,8 @@
 use super::{
     dma_device::DmaDevice,
     ffi,
-    span::Span, //
+    span::Span,
+    task, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -19,7 +20,10 @@ use kernel::{
     },
     error::to_result,
     mm::virt::VmaNew,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -113,6 +117,17 @@ impl CoherentMemory {
         assert!(offset < self.memory.size());
         // SAFETY: The function takes any address; coherent memory is contiguous.
         unsafe { ffi::shmbuf_phys_to_page(self.phys() + offset as bindings::phys_addr_t) }
+    }
+
+    /// Whether kmap() has left a mapping, which is cacheable, of one of the memory's pages: CMA lends
+    /// them as long as no device needs them, and the DMA API does not look. May sleep.
+    pub(crate) fn is_kmapped(&self) -> bool {
+        (0..self.size()).step_by(PAGE_SIZE).any(|offset| {
+            task::cond_resched();
+            let page = self.page(offset);
+            // SAFETY: What is not null is a page.
+            !page.is_null() && unsafe { ffi::shmbuf_page_is_kmapped(page) }
+        })
     }
 
     /// The device that the memory was allocated for.

@@ -188,6 +188,21 @@ def test_no_alias_of_pages_that_were_kmapped(machine):
         machine.check("rmmod shmbuf")
 
 
+def test_no_alias_of_coherent_memory_that_was_kmapped(machine):
+    """The memory for devices is others' as long as these need none, and lies in highmem."""
+    coherent = f"insmod {machine.module} size={SIZE} kind=coherent"
+    machine.check(coherent)
+    before = held(machine)
+    let_go(machine)
+    # The middle: what is given next may begin elsewhere.
+    leave_kmapped(machine, f"frame={(before.phys + before.size // 2) // audit.PAGE:#x}")
+    machine.check(f"rmmod shmbuf && {coherent}")
+    try:
+        print(look(machine))
+    finally:
+        machine.check("rmmod shmbuf")
+
+
 def test_refused_if_all_pages_were_kmapped(machine):
     """In each MiB there is one, so there is no place for 32 MiB; it is said, and soon."""
     leave_kmapped(machine, "order=8")
