@@ -109,6 +109,14 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         Ok((locked, first.ok_or(EBUSY)?))
     }
 
+    /// If nobody else uses the buffer, or waits for that: the first bytes of `range`, as far as they
+    /// are the CPU's, instead of what is locked, which is one range.
+    pub(crate) fn go_on(&self, range: Range) -> Option<Range> {
+        let access = &mut self.buffer.lock().access;
+        let first = access.ownership.first_of_cpus(range)?;
+        access.go_on(first).then_some(first)
+    }
+
     /// The buffer.
     pub(crate) fn buffer(&self) -> &B {
         &self.buffer

@@ -96,19 +96,27 @@ impl Buffer {
             return transfer_device(&storage, range, iter);
         }
         let mut done = 0;
-        let outcome = range.pieces(PIECE).try_for_each(|piece| {
-            task::go_on()?;
+        let mut last: Option<Locked<&Self>> = None;
+        let mut copy = |piece: Range| {
             let mut rest = Some(piece);
             let mut present = piece.len();
             while let Some(left) = rest {
                 let part = left.first(present).ok_or(EFAULT)?;
-                let (locked, part) = Locked::first_of_cpus(self, part, mode, patience)?;
+                let again = last.as_ref().and_then(|it| Some((it, it.go_on(part)?)));
+                let (locked, part) = match again {
+                    Some(again) => again,
+                    None => {
+                        last = None;
+                        let (locked, part) = Locked::first_of_cpus(self, part, mode, patience)?;
+                        (&*last.insert(locked), part)
+                    }
+                };
                 let count = self.copy_piece(locked.storage(), part, iter)?;
-                drop(locked);
                 done += count;
                 rest = left.after(count);
                 present = piece.len();
                 if count < part.len() {
+                    last = None;
                     // The next is no more than is there: a copy that meets a missing page may stop
                     // before it.
                     present = iter.fault_in(rest.map_or(0, Range::len));
@@ -119,6 +127,9 @@ impl Buffer {
                 }
             }
             Ok(())
+        };
+        let outcome = task::in_stretches(range, |stretch| {
+            stretch.pieces(PIECE).try_for_each(&mut copy)
         });
         match outcome {
             Err(error) if done == 0 => Err(error),

@@ -40,6 +40,11 @@ impl Access {
         }
     }
 
+    /// Who has locked something, and nobody else anything, goes on to `range`; see [`RangeLock::go_on`].
+    pub(crate) fn go_on(&mut self, range: Range) -> bool {
+        self.lock.go_on(range)
+    }
+
     /// An importer, who has locked `range`, gets a view of it; see [`Ownership::add_view`].
     pub(crate) fn add_view(&mut self, range: Range, hold: Hold, room: Room) -> Result<ViewId> {
         let id = self.ownership.add_view(range, hold, room)?;

@@ -140,17 +140,21 @@ impl RangeLock {
     /// # Errors
     ///
     /// [`Full`]; nothing has changed.
+    // See [`access::enter`](super::access::enter).
+    #[inline(always)]
     pub(crate) fn enter(
         &mut self,
         requests: &[Request],
         extend: impl Fn(Range) -> Range,
     ) -> Result<Ticket, Full> {
-        let needed = self.queue.len() + requests.len();
+        let before = self.queue.len();
+        let needed = before + requests.len();
         if needed > self.queue.capacity() {
             return Err(Full { needed });
         }
         self.last += 1;
         let ticket = Ticket(self.last);
+        let mut is_free = true;
         for &request in requests {
             let locked = match request.extent {
                 Extent::Exact => request.range,
@@ -164,10 +168,13 @@ impl RangeLock {
                 is_granted: false,
             };
             entry.count_blockers(&self.queue);
+            is_free &= entry.blockers == 0;
             // There is room. INVARIANT: Arrived last.
             let _ = self.queue.push_within_capacity(entry);
         }
-        self.grant(|_| {});
+        // Who arrives changes nothing for the others.
+        let entries = self.queue.iter_mut().skip(before);
+        entries.for_each(|entry| entry.is_granted = is_free);
         Ok(ticket)
     }
 
@@ -200,9 +207,24 @@ impl RangeLock {
         entries.any(|entry| entry.ticket == ticket && entry.is_granted)
     }
 
+    /// Who has entered with one request, and alone, uses `range` from now on, in the same mode, and no
+    /// longer what it was for: nobody waits for the one, or is in the way to the other. Whether it does.
+    pub(crate) fn go_on(&mut self, range: Range) -> bool {
+        let [entry] = &mut self.queue[..] else {
+            return false;
+        };
+        entry.request = Request::exact(range, entry.request.mode);
+        entry.locked = range;
+        true
+    }
+
     /// What `ticket` stands for is no longer used, or waited for. Calls `granted` with each that is
     /// granted what it waits for by this, and with no other.
     pub(crate) fn leave(&mut self, ticket: Ticket, granted: impl FnMut(Ticket)) {
+        if self.queue.iter().all(|entry| entry.ticket == ticket) {
+            // Nobody waits for who is alone.
+            return self.queue.clear();
+        }
         for at in 0..self.queue.len() {
             let (before, behind) = self.queue.split_at_mut(at + 1);
             let gone = &before[at];
@@ -291,6 +313,26 @@ mod tests {
         assert!(lock.is_granted(writer) && !lock.is_granted(late));
         assert_eq!(leave(&mut lock, writer), [Some(late), Some(later)]);
         assert!(lock.is_granted(late) && lock.is_granted(later));
+    }
+
+    #[test]
+    fn who_is_alone_goes_on() {
+        let mut lock = RangeLock::new();
+        let (first, next) = (range(0, 64), range(64, 128));
+        assert!(!lock.go_on(next));
+        let writer = one(&mut lock, first, Mode::Exclusive);
+        assert!(lock.go_on(next));
+        let there = one(&mut lock, first, Mode::Exclusive);
+        assert!(lock.is_granted(writer) && lock.is_granted(there));
+        assert!(!lock.go_on(range(128, 192)));
+        let late = one(&mut lock, next, Mode::Shared);
+        assert!(!lock.is_granted(late));
+        assert_eq!(leave(&mut lock, there), [None, None]);
+        assert!(!lock.go_on(first));
+        assert_eq!(leave(&mut lock, writer), [Some(late), None]);
+        assert!(lock.go_on(first));
+        let beside = one(&mut lock, first, Mode::Shared);
+        assert!(lock.is_granted(late) && lock.is_granted(beside));
     }
 
     #[test]

@@ -148,6 +148,11 @@ pub mod alloc {
         pub fn retain(&mut self, f: impl FnMut(&mut T) -> bool) {
             self.0.retain_mut(f);
         }
+
+        /// Removes all.
+        pub fn clear(&mut self) {
+            self.0.clear();
+        }
     }
 
     impl<T: Clone> KVec<T> {
