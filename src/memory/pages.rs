@@ -92,6 +92,22 @@ struct Windows {
     last: Mutex<Option<Arc<Vmap>>>,
 }
 
+impl Windows {
+    /// The window of `pages` that shows `range`; see [`ViewedPages::window`].
+    fn show(&self, pages: &Arc<Pages>, range: Range) -> Result<Arc<Vmap>> {
+        let mut last = self.last.lock();
+        let shows = |vmap: &&Arc<Vmap>| vmap.range().intersect(range) == Some(range);
+        if let Some(vmap) = last.as_ref().filter(shows) {
+            return Ok(vmap.clone());
+        }
+        let shown = range.enclosing(WINDOW, pages.size());
+        let vmap = Vmap::new(pages, shown, cache_mode(self.policy))?;
+        let vmap = Arc::new(vmap, GFP_KERNEL_ACCOUNT)?;
+        *last = Some(vmap.clone());
+        Ok(vmap)
+    }
+}
+
 /// What is in pages that get a view.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contents {
@@ -367,24 +383,12 @@ impl ViewedPages {
     /// # Errors
     ///
     /// [`ENOMEM`] if another window was used last, and there is no memory or no vmalloc space.
+    #[inline]
     pub(super) fn window(&self, range: Range) -> Result<Window<'_>> {
-        let windows = match &self.by {
-            ViewedBy::LinearMap => {
-                return Ok(Window::Permanent(self.pages.linear().ok_or(EIO)?));
-            }
-            ViewedBy::Windows(windows) => windows,
-        };
-        let shown = range.enclosing(WINDOW, self.pages.size());
-        let mut last = windows.last.lock();
-        if let Some(vmap) = last.as_ref().filter(|vmap| vmap.range() == shown) {
-            return Ok(Window::Vmap(vmap.clone()));
+        match &self.by {
+            ViewedBy::LinearMap => Ok(Window::Permanent(self.pages.linear().ok_or(EIO)?)),
+            ViewedBy::Windows(windows) => windows.show(&self.pages, range).map(Window::Vmap),
         }
-        let vmap = Arc::new(
-            Vmap::new(&self.pages, shown, cache_mode(windows.policy))?,
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        *last = Some(vmap.clone());
-        Ok(Window::Vmap(vmap))
     }
 
     /// A kernel's view of `range`, whole pages, of any length, for others. May sleep.

@@ -21,6 +21,7 @@ pub(crate) enum Window<'a> {
 
 impl Window<'_> {
     /// The bytes of `range` of the buffer, which must be inside the window.
+    #[inline]
     pub(super) fn span(&self, range: Range) -> Span<'_> {
         match self {
             Self::Permanent(span) => span.slice(range),

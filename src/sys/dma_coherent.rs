@@ -39,12 +39,13 @@ pub(crate) fn free_cma() -> Option<usize> {
 ///
 /// # Invariants
 ///
-/// `memory` was allocated for `device`, is physically contiguous, and write-combined if
-/// `is_writecombine`.
+/// `memory` was allocated for `device`, is physically contiguous from `phys` on, and write-combined
+/// if `is_writecombine`.
 pub(crate) struct CoherentMemory {
     // Freed before the device goes.
     memory: Coherent<[u8]>,
     device: Arc<DmaDevice>,
+    phys: bindings::phys_addr_t,
     is_writecombine: bool,
 }
 
@@ -60,15 +61,15 @@ impl CoherentMemory {
             true => DMA_ATTR_WRITE_COMBINE | DMA_ATTR_NO_WARN,
             false => DMA_ATTR_NO_WARN,
         };
+        let memory =
+            Coherent::<u8>::zeroed_slice_with_attrs(device.device(), size, GFP_KERNEL, attrs)?;
+        // SAFETY: The address is one of this device, which has no IOMMU: nobody describes it.
+        let phys = unsafe { ffi::shmbuf_dma_to_phys(device.raw(), memory.dma_address()) };
         // INVARIANT: Just allocated. What has no IOMMU gets contiguous memory.
         Ok(Self {
-            memory: Coherent::<u8>::zeroed_slice_with_attrs(
-                device.device(),
-                size,
-                GFP_KERNEL,
-                attrs,
-            )?,
+            memory,
             device: device.clone(),
+            phys,
             is_writecombine,
         })
     }
@@ -108,8 +109,7 @@ impl CoherentMemory {
 
     /// The address of the memory's first byte on the CPU's bus.
     pub(crate) fn phys(&self) -> bindings::phys_addr_t {
-        // SAFETY: The address is one of this device, which has no IOMMU: nobody describes it.
-        unsafe { ffi::shmbuf_dma_to_phys(self.device.raw(), self.dma()) }
+        self.phys
     }
 
     /// The page that holds the byte at `offset`, which is inside the memory.
