@@ -222,6 +222,28 @@ dma_addr_t shmbuf_phys_to_dma(struct device *dev, phys_addr_t phys)
 	return phys_to_dma(dev, phys);
 }
 
+/* As sg_alloc_table_from_pages_segment(), of pages one after the other. */
+int shmbuf_sg_table_of_run(struct sg_table *table, struct page *first, size_t size,
+			   unsigned int segment)
+{
+	struct scatterlist *entry;
+	size_t at = 0;
+	unsigned int i;
+	int ret;
+
+	/* Not DIV_ROUND_UP(): a segment may be as long as there are addresses. */
+	ret = sg_alloc_table(table, (size - 1) / segment + 1, GFP_KERNEL_ACCOUNT);
+	if (ret)
+		return ret;
+	for_each_sgtable_sg(table, entry, i) {
+		const unsigned int length = min_t(size_t, segment, size - at);
+
+		sg_set_page(entry, shmbuf_nth_page(first, at >> PAGE_SHIFT), length, 0);
+		at += length;
+	}
+	return 0;
+}
+
 phys_addr_t shmbuf_sg_phys(struct scatterlist *entry)
 {
 	return sg_phys(entry);

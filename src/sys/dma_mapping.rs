@@ -22,6 +22,7 @@ use crate::rules::{
     range::Range, //
 };
 use core::{
+    cell::UnsafeCell,
     cmp::min,
     iter::{
         self,
@@ -43,8 +44,7 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc, //
-    },
-    types::Opaque, //
+    }, //
 };
 
 /// Memory that can be mapped for any device.
@@ -110,7 +110,7 @@ impl Backing {
 /// `table` has the pages of `range` of `memory`, and is not mapped, or by the [`DeviceMapping`] that
 /// has this.
 pub(crate) struct Scatterlist {
-    table: KBox<Opaque<bindings::sg_table>>,
+    table: UnsafeCell<bindings::sg_table>,
     range: Range,
     memory: Backing,
 }
@@ -134,29 +134,42 @@ impl Scatterlist {
         if range.end() > memory.size() {
             return Err(EINVAL);
         }
-        let mut pages = KVVec::with_capacity(range.len() / PAGE_SIZE, GFP_KERNEL_ACCOUNT)?;
-        for page in range.pieces(PAGE_SIZE) {
-            task::go_on()?;
-            pages.push(memory.page(page.start()), GFP_KERNEL_ACCOUNT)?;
+        let count = u32::try_from(range.len() / PAGE_SIZE).map_err(|_| ENOMEM)?;
+        // What the kernel copies for a device has to fit into its buffers (swiotlb).
+        // SAFETY: The device is valid.
+        let longest = unsafe {
+            let segment = ffi::shmbuf_dma_max_segment(raw(device)) as usize;
+            min(segment, bindings::dma_max_mapping_size(raw(device)))
+        };
+        let segment = (longest / PAGE_SIZE).max(1) as u32 * PAGE_SIZE as u32;
+        let table = UnsafeCell::new(bindings::sg_table::default());
+        if memory.contiguity() == usize::MAX {
+            let first = memory.page(range.start());
+            // SAFETY: So many pages from the first on are valid.
+            to_result(unsafe {
+                ffi::shmbuf_sg_table_of_run(table.get(), first, range.len(), segment)
+            })?;
+        } else {
+            let mut pages = KVVec::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
+            task::in_stretches(range, |stretch| {
+                for page in stretch.pieces(PAGE_SIZE) {
+                    pages.push(memory.page(page.start()), GFP_KERNEL_ACCOUNT)?;
+                }
+                Ok(())
+            })?;
+            // SAFETY: The pages are valid.
+            to_result(unsafe {
+                bindings::sg_alloc_table_from_pages_segment(
+                    table.get(),
+                    pages.as_mut_ptr(),
+                    count,
+                    0,
+                    range.len(),
+                    segment,
+                    bindings::GFP_KERNEL_ACCOUNT,
+                )
+            })?;
         }
-        let table = KBox::new(Opaque::<bindings::sg_table>::uninit(), GFP_KERNEL_ACCOUNT)?;
-        let count = u32::try_from(pages.len()).map_err(|_| ENOMEM)?;
-        // SAFETY: The pages are valid; the table is written before it is read. The device is valid.
-        to_result(unsafe {
-            // What the kernel copies for a device has to fit into its buffers (swiotlb).
-            let longest = bindings::dma_max_mapping_size(raw(device));
-            let segment = min(ffi::shmbuf_dma_max_segment(raw(device)) as usize, longest);
-            let segment = (segment / PAGE_SIZE) as u32;
-            bindings::sg_alloc_table_from_pages_segment(
-                table.get(),
-                pages.as_mut_ptr(),
-                count,
-                0,
-                range.len(),
-                segment.max(1) * PAGE_SIZE as u32,
-                bindings::GFP_KERNEL_ACCOUNT,
-            )
-        })?;
         // INVARIANT: Just made, of pages.
         Ok(Self {
             table,

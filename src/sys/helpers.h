@@ -156,6 +156,8 @@ u64 shmbuf_dma_mask(struct device *dev);
 unsigned int shmbuf_dma_max_segment(struct device *dev);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
 dma_addr_t shmbuf_phys_to_dma(struct device *dev, phys_addr_t phys);
+int shmbuf_sg_table_of_run(struct sg_table *table, struct page *first, size_t size,
+			   unsigned int segment);
 phys_addr_t shmbuf_sg_phys(struct scatterlist *entry);
 bool shmbuf_sg_is_swiotlb(struct scatterlist *entry);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
