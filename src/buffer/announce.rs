@@ -12,11 +12,13 @@ use crate::{
         dma_fence::{
             Fence,
             Reservation,
+            Slot,
             Usage, //
         },
         wait_queue::Patience, //
     },
 };
+use core::iter;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -39,6 +41,7 @@ pub(crate) struct Announced {
 }
 
 /// What somebody is going to do to ranges of a buffer.
+#[derive(Clone, Copy)]
 pub(crate) struct Planned<'a> {
     /// The buffer.
     pub(crate) buffer: &'a Arc<Buffer>,
@@ -127,44 +130,74 @@ impl Buffer {
 ///
 /// See [`NotAnnounced`].
 pub(crate) fn announce(
-    planned: &[Planned<'_>],
+    first: Planned<'_>,
+    second: Option<Planned<'_>>,
     fence: &ARef<Fence>,
     ready: impl FnOnce() -> Result,
-) -> Result<KVec<Announced>, NotAnnounced> {
-    let mut announced = KVec::with_capacity(planned.len(), GFP_KERNEL)?;
-    let mut plans = KVec::with_capacity(planned.len(), GFP_KERNEL)?;
-    for plan in planned {
-        plan.buffer.fences.make_room(plan.uses.len())?;
-        plans.push((plan, plan.buffer.fences.met(plan.uses)?), GFP_KERNEL)?;
-    }
+) -> Result<(Announced, Option<Announced>), NotAnnounced> {
+    let first = Plan::new(first)?;
+    let second = second.map(Plan::new).transpose()?;
     let mut slots = KVec::new();
-    for (plan, (list, _)) in &plans {
-        for met in list {
-            let Some(held) = met.reservation.try_lock() else {
-                return Err(NotAnnounced::Held(met.reservation.clone()));
-            };
-            let is_other = |fence: &Fence| !plan.buffer.fences.is_ours(fence, met.exported);
-            if met.reservation.has(met.usage, is_other) {
-                return Err(NotAnnounced::Changed);
-            }
-            slots.push((held.reserve()?, met.usage), GFP_KERNEL)?;
+    for plan in Iterator::chain(iter::once(&first), &second) {
+        for met in &plan.met {
+            slots.push((plan.slot(met)?, met.usage), GFP_KERNEL)?;
         }
     }
     ready()?;
-    for (plan, (_, exported)) in &plans {
-        if !plan.buffer.fences.note(plan.uses, *exported, fence) {
-            return Err(NotAnnounced::Changed);
-        }
-        // There is room.
-        let _ = announced.push_within_capacity(Announced {
-            buffer: plan.buffer.clone(),
-            fence: fence.clone(),
-        });
-    }
+    let announced = (
+        first.note(fence)?,
+        second.as_ref().map(|plan| plan.note(fence)).transpose()?,
+    );
     for (slot, usage) in slots {
         slot.add(fence, usage);
     }
     Ok(announced)
+}
+
+/// What somebody is going to do to ranges of a buffer, and the dma-bufs that he meets.
+struct Plan<'a> {
+    planned: Planned<'a>,
+    met: KVec<Met>,
+    /// How many dma-bufs there were ever.
+    exported: u64,
+}
+
+impl<'a> Plan<'a> {
+    fn new(planned: Planned<'a>) -> Result<Self> {
+        let fences = &planned.buffer.fences;
+        fences.make_room(planned.uses.len())?;
+        let (met, exported) = fences.met(planned.uses)?;
+        Ok(Self {
+            planned,
+            met,
+            exported,
+        })
+    }
+
+    /// Room for a fence in a dma-buf that he meets, of which nobody else uses what he needs.
+    fn slot<'b>(&self, met: &'b Met) -> Result<Slot<'b>, NotAnnounced> {
+        let Some(held) = met.reservation.try_lock() else {
+            return Err(NotAnnounced::Held(met.reservation.clone()));
+        };
+        let fences = &self.planned.buffer.fences;
+        let is_other = |fence: &Fence| !fences.is_ours(fence, met.exported);
+        match met.reservation.has(met.usage, is_other) {
+            true => Err(NotAnnounced::Changed),
+            false => Ok(held.reserve()?),
+        }
+    }
+
+    /// Tells those who get a dma-buf from here on.
+    fn note(&self, fence: &ARef<Fence>) -> Result<Announced, NotAnnounced> {
+        let Planned { buffer, uses } = self.planned;
+        match buffer.fences.note(uses, self.exported, fence) {
+            true => Ok(Announced {
+                buffer: buffer.clone(),
+                fence: fence.clone(),
+            }),
+            false => Err(NotAnnounced::Changed),
+        }
+    }
 }
 
 impl Reserved {

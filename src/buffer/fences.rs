@@ -81,11 +81,13 @@ impl Fences {
 
     /// The dma-bufs that `uses` meet, each once, and how many there were ever.
     pub(super) fn met(&self, uses: &[(Range, Usage)]) -> Result<(KVec<Met>, u64)> {
+        let mut room = Room::new(0)?;
         loop {
-            let count = self.lists.lock().exports.len();
-            let mut room = Room::new(count)?;
             let lists = self.lists.lock();
-            if lists.exports.len() > room.capacity() {
+            let count = lists.exports.len();
+            if count > room.capacity() {
+                drop(lists);
+                room = Room::new(count)?;
                 continue;
             }
             for (exported, reservation) in lists.exports.iter() {
@@ -133,15 +135,19 @@ impl Fences {
         range: Range,
         reservation: &Arc<Reservation>,
     ) -> Result<KVec<(ARef<Fence>, Usage)>> {
+        let mut running = Room::new(0)?;
         loop {
-            let lists = self.lists.lock();
-            let (exports, uses) = (lists.exports.len(), lists.uses.len());
-            drop(lists);
-            let (room, mut running) = (Room::new(exports + 1)?, Room::new(uses)?);
             let mut lists = self.lists.lock();
-            room.give(&mut lists.exports);
-            let is_full = lists.exports.len() == lists.exports.capacity();
-            if is_full || lists.uses.len() > running.capacity() {
+            let (exports, uses) = (lists.exports.len(), lists.uses.len());
+            if exports == lists.exports.capacity() {
+                drop(lists);
+                let room = Room::new(2 * exports + 1)?;
+                room.give(&mut self.lists.lock().exports);
+                continue;
+            }
+            if uses > running.capacity() {
+                drop(lists);
+                running = Room::new(uses)?;
                 continue;
             }
             let entry = (range, reservation.clone());

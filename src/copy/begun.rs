@@ -158,7 +158,7 @@ pub(crate) struct Copy {
     /// What the engine does, before it has.
     transfer: Option<Transfer>,
     promise: Promise,
-    _announced: KVec<Announced>,
+    _announced: (Announced, Option<Announced>),
     locked: Both,
     lease: Lease,
 }
@@ -260,17 +260,21 @@ impl Copy {
             Wanted::SyncFile => Some(promise.fence().sync_file()?),
         };
         let (buffer, [read, write]) = (&to.0, uses.each_ref().map(core::slice::from_ref));
-        let apart =
-            [(&from.0, read), (buffer, write)].map(|(buffer, uses)| Planned { buffer, uses });
-        let together = [Planned {
-            buffer,
-            uses: &uses,
-        }];
-        let planned = match Arc::ptr_eq(&from.0, buffer) {
-            true => &together[..],
-            false => &apart[..],
+        let reads = |uses| Planned {
+            buffer: &from.0,
+            uses,
         };
-        let announced = announce::announce(planned, promise.fence(), || {
+        let (first, second) = match Arc::ptr_eq(&from.0, buffer) {
+            true => (reads(&uses), None),
+            false => (
+                reads(read),
+                Some(Planned {
+                    buffer,
+                    uses: write,
+                }),
+            ),
+        };
+        let announced = announce::announce(first, second, promise.fence(), || {
             plan.copy_edges()?;
             // Another CPU may start the engine.
             cpu::drain_write_buffer();
