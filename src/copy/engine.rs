@@ -42,15 +42,6 @@ pub(crate) struct Engine {
     jobs: Arc<Jobs>,
 }
 
-/// Who runs a job.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
-    /// The queue's worker.
-    Worker,
-    /// Who wants it done, and waits.
-    Caller,
-}
-
 /// Something that the engine does for somebody.
 pub(super) trait Unfinished: Send + Sync {
     /// Ends it with `error`, if it has not ended by itself, and waits until the engine has stopped: for
@@ -146,8 +137,11 @@ impl Engine {
     /// - [`ERESTARTSYS`] if a signal came;
     /// - [`ENOMEM`].
     pub(super) fn find(&self) -> Result {
+        if self.jobs.know_engine() {
+            return Ok(());
+        }
         let mut found = self.found.lock();
-        if let Slot::Known(_) | Slot::Leaves = self.jobs.state.lock().engine {
+        if self.jobs.know_engine() {
             return Ok(());
         }
         // It no longer says what becomes of its driver.
@@ -178,30 +172,33 @@ impl Engine {
         })
     }
 
-    /// Lets a new job, which has a lease, run when those before it have ended. Returns who runs it: `by`,
-    /// unless there are some, which is the worker's to wait for. Allocates nothing.
+    /// Lets a new job, which has a lease, run when those before it have ended. Allocates nothing.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the engine's driver is leaving, [`ENOMEM`] if the job has no place: it is to be ended.
-    pub(super) fn enqueue<J>(&self, job: &Arc<J>, by: By) -> Result<By>
+    pub(super) fn enqueue<J>(&self, job: &Arc<J>) -> Result
     where
         J: Unfinished + WorkItem<Pointer = Arc<J>> + HasWork<J> + 'static,
     {
         let mut state = self.jobs.state.lock();
-        if !matches!(state.engine, Slot::Known(_)) {
-            return Err(ENODEV);
+        state.add(job.clone())?;
+        self.queue.enqueue(job.clone());
+        Ok(())
+    }
+
+    /// Whether a new job, which has a lease, can run now, as there is no other: the caller runs it, or
+    /// ends it. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::enqueue`].
+    pub(super) fn begin(&self, job: Arc<impl Unfinished + 'static>) -> Result<bool> {
+        let mut state = self.jobs.state.lock();
+        match state.list.is_empty() {
+            true => state.add(job).map(|()| true),
+            false => Ok(false),
         }
-        let by = match state.list.is_empty() {
-            true => by,
-            false => By::Worker,
-        };
-        let pushed = state.list.push_within_capacity(job.clone());
-        pushed.map_err(|_| ENOMEM)?;
-        if by == By::Worker {
-            self.queue.enqueue(job.clone());
-        }
-        Ok(by)
     }
 
     /// The jobs that have not ended.
@@ -218,7 +215,22 @@ fn explain(error: Error) {
     }
 }
 
+impl State {
+    fn add(&mut self, job: Arc<dyn Unfinished>) -> Result {
+        if !matches!(self.engine, Slot::Known(_)) {
+            return Err(ENODEV);
+        }
+        let pushed = self.list.push_within_capacity(job);
+        pushed.map_err(|_| ENOMEM)
+    }
+}
+
 impl Jobs {
+    /// Whether nobody has to ask for the engine.
+    fn know_engine(&self) -> bool {
+        !matches!(self.state.lock().engine, Slot::Unknown)
+    }
+
     /// A place in the list. May sleep.
     ///
     /// # Errors

@@ -5,7 +5,6 @@
 use super::{
     begun::Copy,
     engine::{
-        By,
         Engine,
         Jobs,
         Unfinished, //
@@ -95,7 +94,7 @@ impl Job {
     /// may wait for its fence.
     pub(crate) fn start(self: &Arc<Self>, engine: &Engine, copy: Copy) {
         *self.state.lock() = State::Waits(copy);
-        if let Err(error) = engine.enqueue(self, By::Worker) {
+        if let Err(error) = engine.enqueue(self) {
             self.end(error);
         }
     }
@@ -107,13 +106,14 @@ impl Job {
     /// [`ERESTARTSYS`] if a signal came: it was ended, and can be done again; [`ENODEV`] if the engine's
     /// driver is leaving; those of [`Copy::run`].
     pub(crate) fn complete(self: &Arc<Self>, engine: &Engine, copy: Copy) -> Result {
-        *self.state.lock() = State::Waits(copy);
-        match engine.enqueue(self, By::Caller) {
-            Ok(By::Caller) => Self::run(self.clone()),
-            Ok(By::Worker) => {}
-            Err(error) => self.end(error),
+        match engine.begin(self.clone()) {
+            Ok(true) => self.carry_out(copy),
+            Ok(false) => {
+                self.start(engine, copy);
+                self.wait()
+            }
+            Err(error) => self.finish(copy, Err(error)),
         }
-        self.wait()
     }
 
     /// How it ended, if it has.
@@ -151,8 +151,17 @@ impl Job {
         }
     }
 
-    /// `copy`, which was taken, has ended with `result`.
-    fn finish(&self, copy: Copy, result: Result) {
+    /// Runs `copy`, which is nobody else's, as its turn has come. Returns how it ended.
+    fn carry_out(&self, mut copy: Copy) -> Result {
+        let result = match copy.run(&self.progress, self.patience) {
+            Err(ECANCELED) => Err(self.stopped().unwrap_or(ECANCELED)),
+            result => result,
+        };
+        self.finish(copy, result)
+    }
+
+    /// `copy`, which is nobody else's, has ended with `result`, which is returned.
+    fn finish(&self, copy: Copy, result: Result) -> Result {
         // Who finds it ended finds the ranges free, and who gets a range or waited for the fence finds
         // it ended.
         let mut state = self.state.lock();
@@ -164,6 +173,7 @@ impl Job {
         if let Some(counter) = &self.counter {
             counter.signal();
         }
+        result
     }
 
     /// Why it was told to stop.
@@ -182,7 +192,9 @@ impl Unfinished for Job {
             State::Waits(copy) => {
                 drop(state);
                 work::cancel(self);
-                return self.finish(copy, Err(error));
+                // That is how it was to end.
+                let _ = self.finish(copy, Err(error));
+                return;
             }
             State::Runs(_) => self.progress.cancel(),
             ended @ State::Ended(_) => *state = ended,
@@ -201,13 +213,9 @@ impl WorkItem for Job {
             return;
         }
         // Who ended it meanwhile has taken the copy.
-        let Some(mut copy) = job.take() else {
-            return;
-        };
-        let result = match copy.run(&job.progress, job.patience) {
-            Err(ECANCELED) => Err(job.stopped().unwrap_or(ECANCELED)),
-            result => result,
-        };
-        job.finish(copy, result);
+        if let Some(copy) = job.take() {
+            // Who waits for it finds how it ended.
+            let _ = job.carry_out(copy);
+        }
     }
 }
