@@ -45,6 +45,8 @@ enum Call {
     ReadWithSignal,
     /// write(2) of the middle.
     Write,
+    /// write(2) of the first two bytes, in pieces of one.
+    WritePieces,
     /// SYNC START of the last two.
     Start,
     /// SYNC END of the last two.
@@ -61,10 +63,11 @@ enum Call {
     Unmap,
 }
 
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 11] = [
     Call::Read,
     Call::ReadWithSignal,
     Call::Write,
+    Call::WritePieces,
     Call::Start,
     Call::End,
     Call::EndWithSignal,
@@ -94,8 +97,8 @@ struct State {
     dirty: [bool; SIZE],
     /// Which calls use which bytes.
     users: BTreeMap<usize, Vec<Request>>,
-    /// Which calls wait for which.
-    waiting: BTreeMap<usize, Vec<Request>>,
+    /// Which tickets wait for which.
+    waiting: BTreeMap<u64, Vec<Request>>,
 }
 
 impl AsMut<Access> for State {
@@ -212,7 +215,7 @@ struct Thread {
     buffer: Arc<Shared>,
     has_signal: bool,
     /// Who waited already when this took its place.
-    before: RefCell<Vec<usize>>,
+    before: RefCell<Vec<u64>>,
     requests: RefCell<Vec<Request>>,
 }
 
@@ -249,7 +252,7 @@ impl Monitor for Thread {
             return (guard, true);
         }
         let requests = self.requests.borrow().clone();
-        guard.waiting.insert(self.number, requests);
+        guard.waiting.insert(ticket.number(), requests);
         self.buffer.waiting().insert(ticket.number(), self.number);
         let taken = guard.0.take().expect("it is held");
         let woken = self.buffer.woken[self.number].wait(taken);
@@ -269,23 +272,9 @@ impl Thread {
     /// Does all of `steps`, one after the other, where all of `requests` are granted; none if a signal
     /// came first.
     fn with(&self, requests: &[Request], steps: &mut [&mut dyn FnMut(&mut State)]) {
-        *self.requests.borrow_mut() = requests.to_vec();
-        let Ok((ticket, mut state)) = access::enter(self, requests, ()) else {
+        let Some(ticket) = self.enter(requests) else {
             return;
         };
-        state.waiting.remove(&self.number);
-        for (number, before) in &state.waiting {
-            let earlier = self.before.borrow().contains(number);
-            assert!(
-                !(earlier && conflict(before, requests)),
-                "somebody is passed by"
-            );
-        }
-        for users in state.users.values() {
-            assert!(!conflict(users, requests), "two use the same bytes");
-        }
-        state.users.insert(self.number, requests.to_vec());
-        drop(state);
         let (last, first) = steps.split_last_mut().expect("something is done");
         first.iter_mut().for_each(|step| step(&mut self.lock()));
         // One lock less to explore.
@@ -294,6 +283,61 @@ impl Thread {
         state.users.remove(&self.number);
         drop(state);
         access::leave(self, ticket);
+    }
+
+    fn enter(&self, requests: &[Request]) -> Option<Ticket> {
+        *self.requests.borrow_mut() = requests.to_vec();
+        let (ticket, mut state) = access::enter(self, requests, ()).ok()?;
+        state.waiting.remove(&ticket.number());
+        self.begin(&mut state, requests);
+        Some(ticket)
+    }
+
+    /// All of `requests` are granted.
+    fn begin(&self, state: &mut State, requests: &[Request]) {
+        for (ticket, before) in &state.waiting {
+            let earlier = self.before.borrow().contains(ticket);
+            assert!(
+                !(earlier && conflict(before, requests)),
+                "somebody is passed by"
+            );
+        }
+        state.users.remove(&self.number);
+        for users in state.users.values() {
+            assert!(!conflict(users, requests), "two use the same bytes");
+        }
+        state.users.insert(self.number, requests.to_vec());
+    }
+
+    /// Writes a byte after the other. Who is alone goes on without leaving.
+    fn write_pieces(&self) {
+        let mut ticket = None;
+        for at in 0..2 {
+            let piece = range(at, at + 1);
+            let requests = [Request::exact(piece, Mode::Exclusive)];
+            let mut state = self.lock();
+            let goes_on = ticket.is_some() && state.access.go_on(piece);
+            if goes_on {
+                self.begin(&mut state, &requests);
+            } else {
+                state.users.remove(&self.number);
+            }
+            drop(state);
+            if !goes_on {
+                if let Some(ticket) = ticket {
+                    access::leave(self, ticket);
+                }
+                ticket = self.enter(&requests);
+            }
+            let mut state = self.lock();
+            if !state.access.ownership.is_lent(piece) {
+                state.dirty[at] = true;
+            }
+        }
+        self.lock().users.remove(&self.number);
+        if let Some(ticket) = ticket {
+            access::leave(self, ticket);
+        }
     }
 
     /// Something that is refused for what is lent.
@@ -316,6 +360,7 @@ impl Thread {
             Call::Write => self.owned(&[exact(range(1, 2), Mode::Exclusive)], |state| {
                 state.dirty[1] = true;
             }),
+            Call::WritePieces => self.write_pieces(),
             Call::Copy => {
                 let from = exact(range(0, 1), Mode::Shared);
                 let to = exact(range(2, 3), Mode::Exclusive);
