@@ -321,6 +321,10 @@ impl Pages {
 
     /// The frame number of the page that holds the byte at `offset`, which is inside.
     pub(crate) fn pfn(&self, offset: usize) -> usize {
+        if let Layout::Run(run) = &self.layout {
+            assert!(offset < self.size());
+            return (run.phys >> PAGE_SHIFT) as usize + (offset >> PAGE_SHIFT);
+        }
         // SAFETY: By the type invariants.
         unsafe { ffi::shmbuf_page_to_pfn(self.page(offset)) }
     }

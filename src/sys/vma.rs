@@ -372,7 +372,8 @@ fn range(vma: &VmaRef, size: usize) -> Result<Range> {
 pub(crate) struct Unfilled<'a> {
     vma: *mut bindings::vm_area_struct,
     pages: &'a Pages,
-    mode: CacheMode,
+    /// How a page is mapped.
+    prot: bindings::pgprot_t,
     mapped: Range,
     page: Range,
 }
@@ -438,7 +439,7 @@ impl Unfilled<'_> {
                 self.vma,
                 self.address(page),
                 self.pages.pfn(page.start()),
-                ffi::shmbuf_prot(ffi::shmbuf_vma_prot(self.vma), self.mode.number()),
+                self.prot,
             )
         };
         match fault {
@@ -547,12 +548,14 @@ unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t 
     let (Ok(mapped), Ok(page)) = (range(mapping, pages.size()), page) else {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     };
+    // SAFETY: The VMA is locked.
+    let prot = unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(vma), mode.number()) };
     // INVARIANT: Only `leave_to_faults` makes VMAs with these operations; the core says which
     // page of the VMA was touched.
     let unfilled = Unfilled {
         vma,
         pages,
-        mode: *mode,
+        prot,
         mapped,
         page,
     };
