@@ -44,15 +44,18 @@ pub(crate) struct Opened {
 }
 
 /// An open file on a buffer.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Handle {
     pub(super) opened: Opened,
-    pub(super) background: Pin<KBox<Background>>,
+    #[pin]
+    pub(super) background: Background,
     pub(super) readable: bool,
     pub(super) writable: bool,
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
+#[pinned_drop]
+impl PinnedDrop for Handle {
+    fn drop(self: Pin<&mut Self>) {
         self.background.stop();
     }
 }
@@ -60,7 +63,7 @@ impl Drop for Handle {
 impl NodeOperations for Handle {
     type Data = Opened;
 
-    fn open(opened: &Opened, flags: u32) -> Result<KBox<Self>> {
+    fn open(opened: &Opened, flags: u32) -> Result<Pin<KBox<Self>>> {
         let mode = flags & flags::O_ACCMODE;
         // O_ACCMODE itself is neither: it allows nothing but ioctl(2), see open(2).
         let readable = mode == flags::O_RDONLY || mode == flags::O_RDWR;
@@ -118,14 +121,14 @@ impl Handle {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<KBox<Self>> {
-        let handle = Self {
-            background: KBox::pin_init(Background::new(), GFP_KERNEL_ACCOUNT)?,
+    pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<Pin<KBox<Self>>> {
+        let handle = pin_init!(Self {
             opened,
+            background <- Background::new(),
             readable,
             writable,
-        };
-        Ok(KBox::new(handle, GFP_KERNEL_ACCOUNT)?)
+        });
+        KBox::pin_init(handle, GFP_KERNEL_ACCOUNT)
     }
 
     /// The buffer that it is open on.

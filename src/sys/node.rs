@@ -60,7 +60,7 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     type Data: Send + Sync;
 
     /// Makes a new open file, for open(2) with `flags`.
-    fn open(data: &Self::Data, flags: u32) -> Result<KBox<Self>>;
+    fn open(data: &Self::Data, flags: u32) -> Result<Pin<KBox<Self>>>;
     /// Where the file's mappings are. Asked once, when the file is opened.
     fn address_space(&self) -> Arc<AddressSpace>;
     /// The size of the file, which does not change while it is open.
@@ -147,7 +147,7 @@ impl<T: NodeOperations> PinnedDrop for Node<T> {
 /// [`ENOMEM`], [`ENFILE`].
 pub(crate) fn anonymous_file<T: NodeOperations>(
     name: &'static CStr,
-    handle: KBox<T>,
+    handle: Pin<KBox<T>>,
 ) -> Result<ARef<File>> {
     let adapter = Adapter::new(handle)?;
     let space = adapter.space.clone();
@@ -199,13 +199,13 @@ fn patience<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> Patience {
 struct Adapter<T> {
     // Tables that are equal may be one: so the type of a file is not told by its table alone.
     handle_type: TypeId,
-    handle: KBox<T>,
+    handle: Pin<KBox<T>>,
     // Goes after what uses it.
     space: Arc<AddressSpace>,
 }
 
 impl<T: NodeOperations> Adapter<T> {
-    fn new(handle: KBox<T>) -> Result<KBox<Self>> {
+    fn new(handle: Pin<KBox<T>>) -> Result<KBox<Self>> {
         let adapter = Self {
             handle_type: TypeId::of::<T>(),
             space: handle.address_space(),
