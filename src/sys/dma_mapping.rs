@@ -94,6 +94,15 @@ impl Backing {
         }
     }
 
+    /// The pages of `range`, whole pages inside the memory, if there is a list of them; else they are one
+    /// after the other.
+    fn list(&self, range: Range) -> Option<&[NonNull<bindings::page>]> {
+        match &self.0 {
+            Memory::Pages(pages) => pages.list(range),
+            Memory::Coherent(_) => None,
+        }
+    }
+
     /// How many bytes from a multiple of this many on are physically contiguous.
     fn contiguity(&self) -> usize {
         match &self.0 {
@@ -127,8 +136,7 @@ impl Scatterlist {
     /// # Errors
     ///
     /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
-    /// - [`ENOMEM`];
-    /// - [`EINTR`] if the process was killed.
+    /// - [`ENOMEM`].
     pub(crate) fn new(device: &device::Device, memory: Backing, range: Range) -> Result<Self> {
         range.check_pages()?;
         if range.end() > memory.size() {
@@ -143,33 +151,25 @@ impl Scatterlist {
         };
         let segment = (longest / PAGE_SIZE).max(1) as u32 * PAGE_SIZE as u32;
         let table = UnsafeCell::new(bindings::sg_table::default());
-        if memory.contiguity() == usize::MAX {
-            let first = memory.page(range.start());
-            // SAFETY: So many pages from the first on are valid.
-            to_result(unsafe {
-                ffi::shmbuf_sg_table_of_run(table.get(), first, range.len(), segment)
-            })?;
-        } else {
-            let mut pages = KVVec::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
-            task::in_stretches(range, |stretch| {
-                for page in stretch.pieces(PAGE_SIZE) {
-                    pages.push(memory.page(page.start()), GFP_KERNEL_ACCOUNT)?;
-                }
-                Ok(())
-            })?;
-            // SAFETY: The pages are valid.
-            to_result(unsafe {
+        to_result(match memory.list(range) {
+            // SAFETY: The pages are valid, and their list is only read.
+            Some(pages) => unsafe {
                 bindings::sg_alloc_table_from_pages_segment(
                     table.get(),
-                    pages.as_mut_ptr(),
+                    pages.as_ptr().cast_mut().cast(),
                     count,
                     0,
                     range.len(),
                     segment,
                     bindings::GFP_KERNEL_ACCOUNT,
                 )
-            })?;
-        }
+            },
+            None => {
+                let first = memory.page(range.start());
+                // SAFETY: So many pages from the first on are valid.
+                unsafe { ffi::shmbuf_sg_table_of_run(table.get(), first, range.len(), segment) }
+            }
+        })?;
         // INVARIANT: Just made, of pages.
         Ok(Self {
             table,
@@ -268,8 +268,7 @@ impl DeviceMapping {
     ///
     /// - [`EINVAL`] if the range is not one of whole pages inside the memory;
     /// - [`ENOMEM`];
-    /// - [`EIO`] if the device cannot address it;
-    /// - [`EINTR`] if the process was killed.
+    /// - [`EIO`] if the device cannot address it.
     pub(crate) fn new(
         device: &Arc<DmaDevice>,
         memory: Backing,

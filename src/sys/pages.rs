@@ -319,6 +319,15 @@ impl Pages {
         self.nth(offset >> PAGE_SHIFT)
     }
 
+    /// The pages of `range`, whole pages, if they are not one after the other. One that is none of them
+    /// is a bug, and panics.
+    pub(super) fn list(&self, range: Range) -> Option<&[NonNull<bindings::page>]> {
+        match &self.layout {
+            Layout::Run(_) => None,
+            Layout::List(list) => Some(&list[range.start() / PAGE_SIZE..range.end() / PAGE_SIZE]),
+        }
+    }
+
     /// The frame number of the page that holds the byte at `offset`, which is inside.
     pub(crate) fn pfn(&self, offset: usize) -> usize {
         if let Layout::Run(run) = &self.layout {
