@@ -94,7 +94,10 @@ impl Clone for Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.0.counts.lock().stays -= 1;
-        self.0.released.notify_all();
+        let mut counts = self.0.counts.lock();
+        counts.stays -= 1;
+        if counts.leaves {
+            self.0.released.notify_all();
+        }
     }
 }
