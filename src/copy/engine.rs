@@ -36,7 +36,10 @@ use kernel::{
 pub(crate) struct Engine {
     /// Runs one job after the other, but for those that their callers run. It is stopped first.
     queue: OrderedQueue,
-    /// The one that was found last. Its lock is held by who looks for one.
+    /// Held by who looks for an engine, which may have to wait for a device.
+    #[pin]
+    looking: Mutex<()>,
+    /// The one that was found last.
     #[pin]
     found: Mutex<Option<Arc<dma_engine::Engine<Jobs>>>>,
     jobs: Arc<Jobs>,
@@ -109,6 +112,7 @@ impl Engine {
         Arc::pin_init(
             pin_init!(Self {
                 queue: OrderedQueue::new()?,
+                looking <- new_mutex!((), "shmbuf::looking"),
                 found <- new_mutex!(None, "shmbuf::found"),
                 jobs,
             }? Error),
@@ -140,20 +144,20 @@ impl Engine {
         if self.jobs.know_engine() {
             return Ok(());
         }
-        let mut found = self.found.lock();
+        let _looking = self.looking.lock();
         if self.jobs.know_engine() {
             return Ok(());
         }
+        let old = self.found.lock().take();
         // It no longer says what becomes of its driver.
-        drop(found.take());
+        drop(old);
         let engine = dma_engine::Engine::request(params::engine(), self.jobs.clone())
             .inspect_err(|&error| explain(error))?;
+        *self.found.lock() = Some(engine.clone());
         let mut state = self.jobs.state.lock();
         if engine.stays() {
             state.engine = Slot::Known(engine.device().clone());
         }
-        drop(state);
-        *found = Some(engine);
         Ok(())
     }
 

@@ -103,8 +103,10 @@ def test_finds(delayed, patch):
     try:
         cases = list(ktap.parse(delayed.stream(command(patch.stem, test))))
     except boards.BoardError as error:
-        print(f"the board is gone: {error}")
-        return
+        # Its log is there also when its shell is not.
+        if delayed.reports() or "printed nothing for" in str(error):
+            return
+        raise
     assert cases, "no such test"
     failed = [case for case in cases if case.result == "not ok"]
     assert failed or delayed.reports(), f"{patch.stem} was not found"

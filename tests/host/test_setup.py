@@ -142,6 +142,15 @@ def test_distclean_removes_what_the_set_up_made(tmp_path):
     assert distclean(cache) == (0, "")
 
 
+def test_distclean_follows_a_link(tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    filled(cache, *MADE)
+    (tmp_path / "link").symlink_to(cache)
+    assert distclean(tmp_path / "link") == (0, "")
+    assert not cache.exists()
+
+
 def test_distclean_leaves_what_others_made(tmp_path):
     others = ["build-tools", "kernel", "tree", ".config"]
     filled(tmp_path, *MADE, *others)
@@ -172,10 +181,11 @@ def test_distclean_waits_for_no_set_up(tmp_path, lock):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_set_up_takes_no_folder_of_others(tmp_path):
-    before = filled(tmp_path, "photos")
+@pytest.mark.parametrize("script", ["setup", "setup-tree", "setup-kernel"])
+def test_set_up_takes_no_folder_of_others(tmp_path, script):
+    before = filled(tmp_path, "photos", "home")
     result = subprocess.run(
-        [TOP / "tests/toolchain/setup", "vexpress-a9"],
+        [TOP / "tests/toolchain" / script, "vexpress-a9"],
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "SHMBUF_CACHE": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -20,6 +20,17 @@ case $top$cache in
 *[[:space:]:]*) die "kbuild cannot work in a path with a space or a colon in it: ${top}, ${cache}." ;;
 esac
 
+# is_cache FOLDER: whether a set-up has begun in it.
+is_cache() { [ -e "$1/setup.lock" ]; }
+
+# A set-up takes no folder that holds something else: distclean would remove it.
+case $0 in
+*/setup | */setup-*)
+	[ ! -e "$cache" ] || is_cache "$cache" || [ -z "$(ls -A "$cache")" ] ||
+		die "there is something else in $cache: set SHMBUF_CACHE to an empty folder, or to one that is not there yet."
+	;;
+esac
+
 # Where the logs are of what a script makes: what setup-... make is shared, one of
 # them at a time, the rest is the checkout's own.
 case $0 in
@@ -58,9 +69,6 @@ step() {
 	fi
 	say "$what: done in $((SECONDS - begin)) s"
 }
-
-# is_cache FOLDER: whether a set-up has begun in it.
-is_cache() { [ -e "$1/setup.lock" ]; }
 
 # put FILE AS: copy a file so that whoever reads AS meanwhile has the old one, or the new one.
 put() {

@@ -6,12 +6,12 @@ use std::{
     ops::{Bound, Range, RangeBounds},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::fs::{FileExt, FileTypeExt},
+        unix::fs::{FileExt, FileTypeExt, MetadataExt},
     },
     path::Path,
 };
 
-use nix::errno::Errno;
+use nix::{errno::Errno, sys::stat};
 
 use crate::{
     abi, cpu_access::Target, ioctl, Access, Alloc, CpuAccess, Error, Info, Mapping, Operation,
@@ -27,8 +27,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Opens a buffer for reading and writing. Nothing else is opened but other character
-    /// devices, and nothing is done to them.
+    /// Opens a buffer for reading and writing. Nothing else is opened: to open another device
+    /// may do something.
     ///
     /// # Errors
     ///
@@ -253,9 +253,8 @@ impl Buffer {
 
     fn with_options(path: &Path, options: &OpenOptions) -> Result<Self> {
         let failed = Error::io(Operation::Open);
-        // To open something else may wait, as for a pipe, or do something.
-        let kind = fs::metadata(path).map_err(&failed)?.file_type();
-        if !kind.is_char_device() {
+        let metadata = fs::metadata(path).map_err(&failed)?;
+        if !metadata.file_type().is_char_device() || is_another(metadata.rdev()) {
             return Err(Error::sys(Operation::Open)(Errno::ENOTTY));
         }
         Self::from_fd(options.open(path).map_err(failed)?.into())
@@ -453,6 +452,16 @@ impl AsFd for Buffer {
     }
 }
 
+/// Whether sysfs says that a character device is one of another driver.
+fn is_another(device: u64) -> bool {
+    let number = format!("{}:{}", stat::major(device), stat::minor(device));
+    let Ok(device) = fs::read_link(Path::new("/sys/dev/char").join(number)) else {
+        return false;
+    };
+    let name = device.file_name().unwrap_or_default().as_encoded_bytes();
+    name != b"shmbuf" && !name.starts_with(b"shmbuf-")
+}
+
 impl From<Buffer> for OwnedFd {
     fn from(buffer: Buffer) -> Self {
         buffer.file.into()
@@ -517,7 +526,7 @@ mod tests {
         assert_eq!(error.errno(), Some(Errno::ENOTTY));
         for path in ["/dev/null", "/", "/proc/version"] {
             let error = Buffer::open_read_only(path).unwrap_err();
-            assert_eq!(error.errno(), Some(Errno::ENOTTY), "{path}");
+            assert_eq!(error, Error::sys(Operation::Open)(Errno::ENOTTY), "{path}");
         }
     }
 
