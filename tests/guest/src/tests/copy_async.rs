@@ -177,7 +177,7 @@ impl Pair {
 }
 
 /// Whether poll(2) says within a time that the file is ready.
-fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
+pub(super) fn is_ready(file: &impl AsFd, patience: Duration) -> bool {
     let events = PollFlags::POLLIN | PollFlags::POLLOUT;
     let mut list = [PollFd::new(file.as_fd(), events)];
     let timeout = PollTimeout::try_from(patience).expect("a timeout");
@@ -270,7 +270,8 @@ fn bad_arguments(env: &Env) {
 
 fn as_by_others(env: &Env) {
     with_slow_engine(env, "0", || {
-        for claim in super::copy::CLAIMS.iter().chain(CLAIMS) {
+        let copies = super::copy::CLAIMS.iter().chain(super::slots::CLAIMS);
+        for claim in copies.chain(CLAIMS) {
             if claim.scope == Scope::Once && claim.name != "copy_without_an_engine_is_refused" {
                 diagnose(claim.name);
                 (claim.body)(env);

@@ -26,6 +26,7 @@ mod races;
 mod refcounted;
 mod rights;
 mod signals;
+mod slots;
 mod stress;
 mod strict;
 mod sync;
@@ -187,6 +188,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         sync::CLAIMS,
         waits::CLAIMS,
         signals::CLAIMS,
+        slots::CLAIMS,
         strict::CLAIMS,
         refcounted::CLAIMS,
         export::CLAIMS,
