@@ -58,13 +58,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     random_of("random_importers_of_scatter", |env| {
         random(env, Kind::Scatter, Ranges::Any)
     }),
-    random_of("random_importers_apart_in_pages", |env| {
+    random_of("random_owners_apart_in_pages", |env| {
         random(env, Kind::Pages, Ranges::Apart)
     }),
-    random_of("random_importers_apart_in_streaming", |env| {
+    random_of("random_owners_apart_in_streaming", |env| {
         random(env, Kind::Streaming, Ranges::Apart)
     }),
-    random_of("random_importers_apart_in_scatter", |env| {
+    random_of("random_owners_apart_in_scatter", |env| {
         random(env, Kind::Scatter, Ranges::Apart)
     }),
 ];
@@ -164,11 +164,12 @@ fn goes(env: &Env) {
     });
 }
 
-/// Which ranges importers have.
+/// Which ranges devices have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ranges {
     Any,
-    /// None has bytes of another: the coherence checker can tell who has what.
+    /// None has bytes of another, so there are no importers where a buffer has a device of its own: the
+    /// coherence checker can tell who has what.
     Apart,
 }
 
@@ -383,7 +384,8 @@ impl<'a> World<'a> {
             let pages = first..first + 1 + count % most;
             let lines = self.lines(&(pages.start * page()..pages.end * page()));
             let mut others = self.importers.iter().flatten();
-            if self.ranges == Ranges::Apart && others.any(|it| meets(&it.lines, &lines)) {
+            let is_met = self.kind.has_owner() || others.any(|it| meets(&it.lines, &lines));
+            if self.ranges == Ranges::Apart && is_met {
                 return;
             }
             let dma_buf = export(&self.buffer, pages, Protection::ReadWrite);

@@ -2,8 +2,6 @@
 //! The pattern sample, in Rust and in C.
 
 use std::{
-    fs,
-    os::unix::fs::FileExt,
     process::{Command, Output},
     time::{Duration, Instant},
 };
@@ -18,7 +16,7 @@ use crate::{
     machine::Machine,
     module::Config,
     process::Child,
-    runner::{unique, Env},
+    runner::Env,
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -158,20 +156,17 @@ fn info(env: &Env) {
     assert_eq!(rust, c);
 }
 
-/// The samples find wrong bytes in an ordinary file that somebody else scribbles into, as no
-/// driver would let happen.
-fn finds(_: &Env) {
-    let path = unique("scribble");
-    let size = 1 << 20;
-    let file = fs::File::create_new(&path).expect(&path);
-    file.set_len(size).expect("ftruncate");
+/// The samples find wrong bytes in a buffer that somebody else scribbles into.
+fn finds(env: &Env) {
+    let buffer = env.open();
     let scribbler = Child::run(|| loop {
-        let _ = file.write_at(&[0; 64], fastrand::u64(..size));
+        let at = fastrand::u64(..buffer.size() - 64);
+        let _ = buffer.write_at(&[0; 64], at);
     });
     for program in PROGRAMS {
         let begin = Instant::now();
         let (code, text) = loop {
-            let (code, text) = run(program, &["--device", &path]);
+            let (code, text) = run(program, &[]);
             // On one CPU the scribbler may not have had a turn.
             if code != Some(0) || begin.elapsed() > Duration::from_secs(30) {
                 break (code, text);
@@ -182,5 +177,4 @@ fn finds(_: &Env) {
         assert!(last_line(&text).contains("=failed"), "{text}");
     }
     scribbler.kill();
-    let _ = fs::remove_file(&path);
 }
