@@ -17,7 +17,14 @@
 #include <linux/pm.h>
 #include <linux/workqueue.h>
 
+#ifdef CONFIG_ARM
 #include "../../tools/coherence/hint.h"
+#else
+/* The checker follows no such processor. */
+static void coherence_as_device(const void *bytes, size_t len)
+{
+}
+#endif
 
 static unsigned int delay_ms;
 module_param(delay_ms, uint, 0644);
