@@ -61,7 +61,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         "copy_that_cannot_be_stopped_ends_before_its_buffers_do",
         stop_fails,
     ),
-    slow("copies_that_end_and_begin_find_a_place", places).seconds(300),
+    slow("copies_that_end_and_begin_find_a_place", places),
     slow("copy_is_interrupted", interrupted),
     slow("copy_is_interrupted_as_it_ends", interrupted_at_the_end),
     slow("sync_that_waits_is_not_ended_by_a_stop", stopped),
@@ -416,8 +416,8 @@ fn places(env: &Env) {
             let fence = to.begin_copy_with_fence(0, from, 0..length);
             fence.expect("COPY")
         };
-        for round in 0..rounds(30) {
-            let large = make(env, &Alloc::new(16 << 20, Kind::Scatter));
+        for round in 0..rounds(5) {
+            let large = make(env, &Alloc::new(8 << 20, Kind::Scatter));
             let first = copy(&to_first, &large);
             drop(large);
             let second = copy(&to_second, &from);
