@@ -58,7 +58,7 @@ TOOL = {
     # What is no buffer is not written to.
     "echo precious >/tmp/f; echo x | shmbuf write /tmp/f; cat /tmp/f; rm /tmp/f": "precious",
     "echo x | shmbuf write /dev/ram0 2>&1": ".*/dev/ram0: .*not a shmbuf buffer.*",
-    "head -c 2M /dev/zero | shmbuf write; echo status $?": "status 2",
+    "head -c 2097152 /dev/zero | shmbuf write; echo status $?": "status 2",
     "shmbuf alloc --verify; echo status $?": "status 64",
     "shmbuf man | grep '^.TH'": ".TH shmbuf 1 .*",
     "shmbuf completions bash | head -1": r"_shmbuf\(\).*",

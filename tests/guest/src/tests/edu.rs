@@ -409,7 +409,9 @@ fn owned(env: &Env) {
 
 /// A transfer takes QEMU's device a tenth of a second.
 fn ring(env: &Env) {
-    with(env, Driver::fitting, |_| take_frames(10, &["--edu", NODE]));
+    with(env, Driver::fitting, |_| {
+        take_frames(kinds(), 10, &["--edu", NODE])
+    });
 }
 
 /// By a read-only dma-buf the device sees what END gives it, and the CPU keeps all of it.

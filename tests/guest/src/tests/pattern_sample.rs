@@ -66,11 +66,11 @@ fn classic(env: &Env) {
     }
 }
 
-/// Takes so many frames by shmbuf-ring in a buffer of each kind.
-pub(super) fn take_frames(frames: u32, more: &[&str]) {
+/// Takes so many frames by shmbuf-ring in a buffer of each of some kinds.
+pub(super) fn take_frames(kinds: &[Kind], frames: u32, more: &[&str]) {
     let number = frames.to_string();
-    for kind in ["pages", "streaming", "scatter", "coherent"] {
-        let mut arguments = vec!["--kind", kind, "--frames", &number];
+    for kind in kinds {
+        let mut arguments = vec!["--kind", kind.name(), "--frames", &number];
         arguments.extend(more);
         let (code, text) = run("shmbuf-ring", &arguments);
         assert_eq!(code, Some(0), "{arguments:?}:\n{text}");
@@ -84,7 +84,8 @@ pub(super) fn take_frames(frames: u32, more: &[&str]) {
 }
 
 fn ring(_: &Env) {
-    take_frames(200, &[]);
+    let kinds = [Kind::Pages, Kind::Streaming, Kind::Scatter, Kind::Coherent];
+    take_frames(&kinds, 200, &[]);
 }
 
 fn with_ioctls(env: &Env) {
