@@ -2,7 +2,6 @@
 """The page tables of a running board against what the driver promised."""
 
 import dataclasses
-import math
 import re
 import time
 
@@ -168,59 +167,6 @@ def test_set_cache(machine, subtests):
         with subtests.test(f"to {policy}"):
             print(look(machine, "--policy", policy))
     machine.check("rmmod shmbuf")
-
-
-def leave_kmapped(board: Board, parameters: str):
-    """Have kmap() map pages, as tests/kmap is told, and keep that."""
-    if not any(line.startswith("HighTotal:") for line in board.check("cat /proc/meminfo")):
-        pytest.skip("no highmem")
-    board.check(f"insmod /lib/modules/kmap.ko {parameters} && rmmod kmap")
-
-
-def test_no_alias_of_pages_that_were_kmapped(machine):
-    """A page of each block that is large enough has such a mapping: it is not in the buffer."""
-    block = math.ceil(math.log2(SIZE / audit.PAGE))
-    leave_kmapped(machine, f"order={block}")
-    machine.check(f"insmod {machine.module} size={SIZE} cache=noncached")
-    try:
-        print(look(machine))
-    finally:
-        machine.check("rmmod shmbuf")
-
-
-def test_no_alias_of_coherent_memory_that_was_kmapped(machine):
-    """The memory for devices is others' as long as these need none, and lies in highmem."""
-    coherent = f"insmod {machine.module} size={SIZE} kind=coherent"
-    machine.check(coherent)
-    before = held(machine)
-    let_go(machine)
-    # The middle: what is given next may begin elsewhere.
-    leave_kmapped(machine, f"frame={(before.phys + before.size // 2) // audit.PAGE:#x}")
-    machine.check(f"rmmod shmbuf && {coherent}")
-    try:
-        print(look(machine))
-    finally:
-        machine.check("rmmod shmbuf")
-
-
-def test_refused_if_all_pages_were_kmapped(machine):
-    """In each MiB there is one, so there is no place for 32 MiB; it is said, and soon."""
-    leave_kmapped(machine, "order=8")
-    refused = machine.run(f"insmod {machine.module} size=32M cache=noncached && rmmod shmbuf")
-    assert refused.status
-    assert re.search(r"physically contiguous highmem .* are free", machine.kernel_log())
-
-
-def test_set_cache_leaves_pages_that_were_kmapped(machine):
-    """Write-back memory may have such a mapping; what is not cached any more is elsewhere."""
-    machine.check(f"insmod {machine.module} size={SIZE} cache=noncached")
-    try:
-        it = held(machine, "--policy", "writeback")
-        let_go(machine)
-        leave_kmapped(machine, f"frame={it.phys // audit.PAGE:#x}")
-        print(look(machine, "--policy", "noncached"))
-    finally:
-        machine.check("rmmod shmbuf")
 
 
 def test_large(machine, subtests):
