@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom},
     ops::{Bound, Range, RangeBounds},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -260,14 +261,17 @@ impl Buffer {
         Self::from_fd(options.open(path).map_err(failed)?.into())
     }
 
-    /// A plain file as a buffer, for tests: it does for all calls but ioctls.
+    /// Takes a file for a buffer without asking what it is: the node of another driver, for a
+    /// program that makes no ioctl, or a plain file in a test.
     ///
     /// # Errors
     ///
-    /// Those of fstat(2).
-    #[cfg(any(test, feature = "plain-files"))]
-    pub fn plain(file: File) -> Result<Self> {
-        let size = file.metadata().map_err(Error::io(Operation::Open))?.len();
+    /// Those of lseek(2).
+    pub fn from_any_file(mut file: File) -> Result<Self> {
+        let size = file
+            .seek(SeekFrom::End(0))
+            .and_then(|size| file.rewind().map(|()| size))
+            .map_err(Error::io(Operation::Seek))?;
         Ok(Self { file, size })
     }
 
@@ -480,7 +484,7 @@ mod tests {
         let file = File::create_new(&path).unwrap();
         fs::remove_file(path).unwrap();
         file.set_len(size).unwrap();
-        Buffer::plain(file).unwrap()
+        Buffer::from_any_file(file).unwrap()
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Error {
         }
     }
 
+    /// What became of an open(2) by other means.
+    pub fn open(error: io::Error) -> Self {
+        Self::io(Operation::Open)(error)
+    }
+
     pub(crate) fn io(operation: Operation) -> impl Fn(io::Error) -> Self {
         move |error| Self::Refused {
             operation,

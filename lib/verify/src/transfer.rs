@@ -186,7 +186,7 @@ mod tests {
         let file = fs::File::create_new(&path).unwrap();
         fs::remove_file(path).unwrap();
         file.set_len(SIZE).unwrap();
-        Buffer::plain(file).unwrap()
+        Buffer::from_any_file(file).unwrap()
     }
 
     fn map(buffer: &Buffer) -> Mapping {

@@ -10,10 +10,14 @@
 //!
 //! Exit status: 0 all right, 1 wrong data, 2 refused by the kernel, 64 usage.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs::{self, OpenOptions},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
-use shmbuf::{Access, Alloc, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
+use shmbuf::{Access, Alloc, Buffer, Error, Info, Kind, Mapping, Phase, Policy, Protection};
 use shmbuf_verify::{mix, transfer, Pattern, Side};
 
 /// Writes a pattern through one side of a buffer and verifies it through the
@@ -66,7 +70,12 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> shmbuf::Result<bool> {
-    let buffer = Buffer::open(&options.device)?;
+    // Without ioctls it does for the node of any such driver.
+    let node = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&options.device);
+    let buffer = Buffer::from_any_file(node.map_err(Error::open)?)?;
     if let Some(policy) = options.set_cache {
         buffer.set_cache(policy)?;
     }

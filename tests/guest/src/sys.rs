@@ -23,6 +23,15 @@ pub fn page() -> usize {
     size as usize
 }
 
+/// Lets the calling thread run before all that have no such right, whenever it can (SCHED_FIFO).
+#[track_caller]
+pub fn run_first() {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the call reads one such structure.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+    assert_eq!(set, 0, "sched_setscheduler: {}", Errno::last());
+}
+
 fn result(value: isize) -> Result<usize, Errno> {
     usize::try_from(value).map_err(|_| Errno::last())
 }

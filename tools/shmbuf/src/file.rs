@@ -34,7 +34,7 @@ pub(crate) mod tests {
         let file = File::create_new(&path).unwrap();
         fs::remove_file(path).unwrap();
         file.set_len(size).unwrap();
-        Buffer::plain(file).unwrap()
+        Buffer::from_any_file(file).unwrap()
     }
 
     #[test]

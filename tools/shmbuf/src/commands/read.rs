@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_buffer_that_cannot_be_read_costs_no_file() {
         let file = std::env::temp_dir().join(format!("shmbuf-no-read-{}", std::process::id()));
-        let buffer = Buffer::plain(File::create_new(&file).unwrap()).unwrap();
+        let buffer = Buffer::from_any_file(File::create_new(&file).unwrap()).unwrap();
         std::fs::remove_file(&file).unwrap();
         let none = || -> Result<Vec<u8>> { panic!("no file is to be made") };
         assert!(copy(&buffer, 0..100, none).is_err());
