@@ -4,8 +4,10 @@
 import boardinfo
 import pytest
 import report
+import test_audit
 from test_audit import look
 
+BOOT_ARGS = test_audit.BOOT_ARGS
 BOARDS = boardinfo.names(lambda it: it.without_highmem)
 MEMORY = {name: boardinfo.of(name).without_highmem for name in BOARDS}
 
