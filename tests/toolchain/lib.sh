@@ -254,7 +254,8 @@ put_programs() {
 		od -An -tx1 -j18 -N2 "$program" | grep -qE "^ ($machines)\$" ||
 			die "$program is for another processor than that of $board: see Documentation/first-program.md."
 		cp "$program" "$folder/"
-		! in_tree llvm-readelf-19 -lW "$folder/${program##*/}" | grep -q INTERP ||
+		# grep reads all of it: with -q the other program may die of SIGPIPE.
+		! in_tree llvm-readelf-19 -lW "$folder/${program##*/}" | grep INTERP >/dev/null ||
 			die "$program wants shared libraries, which the board does not have: link it with -static."
 	done
 }
