@@ -417,7 +417,7 @@ fn places(env: &Env) {
             fence.expect("COPY")
         };
         for round in 0..rounds(5) {
-            let large = make(env, &Alloc::new(8 << 20, Kind::Scatter));
+            let large = make(env, &Alloc::new(16 << 20, Kind::Scatter));
             let first = copy(&to_first, &large);
             drop(large);
             let second = copy(&to_second, &from);
