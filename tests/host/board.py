@@ -17,6 +17,7 @@ from pathlib import Path
 import boardinfo
 import klog
 from labgrid import Environment
+from labgrid.driver import QEMUDriver
 from labgrid.util import gen_marker
 from pexpect import TIMEOUT
 from tools import shell_names
@@ -46,6 +47,13 @@ def environment(board: str) -> Environment:
         'kernel_build "$1"; echo; echo "$build/$1"', board
     )
     return Environment(str(boardinfo.of(board).folder / "labgrid.yaml"))
+
+
+def replace(qemu: QEMUDriver, part: str, other: str):
+    """Put another part into QEMU's arguments, for one that must be there."""
+    if part not in qemu.extra_args:
+        raise BoardError(f"QEMU has no argument {part!r} to replace: {qemu.extra_args}")
+    qemu.extra_args = qemu.extra_args.replace(part, other)
 
 
 class Board:

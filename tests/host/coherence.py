@@ -91,17 +91,10 @@ def prepare(qemu: QEMUDriver, board: str, folder: Path):
     With the first CPU only: QEMU 11.1 tells a plugin the wrong one when two share a thread.
     """
     qemu.boot_args += " norandmaps maxcpus=1"
-    replace(qemu, f"-initrd {folder.parent}/", f"-initrd {folder}/")
+    boards.replace(qemu, f"-initrd {folder.parent}/", f"-initrd {folder}/")
     if without := following(board).without:
         # It names what the environment has, as the board's labgrid.yaml does.
-        replace(qemu, os.path.expandvars(without), "")
-
-
-def replace(qemu: QEMUDriver, part: str, other: str):
-    """Put another part into QEMU's arguments, for one that must be there."""
-    if part not in qemu.extra_args:
-        raise boards.BoardError(f"QEMU has no argument {part!r} to replace: {qemu.extra_args}")
-    qemu.extra_args = qemu.extra_args.replace(part, other)
+        boards.replace(qemu, os.path.expandvars(without), "")
 
 
 class CheckedBoard(boards.QemuBoard):

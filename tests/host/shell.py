@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-from board import environment
+from board import environment, replace
 from tools import build_folder
 
 
@@ -20,7 +20,7 @@ def main(name: str) -> None:
     # What it prints is what was asked for: dmesg has the rest, and KUnit's suites wait.
     qemu.boot_args += " quiet kunit.filter_glob=none greeting=yes"
     folder = build_folder() / name
-    qemu.extra_args = qemu.extra_args.replace(f"-initrd {folder}/", f"-initrd {folder}/shell/")
+    replace(qemu, f"-initrd {folder}/", f"-initrd {folder}/shell/")
     print(f"==> booting {name} (usually 5-10 s); Ctrl-A X leaves", flush=True)
     command = [*qemu.get_qemu_base_args(), "-serial", "mon:stdio"]
     os.execvp(command[0], command)  # noqa: S606

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import board as boards
 import boardinfo
-import coherence
 import ktap
 import pytest
 import report
@@ -59,7 +58,7 @@ def delayed(board_name):
     """A board with the modules that have delays."""
     made = boards.QemuBoard(board_name)
     folder = build_folder() / board_name
-    coherence.replace(made.qemu, f"-initrd {folder}/", f"-initrd {folder}/races/")
+    boards.replace(made.qemu, f"-initrd {folder}/", f"-initrd {folder}/races/")
     with made as it:
         yield it
 
@@ -90,6 +89,9 @@ def test_every_lock_and_wait_is_delayed():
 
 def test_races(delayed, subtests):
     """Each race, for as many rounds."""
+    delayed.check("insmod /lib/modules/delayed.ko")
+    passed = delayed.check("cat /sys/module/shmbuf/parameters/delays; rmmod shmbuf")
+    assert int(passed[-1]) > 0
     lines = delayed.stream(command("delayed", " ".join(RACES), f"--rounds {ROUNDS}"))
     assert report.each(subtests, lines) > len(RACES)
     assert delayed.status == 0, f"shmbuf-test ended with status {delayed.status}"
