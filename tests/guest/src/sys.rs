@@ -5,7 +5,8 @@
 use std::{
     ffi::{c_int, c_long, c_void},
     fmt::Debug,
-    io,
+    io, iter,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr::NonNull,
 };
@@ -102,12 +103,14 @@ pub fn lseek(fd: impl AsFd, offset: i64, whence: c_int) -> Result<u64, Errno> {
     u64::try_from(value).map_err(|_| Errno::last())
 }
 
-/// A range of addresses that was mapped, and is unmapped when dropped. Parts
-/// of it may have been unmapped already.
+/// A range of addresses that was mapped. When dropped it is unmapped, except the parts that were
+/// unmapped before: others may have something there by then.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
     length: usize,
+    /// Offsets of the parts that were unmapped.
+    unmapped: Vec<Range<usize>>,
 }
 
 impl Region {
@@ -149,7 +152,11 @@ impl Region {
             return Err(Errno::last());
         }
         let start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero");
-        Ok(Self { start, length })
+        Ok(Self {
+            start,
+            length,
+            unmapped: Vec::new(),
+        })
     }
 
     /// The first address of the region.
@@ -184,10 +191,12 @@ impl Region {
     }
 
     /// munmap(2) of a part of the region.
-    pub fn unmap(&self, offset: usize, length: usize) -> Result<(), Errno> {
+    pub fn unmap(&mut self, offset: usize, length: usize) -> Result<(), Errno> {
         assert!(offset + length <= self.length);
         // SAFETY: it is ours, and nothing has a reference to it.
-        Errno::result(unsafe { libc::munmap(self.at(offset).cast(), length) }).map(drop)
+        Errno::result(unsafe { libc::munmap(self.at(offset).cast(), length) })?;
+        self.unmapped.push(offset..offset + length);
+        Ok(())
     }
 
     /// mprotect(2) of the whole region.
@@ -219,6 +228,7 @@ impl Region {
         }
         self.start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero");
         self.length = new_length;
+        self.unmapped.retain(|part| part.end <= new_length);
         Ok(())
     }
 
@@ -241,8 +251,15 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: it is ours, and nothing has a reference to it.
-        let _ = unsafe { libc::munmap(self.start().cast(), self.length) };
+        self.unmapped.sort_by_key(|part| part.start);
+        let ends = self.unmapped.iter().map(|part| part.end);
+        let starts = self.unmapped.iter().map(|part| part.start);
+        for (from, to) in iter::once(0).chain(ends).zip(starts.chain([self.length])) {
+            if from < to {
+                // SAFETY: it is ours, and nothing has a reference to it.
+                let _ = unsafe { libc::munmap(self.at(from).cast(), to - from) };
+            }
+        }
     }
 }
 
@@ -347,8 +364,23 @@ mod tests {
     }
 
     #[test]
+    fn what_took_the_place_of_an_unmapped_part_stays() {
+        let mut region = Region::anonymous(3 * page());
+        let hole = region.at(page());
+        region.unmap(page(), page()).unwrap();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: nothing that is there is replaced.
+        let other = unsafe { libc::mmap(hole.cast(), page(), libc::PROT_READ, flags, -1, 0) };
+        assert_eq!(other, hole.cast());
+        drop(region);
+        assert!(Probe::new().can_read(hole));
+        // SAFETY: it was mapped here.
+        unsafe { libc::munmap(other, page()) };
+    }
+
+    #[test]
     fn probes_tell_what_is_there() {
-        let region = Region::anonymous(2 * page());
+        let mut region = Region::anonymous(2 * page());
         region.unmap(page(), page()).unwrap();
         let probe = Probe::new();
         assert!(probe.can_read(region.at(page() - 1)));

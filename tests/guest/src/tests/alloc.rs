@@ -918,7 +918,7 @@ fn growth(env: &Env) {
 fn pointers(env: &Env) {
     let buffer = env.open();
     let before = (private_used(), descriptors());
-    let half = Region::anonymous(2 * page());
+    let mut half = Region::anonymous(2 * page());
     half.unmap(page(), page()).expect("munmap");
     for address in nowhere().into_iter().chain([half.at(page() - 4)]) {
         // SAFETY: there is nothing, or memory of ours without references.

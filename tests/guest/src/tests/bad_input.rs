@@ -199,7 +199,7 @@ fn growth(env: &Env) {
 
 fn pointers(env: &Env) {
     unchanged(env, |buffer| {
-        let half = Region::anonymous(2 * page());
+        let mut half = Region::anonymous(2 * page());
         half.unmap(page(), page()).expect("munmap");
         let addresses = nowhere().into_iter().chain([half.at(page() - 4)]);
         for address in addresses {

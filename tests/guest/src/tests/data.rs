@@ -382,7 +382,7 @@ fn bad_pointers(env: &Env) {
     assert_pattern(pattern, 0, &load_all(&mapping), "after refusals");
 
     // The second of two pages is missing: a short count, of what was copied.
-    let user = Region::anonymous(2 * page());
+    let mut user = Region::anonymous(2 * page());
     user.unmap(page(), page()).expect("munmap");
     let from = user.at(page() - 100);
     // SAFETY: there are no references to it.

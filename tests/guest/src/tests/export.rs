@@ -455,7 +455,7 @@ fn growth(env: &Env) {
 
 fn bad_pointers(env: &Env) {
     let buffer = private(env, 1);
-    let half = Region::anonymous(2 * page());
+    let mut half = Region::anonymous(2 * page());
     half.unmap(page(), page()).expect("munmap");
     for address in nowhere().into_iter().chain([half.at(page() - 4)]) {
         // SAFETY: there is nothing, or memory of ours without references.

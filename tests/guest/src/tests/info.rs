@@ -160,7 +160,7 @@ fn pointers(env: &Env) {
         refused(result, Errno::EFAULT);
     }
     // Half of the structure is there.
-    let memory = sys::Region::anonymous(2 * page());
+    let mut memory = sys::Region::anonymous(2 * page());
     memory.unmap(page(), page()).expect("munmap");
     let address = memory.at(page() - 64).cast();
     // SAFETY: what is there, is memory of ours without references.

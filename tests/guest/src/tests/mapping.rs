@@ -176,7 +176,7 @@ fn across_fork(env: &Env) {
 
 fn pieces(env: &Env) {
     let buffer = env.open();
-    let region = region(env, &buffer);
+    let mut region = region(env, &buffer);
     let third = env.size() / page() / 3 * page();
     let last = env.size() - 4;
 

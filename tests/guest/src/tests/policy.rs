@@ -133,7 +133,7 @@ fn munmapped(env: &Env) {
 fn pieces(env: &Env) {
     use nix::libc::{MAP_SHARED, PROT_READ};
     let buffer = env.open();
-    let region = Region::map(&buffer, env.size(), PROT_READ, MAP_SHARED, 0).expect("mmap");
+    let mut region = Region::map(&buffer, env.size(), PROT_READ, MAP_SHARED, 0).expect("mmap");
     let middle = env.size() / page() / 2 * page();
     region.unmap(0, middle).expect("munmap of the first half");
     assert_busy(env, &buffer);

@@ -308,7 +308,7 @@ fn across_fork(env: &Env) {
 }
 
 fn pieces(env: &Env) {
-    each(env, |buffer, region, pattern| {
+    each(env, |buffer, mut region, pattern| {
         assert_there(&region, pattern, 0);
         let third = SIZE as usize / 4;
         region.unmap(third, third).expect("munmap of the middle");
