@@ -4,6 +4,7 @@
 
 use crate::{
     memory::{
+        allocator::Allocator,
         limit::{
             Charged,
             Payer, //
@@ -24,6 +25,7 @@ use crate::{
             Block,
             Pool, //
         },
+        task, //
     },
 };
 use kernel::{
@@ -63,11 +65,27 @@ impl Used {
         })
     }
 
-    /// One block more.
-    fn alloc(&mut self, payer: &Payer) -> Result<Block, Failure> {
+    /// One block more, in no page that kmap() has left a mapping of if that `is_alias_wrong`. May
+    /// sleep.
+    fn alloc(&mut self, payer: &Payer, is_alias_wrong: bool) -> Result<Block, Failure> {
+        // What is here is not given again, until this returns. Its pages remain the pool's.
+        let mut aside = KVec::new();
+        loop {
+            let block = self.next(payer, self.blocks + aside.len())?;
+            if !is_alias_wrong || !block.is_kmapped() {
+                self.blocks += 1;
+                return Ok(block);
+            }
+            aside.push(block, GFP_KERNEL).map_err(Error::from)?;
+            task::go_on()?;
+        }
+    }
+
+    /// What the pool, of which `taken` blocks are taken, gives next.
+    fn next(&mut self, payer: &Payer, taken: usize) -> Result<Block, Failure> {
         let pages = self.charged.size() / PAGE_SIZE;
         // The pool takes a page when it has no block left.
-        let page = match self.blocks < pages * self.shape.blocks_in_page() {
+        let page = match taken < pages * self.shape.blocks_in_page() {
             true => None,
             false => Some(payer.charge(PAGE_SIZE)?),
         };
@@ -75,7 +93,6 @@ impl Used {
         if let Some(page) = page {
             self.charged.absorb(page);
         }
-        self.blocks += 1;
         Ok(block)
     }
 }
@@ -105,6 +122,7 @@ impl Pools {
         device: &Arc<DmaDevice>,
         payer: &Payer,
         shape: Shape,
+        is_alias_wrong: bool,
     ) -> Result<Block, Failure> {
         // Held meanwhile: two that find no block left would have the pool take two pages.
         let mut used = self.used.lock();
@@ -117,7 +135,7 @@ impl Pools {
                 used.len() - 1
             }
         };
-        let block = used[at].alloc(payer);
+        let block = used[at].alloc(payer, is_alias_wrong);
         if block.is_err() {
             Self::drop_unused(&mut used, at);
         }
@@ -171,19 +189,22 @@ pub(crate) struct PoolBlock {
 }
 
 impl PoolBlock {
-    /// A zeroed block of `device` as `spec` says, from `pools`, for `payer`. May sleep.
+    /// A zeroed block as `spec` says, from the pools of `allocator`. May sleep.
     ///
     /// # Errors
     ///
-    /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Dma`], [`ENOMEM`].
-    pub(super) fn new(
-        pools: &Arc<Pools>,
-        device: &Arc<DmaDevice>,
-        payer: &Payer,
-        spec: &Checked,
-    ) -> Result<Self, Failure> {
+    /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Dma`], [`ENOMEM`], and [`EINTR`] if the
+    /// process was killed.
+    pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
+        let Allocator {
+            device,
+            pools,
+            payer,
+            ..
+        } = allocator;
         let shape = Shape::new(spec.size, spec.align, spec.boundary, dma_pool::LEAST_BLOCK);
-        let block = pools.alloc(device, payer, shape)?;
+        let is_alias_wrong = allocator.machine.needs_highmem(spec.policy);
+        let block = pools.alloc(device, payer, shape, is_alias_wrong)?;
         // The pool zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
         Ok(Self {

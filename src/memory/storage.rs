@@ -88,12 +88,7 @@ impl Storage {
                 let (memory, charged) = coherent::allocate(allocator, spec)?;
                 Memory::Coherent(memory, charged)
             }
-            Kind::Pool => Memory::Pool(PoolBlock::new(
-                &allocator.pools,
-                &allocator.device,
-                &allocator.payer,
-                spec,
-            )?),
+            Kind::Pool => Memory::Pool(PoolBlock::new(allocator, spec)?),
             Kind::Region => Memory::Region(region::claim(allocator, spec)?),
         };
         Ok(Self {

@@ -132,6 +132,15 @@ impl Block {
         unsafe { ffi::shmbuf_dma_to_phys(self.pool.device.raw(), self.dma) }
     }
 
+    /// Whether kmap() has left a mapping, which is cacheable, of the block's page, as in
+    /// [`CoherentMemory::is_kmapped`](super::dma_coherent::CoherentMemory::is_kmapped). May sleep.
+    pub(crate) fn is_kmapped(&self) -> bool {
+        // SAFETY: The function takes any address.
+        let page = unsafe { ffi::shmbuf_phys_to_page(self.phys()) };
+        // SAFETY: What is not null is a page.
+        !page.is_null() && unsafe { ffi::shmbuf_page_is_kmapped(page) }
+    }
+
     /// The device that the block was allocated for.
     pub(crate) fn device(&self) -> &Arc<DmaDevice> {
         &self.pool.device

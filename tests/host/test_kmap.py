@@ -4,6 +4,7 @@
 A board of its own, since such mappings remain until kmap() needs their places.
 """
 
+import json
 import math
 import re
 
@@ -30,6 +31,12 @@ def leave_kmapped(board: Board, parameters: str):
     board.check(f"insmod /lib/modules/kmap.ko {parameters} && rmmod kmap")
 
 
+def frame_of_a_block(board: Board) -> int:
+    """Where a block of a pool was, which is freed again."""
+    said = board.check("shmbuf alloc 1K --kind pool -- shmbuf info --json")
+    return json.loads("\n".join(said))["phys_addr"] // audit.PAGE
+
+
 def test_no_alias_of_pages_that_were_kmapped(machine):
     """A page of each block that is large enough has such a mapping: it is not in the buffer."""
     block = math.ceil(math.log2(SIZE / audit.PAGE))
@@ -52,6 +59,18 @@ def test_no_alias_of_coherent_memory_that_was_kmapped(machine):
     machine.check(f"rmmod shmbuf && {coherent}")
     try:
         print(look(machine))
+    finally:
+        machine.check("rmmod shmbuf")
+
+
+def test_no_alias_of_blocks_of_a_pool_that_were_kmapped(machine):
+    """A pool returns its page with its last block, and the next pool would get the same page."""
+    machine.check(f"insmod {machine.module}")
+    try:
+        frame = frame_of_a_block(machine)
+        assert frame_of_a_block(machine) == frame
+        leave_kmapped(machine, f"frame={frame:#x}")
+        assert frame_of_a_block(machine) != frame
     finally:
         machine.check("rmmod shmbuf")
 
