@@ -37,6 +37,40 @@ TABLES = {
     "Page faults": ["faults"],
 }
 
+#: The plot's panels, line by line: headings, and patterns of the calls.
+PANELS = [
+    {
+        "Open, allocate, free and map 4 KiB": r"open|(allocate|free|mmap and touch) 4 KiB",
+        "Allocate, free and map 4 MiB": r"(allocate|free|mmap and touch) 4 MiB",
+    },
+    {
+        "Read and write 4 KiB": r"(read|write|load|store)( mapped)? 4 KiB",
+        "Read and write 4 MiB": r"(read|write|load|store)( mapped)? 4 MiB",
+    },
+    {"SYNC": r"SYNC .*"},
+    {"EXPORT, import and COPY": r"(EXPORT|import|COPY) .*"},
+]
+
+#: Of plots, by the first word of a source, and by the rest of it.
+COLOURS = {
+    "pages": "#0072b2",
+    "coherent": "#d55e00",
+    "streaming": "#009e73",
+    "scatter": "#cc79a7",
+    "heap": "#222222",
+    "plain": "#999999",
+}
+SHAPES = {
+    "writeback": "circle",
+    "writeback.strict": "ring",
+    "writethrough": "triangle",
+    "writecombine": "diamond",
+    "noncached": "square",
+    "system": "square",
+    "cma": "ring",
+    "": "diamond",
+}
+
 PAGE = TOP / "Documentation/benchmarks.md"
 
 
@@ -163,16 +197,24 @@ def tables(best: Costs) -> str:
     return "\n".join(table(title, best) for title in TABLES)
 
 
+def mark(source: str) -> plot.Mark:
+    """How a source of buffers looks in all plots: shmbuf's have colours, the others are grey."""
+    first, _, rest = source.partition(".")
+    return plot.Mark(COLOURS[first], SHAPES[rest])
+
+
+def panel(heading: str, calls: str, best: Costs) -> plot.Panel:
+    rows: plot.Rows = {}
+    for case, counts in best.items():
+        if re.fullmatch(calls, case.call):
+            rows.setdefault(case.call, {})[case.source] = cost(counts, "Instructions")
+    return plot.Panel(heading, rows)
+
+
 def picture(board: str, best: Costs) -> str:
-    points = {
-        call: {
-            case.source: cost(counts, "Instructions")
-            for case, counts in best.items()
-            if case.call == call
-        }
-        for call in unique(case.call for case in best)
-    }
-    return plot.dots(f"Instructions of each call, {board}", points)
+    lines = [[panel(heading, calls, best) for heading, calls in it.items()] for it in PANELS]
+    marks = {source: mark(source) for source in unique(case.source for case in best)}
+    return plot.dots(f"Instructions of each call, {board}", "instructions", lines, marks)
 
 
 def write(board: str, best: Costs):

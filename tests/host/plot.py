@@ -2,62 +2,188 @@
 """A plot of dots as an SVG file: the same numbers give the same bytes."""
 
 import math
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-#: Pixels.
-ROW, LEFT, WIDTH, TOP, LEGEND, RADIUS = 19, 220, 620, 40, 190, 4.5
+#: Pixels. GitHub shows a page's pictures about 830 wide.
+WIDTH, MARGIN = 830, 10
+#: Of the legend: entries in a line, and its height.
+ENTRIES, LINE = 4, 20
+#: Between the middles of two marks, so that none hides another.
+PITCH = 7.5
+#: Above and below a panel's rows: its heading, and its axis.
+ABOVE, BELOW = 24, 56
+#: What a character takes at most, in a wide font of this size.
+CHARACTER = 7.2
 
-COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#555555"]
+STACKED = "Marks at about the same place are stacked."
+
+#: Marks around their middle.
+SHAPES = {
+    "circle": "M-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z",
+    "ring": "M-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z"
+    "M-1.8 0a1.8 1.8 0 1 1 3.6 0a1.8 1.8 0 1 1-3.6 0z",
+    "square": "M-3.3-3.3h6.6v6.6h-6.6z",
+    "diamond": "M0-3.7L3.7 0L0 3.7L-3.7 0z",
+    "triangle": "M0-3.6L3.7 3.2H-3.7z",
+}
+
+#: A number for each name, for each row.
+Rows = dict[str, dict[str, int]]
 
 
-def shape(series: int, x: float, y: float, title: str) -> str:
-    """A mark: another colour for each series, and when they are used up another shape."""
-    colour = COLOURS[series % len(COLOURS)]
-    r = RADIUS
-    if series < len(COLOURS):
-        mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}"'
-    else:
-        mark = f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}"'
-    return f'{mark} fill="{colour}" fill-opacity=".75"><title>{escape(title)}</title>' + (
-        "</circle>" if series < len(COLOURS) else "</rect>"
-    )
+@dataclass(frozen=True)
+class Mark:
+    """How the dots of one name look."""
+
+    colour: str
+    #: one of SHAPES
+    shape: str
+
+    def at(self, x: float, y: float, title: str) -> str:
+        return (
+            f'<use href="#{self.shape}" x="{x:.1f}" y="{y:.1f}" fill="{self.colour}">'
+            f"<title>{escape(title)}</title></use>"
+        )
 
 
 def text(x: float, y: float, words: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escape(words)}</text>'
 
 
-def dots(title: str, points: dict[str, dict[str, int]]) -> str:
-    """A row for each key, a dot for each of its series, by its number, on a logarithmic scale."""
-    series = list(dict.fromkeys(name for row in points.values() for name in row))
-    numbers = [number for row in points.values() for number in row.values()]
-    low, high = math.floor(math.log10(min(numbers))), math.ceil(math.log10(max(numbers)))
-    height = TOP + ROW * len(points) + 30
+def line(x: float, top: float, bottom: float, colour: str) -> str:
+    return f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" stroke="{colour}"/>'
 
-    def across(number: float) -> float:
-        return LEFT + WIDTH * (math.log10(number) - low) / (high - low)
 
-    out = [
+@dataclass(frozen=True)
+class Scale:
+    """From numbers to pixels, logarithmic, between two powers of ten."""
+
+    left: float
+    right: float
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, rows: Rows, left: float, right: float) -> "Scale":
+        """With room for all numbers."""
+        numbers = [number for row in rows.values() for number in row.values()]
+        low, high = math.floor(math.log10(min(numbers))), math.ceil(math.log10(max(numbers)))
+        return cls(left, right, low, high)
+
+    def across(self, number: float) -> float:
+        share = (math.log10(number) - self.low) / (self.high - self.low)
+        return self.left + (self.right - self.left) * share
+
+    def axis(self, top: float, bottom: float, unit: str) -> list[str]:
+        """Lines from top to bottom, and what they mean below them."""
+        out = []
+        for power in range(self.low, self.high + 1):
+            x = self.across(10**power)
+            out.append(text(x, bottom + 15, short(power), ' text-anchor="middle"'))
+            digits = range(1, 10) if power < self.high else [1]
+            for digit in digits:
+                colour = "#bbb" if digit == 1 else "#e4e4e4"
+                out.append(line(self.across(digit * 10**power), top, bottom, colour))
+        middle = (self.left + self.right) / 2
+        words = f"{unit}, logarithmic"
+        return [*out, text(middle, bottom + 31, words, ' text-anchor="middle" fill="#555"')]
+
+
+def short(power: int) -> str:
+    """A power of ten, as 10 k."""
+    unit, shift = next((u, s) for u, s in (("M", 6), ("k", 3), ("", 0)) if power >= s)
+    return f"{10 ** (power - shift)} {unit}".strip()
+
+
+def swarm(places: dict[str, float]) -> dict[str, float]:
+    """How far below the middle of its row each mark is: those that would overlap are stacked."""
+    clusters: list[list[str]] = []
+    for name in sorted(places, key=lambda name: places[name]):
+        if clusters and places[name] - places[clusters[-1][-1]] < PITCH:
+            clusters[-1].append(name)
+        else:
+            clusters.append([name])
+    below = {}
+    for cluster in clusters:
+        lane = {}
+        #: where the last mark of each lane is
+        last: list[float] = []
+        for name in cluster:
+            free = (i for i, place in enumerate(last) if places[name] - place >= PITCH)
+            lane[name] = next(free, len(last))
+            last[lane[name] : lane[name] + 1] = [places[name]]
+        below |= {name: (lane[name] - (len(last) - 1) / 2) * PITCH for name in cluster}
+    return below
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Some rows with an axis of their own."""
+
+    heading: str
+    rows: Rows
+
+    def draw(
+        self, left: float, right: float, top: float, unit: str, marks: dict[str, Mark]
+    ) -> tuple[list[str], float]:
+        """The elements, and where they end."""
+        names = max(map(len, self.rows)) * CHARACTER + 18
+        scale = Scale.of(self.rows, left + names, right - 20)
+        bands = []
+        front = [text(left, top + 12, self.heading, ' font-size="14" font-weight="bold"')]
+        y = top + ABOVE
+        for i, (row, numbers) in enumerate(self.rows.items()):
+            places = {name: scale.across(number) for name, number in numbers.items()}
+            below = swarm(places)
+            height = 2 * max(below.values()) + PITCH + 8
+            if i % 2 == 0:
+                bands.append(
+                    f'<rect x="{left:.1f}" y="{y:.1f}" width="{scale.right - left:.1f}"'
+                    f' height="{height:.1f}" fill="#f1f3f5"/>'
+                )
+            middle = y + height / 2
+            front.append(text(scale.left - 10, middle + 4, row, ' text-anchor="end"'))
+            for name, place in places.items():
+                title = f"{row}, {name}: {numbers[name]}"
+                front.append(marks[name].at(place, middle + below[name], title))
+            y += height
+        return [*bands, *scale.axis(top + ABOVE, y, unit), *front], y + BELOW
+
+
+def legend(top: float, marks: dict[str, Mark]) -> tuple[list[str], float]:
+    """The elements, and where they end."""
+    out = []
+    for i, (name, mark) in enumerate(marks.items()):
+        x = MARGIN + 5 + (i % ENTRIES) * (WIDTH - MARGIN) / ENTRIES
+        y = top + (i // ENTRIES + 0.5) * LINE
+        out += [mark.at(x, y, name), text(x + 10, y + 4, name)]
+    return out, top + math.ceil(len(marks) / ENTRIES) * LINE
+
+
+def dots(title: str, unit: str, lines: list[list[Panel]], marks: dict[str, Mark]) -> str:
+    """Panels, line by line, with a mark for each number."""
+    out, y = legend(34, marks)
+    y += 16
+    for panels in lines:
+        width = (WIDTH - MARGIN) / len(panels)
+        drawn = [
+            panel.draw(MARGIN + i * width, (i + 1) * width, y, unit, marks)
+            for i, panel in enumerate(panels)
+        ]
+        out += [element for elements, _ in drawn for element in elements]
+        y = max(end for _, end in drawn)
+    head = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         "<!-- SPDX-License-Identifier: GPL-2.0 -->",
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + LEGEND}"'
-        f' height="{height}" font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        text(10, 20, title, ' font-size="15"'),
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y:.0f}"'
+        f' viewBox="0 0 {WIDTH} {y:.0f}" font-family="sans-serif" font-size="12" fill="#222">',
+        f"<title>{escape(title)}</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        "<defs>",
+        *(f'<path id="{name}" d="{shape}"/>' for name, shape in SHAPES.items()),
+        "</defs>",
+        text(MARGIN, 22, title, ' font-size="16"'),
+        text(WIDTH - 25, 22, STACKED, ' text-anchor="end" fill="#555"'),
     ]
-    bottom = TOP + ROW * len(points)
-    for power in range(low, high + 1):
-        x = across(10**power)
-        out.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}" stroke="#ccc"/>')
-        out.append(text(x, bottom + 16, f"{10**power:,}", ' text-anchor="middle"'))
-    for i, (row, values) in enumerate(points.items()):
-        y = TOP + ROW * (i + 0.5)
-        out.append(f'<line x1="{LEFT}" y1="{y}" x2="{LEFT + WIDTH}" y2="{y}" stroke="#eee"/>')
-        out.append(text(LEFT - 10, y + 4, row, ' text-anchor="end"'))
-        for name, number in values.items():
-            out.append(shape(series.index(name), across(number), y, f"{name}: {number}"))
-    for i, name in enumerate(series):
-        y = TOP + ROW * (i + 0.5)
-        out.append(shape(i, LEFT + WIDTH + 20, y, name))
-        out.append(text(LEFT + WIDTH + 32, y + 4, name))
-    return "\n".join([*out, "</svg>", ""])
+    return "\n".join([*head, *out, "</svg>", ""])

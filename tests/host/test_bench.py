@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The benchmarks count what they say, and the same each time."""
 
+import itertools
 import re
 import subprocess
 
@@ -148,10 +149,20 @@ def numbers(tables: str) -> dict[tuple[str, str, str], float]:
     return found
 
 
-def plotted(svg: str) -> dict[tuple[int, str], float]:
-    """What the points of a plot say."""
-    points = re.findall("<title>(.*): (.*)</title>", svg)
-    return {(i, name): float(number) for i, (name, number) in enumerate(points)}
+def plotted(svg: str) -> dict[str, float]:
+    """What the marks of a plot say."""
+    marks = re.findall(r"<title>(.*): (\d+)</title>", svg)
+    return {title: float(number) for title, number in marks}
+
+
+def page_tables(board: str) -> str:
+    """The page's part about a board, "" if it has none."""
+    _, _, rest = bench.PAGE.read_text().partition(f"<!-- {board} -->")
+    return rest.partition("<!-- end of")[0]
+
+
+def page_plot(board: str) -> str:
+    return bench.PAGE.with_name(f"benchmarks-{board}.svg").read_text()
 
 
 def apart(one: dict, other: dict) -> list[str]:
@@ -164,16 +175,14 @@ def apart(one: dict, other: dict) -> list[str]:
 
 def test_page_is_what_the_command_writes(measured):
     board, first, _ = measured
-    _, found, rest = bench.PAGE.read_text().partition(f"<!-- {board} -->")
-    if not found:
+    page = page_tables(board)
+    if not page:
         pytest.skip("it is not in the documentation")
     best = bench.costs(first)
-    page = rest.partition("<!-- end of")[0]
     assert apart(numbers(page), numbers(bench.tables(best))) == [], "run make bench-documentation"
-    svg = bench.PAGE.with_name(f"benchmarks-{board}.svg").read_text()
     expected = plotted(bench.picture(board, best))
     assert expected
-    assert apart(plotted(svg), expected) == [], "run make bench-documentation"
+    assert apart(plotted(page_plot(board)), expected) == [], "run make bench-documentation"
 
 
 # Of the tool itself, without a board.
@@ -198,7 +207,7 @@ def test_another_page_is_told():
     assert apart(page, numbers(tables(20_300, 2))) == []
     assert len(apart(page, numbers(tables(21_000, 0)))) == 1
     assert len(apart(page, numbers(tables(20_000, 9)))) == 1
-    assert plotted("<title>plain: 7</title>") == {(0, "plain"): 7}
+    assert plotted("<title>read, plain: 7</title>") == {"read, plain": 7}
 
 
 def test_differences_are_told():
@@ -225,9 +234,73 @@ def test_numbers(number, words):
     assert bench.short(number) == words
 
 
+# Of the plots in the documentation.
+
+PLOTTED = re.findall("<!-- end of (.*) -->", bench.PAGE.read_text())
+
+
+def marks(svg: str) -> list[tuple[str, str, float, float]]:
+    """The title of each mark, how it looks, and where its middle is."""
+    pattern = r'<use href="(.*)" x="(.*)" y="(.*)" fill="(.*)"><title>(.*)</title></use>'
+    found = re.findall(pattern, svg)
+    return [
+        (title, f"{shape} {colour}", float(x), float(y)) for shape, x, y, colour, title in found
+    ]
+
+
+@pytest.mark.parametrize("board", PLOTTED)
+def test_a_plot_has_the_numbers_of_the_page(board):
+    page = {
+        f"{row}, {column}": number
+        for (title, row, column), number in numbers(page_tables(board)).items()
+        if title == "Instructions"
+    }
+    assert page
+    assert apart(page, plotted(page_plot(board))) == []
+
+
+def test_a_buffer_looks_the_same_in_all_plots():
+    looks: dict[str, set[str]] = {}
+    for board in PLOTTED:
+        for title, look, _, _ in marks(page_plot(board)):
+            name = title.rpartition(", ")[2].partition(":")[0]
+            looks.setdefault(name, set()).add(look)
+    assert "heap.cma" in looks
+    assert [name for name, found in looks.items() if len(found) > 1] == []
+    assert len({look for found in looks.values() for look in found}) == len(looks)
+
+
+@pytest.mark.parametrize("board", PLOTTED)
+def test_no_mark_hides_another(board):
+    found = marks(page_plot(board))
+    assert found
+    # Coordinates are rounded to tenths.
+    near = plot.PITCH - 0.2
+    assert [
+        (one[0], other[0])
+        for one, other in itertools.combinations(found, 2)
+        if abs(one[2] - other[2]) < near and abs(one[3] - other[3]) < near
+    ] == []
+
+
+@pytest.mark.parametrize("board", PLOTTED)
+def test_no_words_are_cut(board):
+    """No words reach beyond the picture, as wide as they are in a wide font."""
+    svg = page_plot(board)
+    width = int(re.findall(r'<svg .* width="(\d+)"', svg)[0])
+    lines = re.findall(r'<text x="(.*?)" .*?( text-anchor=".*?")?( fill=".*?")?>(.*)</text>', svg)
+    assert lines
+    for x, anchor, _, words in lines:
+        before = {"": 0.0, ' text-anchor="middle"': 0.5, ' text-anchor="end"': 1.0}[anchor]
+        start = float(x) - before * len(words) * plot.CHARACTER
+        assert 0 <= start <= width - len(words) * plot.CHARACTER, words
+
+
 def test_plot_says_all():
-    points = {"open": {"a": 100, "b": 1000}, "close & more": {"a": 5}}
-    svg = plot.dots("title", points)
-    assert svg == plot.dots("title", points)
-    for words in ("<title>a: 100</title>", "<title>b: 1000</title>", "close &amp; more"):
+    panel = plot.Panel("Calls", {"open": {"a": 100, "b": 101}, "close & more": {"a": 5}})
+    looks = {"a": plot.Mark("#111111", "circle"), "b": plot.Mark("#222222", "ring")}
+    svg = plot.dots("title", "steps", [[panel]], looks)
+    assert svg == plot.dots("title", "steps", [[panel]], looks)
+    for words in ("<title>open, a: 100</title>", "<title>open, b: 101</title>", "close &amp; more"):
         assert words in svg
+    assert "steps, logarithmic" in svg
