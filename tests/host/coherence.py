@@ -24,6 +24,8 @@ class Finding:
     label: str
     #: the function that runs into it, "" for a device
     function: str
+    #: why, as in tools/coherence/model/src/reasons.rs
+    reason: str
     count: int
     #: the sentence for people
     text: str
@@ -165,7 +167,15 @@ def parse(line: dict) -> Finding:
         f"{line['writer']['text']}, task {line['task']!r}"
     )
     function = line["victim"].get("function") or ""
-    return Finding(line["hazard"], line["shown"], line["label"], function, line["count"], text)
+    return Finding(
+        line["hazard"],
+        line["shown"],
+        line["label"],
+        function,
+        line["reason"],
+        line["count"],
+        text,
+    )
 
 
 def known() -> dict[tuple[str, str], str]:

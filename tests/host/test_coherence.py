@@ -118,7 +118,7 @@ def judge(expected: str, findings) -> str:
     ],
 )
 def test_judge(expected, found, wrong):
-    findings = [Finding(*it.split(), "", "", 1, it) for it in found]
+    findings = [Finding(*it.split(), "", "", "", 1, it) for it in found]
     assert judge(expected, findings).startswith(wrong)
     assert bool(judge(expected, findings)) == bool(wrong)
 
