@@ -68,8 +68,8 @@ class Scale:
     def of(cls, rows: Rows, left: float, right: float) -> "Scale":
         """With room for all numbers."""
         numbers = [number for row in rows.values() for number in row.values()]
-        low, high = math.floor(math.log10(min(numbers))), math.ceil(math.log10(max(numbers)))
-        return cls(left, right, low, high)
+        low, high = (math.floor(math.log10(number)) for number in (min(numbers), max(numbers)))
+        return cls(left, right, low, high + 1)
 
     def across(self, number: float) -> float:
         share = (math.log10(number) - self.low) / (self.high - self.low)
