@@ -1,58 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * shmbuf: physically contiguous memory shared between a program, the kernel
- * and DMA devices, with the cache attributes that the program chose.
+ * shmbuf: memory that a program, the kernel and DMA devices share, with the
+ * cache attributes that the program chose.
  *
- * open("/dev/shmbuf"), mmap() it, done; everything else is an ioctl of this
- * file. It is the one definition of the ABI: the Rust side is generated from
- * it, in the module and in user space.
+ * A program opens /dev/shmbuf and maps it; all other operations are ioctls of
+ * this file. This header is the one definition of the ABI. The Rust side is
+ * generated from it, in the module and in user space. Documentation/abi.md
+ * lists all calls and errors, Documentation/user-guide.md explains them.
  *
  * All structures have fixed-width fields, no holes, and the same layout for
- * 32 and 64 bits. They may grow at the end: the size is part of the ioctl
- * number, a longer structure of a later header is taken if what this kernel
- * does not know is zero (else E2BIG), a shorter one of an earlier header is
- * taken as if followed by zeroes (one that is shorter than in the first header
- * is EINVAL). Flags that are not defined here and reserved fields must be
- * zero, else EINVAL. A refused call changes nothing.
+ * 32 and 64 bits. They may grow at the end, and the ioctl number contains the
+ * size. This kernel accepts a longer structure of a later header if the fields
+ * that it does not know are zero, and else returns E2BIG. It reads a shorter
+ * structure of an earlier header as if zeroes followed. A structure that is
+ * shorter than in the first header fails with EINVAL, as do flags that are not
+ * defined here and reserved fields that are not zero. A refused call changes
+ * nothing.
  *
  * Errors of the other system calls on a handle:
  *
  * mmap(2)
  *	EINVAL		offset plus length reach past the end of the buffer
- *	EOVERFLOW	they wrap (the kernel's own check)
- *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE). A private
- *			read-only mapping works and cannot become writable.
- *			Kind pool, whose page others use too.
+ *	EOVERFLOW	offset plus length reach 4 GiB on a 32-bit kernel (the
+ *			kernel's own check)
+ *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE): a private
+ *			read-only mapping works and cannot become writable; or
+ *			kind pool, which shares its page with other buffers
  *	EPERM		PROT_EXEC
- *	EACCES		PROT_WRITE and MAP_SHARED on a handle not open for it
- *	EBUSY		SET_CACHE is replacing the memory. VIVT caches: a cached
- *			mapping of some of the same bytes exists in this
- *			process, and the two would be incoherent. Use that
- *			one, or unmap it first.
+ *	EACCES		PROT_WRITE and MAP_SHARED on a handle that is not open
+ *			for writing
+ *	EBUSY		SET_CACHE is replacing the memory; or, on a VIVT cache,
+ *			this process has a cached mapping of some of the same
+ *			bytes, and the two would be incoherent: use that
+ *			mapping or unmap it first
  *	ENOMEM		no memory for page tables
+ * A load or store through a mapping of a strict buffer raises SIGBUS
+ * (BUS_ADRERR) while some of the page is lent to a device.
  * read(2), pread(2)
- *	0 at or past the end; short across it, and where the next byte is a
- *	device's. Large ones are done in pieces of at most 64 KiB, between which
- *	others may write.
- *	EBUSY		a device was lent the first of these bytes: SYNC START
- *			first
- *	EFAULT		bad pointer, and nothing was read
+ *	They return 0 at or past the end. They are short across the end and
+ *	before a byte that is lent to a device. A large read is done in pieces
+ *	of at most 64 KiB, between which other callers may write.
+ *	EBUSY		the first byte is lent to a device: SYNC START first
+ *	EFAULT		the pointer is bad, and nothing was read
  *	EINVAL		kind region: position or length is not a multiple of
  *			shmbuf_info.access_width
- *	EAGAIN		O_NONBLOCK, and a SYNC, a COPY or another transfer uses
- *			the first of these bytes: it would have to wait
- *	EINTR		interrupted while waiting for these to end, and nothing
- *			was read
+ *	EAGAIN		O_NONBLOCK: a SYNC, a COPY or another transfer uses the
+ *			first byte, so the call would have to wait
+ *	EINTR		a signal interrupted that wait, and nothing was read
  *	ENOMEM		no memory for the kernel's view; only in buffers above
- *			4 MiB that are not write-back
+ *			4 MiB that are not write-back, or not in the linear map
  * write(2), pwrite(2)
- *	ENOSPC		at or past the end; short across it
- *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read
- * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END within 0 .. size, else EINVAL
+ *	They are short across the end.
+ *	ENOSPC		the position is at or past the end
+ *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
+ * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END; EINVAL outside of 0 to the size
  *
- * O_NONBLOCK, which fcntl(2) sets and clears, is for what waits for others that use
- * the same bytes: read, write, SYNC and SET_CACHE. COPY has an asynchronous way of
- * its own. poll(2) tells of that, and not of others.
+ * With O_NONBLOCK, which fcntl(2) sets and clears, read, write, SYNC and
+ * SET_CACHE do not wait for other callers that use the same bytes. COPY waits
+ * unless it is asynchronous. poll(2) reports the end of an asynchronous copy,
+ * and not when other callers are done.
  */
 #ifndef _UAPI_SHMBUF_H
 #define _UAPI_SHMBUF_H
@@ -62,24 +68,24 @@
 
 /* Where the memory of a buffer comes from. */
 enum shmbuf_kind {
-	/* Physically contiguous pages; no device's view. */
+	/* Physically contiguous pages that are not mapped for a device. */
 	SHMBUF_KIND_PAGES	= 0,
 	/* DMA memory that needs no cache maintenance (dma_alloc_attrs). */
 	SHMBUF_KIND_COHERENT	= 1,
-	/* Write-back pages mapped for DMA; SYNC hands them to and fro. */
+	/* Write-back pages mapped for DMA; SYNC moves their ownership. */
 	SHMBUF_KIND_STREAMING	= 2,
 	/* Single write-back pages mapped for DMA by a scatter-gather table. */
 	SHMBUF_KIND_SCATTER	= 3,
 	/* Coherent DMA memory of less than a page (dma_pool); not mappable. */
 	SHMBUF_KIND_POOL	= 4,
-	/* Device memory that a device-tree node names; not by ALLOC. */
+	/* Device memory that a device-tree node names; ALLOC cannot make it. */
 	SHMBUF_KIND_REGION	= 5,
 };
 
 /*
- * The memory type of all CPU views of a buffer. What each one is on a given
- * architecture is in Documentation/cache-coherence.md and, for the machine at
- * hand, in shmbuf_info.memory_type.
+ * The memory type of all CPU views of a buffer. Documentation/policies.md lists
+ * what each policy is on each architecture. shmbuf_info.memory_type names the
+ * type in force on this machine.
  */
 enum shmbuf_policy {
 	/* Cached; the kernel's own type for RAM. */
@@ -89,31 +95,31 @@ enum shmbuf_policy {
 	/* Not cached; writes may be buffered and merged. */
 	SHMBUF_POLICY_WRITECOMBINE	= 2,
 	/*
-	 * Not cached, not buffered. On ARMv6 and later strongly-ordered: no
-	 * unaligned access, no exclusives, hence no memset() or memcpy() that
-	 * was not made for it.
+	 * Not cached, not buffered. On ARMv6 and later this is Strongly-ordered
+	 * memory: unaligned accesses and exclusives are not allowed, so neither
+	 * is a memset() or memcpy() that was not made for such memory.
 	 */
 	SHMBUF_POLICY_NONCACHED		= 3,
 };
 
-/* shmbuf_alloc.policy: the one that suits the kind. */
+/* shmbuf_alloc.policy: the default policy of the kind. */
 #define SHMBUF_POLICY_DEFAULT		0xFFFFFFFFU
 
 /* How user mappings are made. */
 enum shmbuf_mapping {
-	/* At once, by page frame number; the kernel takes no reference. */
+	/* All at once, by page frame number; the kernel takes no references. */
 	SHMBUF_MAPPING_PFNMAP		= 0,
 	/*
-	 * By fault, and a page is withdrawn while a device was lent any of it:
-	 * a touch is SIGBUS then. For the kinds that have an owner: streaming,
-	 * scatter.
+	 * By page faults. While any of a page is lent to a device, the page is
+	 * not mapped, and a load or store there raises SIGBUS. For kinds
+	 * streaming and scatter.
 	 */
 	SHMBUF_MAPPING_STRICT		= 1,
 	/*
-	 * At once, with a reference to each page, as O_DIRECT, io_uring,
-	 * vmsplice(2) and process_vm_readv(2) need it. What they hold stays
-	 * allocated after the buffer is gone. For write-back buffers of kind
-	 * pages, streaming and scatter, and not on VIVT caches; SET_CACHE is
+	 * All at once, with a reference to each page, which O_DIRECT, io_uring,
+	 * vmsplice(2) and process_vm_readv(2) need. Pages that they hold stay
+	 * allocated after the buffer is gone. For write-back buffers of kinds
+	 * pages, streaming and scatter, except on VIVT caches. SET_CACHE is
 	 * refused.
 	 */
 	SHMBUF_MAPPING_REFCOUNTED	= 2,
@@ -127,22 +133,23 @@ enum shmbuf_direction {
 };
 
 /*
- * Who may touch the contents now (cached memory that a device reaches). Each
- * cache line has an owner of its own; the buffer's is the device while any is.
+ * Who may touch the contents now. Only cached memory that a device reaches can
+ * be lent to a device. Each cache line has an owner of its own. The owner of
+ * the buffer is the device while any line is lent.
  */
 enum shmbuf_owner {
 	SHMBUF_OWNER_CPU	= 0,
 	SHMBUF_OWNER_DEVICE	= 1,
 };
 
-/* phys_addr and dma_addr are given: the caller has CAP_SYS_RAWIO. */
+/* phys_addr, dma_addr are valid: the caller has CAP_SYS_RAWIO. */
 #define SHMBUF_INFO_PHYS_ADDR	0x1U
 #define SHMBUF_INFO_DMA_ADDR	0x2U
 /*
- * A cacheable kernel alias of the non-cached memory exists, which contract and
- * architecture forbid and the administrator accepted (parameter accept_alias)
- * or, for coherent memory, the kernel keeps (32-bit ARM without CONFIG_DMA_CMA,
- * 64-bit ARM).
+ * The kernel has a cacheable alias of this non-cached memory, which the
+ * architecture forbids. Either the administrator accepted that (parameter
+ * accept_alias), or the memory is coherent memory, whose alias the kernel keeps
+ * (32-bit ARM without CONFIG_DMA_CMA, 64-bit ARM).
  */
 #define SHMBUF_INFO_ALIASED	0x4U
 
@@ -150,26 +157,28 @@ enum shmbuf_owner {
  * struct shmbuf_info - what a buffer is and what is in force
  * @flags: in: zero; out: SHMBUF_INFO_*
  * @kind: enum shmbuf_kind
- * @policy: enum shmbuf_policy, as asked for and in force
- * @policies: bit (1 << policy) for each policy that SET_CACHE takes on this
- *	buffer and machine; it refuses the others with EOPNOTSUPP
+ * @policy: enum shmbuf_policy, the policy in force
+ * @policies: a bit (1 << policy) for each policy that SET_CACHE accepts for this
+ *	buffer on this machine; it refuses the others with EOPNOTSUPP
  * @size: bytes
  * @phys_addr: address of the first byte on the CPU's bus, or zero; kind
  *	scatter: of its first page only
- * @dma_addr: address of the first byte for the device @dma_device and no
- *	other, or zero; kind scatter: of its first page only
+ * @dma_addr: address of the first byte for the device @dma_device and for no
+ *	other device, or zero; kind scatter: of its first page only
  * @owner: enum shmbuf_owner
- * @cache_line: bytes; SYNC takes multiples of it
+ * @cache_line: bytes; SYNC works in multiples of it
  * @mappings: user mappings (VMAs) that exist now, in all processes
  * @reserved: zero
- * @memory_type: the type in force in the architecture's words, NUL-terminated
- * @dma_device: the device that @dma_addr is for, NUL-terminated, empty if none
+ * @memory_type: the memory type in force, in the words of the architecture,
+ *	NUL-terminated
+ * @dma_device: the device that @dma_addr is for, NUL-terminated; empty if there
+ *	is none
  * @mapping: enum shmbuf_mapping
  * @direction: enum shmbuf_direction
  * @exports: dma-bufs of the buffer that exist now
- * @access_width: kind region: bytes of each access to the device; else 1
- * @name: of the node is /dev/shmbuf-NAME; empty for /dev/shmbuf and for private
- *	buffers; NUL-terminated
+ * @access_width: bytes of each access to the device for kind region, else 1
+ * @name: NAME of the node /dev/shmbuf-NAME, NUL-terminated; empty for
+ *	/dev/shmbuf and for private buffers
  * @engine: the DMA engine that COPY uses, NUL-terminated; empty until a COPY has
  *	asked for one, and if there is none
  */
@@ -200,7 +209,8 @@ struct shmbuf_info {
  * @policy: enum shmbuf_policy
  * @flags: zero
  *
- * For buffers of kind pages. Contents survive; the memory may move.
+ * Only buffers of kind pages have a choice. The contents survive. The memory may
+ * move.
  */
 struct shmbuf_set_cache {
 	__u32 policy;
@@ -223,13 +233,15 @@ struct shmbuf_set_cache {
  *	SHMBUF_SYNC_WRITE or both
  * @reserved: zero
  *
- * START makes what a device wrote visible to the CPU and takes the range of a
- * streaming buffer back from the device; END makes what the CPU wrote visible
- * to the device and lends it the range of a streaming buffer. What importers of
- * dma-bufs have mapped goes to and fro as a whole, if the range meets it. No
- * other bytes are maintained, and none that have the owner already: an END of
- * half a buffer leaves the other half to the CPU. On memory that is not cached,
- * SYNC drains the write buffer. No thread may access the range while SYNC runs.
+ * START makes what a device wrote visible to the CPU. If the handle is open for
+ * writing, START also takes back the bytes of the range that are lent to a
+ * device. END makes what the CPU wrote visible to the device. If the handle is
+ * open for writing, END also lends to the device the bytes of a streaming or
+ * scatter buffer that it does not have. What an importer of a dma-buf has
+ * mapped moves as a whole if the range meets it. No other bytes are maintained.
+ * On memory that is not cached, SYNC drains the write buffer. No thread may
+ * access the range while SYNC runs. Documentation/user-guide.md defines all of
+ * this.
  */
 struct shmbuf_sync {
 	__u64 offset;
@@ -242,14 +254,16 @@ struct shmbuf_sync {
  * struct shmbuf_alloc - make a private buffer
  * @size: bytes, not zero; a multiple of the page size, for kind pool less than
  *	a page
- * @kind: enum shmbuf_kind but SHMBUF_KIND_REGION
+ * @kind: enum shmbuf_kind except SHMBUF_KIND_REGION
  * @policy: enum shmbuf_policy, or SHMBUF_POLICY_DEFAULT
  * @mapping: enum shmbuf_mapping
- * @direction: enum shmbuf_direction; zero for kinds but streaming and scatter
- * @align: kind pool: the buffer begins at a multiple of this power of two in
- *	bytes, at most a page; zero for any; zero for other kinds
- * @boundary: kind pool: the buffer crosses no multiple of this power of two in
- *	bytes, at least @size; zero for none; zero for other kinds
+ * @direction: enum shmbuf_direction for kinds streaming and scatter, else zero
+ * @align: kind pool: the buffer begins at a multiple of this number of bytes, a
+ *	power of two that is at most a page; zero for no such limit and for
+ *	other kinds
+ * @boundary: kind pool: the buffer crosses no multiple of this number of bytes,
+ *	a power of two that is at least @size and @align; zero for no such
+ *	limit and for other kinds
  * @flags: zero
  * @reserved: zero
  */
@@ -265,7 +279,7 @@ struct shmbuf_alloc {
 	__u32 reserved;
 };
 
-/* shmbuf_export.flags: the dma-buf of a handle open for writing is read-only. */
+/* shmbuf_export.flags: make the dma-buf read-only, whatever the handle allows. */
 #define SHMBUF_EXPORT_READ_ONLY	0x1U
 
 /**
@@ -284,20 +298,20 @@ struct shmbuf_export {
 
 /* shmbuf_copy.flags: return when the copy has begun. */
 #define SHMBUF_COPY_ASYNC	0x1U
-/* shmbuf_copy.flags: add one to an eventfd when it has ended; with ASYNC. */
+/* shmbuf_copy.flags: with ASYNC, add one to an eventfd when the copy has ended. */
 #define SHMBUF_COPY_EVENTFD	0x2U
-/* shmbuf_copy.flags: return a sync_file, close-on-exec, of its end; with ASYNC. */
+/* shmbuf_copy.flags: with ASYNC, return a sync_file, signalled at the copy's end. */
 #define SHMBUF_COPY_SYNC_FILE	0x4U
 
 /**
- * struct shmbuf_copy - copy between buffers, by a DMA engine
+ * struct shmbuf_copy - copy between buffers with a DMA engine
  * @src_offset: bytes, in the buffer of @src_fd
  * @dst_offset: bytes, in the buffer of the call
  * @length: bytes, not zero
  * @src_fd: a handle of any buffer, open for reading
  * @timeout_ms: how long the engine may take, at most 60000; zero for 10000
  * @flags: SHMBUF_COPY_*
- * @eventfd: with SHMBUF_COPY_EVENTFD, else zero
+ * @eventfd: an eventfd with SHMBUF_COPY_EVENTFD, else zero
  */
 struct shmbuf_copy {
 	__u64 src_offset;
@@ -310,10 +324,10 @@ struct shmbuf_copy {
 };
 
 /**
- * struct shmbuf_lent - what devices were lent
- * @offset: bytes; where to look, and where it was found
- * @length: bytes; how far to look, not zero, and how much was found: zero if
- *	devices were lent nothing there
+ * struct shmbuf_lent - find bytes that are lent to devices
+ * @offset: in: where the search begins; out: where the first lent byte is
+ * @length: in: how many bytes to search, not zero; out: how many lent bytes
+ *	follow each other there, zero if no byte is lent
  */
 struct shmbuf_lent {
 	__u64 offset;
@@ -323,78 +337,82 @@ struct shmbuf_lent {
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
- * Describe the buffer. Any handle.
+ * Describe the buffer. The handle may be open in any mode.
  *	EINVAL		flags is not zero
- *	EFAULT		bad pointer
+ *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_INFO		_IOWR(SHMBUF_IOC_MAGIC, 0x00, struct shmbuf_info)
 
 /*
  * Change the cache policy. The handle must be open for writing.
- *	EINVAL		no such policy; flags is not zero
+ *	EINVAL		there is no such policy; flags is not zero
  *	EBADF		the handle is not open for writing
- *	EOPNOTSUPP	this kind or this machine cannot give that policy: see
+ *	EOPNOTSUPP	this kind or this machine cannot have that policy: see
  *			shmbuf_info.policies, and the kernel log for the reason
- *	EBUSY		the buffer is mapped or exported somewhere, or a device
- *			was lent some of it
- *	EDQUOT		the memory of a private buffer has to move, and counts
- *			twice meanwhile: a limit of ALLOC would be exceeded
- *	ENOMEM		the memory has to move, and there is none that fits
- *	EAGAIN		O_NONBLOCK, and somebody uses it
- *	EINTR		interrupted while waiting for who uses it
- *	EFAULT		bad pointer
+ *	EBUSY		the buffer is mapped or exported somewhere, or some of
+ *			it is lent to a device
+ *	EDQUOT		the memory of a private buffer has to move and counts
+ *			twice meanwhile, which would exceed a limit of ALLOC
+ *	ENOMEM		the memory has to move, and no suitable memory is free
+ *	EAGAIN		O_NONBLOCK: another call uses some of the buffer
+ *	EINTR		a signal interrupted the wait for such a call
+ *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_SET_CACHE	_IOW(SHMBUF_IOC_MAGIC, 0x01, struct shmbuf_set_cache)
 
 /*
  * Begin or end CPU access. A handle that is not open for writing may sync with
- * SHMBUF_SYNC_READ alone, and does not change the owner. START waits for the fences
- * that others have put on dma-bufs of the range.
- *	EINVAL		no direction; unknown flags; reserved is not zero;
- *			length is zero; offset or length is not a multiple of
- *			the cache line
+ * SHMBUF_SYNC_READ alone, and does not change the owner. START waits for the
+ * fences that others have put on dma-bufs of the range.
+ *	EINVAL		neither READ nor WRITE is set; unknown flags; reserved
+ *			is not zero; length is zero; offset or length is not a
+ *			multiple of the cache line
  *	ERANGE		the range reaches past the end of the buffer, or wraps
- *	EBADF		SHMBUF_SYNC_WRITE on a handle not open for writing
- *	EBUSY		a device was lent some of the range, and the handle is
+ *	EBADF		SHMBUF_SYNC_WRITE on a handle that is not open for
+ *			writing
+ *	EBUSY		some of the range is lent to a device, and the handle is
  *			not open for writing
- *	EAGAIN		O_NONBLOCK, and somebody uses some of the range, or there is a
- *			fence to wait for
- *	EINTR		interrupted while waiting for who uses some of the range, or
- *			for a fence
- *	ENOMEM		as read(2); the owner is as before
- *	EFAULT		bad pointer
+ *	EAGAIN		O_NONBLOCK: another call uses some of the range, or
+ *			START has to wait for a fence
+ *	EINTR		a signal interrupted the wait for such a call or fence
+ *	ENOMEM		as read(2); the owner is unchanged
+ *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_SYNC		_IOW(SHMBUF_IOC_MAGIC, 0x02, struct shmbuf_sync)
 
 /*
- * Make a private buffer, zeroed, that lives until its last handle, mapping and
- * dma-buf are gone. Returns a new handle, open for reading and writing and
- * close-on-exec. The handle of the call only has to be open for writing.
- *	EINVAL		a field that is not understood, or does not go with the
- *			kind; a size that is zero or not a multiple of the page
- *			size, or for kind pool not less than a page
- *	EFBIG		more bytes than this machine can address
+ * Make a private buffer. It is zeroed, and lives until its last handle, mapping
+ * and dma-buf are gone. Returns a new handle, close-on-exec, which is open for
+ * reading and writing. The handle of the call must be open for writing; nothing
+ * else about it matters.
+ *	EINVAL		a field has an unknown value or one that does not go
+ *			with the kind; the size is zero or not a multiple of the
+ *			page size, or for kind pool not less than a page
+ *	EFBIG		the size is more than this machine can address
  *	EBADF		the handle is not open for writing
- *	EOPNOTSUPP	this kind or this machine cannot give that policy or
- *			that mapping, or that kind: see the kernel log for the
- *			reason
- *	EDQUOT		the module's limit of private memory would be exceeded, or
- *			what one user may have of it (limit and user_share in
+ *	EOPNOTSUPP	this kind or this machine cannot have that policy or
+ *			mapping, or the kind is region: see the kernel log for
+ *			the reason
+ *	EDQUOT		the module's limit of private memory would be exceeded,
+ *			or the share of one user (limit and user_share in
  *			/sys/module/shmbuf/parameters): see the kernel log
- *	ENOMEM		there is no memory that fits: see the kernel log
+ *	ENOMEM		no suitable memory is free: see the kernel log
  *	EMFILE		the process has no free file descriptor
- *	ENFILE		the system has none
- *	EFAULT		bad pointer
+ *	ENFILE		the system has no free file descriptor
+ *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_ALLOC	_IOW(SHMBUF_IOC_MAGIC, 0x03, struct shmbuf_alloc)
 
 /*
- * Make a dma-buf of a range. Returns its file descriptor, close-on-exec. It
- * keeps the memory. Importers of a read-only dma-buf may map it for reading by
- * the device (DMA_TO_DEVICE) only, others get EACCES. DMA_BUF_IOCTL_SYNC on it
- * is SHMBUF_IOC_SYNC of its range; mapping it for a device lends it all of that,
- * as SYNC END does, and unmapping returns it. A read-only one lends nothing: its
- * importers see what was there when they mapped it, and at each END since.
+ * Make a dma-buf of a range. Returns its file descriptor, close-on-exec. While
+ * the dma-buf exists, the memory stays allocated. DMA_BUF_IOCTL_SYNC on the
+ * dma-buf is SHMBUF_IOC_SYNC of its range. An importer that maps the dma-buf for
+ * its device is lent all of it, as by SYNC END, and returns it by unmapping.
+ *
+ * A dma-buf is read-only if SHMBUF_EXPORT_READ_ONLY is set or the handle is not
+ * open for writing. Importers may map it only for reading by the device
+ * (DMA_TO_DEVICE), and else get EACCES. A read-only dma-buf lends nothing: the
+ * device sees what the memory held when it was mapped, and at each END since.
  *	EBUSY		SET_CACHE is replacing the memory
  *	EBADF		the handle is not open for reading
  *	EINVAL		unknown flags; reserved is not zero; length is zero;
@@ -407,62 +425,69 @@ struct shmbuf_lent {
 #define SHMBUF_IOC_EXPORT	_IOW(SHMBUF_IOC_MAGIC, 0x04, struct shmbuf_export)
 
 /*
- * Copy a range of another buffer, or of the same, to this one, by a DMA engine.
- * Caches are maintained for both, as read(2) and write(2) do it; the bytes of the
- * cache lines at the ends of the range that belong to neighbours are the CPU's. No
- * thread may access the two ranges by a mapping meanwhile; calls wait for it. If it
- * fails, some of the range may have been written, and nothing else: the rest is as
- * before; the engine has stopped. The handle must be open for writing.
+ * Copy a range of another buffer, or of the same buffer, to this buffer with a
+ * DMA engine. The handle must be open for writing. The CPU owns both ranges
+ * before and after. Caches are maintained as by read(2) and write(2); the CPU
+ * copies the bytes of cache lines that the range shares with its neighbours. No
+ * thread may access the two ranges through a mapping meanwhile; calls wait. If a
+ * copy fails, some of the target range may have been written, all other bytes
+ * are unchanged, and the engine has stopped.
  *
- * It waits for the fences that others have put on dma-bufs of the ranges, and puts
- * one on each: of the target for writing, of the source for reading.
+ * COPY waits for the fences that others have put on dma-bufs of the ranges. It
+ * puts a fence of its own on each of these dma-bufs: for writing on those of the
+ * target, for reading on those of the source.
  *
- * With SHMBUF_COPY_ASYNC the call returns when the copy has begun. Until it has
- * ended, calls that touch the ranges wait: SYNC, SET_CACHE, write(2), importers
- * that map them, and read(2) of what is written. poll(2) says of this handle
- * that it is neither readable nor writable (at all other times it is both). Then
- * COPY_RESULT says how it ended, once. A handle has one such copy. When its last
- * descriptor is closed, the copy is cancelled. With SHMBUF_COPY_SYNC_FILE the call
- * returns the descriptor of a sync_file that is signalled when it has ended.
- *	EINVAL		a field that is not understood; length is zero; the
- *			ranges are of one buffer, and overlap; not an eventfd
+ * With SHMBUF_COPY_ASYNC the call returns when the copy has begun. Until the
+ * copy has ended, calls that touch the ranges wait: SYNC, SET_CACHE, write(2),
+ * importers that map them, and read(2) of the target. Meanwhile poll(2) reports
+ * this handle as neither readable nor writable; at all other times it reports
+ * both. Afterwards COPY_RESULT tells once how the copy ended. A handle has one
+ * such copy at a time. The copy is cancelled if the last descriptor of the
+ * handle is closed. With SHMBUF_COPY_SYNC_FILE the call returns the descriptor,
+ * close-on-exec, of a sync_file that is signalled when the copy has ended.
+ *	EINVAL		a field has an unknown value; length is zero; the ranges
+ *			belong to one buffer and overlap; eventfd is not an
+ *			eventfd
  *	ERANGE		a range reaches past the end of its buffer, or wraps
- *	EBADF		the handle is not open for writing; src_fd is no
- *			handle of a buffer, or not open for reading
- *	EBUSY		a device was lent some of the ranges
+ *	EBADF		the handle is not open for writing; src_fd is not a
+ *			handle of a buffer, or is not open for reading; eventfd
+ *			is not open
+ *	EBUSY		some of the ranges is lent to a device
  *	EACCES		devices may only read this buffer (its direction)
- *	EOPNOTSUPP	there is no DMA engine that copies; devices do not
+ *	EOPNOTSUPP	there is no DMA engine that copies; or devices do not
  *			reach one of the buffers: kind pool, kind region, memory
  *			reserved with no-map
- *	EINPROGRESS	ASYNC: such a copy of this handle has not ended, or its
- *			result was not taken
- *	ENODEV		the engine's driver is leaving
+ *	EINPROGRESS	ASYNC: an earlier copy of this handle has not ended, or
+ *			nobody has taken its result
+ *	ENODEV		the driver of the engine is leaving
  *	EIO		the engine cannot address the memory, or failed
- *	ETIMEDOUT	it took longer than allowed
- *	EINTR		interrupted
- *	ENOMEM		as ALLOC; the engine's driver has no descriptor left
+ *	ETIMEDOUT	the engine took longer than timeout_ms
+ *	EINTR		a signal interrupted the wait or the copy
+ *	ENOMEM		as ALLOC; or the engine's driver has no descriptor left
  *	EMFILE, ENFILE, EFAULT	as ALLOC
  */
 #define SHMBUF_IOC_COPY		_IOW(SHMBUF_IOC_MAGIC, 0x05, struct shmbuf_copy)
 
 /*
- * Take the result of the copy that SHMBUF_COPY_ASYNC began by this handle: zero,
- * or what COPY would have said. Does not wait.
- *	EAGAIN		it has not ended
- *	ENODATA		there is none, or its result was taken
+ * Take the result of the copy that SHMBUF_COPY_ASYNC began on this handle: zero,
+ * or the error that COPY would have returned. Does not wait.
+ *	EAGAIN		the copy has not ended
+ *	ENODATA		no copy was started on this handle, or its result has
+ *			been taken already
  */
 #define SHMBUF_IOC_COPY_RESULT	_IO(SHMBUF_IOC_MAGIC, 0x06)
 
 /*
- * Find the first bytes of a range that devices were lent, as far as they follow
- * each other. Any handle. The range need not be whole lines; what is found may
- * have changed when the call returns, if others use the buffer.
+ * Find the first bytes of a range that are lent to devices, as far as they
+ * follow each other. The handle may be open in any mode. The range need not
+ * consist of whole lines. If other callers use the buffer, the answer may be out
+ * of date when the call returns.
  *	EINVAL		length is zero
  *	ERANGE		the range reaches past the end of the buffer, or wraps
- *	EFAULT		bad pointer
+ *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_LENT		_IOWR(SHMBUF_IOC_MAGIC, 0x07, struct shmbuf_lent)
 
-/* Any other ioctl: ENOTTY. */
+/* Any other ioctl fails with ENOTTY. */
 
 #endif /* _UAPI_SHMBUF_H */
