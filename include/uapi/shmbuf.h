@@ -47,10 +47,11 @@
  *	EAGAIN		O_NONBLOCK: a SYNC, a COPY or another transfer uses the
  *			first byte, so the call would have to wait
  *	EINTR		a signal interrupted that wait, and nothing was read
- *	ENOMEM		no memory for the kernel's view; only in buffers above
- *			4 MiB that are not write-back, or not in the linear map
+ *	ENOMEM		no memory for the queue of calls; or for the kernel's
+ *			view, in buffers above 4 MiB that are not write-back or
+ *			not in the linear map
  * write(2), pwrite(2)
- *	They are short across the end.
+ *	They are short where read(2) is.
  *	ENOSPC		the position is at or past the end
  *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END; EINVAL outside of 0 to the size
