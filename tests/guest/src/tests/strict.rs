@@ -3,7 +3,10 @@
 //! buffer.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    ffi::{c_int, c_void},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    ptr,
+    sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -12,12 +15,12 @@ use nix::{
     errno::Errno,
     libc,
     sys::{
-        signal::Signal,
+        signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal},
         stat::{mknod, stat, Mode, SFlag},
         wait::WaitStatus,
     },
 };
-use shmbuf::{Access, Alloc, Buffer, Kind, MappingKind, Owner, Phase};
+use shmbuf::{abi, Access, Alloc, Buffer, Kind, MappingKind, Owner, Phase};
 use shmbuf_verify::Pattern;
 
 use super::{
@@ -31,7 +34,7 @@ use crate::{
     module::DEVICE,
     process::{Child, Turn},
     runner::{unique, Env},
-    sys::{faults, page, refused, settle, Probe, Region},
+    sys::{self, faults, page, refused, settle, Probe, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -41,6 +44,11 @@ pub(super) const CLAIMS: &[Claim] = &[
         one_fault,
     ),
     claim(Scope::Once, "strict_touch_after_end_is_sigbus", sigbus),
+    claim(
+        Scope::Once,
+        "strict_sigbus_handler_takes_the_page_back",
+        handler,
+    ),
     claim(Scope::Once, "strict_access_returns_after_start", returns),
     claim(Scope::Once, "strict_mapped_while_the_device_owns_it", late),
     claim(
@@ -215,6 +223,56 @@ fn sigbus(env: &Env) {
                 "page at {offset}"
             );
         }
+    });
+}
+
+/// The buffer that [`on_sigbus`] takes back, and what the signal said.
+static BUFFER: AtomicI32 = AtomicI32::new(-1);
+static CODE: AtomicI32 = AtomicI32::new(0);
+static ADDRESS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: it is the information of a SIGBUS, which has an address.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr()) };
+    CODE.store(code, SeqCst);
+    ADDRESS.store(address, SeqCst);
+    let mut all = abi::shmbuf_sync {
+        offset: 0,
+        length: SIZE,
+        flags: abi::SHMBUF_SYNC_RW | abi::SHMBUF_SYNC_START,
+        reserved: 0,
+    };
+    // SAFETY: the buffer is open while the signal is handled, and the call reads the structure.
+    let result = unsafe {
+        let buffer = BorrowedFd::borrow_raw(BUFFER.load(SeqCst));
+        sys::ioctl(buffer, abi::SHMBUF_IOC_SYNC, (&raw mut all).cast())
+    };
+    if result.is_err() {
+        // SAFETY: it ends the process, which would otherwise come here again and again.
+        unsafe { libc::_exit(2) };
+    }
+}
+
+fn handler(env: &Env) {
+    each(env, |buffer, region, pattern| {
+        end(buffer);
+        Child::run(|| {
+            BUFFER.store(buffer.as_fd().as_raw_fd(), SeqCst);
+            let action = SigAction::new(
+                SigHandler::SigAction(on_sigbus),
+                SaFlags::SA_SIGINFO,
+                SigSet::empty(),
+            );
+            // SAFETY: the handler stores atomics and makes system calls, which is allowed in one.
+            unsafe { sigaction(Signal::SIGBUS, &action) }.expect("sigaction");
+            let offset = page() + 8;
+            let got = region.read(offset).to_ne_bytes();
+            assert_pattern(pattern, offset, &got, "the load after the handler");
+            assert_eq!(CODE.load(SeqCst), libc::BUS_ADRERR);
+            assert_eq!(ADDRESS.load(SeqCst).cast(), region.at(offset));
+        })
+        .join();
+        assert_there(&region, pattern, 0);
     });
 }
 
