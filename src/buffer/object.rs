@@ -127,6 +127,11 @@ impl ImporterView {
 }
 
 impl State {
+    /// Whether there is a dma-buf of the buffer.
+    pub(super) fn is_exported(&self) -> bool {
+        matches!(self.users, Users::Some { exports: 1.., .. })
+    }
+
     /// Whether the CPU owns all that `requests` are for.
     pub(super) fn are_cpus(&self, requests: &[Request]) -> bool {
         let ownership = &self.access.ownership;

@@ -121,10 +121,12 @@ impl Buffer {
         self.sync_with(range, phase, caller, Patience::Until(EndedBy::Signal))
     }
 
-    /// Cleans and invalidates what of `range` the CPU owns, for devices that the buffer does not know
-    /// of: where it has one of its own, those have no business.
+    /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
+    /// of, which have no business where it has one of its own; and, where the kernel's view has lines
+    /// of its own, for importers that use that view (dma_buf_vmap()).
     fn maintain_unlent(&self, storage: &Storage, range: Range) -> Result {
-        if storage.own_mapping().is_some() {
+        let has_vmaps = self.has_aliases(storage.policy()) && self.state.lock().is_exported();
+        if storage.own_mapping().is_some() && !has_vmaps {
             return Ok(());
         }
         let mut rest = Some(range);

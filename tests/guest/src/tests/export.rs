@@ -64,7 +64,14 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "display_wants_contiguous_memory", scattered).unless(without_display),
     claim(Scope::Each, "several_importers_at_once", several).unless(without_vgem_or_display),
     claim(Scope::Each, "one_device_imports_twice", twice).unless(without_display),
-    claim(Scope::Each, "vim2m_copies_between_dma_bufs", copied).unless(without_vim2m),
+    claim(Scope::Each, "vim2m_copies_between_dma_bufs", |env| {
+        copied(env, false)
+    })
+    .unless(without_vim2m),
+    claim(Scope::Each, "vim2m_copies_to_what_stays_mapped", |env| {
+        copied(env, true)
+    })
+    .unless(without_vim2m),
     claim(Scope::Own, "strict_is_withdrawn_from_dma_bufs", strict).unless(without_others),
 ];
 
@@ -707,32 +714,37 @@ fn at_once(env: &Env, importers: &[Card], ranges: &[(usize, usize)]) {
     assert_eq!(dma_errors(), errors, "reports of the checker of DMA");
 }
 
-/// vim2m is the CPU, so all of it is between the begin and the end of the
-/// CPU's access; another begin lets one more view see what was written.
-fn copied(env: &Env) {
+/// vim2m is the CPU, so all of it is between the begin and the end of the CPU's access. Another begin
+/// lets one more view see what was written, also one that was there all the time, while vim2m goes on.
+fn copied(env: &Env, stays_mapped: bool) {
+    // In pieces: for many lines at once ARMv5 flushes the whole cache, the kernel's lines too.
     let begin = |buffer: &Buffer| {
-        let begun = buffer.sync(.., Access::ReadWrite, Phase::Begin);
-        begun.expect("SYNC");
+        for at in (0..buffer.size()).step_by(page()) {
+            let begun = buffer.sync(at..at + page() as u64, Access::ReadWrite, Phase::Begin);
+            begun.expect("SYNC");
+        }
+    };
+    let map = |buffer: &Buffer| {
+        let mapping = buffer.map(0, buffer.size() as usize, Protection::ReadWrite);
+        mapping.expect("mmap")
     };
     let pages = FRAME / page();
     let [from, to] = [0, 1].map(|_| private(env, pages + 2));
     let [source, before] = [fresh(), fresh()];
-    for (buffer, pattern) in [(&from, source), (&to, before)] {
-        let mapping = buffer
-            .map(0, buffer.size() as usize, Protection::ReadWrite)
-            .expect("mmap");
-        store_all(&mapping, 0, pattern);
-        begin(buffer);
-    }
+    store_all(&map(&from), 0, source);
+    begin(&from);
+    let mut mapping = map(&to);
+    store_all(&mapping, 0, before);
+    begin(&to);
     let dma_bufs = [&from, &to].map(|b| export(b, 1..1 + pages, Protection::ReadWrite));
 
-    let flipped = Video::open()
-        .expect("vim2m")
-        .flip(&dma_bufs[0], &dma_bufs[1]);
+    let video = Video::open().expect("vim2m");
+    let flipped = video.flip(&dma_bufs[0], &dma_bufs[1]);
+    if !stays_mapped {
+        drop((video, mapping));
+        mapping = map(&to);
+    }
     begin(&to);
-    let mapping = to
-        .map(0, to.size() as usize, Protection::Read)
-        .expect("mmap");
     let got = load_all(&mapping);
     let by_linear_address = match (env.config.kind, env.config.policy) {
         (Kind::Pages | Kind::Streaming, Policy::WriteBack) => true,
