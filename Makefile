@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py coherence.py boards.py audit.py classic.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py install.py coherence.py boards.py audit.py classic.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -95,7 +95,7 @@ setup: ## only the set-up that demo and test do by themselves, for BOARD
 
 ##@ The module (KDIR=<built kernel tree> ARCH=... LLVM=...; without KDIR: for BOARD, in the tree)
 
-.PHONY: modules modules_install clean clippy fmt rust-analyzer
+.PHONY: modules modules_install install clean clippy fmt rust-analyzer
 ifdef KDIR
 # A kernel of the user's, with the host's own tools.
 KBUILD = +$(MAKE) -C $(KDIR) M=$(CURDIR)
@@ -110,6 +110,17 @@ modules: ## build shmbuf.ko
 modules_install: ## install it (INSTALL_MOD_PATH=... as for any module)
 	$(CHECK)
 	$(KBUILD) modules_install
+
+# The tool for CARGO_BUILD_TARGET, as cargo calls it, and for this machine, which prints the page.
+export CARGO_TARGET_DIR ?= $(CURDIR)/lib/target
+BUILD_TOOL = cargo build --locked --release --manifest-path lib/Cargo.toml -p shmbuf-tool
+TOOL = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release/shmbuf
+install: modules ## install module, tool, header, man page, completions, udev rule [DESTDIR=... PREFIX=...]
+	$(BUILD_TOOL)
+	env -u CARGO_BUILD_TARGET $(BUILD_TOOL)
+	+@stage=$$(mktemp -d) && trap 'rm -rf "$$stage"' EXIT && \
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install INSTALL_MOD_PATH="$$stage" && \
+	$(PLACES) packaging/install "$$stage" "$(TOOL)" "$(CARGO_TARGET_DIR)/release/shmbuf"
 
 clean: ## remove what the build made
 	$(KBUILD) clean
@@ -134,6 +145,14 @@ modules_install:
 	@$(T)/setup-kernel $(BOARD)
 	$(T)/build-module $(BOARD) modules modules_install INSTALL_MOD_PATH="$(abspath $(INSTALL_MOD_PATH))"
 
+install:
+	@test -n "$(DESTDIR)" || { echo "shmbuf: without KDIR this installs for BOARD: say where with DESTDIR=..." >&2; exit 1; }
+	@$(MAKE) --no-print-directory modules programs PROGRAMS=
+	@$(T)/build-host-tool
+	@. $(T)/lib.sh && stage=$$(mktemp -d) && trap 'rm -rf "$$stage"' EXIT && \
+	$(T)/build-module $(BOARD) modules_install INSTALL_MOD_PATH="$$stage" && \
+	$(PLACES) packaging/install "$$stage" "$$build/programs/$$(board_arch $(BOARD))/shmbuf" "$$build/cargo/release/shmbuf"
+
 clean:
 	@. $(T)/lib.sh && rm -rf "$$build"
 
@@ -145,6 +164,20 @@ rust-analyzer:
 	@$(T)/setup-kernel $(BOARD)
 	$(T)/rust-project $(BOARD)
 endif
+
+# Where things go; the scripts know the defaults.
+PLACES = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" UDEV_RULES_DIR="$(UDEV_RULES_DIR)" INSTALL_MOD_PATH="$(INSTALL_MOD_PATH)"
+
+.PHONY: uninstall
+uninstall: ## remove what install has put there [DESTDIR=... PREFIX=...]
+	@$(PLACES) packaging/uninstall
+
+.PHONY: programs
+programs: ## build tool and samples for BOARD, or PROGRAMS=armhf|armel|arm64|amd64|i386
+	@. $(T)/lib.sh && arch="$(PROGRAMS)" && \
+	arch=$${arch:-$$(check_board $(BOARD) && board_arch $(BOARD))} && \
+	case $$arch in arm64 | i386) $(T)/setup-tree 64bit ;; *) $(T)/setup-tree ;; esac && \
+	$(T)/build-programs "$$arch" && echo "programs: $$build/programs/$$arch"
 
 fmt: ## format all Rust and Python
 ifndef KDIR

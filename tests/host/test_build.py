@@ -6,7 +6,7 @@ from pathlib import Path
 
 import boardinfo
 import pytest
-from tools import TOP, must, shell_names, tracked
+from tools import TOP, copy_of_checkout, must, shell_names
 
 #: The board whose kernel it is built for: any for ARCH=arm.
 BOARD = boardinfo.names(lambda it: not it.is_64bit)[0]
@@ -87,12 +87,7 @@ def test_no_rustc(kdir):
 
 def test_module_targets(tmp_path):
     """With KDIR: build, install and clean in a copy, which ends as it began."""
-    copy = tmp_path / "shmbuf"
-    for path in tracked():
-        target = copy / path.relative_to(TOP)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-        target.chmod(path.stat().st_mode)
+    copy = copy_of_checkout(tmp_path / "shmbuf")
     before = sorted(copy.rglob("*"))
 
     kernel = shell_names('kernel_build "$1"', BOARD)[0]

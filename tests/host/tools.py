@@ -35,6 +35,16 @@ def tracked(*patterns: str) -> list[Path]:
     return [TOP / name for name in sorted(set(out.splitlines())) if (TOP / name).is_file()]
 
 
+def copy_of_checkout(folder: Path) -> Path:
+    """Copies the checkout's files to a new folder, which is returned."""
+    for path in tracked():
+        target = folder / path.relative_to(TOP)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        target.chmod(path.stat().st_mode)
+    return folder
+
+
 def must(command: Iterable[str | Path], cwd: Path = TOP, **env: str) -> str:
     """Run a command; fail with all that it said when it fails."""
     command = [str(word) for word in command]
