@@ -81,8 +81,8 @@ impl kernel::InPlaceModule for Shmbuf {
 /// /dev/shmbuf, or the reason in the log.
 fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
     let spec = params::given().map_err(|bad| {
-        pr_err!("{bad}\n");
-        EINVAL
+        pr_err!("default buffer: {bad}\n");
+        Error::from(bad)
     })?;
     driver
         .publish(

@@ -18,7 +18,11 @@ use crate::{
         mapping::Mapping,
         name::Name,
         policy::Policy,
-        size::parse_size,
+        setting::{
+            BadSetting,
+            Reason,
+            Setting, //
+        },
         spec::Spec, //
     },
     sys::{
@@ -89,14 +93,22 @@ impl GroupOperations for Root {
             attributes: [
                 size: 0,
                 kind: 1,
-                cache: 2,
+                policy: 2,
                 mapping: 3,
                 direction: 4,
                 dma_mask_bits: 5,
                 enable: 6,
+                cache: 7,
             ],
         };
-        let folder = Folder::new(self.driver.clone(), Name::new(name)?);
+        let as_name = Name::new(name).inspect_err(|_| {
+            let setting = Setting {
+                name: "name",
+                text: name.to_bytes(),
+            };
+            pr_err!("mkdir: {}\n", setting.refused(Reason::NoName));
+        })?;
+        let folder = Folder::new(self.driver.clone(), as_name);
         Keepable::group(CString::try_from(name)?, attributes, folder)
     }
 }
@@ -153,17 +165,34 @@ impl Folder {
         Ok(text.bytes_written())
     }
 
-    /// Changes what the buffer shall be.
+    /// Changes what the buffer shall be, by the `text` that was written to the attribute `name`.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] while it is enabled, and what `f` says.
-    fn change(&self, f: impl FnOnce(&mut State) -> Result) -> Result {
+    /// [`EBUSY`] while it is enabled, [`EINVAL`] if `set` does not understand the text. The reason
+    /// is in the log.
+    fn change<'a>(
+        &self,
+        name: &'static str,
+        text: &'a [u8],
+        set: impl FnOnce(&mut State, Setting<'a>) -> Result<(), BadSetting<'a>>,
+    ) -> Result {
+        let setting = Setting {
+            name,
+            text: text.trim_ascii(),
+        };
         let mut state = self.state.lock();
-        if state.enabled.is_some() {
-            return Err(EBUSY);
-        }
-        f(&mut state)
+        let done = match state.enabled {
+            Some(_) => Err(setting.refused(Reason::Enabled)),
+            None => set(&mut state, setting),
+        };
+        done.map_err(|bad| self.said(bad))
+    }
+
+    /// Puts the reason for which an attribute is refused into the log.
+    fn said(&self, bad: BadSetting<'_>) -> Error {
+        pr_err!("{}: {bad}\n", self.name);
+        bad.into()
     }
 
     /// Makes the buffer and its node, or takes the node away. The folder stays as long as anybody
@@ -189,11 +218,12 @@ impl Folder {
     }
 
     fn publish(folder: &KeptFolder, state: &State) -> Result<Pin<KBox<Named>>, Failure> {
-        let mask = state.mask_bits.map(DmaMask::try_new).transpose()?;
+        let bits = state.mask_bits;
+        let mask = bits.map(DmaMask::try_new).transpose()?;
         folder.driver.publish(
             Some(folder.name.try_clone()?),
             &state.spec,
-            DmaDevice::new(mask).map_err(Failure::of_device)?,
+            DmaDevice::new(mask).map_err(|error| Failure::of_device(error, bits))?,
             Source::Allocated,
             Kept::Folder(InUse::new(folder).map_err(|_| Failure::Removed)?),
         )
@@ -211,8 +241,8 @@ impl AttributeOperations<0> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.spec.size = parse_size(text.trim_ascii()).ok_or(EINVAL)?;
+        folder.change("size", text, |state, setting| {
+            state.spec.size = setting.size()?;
             Ok(())
         })
     }
@@ -227,8 +257,8 @@ impl AttributeOperations<1> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.spec.kind = Kind::try_from(text.trim_ascii())?;
+        folder.change("kind", text, |state, setting| {
+            state.spec.kind = setting.kind()?;
             Ok(())
         })
     }
@@ -245,8 +275,8 @@ impl AttributeOperations<2> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.spec.policy = Policy::or_default(text.trim_ascii()).ok_or(EINVAL)?;
+        folder.change("policy", text, |state, setting| {
+            state.spec.policy = setting.policy()?;
             Ok(())
         })
     }
@@ -263,8 +293,8 @@ impl AttributeOperations<3> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.spec.mapping = Mapping::try_from(text.trim_ascii())?;
+        folder.change("mapping", text, |state, setting| {
+            state.spec.mapping = setting.mapping()?;
             Ok(())
         })
     }
@@ -281,8 +311,8 @@ impl AttributeOperations<4> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.spec.direction = Direction::try_from(text.trim_ascii())?;
+        folder.change("direction", text, |state, setting| {
+            state.spec.direction = setting.direction()?;
             Ok(())
         })
     }
@@ -300,16 +330,8 @@ impl AttributeOperations<5> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        folder.change(|state| {
-            state.mask_bits = match text.trim_ascii() {
-                b"default" => None,
-                text => Some(
-                    parse_size(text)
-                        .and_then(|bits| u32::try_from(bits).ok())
-                        .filter(|bits| (1..=64).contains(bits))
-                        .ok_or(EINVAL)?,
-                ),
-            };
+        folder.change("dma_mask_bits", text, |state, setting| {
+            state.mask_bits = setting.mask_bits()?;
             Ok(())
         })
     }
@@ -326,6 +348,26 @@ impl AttributeOperations<6> for KeptFolder {
     }
 
     fn store(folder: &Self, text: &[u8]) -> Result {
-        Folder::enable(folder, kstrtobool_bytes(text)?)
+        let setting = Setting {
+            name: "enable",
+            text: text.trim_ascii(),
+        };
+        let enable = kstrtobool_bytes(setting.text)
+            .map_err(|_| folder.said(setting.refused(Reason::NoSwitch)))?;
+        Folder::enable(folder, enable)
+    }
+}
+
+/// Another name of `policy`, for scripts.
+#[vtable]
+impl AttributeOperations<7> for KeptFolder {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        <Self as AttributeOperations<2>>::show(folder, page)
+    }
+
+    fn store(folder: &Self, text: &[u8]) -> Result {
+        <Self as AttributeOperations<2>>::store(folder, text)
     }
 }

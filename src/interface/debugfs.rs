@@ -135,7 +135,9 @@ fn show_run(
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     match run {
-        Some((start, first, len)) => f.write_fmt(fmt!("{start:#x} {first:#x} {len:#x}\n")),
+        Some((start, first, len)) => f.write_fmt(fmt!(
+            "offset {start:#x} physical {first:#x} length {len:#x}\n"
+        )),
         None => Ok(()),
     }
 }

@@ -17,6 +17,11 @@ use crate::{
         mapping::Mapping,
         name::Name,
         policy::Policy,
+        setting::{
+            BadSetting,
+            Reason,
+            Setting, //
+        },
         spec::Spec, //
     },
     sys::{
@@ -80,21 +85,24 @@ impl Bound {
             .property_read(c"label")
             .required_by(device)?;
         let name = Name::new(&label).inspect_err(|_| {
-            dev_err!(
-                device,
-                "label: wanted 1 to 31 letters, digits, '_', '-' and '.'\n"
-            );
+            let setting = Setting {
+                name: "label",
+                text: label.to_bytes(),
+            };
+            dev_err!(device, "{}\n", setting.refused(Reason::NoName));
         })?;
         let kind = properties
-            .word(c"shmbuf,kind", |text| Kind::try_from(text).ok())?
+            .word(c"shmbuf,kind", |setting| setting.kind())?
             .unwrap_or(Kind::Pages);
-        let mask = properties.mask()?;
+        let bits = properties.mask_bits()?;
+        let mask = bits.map(DmaMask::try_new).transpose()?;
 
         let said = |failure: Failure| {
             dev_err!(device, "{failure}\n");
             Error::from(failure)
         };
-        let new_device = || DmaDevice::new(mask).map_err(|error| said(Failure::of_device(error)));
+        let no_device = |error| said(Failure::of_device(error, bits));
+        let new_device = || DmaDevice::new(mask).map_err(no_device);
 
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
         let (dma_device, source, size) = if kind == Kind::Region {
@@ -105,8 +113,7 @@ impl Bound {
                 Some(range.size() as u64),
             )
         } else if has_memory_region {
-            let dma_device = DmaDevice::with_reserved_memory(mask, device)
-                .map_err(|error| said(Failure::of_device(error)))?;
+            let dma_device = DmaDevice::with_reserved_memory(mask, device).map_err(no_device)?;
             let (_, size) = reserved_memory::range(device)?;
             (dma_device, Source::Allocated, Some(size))
         } else {
@@ -123,9 +130,13 @@ impl Bound {
             None => size
                 .ok_or_else(|| properties.refused("shmbuf,size", "wanted without memory-region"))?,
         };
-        let mut policy = properties
-            .word(c"shmbuf,cache", Policy::or_default)?
-            .flatten();
+        // Its former name is in older device trees.
+        let mut policy = match properties.word(c"shmbuf,policy", |setting| setting.policy())? {
+            Some(policy) => policy,
+            None => properties
+                .word(c"shmbuf,cache", |setting| setting.policy())?
+                .flatten(),
+        };
         if dma_device.has_declared_memory() {
             // What the kernel maps such memory as.
             policy = policy.or(Some(Policy::Writecombine));
@@ -135,10 +146,10 @@ impl Bound {
             kind,
             policy,
             mapping: properties
-                .word(c"shmbuf,mapping", |text| Mapping::try_from(text).ok())?
+                .word(c"shmbuf,mapping", |setting| setting.mapping())?
                 .unwrap_or(Mapping::Pfnmap),
             direction: properties
-                .word(c"shmbuf,direction", |text| Direction::try_from(text).ok())?
+                .word(c"shmbuf,direction", |setting| setting.direction())?
                 .unwrap_or(Direction::Bidirectional),
             align: 0,
             boundary: 0,
@@ -163,21 +174,29 @@ impl Properties<'_> {
     }
 
     /// What `parse` makes of the string `property`, if there is one.
-    fn word<T>(&self, property: &CStr, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    fn word<T>(
+        &self,
+        property: &CStr,
+        parse: impl FnOnce(Setting<'_>) -> Result<T, BadSetting<'_>>,
+    ) -> Result<Option<T>> {
         let Some(text) = self.fwnode.property_read::<CString>(property).optional() else {
             return Ok(None);
         };
-        parse(text.to_bytes()).map(Some).ok_or_else(|| {
-            dev_err!(self.device, "{property}: \"{}\" is not one\n", &*text);
-            EINVAL
+        let setting = Setting {
+            name: property.to_str()?,
+            text: text.to_bytes(),
+        };
+        parse(setting).map(Some).map_err(|bad| {
+            dev_err!(self.device, "{bad}\n");
+            Error::from(bad)
         })
     }
 
-    fn mask(&self) -> Result<Option<DmaMask>> {
+    fn mask_bits(&self) -> Result<Option<u32>> {
         let bits = self.fwnode.property_read::<u32>(c"shmbuf,dma-mask-bits");
         match bits.optional() {
             None => Ok(None),
-            Some(bits @ 1..=64) => DmaMask::try_new(bits).map(Some),
+            Some(bits @ 1..=64) => Ok(Some(bits)),
             Some(_) => Err(self.refused("shmbuf,dma-mask-bits", "wanted 1 to 64")),
         }
     }

@@ -18,10 +18,10 @@ use crate::{
         job::Job, //
     },
     rules::{
-        direction::Direction,
-        failure::Failure,
-        kind::Kind,
-        mapping::Mapping,
+        failure::{
+            Failure,
+            Invalid, //
+        },
         ownership::{
             Caller,
             Phase, //
@@ -164,10 +164,7 @@ impl Handle {
     }
 
     fn set_cache(&self, request: &uapi::shmbuf_set_cache, patience: Patience) -> Result {
-        let policy = Policy::try_from(request.policy)?;
-        if request.flags != 0 {
-            return Err(EINVAL);
-        }
+        let policy = parse_set_cache(request).map_err(|failure| logged("SET_CACHE", failure))?;
         if !self.writable {
             return Err(EBADF);
         }
@@ -197,7 +194,7 @@ impl Handle {
     }
 
     fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
-        let spec = parse_alloc(request)?;
+        let spec = parse_alloc(request).map_err(|failure| logged("ALLOC", failure))?;
         if !self.writable {
             return Err(EBADF);
         }
@@ -280,20 +277,38 @@ fn logged(call: &str, failure: Failure) -> Error {
     failure.into()
 }
 
-/// What ALLOC asks for.
-fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec> {
-    if request.flags != 0 || request.reserved != 0 {
-        return Err(EINVAL);
+/// The value that a field has, by its number.
+fn known<T: TryFrom<u32>>(field: &'static str, number: u32) -> Result<T, Failure> {
+    T::try_from(number).map_err(|_| Failure::Invalid(Invalid::Number(field, number)))
+}
+
+/// Nothing, if a field that has no meaning yet is zero.
+fn zero(field: &'static str, number: u32) -> Result<(), Failure> {
+    match number {
+        0 => Ok(()),
+        _ => Err(Failure::Invalid(Invalid::Number(field, number))),
     }
+}
+
+/// The policy that SET_CACHE asks for.
+fn parse_set_cache(request: &uapi::shmbuf_set_cache) -> Result<Policy, Failure> {
+    zero("flags", request.flags)?;
+    known("policy", request.policy)
+}
+
+/// What ALLOC asks for.
+fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec, Failure> {
+    zero("flags", request.flags)?;
+    zero("reserved", request.reserved)?;
     Ok(Spec {
         size: request.size,
-        kind: Kind::try_from(request.kind)?,
+        kind: known("kind", request.kind)?,
         policy: match request.policy {
             uapi::SHMBUF_POLICY_DEFAULT => None,
-            policy => Some(Policy::try_from(policy)?),
+            policy => Some(known("policy", policy)?),
         },
-        mapping: Mapping::try_from(request.mapping)?,
-        direction: Direction::try_from(request.direction)?,
+        mapping: known("mapping", request.mapping)?,
+        direction: known("direction", request.direction)?,
         align: request.align as usize,
         boundary: request.boundary as usize,
     })

@@ -5,64 +5,38 @@
 use crate::{
     rules::{
         direction::Direction,
-        kind::Kind,
-        mapping::Mapping,
-        policy::Policy,
-        size::parse_size,
+        setting::{
+            BadSetting,
+            Setting, //
+        },
         spec::Spec, //
     },
     sys, //
 };
-use kernel::{
-    fmt,
-    prelude::*, //
-};
-
-/// Which parameter is not understood.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum BadParameter {
-    /// `size=`
-    Size,
-    /// `kind=`
-    Kind,
-    /// `cache=`
-    Cache,
-    /// `mapping=`
-    Mapping,
-}
-
-impl fmt::Display for BadParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Size => "size= takes a number of bytes, with an optional suffix K, M or G",
-            Self::Kind => "kind= takes pages, coherent, streaming or scatter",
-            Self::Cache => {
-                "cache= takes writeback, writethrough, writecombine, noncached or default"
-            }
-            Self::Mapping => "mapping= takes pfnmap, strict or refcounted",
-        })
-    }
-}
+use kernel::prelude::*;
 
 /// What the default buffer shall be, by the parameters that the module was loaded with.
-pub(crate) fn given() -> Result<Spec, BadParameter> {
+pub(crate) fn given() -> Result<Spec, BadSetting<'static>> {
     parse(
         sys::params::size(),
         sys::params::kind(),
-        sys::params::cache(),
+        sys::params::policy(),
         sys::params::mapping(),
     )
 }
 
-fn parse(size: &[u8], kind: &[u8], cache: &[u8], mapping: &[u8]) -> Result<Spec, BadParameter> {
+fn parse<'a>(
+    size: &'a [u8],
+    kind: &'a [u8],
+    policy: &'a [u8],
+    mapping: &'a [u8],
+) -> Result<Spec, BadSetting<'a>> {
+    let setting = |name, text| Setting { name, text };
     Ok(Spec {
-        size: parse_size(size).ok_or(BadParameter::Size)?,
-        kind: Kind::try_from(kind)
-            .ok()
-            .filter(|kind| !matches!(kind, Kind::Pool | Kind::Region))
-            .ok_or(BadParameter::Kind)?,
-        policy: Policy::or_default(cache).ok_or(BadParameter::Cache)?,
-        mapping: Mapping::try_from(mapping).map_err(|_| BadParameter::Mapping)?,
+        size: setting("size", size).size()?,
+        kind: setting("kind", kind).kind_of_default()?,
+        policy: setting("policy", policy).policy()?,
+        mapping: setting("mapping", mapping).mapping()?,
         direction: Direction::Bidirectional,
         align: 0,
         boundary: 0,
@@ -72,6 +46,11 @@ fn parse(size: &[u8], kind: &[u8], cache: &[u8], mapping: &[u8]) -> Result<Spec,
 #[kunit_tests(shmbuf_params)]
 mod tests {
     use super::*;
+    use crate::rules::{
+        kind::Kind,
+        mapping::Mapping,
+        policy::Policy, //
+    };
 
     #[test]
     fn good_parameters() {
@@ -94,22 +73,23 @@ mod tests {
 
     #[test]
     fn bad_parameters() {
-        for (size, kind, cache, mapping, invalid) in [
+        for (size, kind, policy, mapping, bad) in [
             (
                 &b"big"[..],
                 &b"pages"[..],
                 &b"default"[..],
                 &b"pfnmap"[..],
-                BadParameter::Size,
+                "size",
             ),
-            (b"1M", b"page", b"default", b"pfnmap", BadParameter::Kind),
-            (b"1M", b"", b"default", b"pfnmap", BadParameter::Kind),
-            (b"1M", b"pool", b"default", b"pfnmap", BadParameter::Kind),
-            (b"1M", b"pages", b"uncached", b"pfnmap", BadParameter::Cache),
-            (b"1M", b"pages", b"", b"pfnmap", BadParameter::Cache),
-            (b"1M", b"pages", b"default", b"pfn", BadParameter::Mapping),
+            (b"1M", b"page", b"default", b"pfnmap", "kind"),
+            (b"1M", b"", b"default", b"pfnmap", "kind"),
+            (b"1M", b"pool", b"default", b"pfnmap", "kind"),
+            (b"1M", b"pages", b"uncached", b"pfnmap", "policy"),
+            (b"1M", b"pages", b"", b"pfnmap", "policy"),
+            (b"1M", b"pages", b"default", b"pfn", "mapping"),
         ] {
-            assert_eq!(parse(size, kind, cache, mapping), Err(invalid));
+            let found = parse(size, kind, policy, mapping).err();
+            assert_eq!(found.map(|bad| bad.setting.name), Some(bad));
         }
     }
 }

@@ -4,7 +4,11 @@
 
 use crate::{
     rules::{
-        failure::Cma,
+        failure::{
+            Cma,
+            Supply,
+            Wanted, //
+        },
         machine::{
             implements_writethrough,
             Caches,
@@ -43,7 +47,7 @@ pub(crate) fn machine() -> Machine {
             Caches::Vivt => true,
             _ => implements_writethrough(cpu::midr(), cpu::says_writethrough()),
         },
-        highmem: cpu::has_highmem(),
+        highmem: cpu::highmem() != 0,
         accept_alias: params::accept_alias(),
     }
 }
@@ -65,6 +69,17 @@ pub(super) fn cma() -> Cma {
     match dma_coherent::free_cma() {
         Some(free) => Cma::Free(free),
         None => Cma::None,
+    }
+}
+
+/// What there is of the memory that pages of some kind come from. Any context.
+pub(super) fn supply(wanted: Wanted) -> Supply {
+    Supply {
+        all: match wanted {
+            Wanted::Highmem => cpu::highmem(),
+            _ => cpu::memory(),
+        },
+        cma: cma(),
     }
 }
 

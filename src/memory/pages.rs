@@ -9,7 +9,7 @@ use crate::{
         limit::Charged,
         machine::{
             cache_mode,
-            cma, //
+            supply, //
         },
         window::{
             ViewPlace,
@@ -133,6 +133,14 @@ impl PageSource {
             Zone::Dma32 | Zone::Dma => Wanted::InReach,
         },
     };
+    /// For policies that single pages do not have.
+    const CONTIGUOUS_ONLY: Self = Self {
+        alloc: Pages::contiguous,
+        wanted: |zone| match zone {
+            Zone::Highmem => Wanted::Highmem,
+            _ => Wanted::ContiguousOnly,
+        },
+    };
     const SINGLE: Self = Self {
         alloc: Pages::scattered,
         wanted: |_| Wanted::Single,
@@ -155,7 +163,7 @@ impl PageSource {
                 Err(EINTR) => return Err(Failure::Other(EINTR)),
                 Err(_) => {
                     let wanted = (self.wanted)(zone);
-                    failure.get_or_insert(Failure::Pages(request.size, wanted, cma()));
+                    failure.get_or_insert(Failure::Pages(request.size, wanted, supply(wanted)));
                 }
             }
         }
@@ -231,7 +239,11 @@ impl ViewedPages {
             // As for kind streaming.
             false => &[Zone::Linear, Zone::Any],
         };
-        PageSource::CONTIGUOUS.allocate(request, zones, |_| true)
+        let source = match policy {
+            Policy::Writeback => PageSource::CONTIGUOUS,
+            _ => PageSource::CONTIGUOUS_ONLY,
+        };
+        source.allocate(request, zones, |_| true)
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and by the time this

@@ -4,10 +4,11 @@
 //! and the sentence that says what to do.
 
 use super::{
-    decimal::Decimal,
+    direction::Direction,
     kind::Kind,
     mapping::Mapping,
-    policy::Policy, //
+    policy::Policy,
+    size::Bytes, //
 };
 use kernel::{
     fmt,
@@ -78,32 +79,59 @@ impl fmt::Display for Refusal {
 /// Which field of a [`Spec`](super::spec::Spec) is not understood, or does not go with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
+    /// A field of an ioctl has a number that stands for nothing.
+    Number(&'static str, u32),
     /// The size is not one of whole pages.
-    Size,
+    Size(u64),
     /// The size is not one for a pool.
-    PoolSize,
+    PoolSize(u64),
     /// The kind has no direction.
-    Direction,
+    Direction(Direction, Kind),
     /// The alignment or the boundary is not one, or the kind has none.
-    Block,
+    Block {
+        /// The kind.
+        kind: Kind,
+        /// The alignment.
+        align: usize,
+        /// The boundary.
+        boundary: usize,
+    },
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Size => f.write_fmt(fmt!(
-                "the size must be a multiple of the page size ({PAGE_SIZE}), and not zero"
+            Self::Number(field, number) => f.write_fmt(fmt!(
+                "{field}={number}: this driver knows no such number; see its shmbuf.h"
             )),
-            Self::PoolSize => f.write_fmt(fmt!(
-                "the size of a buffer of kind pool must be less than a page ({PAGE_SIZE}), and \
-                 not zero; kind coherent takes whole pages"
+            Self::Size(size) => f.write_fmt(fmt!(
+                "size={}: must be a multiple of the page size ({PAGE_SIZE}), and not zero",
+                Bytes(*size)
             )),
-            Self::Direction => {
-                f.write_str("only kinds streaming and scatter have a direction; leave it out")
-            }
-            Self::Block => f.write_fmt(fmt!(
-                "align and boundary are for kind pool: powers of two, align at most a page \
-                 ({PAGE_SIZE}), boundary at least the size and the alignment"
+            Self::PoolSize(size) => f.write_fmt(fmt!(
+                "size={} kind=pool: must be less than a page ({PAGE_SIZE}), and not zero; \
+                 kind=coherent has whole pages",
+                Bytes(*size)
+            )),
+            Self::Direction(direction, kind) => f.write_fmt(fmt!(
+                "direction={direction} kind={kind}: only kinds streaming and scatter have a \
+                 direction; leave it out"
+            )),
+            Self::Block {
+                kind: Kind::Pool,
+                align,
+                boundary,
+            } => f.write_fmt(fmt!(
+                "align={align} boundary={boundary}: both must be powers of two, align at most a \
+                 page ({PAGE_SIZE}), boundary at least the size and align"
+            )),
+            Self::Block {
+                kind,
+                align,
+                boundary,
+            } => f.write_fmt(fmt!(
+                "align={align} boundary={boundary} kind={kind}: only kind pool has an alignment \
+                 and a boundary; leave them out"
             )),
         }
     }
@@ -149,10 +177,25 @@ pub(crate) enum Wanted {
     Single,
     /// Pages one after the other in physical memory.
     Contiguous,
-    /// Contiguous pages outside of the kernel's linear map.
+    /// Contiguous pages of a policy that single pages do not have.
+    ContiguousOnly,
+    /// Contiguous pages outside of the kernel's linear map, of such a policy too.
     Highmem,
     /// Contiguous pages inside a DMA mask.
     InReach,
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single => "memory",
+            Self::Contiguous | Self::ContiguousOnly => "physically contiguous memory",
+            Self::Highmem => {
+                "physically contiguous highmem (memory without a cacheable kernel mapping)"
+            }
+            Self::InReach => "physically contiguous memory that the device reaches (its DMA mask)",
+        })
+    }
 }
 
 /// What the kernel has set aside for physically contiguous memory.
@@ -162,6 +205,15 @@ pub(crate) enum Cma {
     None,
     /// An area of which that many bytes are free.
     Free(usize),
+}
+
+/// What memory there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Supply {
+    /// How many bytes the machine has of the kind of pages that is wanted, in use or not.
+    pub(crate) all: u64,
+    /// What of them is set aside.
+    pub(crate) cma: Cma,
 }
 
 /// Why a buffer cannot be had.
@@ -195,7 +247,7 @@ pub(crate) enum Failure {
         share: usize,
     },
     /// That many bytes of pages are not free: [`ENOMEM`].
-    Pages(usize, Wanted, Cma),
+    Pages(usize, Wanted, Supply),
     /// DMA memory is not free: [`ENOMEM`].
     Dma(usize, Cma),
     /// Pages are free, but none inside the DMA mask: [`ENOMEM`].
@@ -208,8 +260,8 @@ pub(crate) enum Failure {
     NoRegion,
     /// Somebody else has the region: [`EBUSY`].
     RegionInUse,
-    /// The kernel does not serve devices that reach so little memory: [`EIO`].
-    Mask,
+    /// The kernel does not serve devices with so few address bits: [`EIO`].
+    Mask(u32),
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
     /// The folder in configfs is being removed: [`ENOENT`].
@@ -225,13 +277,13 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// What `error` says of a device that memory was to be allocated for: [`EIO`] that its mask is
-    /// too small, [`ENODEV`] that its node names no reserved memory.
-    pub(crate) fn of_device(error: Error) -> Self {
-        match error {
-            EIO => Self::Mask,
-            ENODEV => Self::NoReservedMemory,
-            error => Self::Other(error),
+    /// What `error` says of a device with so many address bits that memory was to be allocated for:
+    /// [`EIO`] that they are too few, [`ENODEV`] that its node names no reserved memory.
+    pub(crate) fn of_device(error: Error, mask_bits: Option<u32>) -> Self {
+        match (error, mask_bits) {
+            (EIO, Some(bits)) => Self::Mask(bits),
+            (ENODEV, _) => Self::NoReservedMemory,
+            (error, _) => Self::Other(error),
         }
     }
 }
@@ -248,7 +300,7 @@ impl From<Failure> for Error {
             Failure::Name => EEXIST,
             Failure::Removed => ENOENT,
             Failure::RegionInUse => EBUSY,
-            Failure::Mask => EIO,
+            Failure::Mask(_) => EIO,
             Failure::NoReservedMemory => ENODEV,
             Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
             Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(_) => ENOMEM,
@@ -262,18 +314,22 @@ impl fmt::Display for Failure {
         match self {
             Self::Invalid(invalid) => f.write_fmt(fmt!("{invalid}")),
             Self::TooBig(size) => f.write_fmt(fmt!(
-                "{} bytes are more than this machine can address",
-                Decimal(*size)
+                "size={}: buffers of this kernel must be smaller than {}",
+                Bytes(*size),
+                Bytes(isize::MAX as u64 + 1)
             )),
             Self::Refused(policy, kind, refusal) => {
-                f.write_fmt(fmt!("{policy} refused for kind {kind}: {refusal}"))
+                f.write_fmt(fmt!("policy={policy} kind={kind}: {refusal}"))
             }
             Self::MappingRefused(mapping, kind, refusal) => {
-                f.write_fmt(fmt!("mapping {mapping} refused for kind {kind}: {refusal}"))
+                f.write_fmt(fmt!("mapping={mapping} kind={kind}: {refusal}"))
             }
             Self::Limit { size, used, limit } => f.write_fmt(fmt!(
-                "{size} bytes more than the {used} in use would be over the limit of {limit} for \
-                 private buffers; root can raise /sys/module/shmbuf/parameters/limit"
+                "size={}: with the {} in use, private buffers would exceed limit={}; root can \
+                 raise it in /sys/module/shmbuf/parameters",
+                Bytes(*size as u64),
+                Bytes(*used as u64),
+                Bytes(*limit as u64)
             )),
             Self::Share {
                 size,
@@ -281,43 +337,37 @@ impl fmt::Display for Failure {
                 used,
                 share,
             } => f.write_fmt(fmt!(
-                "{size} bytes more than the {used} of user {user} would be over the {share} that \
-                 one user may have; root can raise user_share (percent of limit) or limit in \
-                 /sys/module/shmbuf/parameters, or give the program CAP_SYS_RESOURCE"
+                "size={}: with the {} of user {user}, its private buffers would exceed the {} \
+                 that one user may have; root can raise user_share (percent of limit) or limit in \
+                 /sys/module/shmbuf/parameters, or give the program CAP_SYS_RESOURCE",
+                Bytes(*size as u64),
+                Bytes(*used as u64),
+                Bytes(*share as u64)
             )),
-            Self::Pages(size, Wanted::Single, _) => {
-                f.write_fmt(fmt!("no {size} bytes of memory are free; ask for less"))
-            }
-            Self::Pages(size, wanted, cma) => f.write_fmt(fmt!(
-                "no {size} bytes of physically contiguous {} are free; ask for less, load the \
-                 module earlier, {}use kind=scatter, which needs no contiguous memory",
-                match wanted {
-                    Wanted::Single | Wanted::Contiguous => "memory",
-                    Wanted::InReach => "memory that the device reaches (its DMA mask)",
-                    Wanted::Highmem => "highmem (memory without a cacheable kernel mapping)",
-                },
-                match cma {
-                    Cma::None => "or ",
-                    Cma::Free(_) => "use kind=coherent, which CMA serves, or ",
-                }
-            )),
+            Self::Pages(size, wanted, supply) => no_pages(f, *size, *wanted, *supply),
             Self::Dma(size, Cma::None) => f.write_fmt(fmt!(
-                "no {size} bytes of coherent DMA memory are free, and this kernel has no CMA; ask \
-                 for less, load the module earlier, or set CONFIG_DMA_CMA and cma= on the kernel's \
-                 command line"
+                "size={}: not enough coherent DMA memory is free, and this kernel has no CMA; ask \
+                 for less, or sooner after the boot, or set CONFIG_DMA_CMA and cma= on the \
+                 kernel's command line",
+                Bytes(*size as u64)
             )),
             Self::Dma(size, Cma::Free(free)) if free < size => f.write_fmt(fmt!(
-                "no {size} bytes of coherent DMA memory are free, of CMA {free}; ask for less, or \
-                 enlarge CMA (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)"
+                "size={}: not enough coherent DMA memory is free: CmaFree is {}; ask for less, or \
+                 enlarge CMA (cma= on the kernel's command line, CONFIG_CMA_SIZE_MBYTES)",
+                Bytes(*size as u64),
+                Bytes(*free as u64)
             )),
             Self::Dma(size, Cma::Free(free)) => f.write_fmt(fmt!(
-                "{size} bytes of coherent DMA memory could not be had, though {free} of CMA are \
-                 free: not in a row, or the kernel has no memory for what it keeps about them; ask \
-                 for less, or again later"
+                "size={}: the kernel gave no coherent DMA memory, although CmaFree is {}: it is \
+                 not in one piece, or the kernel has no memory to keep account of it; ask for \
+                 less, or again later",
+                Bytes(*size as u64),
+                Bytes(*free as u64)
             )),
             Self::Reach(size) => f.write_fmt(fmt!(
-                "no {size} bytes of memory inside the DMA mask are free; ask for less, or give the \
-                 mask more bits"
+                "size={}: not enough memory inside the DMA mask is free; ask for less, or give \
+                 dma_mask_bits more",
+                Bytes(*size as u64)
             )),
             Self::Bounced => f.write_str(
                 "the kernel copies for all devices (swiotlb=force), so this kind has no DMA address \
@@ -325,16 +375,17 @@ impl fmt::Display for Failure {
             ),
             Self::Name => f.write_str("another buffer has that name; remove it first"),
             Self::NoRegion => f.write_str(
-                "kind region is for device-tree nodes with reg or memory-region: see \
+                "kind=region: for device-tree nodes with reg or memory-region alone: see \
                  Documentation/named-buffers.md",
             ),
             Self::RegionInUse => f.write_str(
                 "somebody else has some of the region: see /proc/iomem; a buffer of it that was \
                  removed keeps it until its last user goes",
             ),
-            Self::Mask => f.write_str(
-                "this kernel serves no device with so small a DMA mask; give it more bits",
-            ),
+            Self::Mask(bits) => f.write_fmt(fmt!(
+                "dma_mask_bits={bits}: this kernel serves no device with so small a DMA mask; \
+                 give it more bits"
+            )),
             Self::NoReservedMemory => f.write_str(
                 "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
             ),
@@ -342,6 +393,34 @@ impl fmt::Display for Failure {
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),
         }
     }
+}
+
+/// Says that pages are not free, and only such advice as can work.
+fn no_pages(
+    f: &mut fmt::Formatter<'_>,
+    size: usize,
+    wanted: Wanted,
+    supply: Supply,
+) -> fmt::Result {
+    let size_shown = Bytes(size as u64);
+    let there_is_enough = size as u64 <= supply.all;
+    if there_is_enough {
+        f.write_fmt(fmt!(
+            "size={size_shown}: not enough {wanted} is free; ask for less, or sooner after the boot"
+        ))?;
+    } else {
+        let all = Bytes(supply.all);
+        f.write_fmt(fmt!(
+            "size={size_shown}: this machine has no more than {all} of {wanted}; ask for less"
+        ))?;
+    }
+    if wanted != Wanted::Single && matches!(supply.cma, Cma::Free(free) if free >= size) {
+        f.write_str(", or use kind=coherent, which CMA serves")?;
+    }
+    if there_is_enough && matches!(wanted, Wanted::Contiguous | Wanted::InReach) {
+        f.write_str(", or use kind=scatter, which needs no contiguous memory")?;
+    }
+    Ok(())
 }
 
 #[kunit_tests(shmbuf_failure)]
@@ -362,10 +441,80 @@ mod tests {
         // It was a structure, or there is no large enough piece.
         assert!(!says(&Failure::Dma(SIZE, Cma::Free(SIZE)), enlarge));
         assert!(!says(&Failure::Dma(SIZE, Cma::None), enlarge));
-        let coherent = "kind=coherent, which CMA serves";
-        for wanted in [Wanted::Contiguous, Wanted::Highmem, Wanted::InReach] {
-            assert!(says(&Failure::Pages(SIZE, wanted, Cma::Free(0)), coherent));
-            assert!(!says(&Failure::Pages(SIZE, wanted, Cma::None), coherent));
+    }
+
+    #[test]
+    fn what_cannot_help_is_not_advised() {
+        const SIZE: usize = 8192;
+        let (sooner, coherent, scatter) = ("sooner", "kind=coherent", "kind=scatter");
+        let enough = |cma| Supply {
+            all: SIZE as u64,
+            cma,
+        };
+        for (wanted, has_scatter) in [
+            (Wanted::Contiguous, true),
+            (Wanted::InReach, true),
+            (Wanted::ContiguousOnly, false),
+            (Wanted::Highmem, false),
+        ] {
+            let pages = |supply| Failure::Pages(SIZE, wanted, supply);
+            assert!(says(&pages(enough(Cma::Free(SIZE))), coherent));
+            assert!(!says(&pages(enough(Cma::Free(SIZE - 1))), coherent));
+            assert!(!says(&pages(enough(Cma::None)), coherent));
+            assert!(says(&pages(enough(Cma::None)), sooner));
+            assert_eq!(says(&pages(enough(Cma::None)), scatter), has_scatter);
+            // More than there ever is.
+            let little = Supply {
+                all: 4096,
+                cma: Cma::None,
+            };
+            assert!(says(
+                &pages(little),
+                "size=8K: this machine has no more than 4K of "
+            ));
+            assert!(!says(&pages(little), sooner));
+            assert!(!says(&pages(little), scatter));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_repeated() {
+        for (failure, words) in [
+            (Failure::Invalid(Invalid::Size(3)), "size=3: "),
+            (
+                Failure::Invalid(Invalid::PoolSize(8192)),
+                "size=8K kind=pool: ",
+            ),
+            (Failure::Invalid(Invalid::Number("kind", 99)), "kind=99: "),
+            (
+                Failure::Invalid(Invalid::Direction(Direction::ToDevice, Kind::Pages)),
+                "direction=to-device kind=pages: ",
+            ),
+            (Failure::TooBig(4 << 30), "size=4G: "),
+            (
+                Failure::Refused(Policy::Noncached, Kind::Streaming, Refusal::Kind),
+                "policy=noncached kind=streaming: ",
+            ),
+            (
+                Failure::MappingRefused(Mapping::Strict, Kind::Pages, MappingRefusal::NoOwner),
+                "mapping=strict kind=pages: ",
+            ),
+            (Failure::Dma(64 << 20, Cma::None), "size=64M: "),
+            (Failure::Reach(4096), "size=4K: "),
+            (Failure::Mask(12), "dma_mask_bits=12: "),
+        ] {
+            assert!(says(&failure, words));
+        }
+        for (kind, words) in [
+            (Kind::Pool, "align=3 boundary=0: both must be powers of two"),
+            (Kind::Pages, "align=3 boundary=0 kind=pages: only kind pool"),
+        ] {
+            let block = Invalid::Block {
+                kind,
+                align: 3,
+                boundary: 0,
+            };
+            assert!(says(&Failure::Invalid(block), words));
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod policy;
 pub(crate) mod range;
 pub(crate) mod range_lock;
 pub(crate) mod room;
+pub(crate) mod setting;
 pub(crate) mod size;
 pub(crate) mod spec;
 pub(crate) mod uapi;

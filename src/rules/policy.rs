@@ -20,14 +20,6 @@ uapi_enum! {
 }
 
 impl Policy {
-    /// The policy of that name; `default` is what suits the kind, and none is what is no policy.
-    pub(crate) fn or_default(name: &[u8]) -> Option<Option<Self>> {
-        match name {
-            b"default" => Some(None),
-            name => Self::try_from(name).ok().map(Some),
-        }
-    }
-
     /// Whether the cache may hold lines of such memory.
     pub(crate) fn is_cached(self) -> bool {
         matches!(self, Self::Writeback | Self::Writethrough)

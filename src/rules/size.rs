@@ -2,7 +2,27 @@
 
 //! Sizes, as people write them.
 
-use kernel::prelude::*;
+use super::decimal::Decimal;
+use kernel::{
+    fmt,
+    prelude::*, //
+};
+
+/// A number of bytes that is shown as people write it: with the largest suffix that is exact.
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = |(shift, _): &(u32, &str)| self.0 != 0 && self.0.trailing_zeros() >= *shift;
+        match [(30, "G"), (20, "M"), (10, "K")]
+            .iter()
+            .find(|unit| exact(unit))
+        {
+            Some((shift, suffix)) => f.write_fmt(fmt!("{}{suffix}", Decimal(self.0 >> shift))),
+            None => f.write_fmt(fmt!("{}", Decimal(self.0))),
+        }
+    }
+}
 
 /// A decimal number of bytes with an optional suffix K, M or G.
 pub(crate) fn parse_size(text: &[u8]) -> Option<u64> {
@@ -26,6 +46,25 @@ pub(crate) fn parse_size(text: &[u8]) -> Option<u64> {
 #[kunit_tests(shmbuf_size)]
 mod tests {
     use super::*;
+    use kernel::str::CString;
+
+    #[test]
+    fn what_is_shown_is_exact() {
+        for (bytes, text) in [
+            (0, c"0"),
+            (3, c"3"),
+            (4096, c"4K"),
+            (4097, c"4097"),
+            (3 << 19, c"1536K"),
+            (64 << 20, c"64M"),
+            (1 << 30, c"1G"),
+            (u64::MAX, c"18446744073709551615"),
+        ] {
+            let shown = CString::try_from_fmt(fmt!("{}", Bytes(bytes))).unwrap();
+            assert_eq!(&*shown, text);
+            assert_eq!(parse_size(text.to_bytes()), Some(bytes));
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -51,11 +51,11 @@ impl Spec {
         let page = PAGE_SIZE as u64;
         match self.kind {
             Kind::Pool if self.size == 0 || self.size >= page => {
-                return Err(Failure::Invalid(Invalid::PoolSize))
+                return Err(Failure::Invalid(Invalid::PoolSize(self.size)))
             }
             Kind::Pool => {}
             _ if self.size == 0 || self.size % page != 0 => {
-                return Err(Failure::Invalid(Invalid::Size))
+                return Err(Failure::Invalid(Invalid::Size(self.size)))
             }
             _ => {}
         }
@@ -71,10 +71,15 @@ impl Spec {
             _ => self.align == 0 && self.boundary == 0,
         };
         if !block_is_good {
-            return Err(Failure::Invalid(Invalid::Block));
+            return Err(Failure::Invalid(Invalid::Block {
+                kind: self.kind,
+                align: self.align,
+                boundary: self.boundary,
+            }));
         }
         if !self.kind.has_owner() && self.direction != Direction::Bidirectional {
-            return Err(Failure::Invalid(Invalid::Direction));
+            let direction = Invalid::Direction(self.direction, self.kind);
+            return Err(Failure::Invalid(direction));
         }
         isize::try_from(self.size)
             .map(|size| size as usize)

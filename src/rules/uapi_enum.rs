@@ -2,6 +2,12 @@
 
 //! Enums of the uAPI.
 
+/// A type whose values have names.
+pub(crate) trait Words: Sized {
+    /// The names of all values, in the order of the uAPI.
+    const WORDS: &'static [&'static str];
+}
+
 /// Makes an enum of values that have a number in `include/uapi/shmbuf.h`, and a name in parameters
 /// and reports. One line for each value is all there is to say.
 macro_rules! uapi_enum {
@@ -29,11 +35,15 @@ macro_rules! uapi_enum {
             }
 
             /// The name in parameters and reports.
-            pub(crate) fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
                 }
             }
+        }
+
+        impl $crate::rules::uapi_enum::Words for $type {
+            const WORDS: &'static [&'static str] = &[$($name),+];
         }
 
         /// The value of a number in the uAPI; [`EINVAL`] for any other.

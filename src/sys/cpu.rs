@@ -5,6 +5,7 @@
 use super::ffi;
 use kernel::{
     bindings,
+    page::PAGE_SHIFT,
     prelude::*, //
 };
 
@@ -47,10 +48,18 @@ pub(crate) fn says_writethrough() -> bool {
     unsafe { ffi::shmbuf_cpu_writethrough_available() }
 }
 
-/// Whether there is memory outside of the linear map. Any context.
-pub(crate) fn has_highmem() -> bool {
+/// How many bytes of memory the kernel has, in use or not. Any context.
+pub(crate) fn memory() -> u64 {
     // SAFETY: The function has no requirements.
-    unsafe { ffi::shmbuf_total_highmem_pages() != 0 }
+    let pages = unsafe { ffi::shmbuf_total_pages() };
+    (pages as u64) << PAGE_SHIFT
+}
+
+/// How many bytes of it are outside of the linear map. Any context.
+pub(crate) fn highmem() -> u64 {
+    // SAFETY: The function has no requirements.
+    let pages = unsafe { ffi::shmbuf_total_highmem_pages() };
+    (pages as u64) << PAGE_SHIFT
 }
 
 /// The unit of cache maintenance for DMA in bytes, at least the longest cache line.

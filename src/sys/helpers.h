@@ -41,7 +41,7 @@ struct workqueue_struct;
 /* params.c: module parameters. */
 const char *shmbuf_param_size(void);
 const char *shmbuf_param_kind(void);
-const char *shmbuf_param_cache(void);
+const char *shmbuf_param_policy(void);
 const char *shmbuf_param_mapping(void);
 const char *shmbuf_param_engine(void);
 unsigned long shmbuf_param_limit(void);

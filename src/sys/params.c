@@ -15,9 +15,18 @@ static char *kind = "pages";
 module_param(kind, charp, 0444);
 MODULE_PARM_DESC(kind, "kind of the default buffer: pages, coherent, streaming, scatter (default pages)");
 
-static char *cache = "default";
-module_param(cache, charp, 0444);
-MODULE_PARM_DESC(cache, "cache policy of the default buffer: writeback, writethrough, writecombine, noncached, default (what suits the kind)");
+static char *policy = "default";
+module_param(policy, charp, 0444);
+MODULE_PARM_DESC(policy, "cache policy of the default buffer: writeback, writethrough, writecombine, noncached, default (what suits the kind)");
+
+/* The same variable by its former name; policy frees it. */
+static const struct kernel_param_ops cache_operations = {
+	.set = param_set_charp,
+	.get = param_get_charp,
+};
+
+module_param_cb(cache, &cache_operations, &policy, 0444);
+MODULE_PARM_DESC(cache, "another name of policy, for scripts");
 
 static char *mapping = "pfnmap";
 module_param(mapping, charp, 0444);
@@ -100,9 +109,9 @@ const char *shmbuf_param_kind(void)
 	return kind;
 }
 
-const char *shmbuf_param_cache(void)
+const char *shmbuf_param_policy(void)
 {
-	return cache;
+	return policy;
 }
 
 const char *shmbuf_param_mapping(void)

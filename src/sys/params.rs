@@ -27,9 +27,9 @@ pub(crate) fn kind() -> &'static [u8] {
 }
 
 /// Cache policy of the default buffer, as given.
-pub(crate) fn cache() -> &'static [u8] {
+pub(crate) fn policy() -> &'static [u8] {
     // SAFETY: A charp parameter is such a string.
-    unsafe { bytes(ffi::shmbuf_param_cache()) }
+    unsafe { bytes(ffi::shmbuf_param_policy()) }
 }
 
 /// How user mappings of the default buffer are made, as given.

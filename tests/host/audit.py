@@ -156,7 +156,10 @@ def pages_of(runs: list[str], held: Held) -> dict[int, int]:
     """The physical address of each page, by its offset, as debugfs gives the runs."""
     pages = {}
     for line in runs:
-        offset, physical, length = (int(number, 16) for number in line.split())
+        run = re.fullmatch("offset (0x.*) physical (0x.*) length (0x.*)", line)
+        if not run:
+            raise Found(f"debugfs gives a line without offset, physical address and length: {line}")
+        offset, physical, length = (int(number, 16) for number in run.groups())
         for at in range(0, length, PAGE):
             pages[offset + at] = physical + at
     if sorted(pages) != list(range(0, held.size, PAGE)) or len(set(pages.values())) != len(pages):

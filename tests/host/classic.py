@@ -51,7 +51,7 @@ CASES = [
     classic("noncached-both"),
     classic("coherent"),
     SHMBUF,
-    Case("shmbuf pages, noncached", "size=64K cache=noncached"),
+    Case("shmbuf pages, noncached", "size=64K policy=noncached"),
     STREAMING,
     Case("shmbuf coherent", "size=64K kind=coherent"),
 ]
@@ -143,7 +143,7 @@ def run(name: str, progress: Callable[[str], None] = lambda _: None) -> Run:
             board.check(f"insmod /lib/modules/{case.module}.ko {case.parameters}")
             device = f"/dev/{case.module}"
             # The second time the kernel touches no page for the first time.
-            outs = [board.run(f"shmbuf-pattern --device {device} {case.options}") for _ in "12"]
+            outs = [board.run(f"shmbuf-pattern --buffer {device} {case.options}") for _ in "12"]
             result.right[case] = not any(out.status for out in outs)
             if case in COSTS.values():
                 sync = "sync" if case.options else ""

@@ -112,7 +112,7 @@ def test_audit(machine, subtests):
             if loaded != (kind, policy):
                 if loaded:
                     machine.check("rmmod shmbuf")
-                machine.check(f"insmod {machine.module} size={SIZE} kind={kind} cache={policy}")
+                machine.check(f"insmod {machine.module} size={SIZE} kind={kind} policy={policy}")
                 loaded = (kind, policy)
             print(look(machine, "--step", step))
     machine.check("rmmod shmbuf")
@@ -130,7 +130,7 @@ def test_mappings(machine, subtests):
     for kind, policies in core(machine).kinds.items():
         for policy in policies:
             with subtests.test(f"dma-buf of {kind} {policy}"):
-                machine.check(f"insmod {machine.module} size={SIZE} kind={kind} cache={policy}")
+                machine.check(f"insmod {machine.module} size={SIZE} kind={kind} policy={policy}")
                 # All, and a part: its first page is the dma-buf's first.
                 print(look(machine, "--dma-buf"))
                 print(look(machine, "--dma-buf", f"--offset {4 * audit.PAGE} --length 8192"))
@@ -173,7 +173,7 @@ def test_large(machine, subtests):
     """A buffer beyond the page allocator's largest block, in all places of the kernel's view."""
     size = 6 << 20
     for policy in {"writeback", "noncached"} & set(core(machine).kinds["pages"]):
-        machine.check(f"insmod {machine.module} size={size} cache={policy}")
+        machine.check(f"insmod {machine.module} size={size} policy={policy}")
         try:
             it = held(machine)
             for offset in (0, size // 2 + audit.PAGE, size - audit.PAGE):
@@ -188,7 +188,7 @@ def test_goes_red(machine, subtests):
     """What the audit is told wrongly of a good buffer, it finds out."""
     meaning = core(machine).meaning
     last = core(machine).kinds["pages"][-1]
-    machine.check(f"insmod {machine.module} size={SIZE} cache={last}")
+    machine.check(f"insmod {machine.module} size={SIZE} policy={last}")
     try:
         it = held(machine)
         debugfs = view(machine)

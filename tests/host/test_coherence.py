@@ -197,7 +197,7 @@ def test_driver(board, subtests):
     """Program, kernel and device in turns: right in each kind and policy, wrong in each break."""
     kinds = cores.CORES[boardinfo.of(board).core].kinds
     good = [
-        f"kind={kind} cache={policy}" for kind, policies in kinds.items() for policy in policies
+        f"kind={kind} policy={policy}" for kind, policies in kinds.items() for policy in policies
     ]
     broken = breaks.of(board)
     assert broken

@@ -41,7 +41,7 @@ def test_no_alias_of_pages_that_were_kmapped(machine):
     """A page of each block that is large enough has such a mapping: it is not in the buffer."""
     block = math.ceil(math.log2(SIZE / audit.PAGE))
     leave_kmapped(machine, f"order={block}")
-    machine.check(f"insmod {machine.module} size={SIZE} cache=noncached")
+    machine.check(f"insmod {machine.module} size={SIZE} policy=noncached")
     try:
         print(look(machine))
     finally:
@@ -77,7 +77,7 @@ def test_no_alias_of_blocks_of_a_pool_that_were_kmapped(machine):
 
 def test_set_cache_leaves_pages_that_were_kmapped(machine):
     """Write-back memory may have such a mapping; what is not cached any more is elsewhere."""
-    machine.check(f"insmod {machine.module} size={SIZE} cache=noncached")
+    machine.check(f"insmod {machine.module} size={SIZE} policy=noncached")
     try:
         it = held(machine, "--policy", "writeback")
         let_go(machine)
@@ -90,6 +90,6 @@ def test_set_cache_leaves_pages_that_were_kmapped(machine):
 def test_refused_if_all_pages_were_kmapped(machine):
     """In each MiB there is one, so there is no place for 32 MiB; it is said, and soon."""
     leave_kmapped(machine, "order=8")
-    refused = machine.run(f"insmod {machine.module} size=32M cache=noncached && rmmod shmbuf")
+    refused = machine.run(f"insmod {machine.module} size=32M policy=noncached && rmmod shmbuf")
     assert refused.status
-    assert re.search(r"physically contiguous highmem .* are free", machine.kernel_log())
+    assert re.search(r"physically contiguous highmem .* is free", machine.kernel_log())

@@ -27,8 +27,8 @@ def test_guest_without_highmem(machine, subtests):
 
 def test_alias(machine):
     """The audit finds the cacheable alias, and INFO admits it; unasked it is refused."""
-    assert machine.run(f"insmod {machine.module} cache=noncached").status != 0
-    machine.check(f"insmod {machine.module} cache=noncached accept_alias=1")
+    assert machine.run(f"insmod {machine.module} policy=noncached").status != 0
+    machine.check(f"insmod {machine.module} policy=noncached accept_alias=1")
     seen = look(machine)
     assert not seen.endswith("; 0 other kernel mappings"), seen
     machine.check("rmmod shmbuf")

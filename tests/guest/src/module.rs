@@ -33,7 +33,7 @@ pub const KINDS: [Kind; 4] = [Kind::Pages, Kind::Coherent, Kind::Streaming, Kind
 pub struct Config {
     /// `kind=`
     pub kind: Kind,
-    /// `cache=`
+    /// `policy=`
     pub policy: Policy,
     /// `size=`, in bytes
     pub size: u64,
@@ -65,7 +65,7 @@ impl Config {
         } else {
             ""
         };
-        format!("kind={kind} cache={policy} size={size}{alias}")
+        format!("kind={kind} policy={policy} size={size}{alias}")
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
         let mut config = Config::new(Kind::Pages, Policy::NonCached);
         assert_eq!(
             config.parameters(),
-            "kind=pages cache=noncached size=1048576"
+            "kind=pages policy=noncached size=1048576"
         );
         assert_eq!(config.to_string(), "pages.noncached");
         config.accept_alias = true;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Arguments that are wrong: each has its errno, and none changes anything.
 
+use std::{thread, time::Duration};
+
 use nix::errno::Errno;
-use shmbuf::{abi, Access, Buffer, Phase};
+use shmbuf::{abi, Access, Buffer, Direction, Kind, Phase};
 
 use super::{
     claim,
@@ -10,6 +12,7 @@ use super::{
     Claim, Scope,
 };
 use crate::{
+    kmsg::Log,
     runner::Env,
     sys::{self, page, refused, resized, Region},
 };
@@ -19,6 +22,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "sync_refuses_bad_flags", sync_flags),
     claim(Scope::Kind, "lent_refuses_bad_ranges", lent),
     claim(Scope::Kind, "set_cache_refuses_bad_arguments", set_cache),
+    claim(Scope::Once, "refused_arguments_have_a_reason", reasons),
     claim(Scope::Kind, "sync_and_set_cache_grow", growth),
     claim(Scope::Kind, "ioctl_bad_pointers", pointers),
     claim(Scope::Kind, "unknown_ioctls", unknown),
@@ -141,6 +145,79 @@ fn set_cache(env: &Env) {
             refused(set(env.config.policy.raw(), 1 << bit), Errno::EINVAL);
         }
     });
+}
+
+/// What a program sees as EINVAL alone is a sentence in the log, with its own value.
+fn reasons(env: &Env) {
+    let good = abi::shmbuf_alloc {
+        size: 4096,
+        kind: Kind::Pages.raw(),
+        policy: abi::SHMBUF_POLICY_DEFAULT,
+        ..Default::default()
+    };
+    let of_pool = abi::shmbuf_alloc {
+        size: 64,
+        kind: Kind::Pool.raw(),
+        ..good
+    };
+    unchanged(env, |buffer| {
+        let alloc = |argument: abi::shmbuf_alloc, words| {
+            let refused = || call(buffer, abi::SHMBUF_IOC_ALLOC, argument);
+            assert_said(refused, "ALLOC", words);
+        };
+        alloc(abi::shmbuf_alloc { size: 3, ..good }, "size=3: must be");
+        let two_pages = abi::shmbuf_alloc {
+            size: 8192,
+            ..of_pool
+        };
+        alloc(two_pages, "size=8K kind=pool: must be");
+        alloc(abi::shmbuf_alloc { kind: 99, ..good }, "kind=99: ");
+        alloc(abi::shmbuf_alloc { policy: 98, ..good }, "policy=98: ");
+        let mapping = 97;
+        alloc(abi::shmbuf_alloc { mapping, ..good }, "mapping=97: ");
+        let direction = 96;
+        alloc(abi::shmbuf_alloc { direction, ..good }, "direction=96: ");
+        let direction = Direction::ToDevice.raw();
+        let words = "direction=to-device kind=pages: only";
+        alloc(abi::shmbuf_alloc { direction, ..good }, words);
+        let words = "align=3 boundary=0: both must be";
+        alloc(
+            abi::shmbuf_alloc {
+                align: 3,
+                ..of_pool
+            },
+            words,
+        );
+        let words = "align=64 boundary=0 kind=pages: only";
+        alloc(abi::shmbuf_alloc { align: 64, ..good }, words);
+        alloc(abi::shmbuf_alloc { flags: 1, ..good }, "flags=1: ");
+        let reserved = 1;
+        alloc(abi::shmbuf_alloc { reserved, ..good }, "reserved=1: ");
+
+        let policy = abi::shmbuf_set_cache {
+            policy: 99,
+            flags: 0,
+        };
+        let refused = || call(buffer, abi::SHMBUF_IOC_SET_CACHE, policy);
+        assert_said(refused, "SET_CACHE", "policy=99: ");
+    });
+}
+
+/// Asserts that a call is refused with EINVAL, and that the log has these words of it. It is made
+/// again as long as the log takes no more lines of this user.
+#[track_caller]
+fn assert_said(call: impl Fn() -> Result<(), Errno>, name: &str, words: &str) {
+    let wanted = format!("shmbuf: {name}: {words}");
+    let mut log = Log::from_now();
+    for _ in 0..40 {
+        refused(call(), Errno::EINVAL);
+        let lines = log.lines();
+        if lines.iter().any(|line| line.text.starts_with(&wanted)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(250));
+    }
+    panic!("the log does not have \"{wanted}\"");
 }
 
 /// A structure of a later header.

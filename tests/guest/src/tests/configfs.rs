@@ -34,7 +34,11 @@ use crate::{
 pub(super) const CLAIMS: &[Claim] = &[
     configfs_claim("configfs_defaults", defaults),
     configfs_claim("configfs_attributes_are_kept", kept),
-    configfs_claim("configfs_refuses_bad_attributes", bad_attributes),
+    configfs_claim("configfs_policy_has_two_names", two_names),
+    configfs_claim(
+        "configfs_refuses_bad_attributes_with_a_reason",
+        bad_attributes,
+    ),
     configfs_claim("configfs_is_busy_while_enabled", busy),
     configfs_claim("configfs_makes_every_buffer", every_buffer),
     configfs_claim("configfs_buffers_are_zeroed", zeroed),
@@ -57,9 +61,10 @@ const fn configfs_claim(name: &'static str, body: fn(&Env)) -> Claim {
 pub(super) const ROOT: &str = "/sys/kernel/config/shmbuf";
 
 /// The attributes of a folder, and what they are at first.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("size", "1048576"),
     ("kind", "pages"),
+    ("policy", "default"),
     ("cache", "default"),
     ("mapping", "pfnmap"),
     ("direction", "bidirectional"),
@@ -118,7 +123,7 @@ impl Folder {
     pub(super) fn describe(&self, alloc: &Alloc) {
         self.set("size", &alloc.size.to_string());
         self.set("kind", alloc.kind.name());
-        self.set("cache", alloc.policy.map_or("default", Policy::name));
+        self.set("policy", alloc.policy.map_or("default", Policy::name));
         self.set("mapping", alloc.mapping.name());
         self.set("direction", alloc.direction.name());
     }
@@ -201,7 +206,7 @@ fn kept(env: &Env) {
     Kind::ALL.iter().for_each(|kind| add("kind", kind.name()));
     Policy::ALL
         .iter()
-        .for_each(|policy| add("cache", policy.name()));
+        .for_each(|policy| add("policy", policy.name()));
     MappingKind::ALL
         .iter()
         .for_each(|mapping| add("mapping", mapping.name()));
@@ -209,7 +214,7 @@ fn kept(env: &Env) {
         .iter()
         .for_each(|direction| add("direction", direction.name()));
     (1..=64).for_each(|bits: u32| add("dma_mask_bits", &bits.to_string()));
-    add("cache", "default");
+    add("policy", "default");
     add("dma_mask_bits", "default");
 
     for (attribute, written, read) in &values {
@@ -226,13 +231,29 @@ fn kept(env: &Env) {
     assert_there("new", false);
 }
 
-fn bad_attributes(env: &Env) {
+/// `cache` is what older scripts call it.
+fn two_names(env: &Env) {
     load(env);
+    let folder = Folder::new("names");
+    for (written, other) in [("policy", "cache"), ("cache", "policy")] {
+        for policy in ["noncached", "default"] {
+            folder.set(written, policy);
+            folder.assert_is(other, policy);
+        }
+    }
+}
+
+fn bad_attributes(env: &Env) {
+    const SIZE: &str = "write a decimal number of bytes, with an optional suffix K, M or G";
+
+    load(env);
+    let mut log = Log::from_now();
     let folder = Folder::new("new");
-    for (attribute, good, bad) in [
+    for (attribute, good, reason, bad) in [
         (
             "size",
             "8192",
+            SIZE,
             &[
                 "\n",
                 "-1",
@@ -247,29 +268,40 @@ fn bad_attributes(env: &Env) {
         (
             "kind",
             "streaming",
+            "choose pages, coherent, streaming, scatter, pool or region",
             &["\n", "page", "Pages", "pages coherent", "0"],
         ),
         (
-            "cache",
+            "policy",
             "writecombine",
+            "choose writeback, writethrough, writecombine, noncached or default",
             &["\n", "cached", "write-back", "0"],
         ),
-        ("mapping", "strict", &["\n", "none", "default", "1"]),
+        (
+            "mapping",
+            "strict",
+            "choose pfnmap, strict or refcounted",
+            &["\n", "none", "default", "1"],
+        ),
         (
             "direction",
             "to-device",
+            "choose bidirectional, to-device or from-device",
             &["\n", "both", "to_device", "default"],
         ),
         (
             "dma_mask_bits",
             "30",
+            "write a number from 1 to 64, or default",
             &["\n", "0", "65", "-1", "32 bits", "4294967328"],
         ),
-        ("enable", "0", &["\n", "2", "maybe", "-1"]),
+        ("enable", "0", "write 1 or 0", &["\n", "2", "maybe", "-1"]),
     ] {
         folder.set(attribute, good);
         for value in bad {
             folder.assert_refused(attribute, value, Errno::EINVAL);
+            let reason = format!("{attribute}={}: {reason}", value.trim());
+            assert_logged(&mut log, "shmbuf: new: ", &reason);
         }
         folder.assert_is(attribute, good);
     }
@@ -278,20 +310,24 @@ fn bad_attributes(env: &Env) {
 
 fn busy(env: &Env) {
     load(env);
+    let mut log = Log::from_now();
     let folder = Folder::new("busy");
     folder.enable();
     let before = info(&open("busy"));
-    for (attribute, default) in &DEFAULTS[..6] {
+    for (attribute, default) in &DEFAULTS[..7] {
         let other = match *attribute {
             "size" => "8192",
             "kind" => "streaming",
-            "cache" => "writeback",
+            "policy" | "cache" => "writeback",
             "mapping" => "refcounted",
             "direction" => "to-device",
             _ => "32",
         };
+        let name = attribute.replace("cache", "policy");
         for value in [other, default, "nonsense"] {
             folder.assert_refused(attribute, value, Errno::EBUSY);
+            let reason = format!("{name}={value}: the buffer is enabled; write 0 to enable first");
+            assert_logged(&mut log, "shmbuf: busy: ", &reason);
         }
     }
     // Once more is no news.
@@ -385,7 +421,7 @@ fn refused_here(machine: &Machine) -> Vec<(Alloc, Errno, String)> {
                     policy: Some(*policy),
                     ..Alloc::new(size, kind)
                 };
-                let words = format!("{policy} refused for kind {kind}: ");
+                let words = format!("policy={policy} kind={kind}: ");
                 list.push((alloc, Errno::EOPNOTSUPP, words));
             }
         }
@@ -399,7 +435,7 @@ fn refused_here(machine: &Machine) -> Vec<(Alloc, Errno, String)> {
                     mapping,
                     ..Alloc::new(size, kind)
                 };
-                let words = format!("mapping {mapping} refused for kind {kind}: ");
+                let words = format!("mapping={mapping} kind={kind}: ");
                 list.push((alloc, Errno::EOPNOTSUPP, words));
             }
         }
@@ -408,22 +444,29 @@ fn refused_here(machine: &Machine) -> Vec<(Alloc, Errno, String)> {
                 direction: Direction::ToDevice,
                 ..Alloc::new(size, kind)
             };
-            list.push((alloc, Errno::EINVAL, "have a direction".into()));
+            let words = format!("direction=to-device kind={kind}: ");
+            list.push((alloc, Errno::EINVAL, words));
         }
     }
-    for size in [0, 1, SIZE - 1, u64::MAX] {
+    let words = "must be a multiple of the page size";
+    for (size, shown) in [
+        (0, "0"),
+        (1, "1"),
+        (5 << 9, "2560"),
+        (u64::MAX, "18446744073709551615"),
+    ] {
         let alloc = Alloc { size, ..pages() };
-        let words = "the size must be a multiple of the page size";
-        list.push((alloc, Errno::EINVAL, words.into()));
+        list.push((alloc, Errno::EINVAL, format!("size={shown}: {words}")));
     }
-    for size in [0, page() as u64] {
-        let words = "the size of a buffer of kind pool must be less than a page";
-        list.push((Alloc::new(size, Kind::Pool), Errno::EINVAL, words.into()));
+    let words = "kind=pool: must be less than a page";
+    for (size, shown) in [(0, "0"), (64 << 10, "64K")] {
+        let alloc = Alloc::new(size, Kind::Pool);
+        list.push((alloc, Errno::EINVAL, format!("size={shown} {words}")));
     }
     let size = 1 << 63;
-    let words = "9223372036854775808 bytes are more than this machine can address";
+    let words = "size=8589934592G: buffers of this kernel must be smaller than ";
     list.push((Alloc { size, ..pages() }, Errno::EFBIG, words.into()));
-    let words = "kind region is for device-tree nodes";
+    let words = "kind=region: for device-tree nodes";
     list.push((
         Alloc::new(SIZE, Kind::Region),
         Errno::EOPNOTSUPP,
@@ -445,7 +488,7 @@ fn refusals(env: &Env) {
     folder.describe(&Alloc::new(SIZE, Kind::Pages));
     folder.set("dma_mask_bits", "12");
     folder.assert_refused("enable", "1", Errno::EIO);
-    let words = "this kernel serves no device with so small a DMA mask";
+    let words = "dma_mask_bits=12: this kernel serves no device with so small a DMA mask";
     assert_logged(&mut log, "shmbuf: refused: ", words);
     assert_there("refused", false);
     // None of that has left anything behind that would be in the way.
@@ -591,11 +634,17 @@ fn enable_and_rmdir(env: &Env) {
 
 fn names(env: &Env) {
     load(env);
+    let mut log = Log::from_now();
     let long = "x".repeat(32);
     for name in [
         ".a", "-a", "_a", "a b", "a:b", "a\n", "\u{e9}", "default", "private", &long,
     ] {
         refused(Folder::try_new(name).map(drop), Errno::EINVAL);
+        // The log escapes the backslash once more.
+        let shown = name.as_bytes().escape_ascii().to_string();
+        let shown = shown.replace('\\', r"\x5c");
+        let reason = format!("name={shown}: a name is 1 to 31 letters, digits, ");
+        assert_logged(&mut log, "shmbuf: mkdir: ", &reason);
     }
     for name in ["a", "0", "Camera.left-2_x", &long[1..]] {
         let folder = Folder::new(name);

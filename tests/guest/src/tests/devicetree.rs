@@ -62,16 +62,21 @@ const MEMORY: [&str; 5] = ["plain", "strict", "cma", "nomap", "carveout"];
 const RIVALS: [&str; 2] = ["registers", "again"];
 
 /// Nodes that are refused, with errno and reason.
-const REFUSED: [(&str, Errno, &str); 2] = [
+const REFUSED: [(&str, Errno, &str); 3] = [
+    (
+        "unknown",
+        Errno::EINVAL,
+        "shmbuf,mapping=default: choose pfnmap, strict or refcounted",
+    ),
     (
         "refused",
         Errno::EOPNOTSUPP,
-        "noncached refused for kind streaming: ",
+        "policy=noncached kind=streaming: ",
     ),
     (
         "unreachable",
         Errno::EIO,
-        "this kernel serves no device with so small a DMA mask",
+        "dma_mask_bits=12: this kernel serves no device with so small a DMA mask",
     ),
 ];
 

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     expect::Expect,
+    kmsg::Line,
     machine::Arch,
-    module::{is_loaded, users, Config, DEVICE, KINDS},
+    module::{is_loaded, parameter, users, Config, DEVICE, KINDS},
     process::{Child, Turn},
     runner::Env,
     sys::refused,
@@ -24,7 +25,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::OwnRefused, "insmod_refused", combination),
     claim(Scope::Own, "defaults", defaults),
     claim(Scope::Own, "sizes", sizes).seconds(300),
-    claim(Scope::Own, "bad_parameters_are_refused", bad),
+    claim(Scope::Own, "bad_parameters_are_refused_with_a_reason", bad),
+    claim(Scope::Own, "cache_is_another_name_of_policy", two_names),
     claim(Scope::Own, "more_memory_than_there_is", too_large),
     claim(Scope::Own, "node_comes_and_goes", node),
     claim(
@@ -108,7 +110,7 @@ fn sizes(env: &Env) {
             continue;
         };
         for (text, bytes) in sizes {
-            let parameters = format!("kind={kind} cache={policy} size={text}");
+            let parameters = format!("kind={kind} policy={policy} size={text}");
             env.module.must_load(&parameters);
             {
                 let buffer = env.open();
@@ -127,49 +129,80 @@ fn sizes(env: &Env) {
 }
 
 fn bad(env: &Env) {
-    let bad = [
-        "size=0",
-        "size=1",
-        "size=4097",
-        "size=4095",
-        "size=1000",
-        "size=-4096",
-        "size=",
-        "size=M",
-        "size=much",
-        "size=4Mx",
-        "size=4M4",
-        "size=4KM",
-        "size=18446744073709551616",
-        "size=18446744073709551615G",
-        "kind=",
-        "kind=page",
-        "kind=Pages",
-        "kind=pages,coherent",
-        "kind=pagesx",
-        "cache=",
-        "cache=write",
-        "cache=uncached",
-        "cache=writebackx",
-        "kind=pool",
-        "kind=region",
-        "mapping=",
-        "mapping=pfn",
-        "mapping=strictly",
-        "limit=",
-        "limit=much",
-        "limit=4Mx",
-        "accept_alias=maybe",
-    ];
-    for parameters in bad {
-        // The core itself refuses these, and says nothing of the module's.
-        if parameters.starts_with("accept_alias") || parameters.starts_with("limit") {
-            refused(env.module.load(parameters), Errno::EINVAL);
-            assert!(!is_loaded());
-        } else {
-            env.module.must_not_load(parameters, Errno::EINVAL);
+    const PAGES: &str = "must be a multiple of the page size (";
+    const SIZE: &str = "write a decimal number of bytes, with an optional suffix K, M or G";
+    const KIND: &str = "choose pages, coherent, streaming or scatter";
+    const POLICY: &str = "choose writeback, writethrough, writecombine, noncached or default";
+    const MAPPING: &str = "choose pfnmap, strict or refcounted";
+    for (parameter, values, reason) in [
+        (
+            "size",
+            &["0", "1", "4097", "4095", "1000", "1025K"][..],
+            PAGES,
+        ),
+        (
+            "size",
+            &[
+                "-4096",
+                "",
+                "M",
+                "much",
+                "4Mx",
+                "4M4",
+                "4KM",
+                "0x100000",
+                "18446744073709551616",
+                "18446744073709551615G",
+            ],
+            SIZE,
+        ),
+        (
+            "kind",
+            &["", "page", "Pages", "pages,coherent", "pagesx"],
+            KIND,
+        ),
+        (
+            "kind",
+            &["pool"],
+            "this value is for ALLOC, configfs and the device tree",
+        ),
+        ("kind", &["region"], "this value is for the device tree"),
+        ("policy", &["", "write", "uncached", "writebackx"], POLICY),
+        ("mapping", &["", "pfn", "strictly"], MAPPING),
+    ] {
+        for value in values {
+            let given = format!("{parameter}={value}");
+            let reasons = env.module.must_not_load(&given, Errno::EINVAL);
+            let says = |words: &str| reasons.iter().any(|line| line.text.contains(words));
+            assert!(says(&format!(": {given}: {reason}")), "{reasons:?}");
         }
     }
+    // The core itself refuses these, and says so.
+    for parameters in ["limit=", "limit=much", "limit=4Mx", "accept_alias=maybe"] {
+        refused(env.module.load(parameters), Errno::EINVAL);
+        assert!(!is_loaded());
+    }
+}
+
+/// Older scripts have the other one. If both are given, the last one counts.
+fn two_names(env: &Env) {
+    for parameters in [
+        "policy=writeback",
+        "cache=writeback",
+        "cache=noncached policy=writeback",
+        "policy=noncached cache=writeback",
+    ] {
+        env.module.must_load(parameters);
+        let info = env.open().info().expect("INFO");
+        assert_eq!(info.policy, Policy::WriteBack, "{parameters}");
+        for name in ["policy", "cache"] {
+            assert_eq!(parameter(name), "writeback", "{parameters}");
+        }
+        env.module.must_unload();
+    }
+    let reasons = env.module.must_not_load("cache=uncached", Errno::EINVAL);
+    let says = |line: &Line| line.text.contains(": policy=uncached: choose writeback, ");
+    assert!(reasons.iter().any(says), "{reasons:?}");
 }
 
 fn too_large(env: &Env) {
@@ -179,18 +212,26 @@ fn too_large(env: &Env) {
             continue;
         };
         // What the machine can address and does not have.
-        let parameters = format!("kind={kind} cache={policy} size=2047M");
+        let parameters = format!("kind={kind} policy={policy} size=2047M");
         let reasons = env.module.must_not_load(&parameters, Errno::ENOMEM);
         let says = |word: &str| reasons.iter().any(|l| l.text.contains(word));
+        assert!(says(": size=2047M: "), "{reasons:?}");
         assert!(says("contiguous") || says("memory"), "{reasons:?}");
+        // No board has as much, at any time and in any kind.
+        assert!(!says("sooner") || kind == Kind::Coherent, "{reasons:?}");
+        assert!(!says("kind=scatter"), "{reasons:?}");
         // What would be small if 32 bits held it.
         let errno = match env.machine.has_64bit_kernel() {
             false => Errno::EFBIG,
             true => Errno::ENOMEM,
         };
         for size in ["4G", "4294971392", "4097M", "16777216G"] {
-            let parameters = format!("kind={kind} cache={policy} size={size}");
-            env.module.must_not_load(&parameters, errno);
+            let parameters = format!("kind={kind} policy={policy} size={size}");
+            let reasons = env.module.must_not_load(&parameters, errno);
+            if errno == Errno::EFBIG {
+                let says = |line: &Line| line.text.ends_with("must be smaller than 2G");
+                assert!(reasons.iter().any(says), "{reasons:?}");
+            }
         }
     }
     env.module.must_load("");

@@ -45,10 +45,12 @@ fn node(_: &Env) {
 fn parameters(env: &Env) {
     assert_eq!(parse_size(&parameter("size")), Some(env.config.size));
     assert_eq!(parameter("kind"), env.config.kind.name());
-    assert_eq!(parameter("cache"), env.config.policy.name());
+    for name in ["policy", "cache"] {
+        assert_eq!(parameter(name), env.config.policy.name());
+    }
     let alias = if env.config.accept_alias { "Y" } else { "N" };
     assert_eq!(parameter("accept_alias"), alias);
-    for name in ["size", "kind", "cache", "accept_alias"] {
+    for name in ["size", "kind", "policy", "cache", "accept_alias"] {
         let path = format!("{SYSFS}/parameters/{name}");
         let mode = fs::metadata(&path).expect(&path).mode();
         assert_eq!(mode & 0o222, 0, "{name} can be written");

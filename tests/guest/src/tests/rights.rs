@@ -347,6 +347,7 @@ fn configfs(env: &Env) {
         for (attribute, value) in [
             ("size", "4096"),
             ("kind", "coherent"),
+            ("policy", "writeback"),
             ("cache", "writeback"),
             ("mapping", "pfnmap"),
             ("direction", "bidirectional"),
