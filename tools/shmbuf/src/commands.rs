@@ -9,7 +9,7 @@ mod info;
 mod list;
 mod man;
 mod read;
-mod set_cache;
+mod set_policy;
 mod sync;
 mod verify;
 mod watch;
@@ -24,7 +24,7 @@ use clap::Subcommand;
 pub enum Command {
     Info(info::Options),
     List(list::Options),
-    SetCache(set_cache::Options),
+    SetCache(set_policy::Options),
     Sync(sync::Options),
     Read(read::Options),
     Write(write::Options),
