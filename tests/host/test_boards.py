@@ -53,8 +53,26 @@ TOOL = {
     "shmbuf alloc 8K --kind coherent -- shmbuf info | grep ^kind": "kind: +coherent",
     "shmbuf list --json | grep '\"node\"'": ' *"node": "/dev/shmbuf",?',
     "shmbuf list | grep '/dev/shmbuf '": ".* pages .*",
-    "shmbuf alloc 8K -- sh -c 'shmbuf info /dev/fd/$SHMBUF_FD | grep ^size'": "size: +8192 bytes",
+    "shmbuf alloc 8K -- sh -c 'shmbuf info /dev/fd/$SHMBUF_FD | grep ^size'": "size: +8K .*",
     "shmbuf alloc 1 --verify; echo status $?": "status 2",
+    # The driver's own sentence, from the log.
+    "shmbuf alloc 3 --verify 2>&1": "shmbuf: ALLOC: EINVAL: size=3: must be a multiple of .*",
+    "shmbuf alloc 4K --align 64 --verify 2>&1": "shmbuf: ALLOC: EINVAL: align=64 .*",
+    "shmbuf alloc 4K --kind coherent --policy writethrough --verify 2>&1": "shmbuf: ALLOC: "
+    "EOPNOTSUPP: policy=writethrough kind=coherent: .*",
+    # One reason.
+    "shmbuf alloc 4K --kind scatter -- "
+    "sh -c 'shmbuf sync end; shmbuf set-policy writeback' 2>&1": "shmbuf: SET_CACHE: EBUSY: "
+    "a device owns the buffer: .*",
+    "shmbuf export -- shmbuf set-cache writeback 2>&1": "shmbuf: SET_CACHE: EBUSY: the buffer is "
+    "exported .exports: 1.: .*",
+    "shmbuf sync end --length 3 2>&1": "shmbuf: SYNC: EINVAL: .* cache line of [0-9]+ bytes.*",
+    "shmbuf alloc 4K -- sh -c 'shmbuf info /proc/self/fd/$SHMBUF_FD | grep ^kind'": "kind: +pages",
+    "shmbuf write -i /nonexistent 2>&1": "shmbuf: cannot open /nonexistent: No such file .*",
+    "shmbuf info /nonexistent/file 2>&1": "shmbuf: /nonexistent/file: there is no such file",
+    "shmbuf set-policy writeback --json | grep memory_type": ' *"memory_type": ".*write-back.*",',
+    "(sleep 1; shmbuf read --length 16) >/dev/null & "
+    "shmbuf watch --json -n 3 -c 1": '.*"buffer":"default","counters":{"bytes_read":{"by":16,.*',
     # What is no buffer is not written to.
     "echo precious >/tmp/f; echo x | shmbuf write /tmp/f; cat /tmp/f; rm /tmp/f": "precious",
     "echo x | shmbuf write /dev/ram0 2>&1": ".*/dev/ram0: .*not a shmbuf buffer.*",

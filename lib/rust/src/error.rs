@@ -175,9 +175,8 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "a device owns the buffer, and only a handle open for writing can take it back"
         }
         (Alloc, Errno::EINVAL) => {
-            "the size must be a multiple of the page size, or for kind pool less than a page, and \
-             not zero; kind region comes from the device tree alone; a direction goes with the \
-             kinds streaming and scatter, alignment and boundary (powers of two) with kind pool"
+            "the size is not one for the kind, or other arguments do not go with it: the kernel log \
+             has the reason"
         }
         (Alloc, Errno::EFBIG) => "this machine cannot address that many bytes: ask for fewer",
         (Alloc, Errno::EOPNOTSUPP) => {

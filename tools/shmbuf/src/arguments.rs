@@ -25,19 +25,24 @@ pub struct RangeArguments {
 impl RangeArguments {
     /// The range in bytes, which has to be inside a buffer of a size.
     pub fn within(&self, size: u64) -> Result<Range<u64>> {
-        let Self { offset, length } = *self;
-        ensure!(
-            offset <= size,
-            "the buffer has {size} bytes: give an offset up to that, not {offset}"
-        );
-        let rest = size - offset;
-        let length = length.unwrap_or(rest);
-        ensure!(
-            length <= rest,
-            "there are {rest} bytes from that offset on: give a length up to that, not {length}"
-        );
-        Ok(offset..offset + length)
+        within(self.offset, self.length, size)
     }
+}
+
+/// The range from an offset on, up to the end without a length; it has to be inside a buffer of a
+/// size.
+pub fn within(offset: u64, length: Option<u64>, size: u64) -> Result<Range<u64>> {
+    ensure!(
+        offset <= size,
+        "the buffer has {size} bytes: give an offset up to that, not {offset}"
+    );
+    let rest = size - offset;
+    let length = length.unwrap_or(rest);
+    ensure!(
+        length <= rest,
+        "there are {rest} bytes from that offset on: give a length up to that, not {length}"
+    );
+    Ok(offset..offset + length)
 }
 
 /// A parser that takes the name of one of the values; help and completions list the names.
@@ -61,8 +66,7 @@ mod tests {
     use super::*;
 
     fn within(offset: u64, length: Option<u64>) -> Result<Range<u64>, String> {
-        let arguments = RangeArguments { offset, length };
-        arguments.within(8192).map_err(|error| error.to_string())
+        super::within(offset, length, 8192).map_err(|error| error.to_string())
     }
 
     #[test]

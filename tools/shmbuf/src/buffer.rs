@@ -89,9 +89,28 @@ impl BufferName {
         let path = self.path();
         let buffer = match inherited(&path) {
             Some(number) => duplicate(number).and_then(|fd| Ok(Buffer::from_fd(fd)?)),
-            None => open(&path).map_err(Into::into),
+            None => open(&path).map_err(|error| match error.errno() {
+                // The advice of the library is for nodes.
+                Some(Errno::ENOENT) if !is_node(&path) => anyhow!("there is no such file"),
+                _ => error.into(),
+            }),
         };
         buffer.with_context(|| path.display().to_string())
+    }
+
+    /// Opens the buffer for reading and writing. Where it may only be read, the error says with
+    /// which option that does.
+    pub fn open_unless(&self, option: &str) -> Result<Buffer> {
+        self.open().map_err(|error| {
+            let errno = error.downcast_ref().and_then(shmbuf::Error::errno);
+            match errno {
+                Some(Errno::EACCES) if self.open_read_only().is_ok() => {
+                    let path = self.path();
+                    anyhow!("{}: you may only read it: add {option}", path.display())
+                }
+                _ => error,
+            }
+        })
     }
 
     /// Opens the buffer, for a command that also takes a file: `option` says how, to who gives that
@@ -124,11 +143,18 @@ impl BufferName {
     }
 }
 
+/// Whether a path is one of a buffer's node.
+fn is_node(path: &Path) -> bool {
+    path.as_os_str().as_bytes().starts_with(DEFAULT.as_bytes())
+}
+
 /// The number of an inherited file descriptor, which need not have a node that
 /// can be opened.
 fn inherited(path: &Path) -> Option<RawFd> {
-    let number = path.strip_prefix("/dev/fd").ok()?.to_str()?;
-    number.parse().ok().filter(|number| *number >= 0)
+    let folders = ["/dev/fd", "/proc/self/fd"];
+    let number = folders.iter().find_map(|it| path.strip_prefix(it).ok())?;
+    let number = number.to_str()?.parse().ok();
+    number.filter(|number| *number >= 0)
 }
 
 fn duplicate(number: RawFd) -> Result<OwnedFd> {
@@ -164,6 +190,7 @@ mod tests {
     #[test]
     fn only_numbers_are_inherited() {
         assert_eq!(inherited(Path::new("/dev/fd/3")), Some(3));
+        assert_eq!(inherited(Path::new("/proc/self/fd/3")), Some(3));
         for other in [
             "/dev/fd/-1",
             "/dev/fd/3/4",
@@ -213,9 +240,21 @@ mod tests {
         let link = std::env::temp_dir().join(format!("shmbuf-dangling-{}", std::process::id()));
         std::os::unix::fs::symlink("/nonexistent/buffer", &link).unwrap();
         let error = BufferName(link.clone().into()).open().unwrap_err();
+        let expected = format!("{}: there is no such file", link.display());
         std::fs::remove_file(link).unwrap();
-        let errno = error.downcast_ref().and_then(shmbuf::Error::errno);
-        assert_eq!(errno, Some(Errno::ENOENT));
+        assert_eq!(format!("{error:#}"), expected);
+    }
+
+    #[test]
+    fn only_a_node_that_lacks_wants_the_module() {
+        for (name, words) in [
+            ("/dev/shmbuf-nonexistent", "load the module"),
+            ("nonexistent", "load the module"),
+            ("/nonexistent/file", "there is no such file"),
+        ] {
+            let text = format!("{:#}", BufferName(name.into()).open().unwrap_err());
+            assert!(text.contains(words), "{text}");
+        }
     }
 
     #[test]

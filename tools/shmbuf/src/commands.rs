@@ -24,7 +24,8 @@ use clap::Subcommand;
 pub enum Command {
     Info(info::Options),
     List(list::Options),
-    SetCache(set_policy::Options),
+    #[command(alias = "set-cache")]
+    SetPolicy(set_policy::Options),
     Sync(sync::Options),
     Read(read::Options),
     Write(write::Options),
@@ -43,7 +44,7 @@ impl Command {
         match self {
             Self::Info(options) => options.run(),
             Self::List(options) => options.run(),
-            Self::SetCache(options) => options.run(),
+            Self::SetPolicy(options) => options.run(),
             Self::Sync(options) => options.run(),
             Self::Read(options) => options.run(),
             Self::Write(options) => options.run(),

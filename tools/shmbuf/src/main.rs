@@ -6,6 +6,7 @@ mod buffer;
 mod commands;
 mod file;
 mod inherit;
+mod kernel_log;
 mod size;
 
 use std::process::ExitCode;
@@ -17,19 +18,23 @@ use crate::commands::Command;
 
 /// Look at, fill, check and pass on the buffers of the shmbuf driver
 #[derive(Parser)]
-#[command(name = "shmbuf", version, after_help = NOTES)]
+#[command(name = "shmbuf", version, after_help = format!("{NOTES}\n\n{EXIT_STATUS}"), max_term_width = WIDTH)]
 struct Options {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Columns of a help text, at most.
+const WIDTH: usize = 80;
 
 const NOTES: &str = "\
 BUFFER is a NAME for /dev/shmbuf-NAME, or a path. Without it, it is the buffer
 that \"shmbuf alloc\" passed on to this program, else /dev/shmbuf. /dev/fd/N is
 the handle that was inherited as file descriptor N.
 
-BYTES are a number with an optional suffix K, M or G, for powers of 1024.
+BYTES are a number with an optional suffix K, M or G, for powers of 1024.";
 
+const EXIT_STATUS: &str = "\
 The exit status is 0 if all went well, 1 if data is wrong, 2 if something was
 refused, 64 if the arguments are wrong, and that of COMMAND where there is one:
 126 or 127 if it cannot be run.";
@@ -61,5 +66,26 @@ mod tests {
     #[test]
     fn the_definition_of_the_arguments_is_sound() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_80_columns_and_one_layout() {
+        let mut command = Options::command();
+        command.build();
+        for subcommand in command.get_subcommands_mut() {
+            let name = subcommand.get_name().to_string();
+            let text = subcommand.render_long_help().to_string();
+            for line in text.lines() {
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+            }
+            // What begins "--help" begins the long one, where an option has lines of its own.
+            assert!(
+                subcommand.get_long_about().is_some() || name == "help",
+                "{name}"
+            );
+        }
+        for line in command.render_long_help().to_string().lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
     }
 }

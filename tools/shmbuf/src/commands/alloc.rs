@@ -11,7 +11,9 @@ use super::verify;
 use crate::{
     arguments::named,
     buffer::{self, VARIABLE},
-    inherit, size,
+    inherit,
+    kernel_log::explained,
+    size,
 };
 
 /// The kinds that a private buffer can have: all but region.
@@ -66,17 +68,17 @@ pub struct Options {
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
-        let buffer = Buffer::open(buffer::DEFAULT)
-            .context(buffer::DEFAULT)?
-            .alloc(&Alloc {
-                size: self.size,
-                kind: self.kind,
-                policy: self.policy,
-                mapping: self.mapping,
-                direction: self.direction,
-                align: self.align,
-                boundary: self.boundary,
-            })?;
+        let node = Buffer::open(buffer::DEFAULT).context(buffer::DEFAULT)?;
+        let wanted = Alloc {
+            size: self.size,
+            kind: self.kind,
+            policy: self.policy,
+            mapping: self.mapping,
+            direction: self.direction,
+            align: self.align,
+            boundary: self.boundary,
+        };
+        let buffer = explained(|| node.alloc(&wanted))?;
         if self.verify {
             verify::check(&buffer, &buffer.info()?, fastrand::u32(..)).map(verify::status)
         } else {

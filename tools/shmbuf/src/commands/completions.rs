@@ -12,8 +12,9 @@ use clap_complete::Shell;
 
 /// Print what makes a shell complete the arguments of this program
 ///
-/// For bash, for example: shmbuf completions bash
-/// >/usr/share/bash-completion/completions/shmbuf
+/// For bash, for example:
+///
+/// shmbuf completions bash >/usr/share/bash-completion/completions/shmbuf
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {

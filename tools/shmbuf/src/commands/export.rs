@@ -40,7 +40,8 @@ impl Options {
         let (buffer, rights) = if self.read_only {
             (self.buffer.open_read_only()?, Protection::Read)
         } else {
-            (self.buffer.open()?, Protection::ReadWrite)
+            let buffer = self.buffer.open_unless("--read-only")?;
+            (buffer, Protection::ReadWrite)
         };
         let range = self.range.within(buffer.size())?;
         let dma_buf = buffer.export(range, rights)?;

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{json, Value};
 use shmbuf::{Info, Policy};
 
-use crate::buffer::BufferArgument;
+use crate::{buffer::BufferArgument, size};
 
 /// Say what a buffer is and what is in force
 ///
@@ -57,15 +57,15 @@ fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
         engine,
     } = info;
     let mut lines = Vec::new();
-    let mut line = |what: &str, value: String| lines.push(format!("{:<13} {value}\n", what));
+    let mut line = |what: &str, value: String| lines.push(format!("{what:<17} {value}\n"));
     if let Some(name) = name {
         line("name:", name.clone());
     }
     line("kind:", kind.to_string());
     line("policy:", policy.to_string());
-    line("type:", memory_type.clone());
+    line("memory type:", memory_type.clone());
     line("policies:", policies.to_string());
-    line("size:", format!("{size} bytes"));
+    line("size:", shown_size(*size));
     line("mapping:", mapping.to_string());
     line("direction:", direction.to_string());
     line("owner:", owner.to_string());
@@ -76,17 +76,26 @@ fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
     line("access width:", format!("{access_width} bytes"));
     line("mappings:", mappings.to_string());
     line("exports:", exports.to_string());
-    line("aliased:", if *aliased { "yes" } else { "no" }.into());
-    if let Some(address) = phys_addr {
-        line("physical:", format!("{address:#x}"));
-    }
+    line("aliased:", aliased.to_string());
+    let hidden = || "hidden: the capability CAP_SYS_RAWIO is needed".into();
+    let address = phys_addr.map(|address| format!("{address:#x}"));
+    line("physical address:", address.unwrap_or_else(hidden));
     if let Some(dma) = dma_addr {
-        line("dma:", format!("{:#x} for {}", dma.address, dma.device));
+        let address = format!("{:#x} for {}", dma.address, dma.device);
+        line("dma address:", address);
     }
     if let Some(engine) = engine {
         line("engine:", engine.clone());
     }
     lines.concat()
+}
+
+/// A size as people write it, and in bytes.
+fn shown_size(bytes: u64) -> String {
+    match size::show(bytes) {
+        short if short == bytes.to_string() => format!("{bytes} bytes"),
+        short => format!("{short} ({bytes} bytes)"),
+    }
 }
 
 /// What info says, as JSON.
@@ -150,25 +159,25 @@ pub(crate) mod tests {
     #[test]
     fn the_text_has_all_of_it() {
         let expected = "\
-name:         frame
-kind:         streaming
-policy:       writeback
-type:         Normal, write-back
-policies:     writeback
-size:         1048576 bytes
-mapping:      strict
-direction:    to-device
-owner:        device
-lent:         0x0 to 0x1000
-lent:         0x8000 to 0x80020
-cache line:   32 bytes
-access width: 1 bytes
-mappings:     2
-exports:      1
-aliased:      no
-physical:     0x60000000
-dma:          0xfff0000000001000 for shmbuf
-engine:       dma-controller
+name:             frame
+kind:             streaming
+policy:           writeback
+memory type:      Normal, write-back
+policies:         writeback
+size:             1M (1048576 bytes)
+mapping:          strict
+direction:        to-device
+owner:            device
+lent:             0x0 to 0x1000
+lent:             0x8000 to 0x80020
+cache line:       32 bytes
+access width:     1 bytes
+mappings:         2
+exports:          1
+aliased:          false
+physical address: 0x60000000
+dma address:      0xfff0000000001000 for shmbuf
+engine:           dma-controller
 ";
         let lent = [0..0x1000, 0x8000..0x8_0020];
         let info = Info {
@@ -176,6 +185,18 @@ engine:       dma-controller
             ..example()
         };
         assert_eq!(as_text(&info, &lent), expected);
+    }
+
+    #[test]
+    fn what_is_hidden_is_said() {
+        let info = Info {
+            phys_addr: None,
+            size: 100,
+            ..example()
+        };
+        let text = as_text(&info, &[]);
+        assert!(text.contains("physical address: hidden"), "{text}");
+        assert!(text.contains("size:             100 bytes\n"), "{text}");
     }
 
     #[test]

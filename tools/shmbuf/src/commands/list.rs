@@ -18,6 +18,8 @@ use super::info;
 use crate::size;
 
 /// List the buffers that have a node: /dev/shmbuf and /dev/shmbuf-*
+///
+/// The exit status is 2 if one of them cannot be opened.
 #[derive(Args)]
 pub struct Options {
     /// As JSON: an object for each, with its node and what info says

@@ -20,6 +20,8 @@ use crate::{
 };
 
 /// Copy from a buffer to a file, by read(2)
+///
+/// Without --length, all of the buffer from the offset on is copied.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -96,6 +98,7 @@ mod tests {
         let error = copy(&buffer, 0..100, || Ok(&mut small[..])).unwrap_err();
         assert!(error.to_string().contains("took no more"));
     }
+
     #[test]
     fn a_buffer_that_cannot_be_read_costs_no_file() {
         let file = std::env::temp_dir().join(format!("shmbuf-no-read-{}", std::process::id()));

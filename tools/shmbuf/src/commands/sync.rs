@@ -3,9 +3,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{anyhow, Result};
 use clap::{Args, ValueEnum};
-use shmbuf::{Access, Phase};
+use nix::errno::Errno;
+use shmbuf::{Access, Buffer, Phase};
 
 use crate::{arguments::RangeArguments, buffer::BufferArgument};
 
@@ -47,14 +48,27 @@ impl Options {
     pub fn run(self) -> Result<ExitCode> {
         let (buffer, access) = match self.access {
             AccessArgument::Read => (self.buffer.open_read_only()?, Access::Read),
-            AccessArgument::Write => (self.buffer.open()?, Access::Write),
-            AccessArgument::Both => (self.buffer.open()?, Access::ReadWrite),
+            AccessArgument::Write => (self.open()?, Access::Write),
+            AccessArgument::Both => (self.open()?, Access::ReadWrite),
         };
         let phase = match self.phase {
             PhaseArgument::Start => Phase::Begin,
             PhaseArgument::End => Phase::End,
         };
-        buffer.sync(self.range.within(buffer.size())?, access, phase)?;
+        let range = self.range.within(buffer.size())?;
+        let line = buffer.info()?.cache_line;
+        let done = buffer.sync(range, access, phase);
+        done.map_err(|error| match error.errno() {
+            Some(Errno::EINVAL) => anyhow!(
+                "SYNC: EINVAL: give an offset and a length that are multiples of the cache line of \
+                 {line} bytes, and a length that is not zero"
+            ),
+            _ => error.into(),
+        })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn open(&self) -> Result<Buffer> {
+        self.buffer.open_unless("--access read")
     }
 }

@@ -27,7 +27,7 @@ pub struct Options {
     #[command(flatten)]
     buffer: BufferArgument,
     /// Random seed, to reproduce a run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u32>,
 }
 
@@ -50,6 +50,11 @@ impl Options {
         println!("contents: restored");
         result.map(status)
     }
+}
+
+fn seed(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| format!("give a number from 0 to {}, such as 7", u32::MAX))
 }
 
 fn restore(buffer: &Buffer, info: &Info, contents: &[u8]) -> shmbuf::Result<()> {
@@ -162,6 +167,14 @@ mod tests {
             ..example()
         };
         assert!(check(&buffer, &from, 5).unwrap());
+    }
+
+    #[test]
+    fn seeds_are_numbers() {
+        assert_eq!(seed("7"), Ok(7));
+        for text in ["", "zz", "-1", "4294967296"] {
+            assert!(seed(text).unwrap_err().contains("such as 7"), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::Path,
     process::ExitCode,
     thread::sleep,
@@ -13,15 +13,17 @@ use std::{
 use anyhow::{anyhow, bail, Context, Result};
 use clap::Args;
 use nix::sys::statfs::{statfs, DEBUGFS_MAGIC};
+use serde_json::{json, Value};
 
 const DEBUGFS: &str = "/sys/kernel/debug";
 const FOLDER: &str = "/sys/kernel/debug/shmbuf";
 
-/// Print how the counters of all buffers change, until interrupted
+/// Print how the counters of buffers change, until interrupted
 ///
 /// A line is printed for each buffer and interval in which something changed:
 /// by how much, and what the counter is now. The counters are in debugfs, in
-/// /sys/kernel/debug/shmbuf/*/counters.
+/// /sys/kernel/debug/shmbuf/*/counters, for the buffers that have a node;
+/// private buffers have none.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -31,6 +33,9 @@ pub struct Options {
     /// End after so many intervals
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
+    /// As JSON: an object in each line, without the counters that did not change
+    #[arg(long)]
+    json: bool,
 }
 
 /// Buffers by name, and what each has counted, in the driver's order.
@@ -40,16 +45,23 @@ impl Options {
     pub fn run(self) -> Result<ExitCode> {
         let begin = Instant::now();
         let mut before = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
-        let names: Vec<_> = before.keys().map(String::as_str).collect();
-        println!("watching: {}", names.join(", "));
+        if !self.json {
+            let names: Vec<_> = before.keys().map(String::as_str).collect();
+            println!("watching: {}", names.join(", "));
+        }
 
         let mut intervals = 0;
         while self.count.is_none_or(|count| intervals < count) {
             sleep(self.interval);
             intervals += 1;
             let now = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
-            for line in changes(&before, &now) {
-                println!("{:8.1} s  {line}", begin.elapsed().as_secs_f64());
+            let seconds = begin.elapsed().as_secs_f64();
+            for change in changes(&before, &now) {
+                if self.json {
+                    println!("{}", change.as_json(seconds));
+                } else {
+                    println!("{seconds:8.1} s  {change}");
+                }
             }
             before = now;
         }
@@ -97,28 +109,80 @@ fn parse(text: &str) -> io::Result<Vec<(String, u64)>> {
         .collect()
 }
 
-/// A line for each buffer that came, went or counted.
-fn changes(before: &Counters, now: &Counters) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (name, counters) in now {
-        let Some(old) = before.get(name) else {
-            lines.push(format!("{name}: new"));
+/// A buffer that came, went or counted.
+struct Change<'a> {
+    buffer: &'a str,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    New,
+    Gone,
+    /// By how much each counter changed, and what it is now.
+    Counted(Vec<(&'a str, i64, u64)>),
+}
+
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.buffer)?;
+        match &self.what {
+            What::New => f.write_str("new"),
+            What::Gone => f.write_str("gone"),
+            What::Counted(counters) => {
+                let shown = counters
+                    .iter()
+                    .map(|(name, by, now)| format!("{name} {by:+} ({now})"));
+                f.write_str(&shown.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl Change<'_> {
+    fn as_json(&self, seconds: f64) -> Value {
+        let counters = match &self.what {
+            What::New | What::Gone => Value::Null,
+            What::Counted(counters) => counters
+                .iter()
+                .map(|(name, by, now)| (name.replace(' ', "_"), json!({ "by": by, "now": now })))
+                .collect(),
+        };
+        json!({
+            "seconds": seconds,
+            "buffer": self.buffer,
+            "exists": !matches!(self.what, What::Gone),
+            "counters": counters,
+        })
+    }
+}
+
+/// What changed of each buffer.
+fn changes<'a>(before: &'a Counters, now: &'a Counters) -> Vec<Change<'a>> {
+    let mut changes = Vec::new();
+    for (buffer, counters) in now {
+        let Some(old) = before.get(buffer) else {
+            let what = What::New;
+            changes.push(Change { buffer, what });
             continue;
         };
         let changed = counters.iter().zip(old).filter(|(new, old)| new != old);
         let changed: Vec<_> = changed
-            .map(|((what, new), (_, old))| {
+            .map(|((name, new), (_, old))| {
                 // Fewer than before: another buffer has taken the name.
-                format!("{what} {:+} ({new})", new.wrapping_sub(*old) as i64)
+                (&**name, new.wrapping_sub(*old) as i64, *new)
             })
             .collect();
         if !changed.is_empty() {
-            lines.push(format!("{name}: {}", changed.join(", ")));
+            let what = What::Counted(changed);
+            changes.push(Change { buffer, what });
         }
     }
     let gone = before.keys().filter(|name| !now.contains_key(*name));
-    lines.extend(gone.map(|name| format!("{name}: gone")));
-    lines
+    changes.extend(gone.map(|buffer| Change {
+        buffer,
+        what: What::Gone,
+    }));
+    changes
 }
 
 /// What to do when the counters cannot be read.
@@ -166,24 +230,40 @@ mod tests {
         }
     }
 
+    fn told(before: &Counters, now: &Counters) -> Vec<String> {
+        let changes = changes(before, now);
+        changes.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn only_what_changes_is_told() {
         let before = counters("maps: 3\nsyncs: 7\nbytes read: 0\n");
         assert!(changes(&before, &before).is_empty());
         let now = counters("maps: 3\nsyncs: 9\nbytes read: 4096\n");
         assert_eq!(
-            changes(&before, &now),
+            told(&before, &now),
             ["default: syncs +2 (9), bytes read +4096 (4096)"]
         );
+        let expected = json!({
+            "seconds": 1.5,
+            "buffer": "default",
+            "exists": true,
+            "counters": {
+                "syncs": { "by": 2, "now": 9 },
+                "bytes_read": { "by": 4096, "now": 4096 },
+            },
+        });
+        assert_eq!(changes(&before, &now)[0].as_json(1.5), expected);
         let anew = counters("maps: 1\nsyncs: 7\nbytes read: 0\n");
-        assert_eq!(changes(&before, &anew), ["default: maps -2 (1)"]);
+        assert_eq!(told(&before, &anew), ["default: maps -2 (1)"]);
     }
 
     #[test]
     fn buffers_come_and_go() {
         let (some, none) = (counters("maps: 3\n"), Counters::new());
-        assert_eq!(changes(&none, &some), ["default: new"]);
-        assert_eq!(changes(&some, &none), ["default: gone"]);
+        assert_eq!(told(&none, &some), ["default: new"]);
+        assert_eq!(told(&some, &none), ["default: gone"]);
+        assert_eq!(changes(&some, &none)[0].as_json(1.0)["exists"], false);
     }
 
     #[test]
