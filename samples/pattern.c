@@ -3,7 +3,7 @@
  * Writes a pattern through a mapping and verifies it with read(2), then the
  * other way round with write(2). pattern/ is the same in Rust.
  *
- * Without --set-cache and --sync it is the classic program, which makes no
+ * Without --policy and --sync it is the classic program, which makes no
  * ioctl: open, mmap, store, read.
  *
  * Exit status: 0 all right, 1 wrong data, 2 refused by the kernel, 64 usage.
@@ -43,7 +43,7 @@ static const char *const policies[POLICIES] = {
 	[SHMBUF_POLICY_NONCACHED] = "noncached",
 };
 
-static const char *asked = "-";	/* the policy of --set-cache */
+static const char *asked = "-";	/* the policy of --policy */
 static int fd;
 static volatile uint32_t *map;	/* others change it: no memcpy() from here */
 static size_t size;		/* bytes, a multiple of the page size */
@@ -206,7 +206,7 @@ static void print_info(const struct shmbuf_info *info)
 
 	printf("kind:        %s\n", kinds[info->kind]);
 	printf("policy:      %s\n", policies[info->policy]);
-	printf("type:        %s\n", info->memory_type);
+	printf("memory type: %s\n", info->memory_type);
 	printf("policies:    ");
 	for (i = 0; i < POLICIES; i++) {
 		if (info->policies & 1u << i) {
@@ -219,7 +219,7 @@ static void print_info(const struct shmbuf_info *info)
 	printf("cache line:  %u bytes\n", info->cache_line);
 	printf("mappings:    %u\n", info->mappings);
 	printf("aliased:     %s\n",
-	       info->flags & SHMBUF_INFO_ALIASED ? "yes" : "no");
+	       info->flags & SHMBUF_INFO_ALIASED ? "true" : "false");
 	if (info->flags & SHMBUF_INFO_PHYS_ADDR)
 		printf("physical:    %#llx\n",
 		       (unsigned long long)info->phys_addr);
@@ -256,15 +256,18 @@ static uint32_t find_policy(const char *name)
 static void usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"usage: shmbuf-pattern-c [--device PATH] [--set-cache POLICY] [--sync] [--seed N] [--info]\n");
+		"usage: shmbuf-pattern-c [--buffer PATH] [--policy POLICY] [--sync] [--seed N] [--info]\n");
 	exit(status);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "device", required_argument, NULL, 'd' },
-		{ "set-cache", required_argument, NULL, 'c' },
+		{ "buffer", required_argument, NULL, 'b' },
+		{ "policy", required_argument, NULL, 'p' },
+		/* What older scripts have. */
+		{ "device", required_argument, NULL, 'b' },
+		{ "set-cache", required_argument, NULL, 'p' },
 		{ "sync", no_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'n' },
 		{ "info", no_argument, NULL, 'i' },
@@ -275,7 +278,7 @@ int main(int argc, char **argv)
 	struct shmbuf_info info = { .kind = 0 };
 	bool set_cache = false, sync = false, only_info = false;
 	bool to_read, to_mapping;
-	const char *device = "/dev/shmbuf";
+	const char *path = "/dev/shmbuf";
 	uint8_t *before, *got;
 	uint32_t seed;
 	int option;
@@ -285,10 +288,10 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'd':
-			device = optarg;
+		case 'b':
+			path = optarg;
 			break;
-		case 'c':
+		case 'p':
 			set_cache = true;
 			asked = optarg;
 			set.policy = find_policy(optarg);
@@ -314,9 +317,9 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		usage(64);
 
-	fd = open(device, O_RDWR | O_CLOEXEC);
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
-		refused(device);
+		refused(path);
 	size = lseek(fd, 0, SEEK_END);
 	if (set_cache && ioctl(fd, SHMBUF_IOC_SET_CACHE, &set))
 		refused("SET_CACHE");

@@ -50,7 +50,7 @@ def test_refusals(machine):
         ("--kind scatter", "kind coherent or streaming"),
         ("--card /dev/null", "not a display"),
         ("--card /dev/nothing", "cannot be opened"),
-        ("--device /dev/null", "not a shmbuf buffer"),
+        ("--buffer /dev/null", "not a shmbuf buffer"),
     ):
         out = machine.run(f"shmbuf-display --frames 1 {arguments}")
         assert out.status == 1, out.text

@@ -28,8 +28,13 @@ use card::{Card, Framebuffer, Screen};
 #[derive(Parser)]
 struct Options {
     /// The node that gives private buffers
-    #[arg(long, value_name = "PATH", default_value = "/dev/shmbuf")]
-    device: PathBuf,
+    #[arg(
+        long,
+        alias = "device",
+        value_name = "PATH",
+        default_value = "/dev/shmbuf"
+    )]
+    buffer: PathBuf,
     /// The DRM device [default: the first that has a screen]
     #[arg(long, value_name = "PATH")]
     card: Option<PathBuf>,
@@ -40,8 +45,8 @@ struct Options {
     #[arg(long, value_name = "KIND", default_value = "coherent")]
     kind: Kind,
     /// Their cache policy [default: what suits the kind]
-    #[arg(long, value_name = "POLICY")]
-    cache: Option<Policy>,
+    #[arg(long, alias = "cache", value_name = "POLICY")]
+    policy: Option<Policy>,
     /// How many frames to show
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     frames: u32,
@@ -85,7 +90,7 @@ fn run(options: &Options) -> Result<()> {
         screen.format()
     );
 
-    let device = Buffer::open(&options.device)?;
+    let device = Buffer::open(&options.buffer)?;
     let frames = [
         Frame::new(&device, &card, &screen, options)?,
         Frame::new(&device, &card, &screen, options)?,
@@ -147,7 +152,7 @@ impl<'a> Frame<'a> {
         let page = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as u64;
         let size = screen.frame_size().next_multiple_of(page);
         let buffer = device.alloc(&Alloc {
-            policy: options.cache,
+            policy: options.policy,
             ..Alloc::new(size, options.kind)
         })?;
         let mapping = buffer.map(0, buffer.size() as usize, Protection::ReadWrite)?;

@@ -5,7 +5,7 @@
 //! With `--engine` a DMA engine copies patterns from and to the buffer as well:
 //! it really is read and written by a device. pattern.c has no such option.
 //!
-//! Without `--set-cache` and `--sync` it is the classic program, which makes
+//! Without `--policy` and `--sync` it is the classic program, which makes
 //! no ioctl: open, mmap, store, read.
 //!
 //! Exit status: 0 all right, 1 wrong data, 2 refused by the kernel, 64 usage.
@@ -25,12 +25,17 @@ use shmbuf_verify::{mix, transfer, Pattern, Side};
 #[derive(Parser)]
 struct Options {
     /// The buffer
-    #[arg(long, value_name = "PATH", default_value = "/dev/shmbuf")]
-    device: PathBuf,
+    #[arg(
+        long,
+        alias = "device",
+        value_name = "PATH",
+        default_value = "/dev/shmbuf"
+    )]
+    buffer: PathBuf,
     /// Set the cache policy first: writeback, writethrough, writecombine or
     /// noncached
-    #[arg(long, value_name = "POLICY")]
-    set_cache: Option<Policy>,
+    #[arg(long, alias = "set-cache", value_name = "POLICY")]
+    policy: Option<Policy>,
     /// Use INFO, and SYNC if the buffer is one that devices own by turns
     #[arg(long)]
     sync: bool,
@@ -59,7 +64,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             println!("{error}");
-            let policy = options.set_cache.map_or("-", Policy::name);
+            let policy = options.policy.map_or("-", Policy::name);
             let errno = error
                 .errno()
                 .map_or("-".into(), |errno| format!("{errno:?}"));
@@ -74,12 +79,12 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
     let node = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(&options.device);
+        .open(&options.buffer);
     let buffer = Buffer::from_any_file(node.map_err(Error::open)?)?;
-    if let Some(policy) = options.set_cache {
+    if let Some(policy) = options.policy {
         buffer.set_cache(policy)?;
     }
-    let with_info = options.set_cache.is_some() || options.sync || options.info;
+    let with_info = options.policy.is_some() || options.sync || options.info;
     let info = with_info.then(|| buffer.info()).transpose()?;
     match &info {
         Some(info) => print_info(info),
@@ -166,13 +171,13 @@ fn verdict(ok: bool) -> &'static str {
 fn print_info(info: &Info) {
     println!("kind:        {}", info.kind);
     println!("policy:      {}", info.policy);
-    println!("type:        {}", info.memory_type);
+    println!("memory type: {}", info.memory_type);
     println!("policies:    {}", info.policies);
     println!("size:        {} bytes", info.size);
     println!("owner:       {}", info.owner);
     println!("cache line:  {} bytes", info.cache_line);
     println!("mappings:    {}", info.mappings);
-    println!("aliased:     {}", if info.aliased { "yes" } else { "no" });
+    println!("aliased:     {}", info.aliased);
     if let Some(address) = info.phys_addr {
         println!("physical:    {address:#x}");
     }

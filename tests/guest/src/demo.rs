@@ -170,7 +170,7 @@ fn one(case: &Case, size: u64, module: &Module) -> Result<(Row, String)> {
     let engine = has_engine()?;
     let arguments: &[&str] = match (case.classic, case.kind) {
         (true, _) => &[],
-        (false, Kind::Pages) => &["--set-cache", case.policy.name()],
+        (false, Kind::Pages) => &["--policy", case.policy.name()],
         (false, _) if engine && program == RUST => &["--sync", "--engine"],
         (false, _) => &["--sync"],
     };

@@ -93,7 +93,7 @@ fn with_ioctls(env: &Env) {
     for program in PROGRAMS {
         let mut ways = vec![vec!["--sync"]];
         if kind == Kind::Pages {
-            ways.push(vec!["--set-cache", policy.name()]);
+            ways.push(vec!["--policy", policy.name()]);
         }
         for arguments in ways {
             let (code, text) = run(program, &arguments);
@@ -120,6 +120,15 @@ fn with_ioctls(env: &Env) {
     );
 }
 
+/// Each program with each option.
+fn each<'a>(
+    programs: [&'a str; 2],
+    options: [&'a str; 2],
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let with_all = move |program| options.map(|option| (program, option));
+    programs.into_iter().flat_map(with_all)
+}
+
 fn refused(env: &Env) {
     let mut any = false;
     for policy in Policy::ALL {
@@ -127,8 +136,9 @@ fn refused(env: &Env) {
             continue;
         }
         any = true;
-        for program in PROGRAMS {
-            let (code, text) = run(program, &["--set-cache", policy.name()]);
+        // The second is the option's former name.
+        for (program, option) in each(PROGRAMS, ["--policy", "--set-cache"]) {
+            let (code, text) = run(program, &[option, policy.name()]);
             assert_eq!(code, Some(2));
             let expected = format!("result: policy={policy} refused=EOPNOTSUPP");
             assert_eq!(last_line(&text), expected);
@@ -137,10 +147,12 @@ fn refused(env: &Env) {
     if !any {
         diagnose("every policy works here");
     }
-    for program in PROGRAMS {
-        let (code, text) = run(program, &["--device", "/dev/nonexistent"]);
+    for (program, option) in each(PROGRAMS, ["--buffer", "--device"]) {
+        let (code, text) = run(program, &[option, "/dev/nonexistent"]);
         assert_eq!(code, Some(2));
         assert_eq!(last_line(&text), "result: policy=- refused=ENOENT");
+    }
+    for program in PROGRAMS {
         let (code, _) = run(program, &["--nonsense"]);
         assert_eq!(code, Some(64));
     }
