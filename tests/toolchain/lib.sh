@@ -236,6 +236,17 @@ board_compat() {
 	esac
 }
 
+# The C compiler for programs of an architecture, with the options that make it one.
+c_compiler() {
+	case $1 in
+	armhf) echo arm-linux-gnueabihf-gcc ;;
+	armel) echo arm-linux-gnueabi-gcc -march=armv5te ;;
+	arm64) echo clang-19 --target=aarch64-linux-gnu -fuse-ld=lld ;;
+	amd64) echo gcc ;;
+	i386) echo clang-19 --target=i686-linux-gnu -fuse-ld=lld ;;
+	esac
+}
+
 # put_programs BOARD FOLDER PROGRAM...: copy a user's programs, which have to run
 # on the board: static ones for its processor, and in a 64-bit kernel those of 32
 # bits.
