@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The display sample's test card: what it drew, while an emulated board shows it."""
+"""Programs that draw, while an emulated board shows it; what the display sample drew."""
 
 import base64
 import contextlib
@@ -11,19 +11,27 @@ from board import BoardError, QemuBoard
 
 
 @contextlib.contextmanager
-def shown(board: QemuBoard, arguments: str = "") -> Iterator[bytes]:
-    """Shows the card, until the block ends. The last frame, as a PPM file."""
-    log, drawn, end = "/tmp/display.log", "/tmp/drawn.ppm", "/tmp/end"
+def held(board: QemuBoard, command: str) -> Iterator[None]:
+    """Runs a program that says "shown:", and shows its picture until its standard input ends."""
+    log, end = "/tmp/display.log", "/tmp/end"
     board.check(f"mkfifo {end}")
     # A reader that holds the pipe open for writing too sees no end of it.
-    command = f"shmbuf-display --hold --ppm {drawn} {arguments} <>{end} >{log} 2>&1 & echo $!"
-    pid = board.check(command)[-1]
+    pid = board.check(f"{command} <>{end} >{log} 2>&1 & echo $!")[-1]
     try:
         while board.run(f"grep shown: {log}").status:
             if board.run(f"kill -0 {pid}").status:
                 raise BoardError(f"no picture:\n{board.run(f'cat {log}').text}")
             time.sleep(0.5)
+        yield
+    finally:
+        board.run(f"kill {pid}; wait {pid}; rm -f {end}")
+
+
+@contextlib.contextmanager
+def shown(board: QemuBoard, arguments: str = "") -> Iterator[bytes]:
+    """Shows the card, until the block ends. The last frame, as a PPM file."""
+    drawn = "/tmp/drawn.ppm"
+    with held(board, f"shmbuf-display --hold --ppm {drawn} {arguments}"):
         lines = board.check(f"gzip -c {drawn} | base64")
         yield gzip.decompress(base64.b64decode("".join(lines)))
-    finally:
-        board.run(f"kill {pid}; wait {pid}; rm -f {end} {drawn}")
+    board.run(f"rm -f {drawn}")
