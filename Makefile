@@ -9,7 +9,7 @@ SHELL := bash
 BOARDS = $(sort $(patsubst tests/boards/%/kernel.config,%,$(wildcard tests/boards/*/kernel.config)))
 # BOARD, if the caller has said one, else the argument.
 board_or = $(if $(filter command,$(firstword $(origin BOARD))),$(BOARD),$(1))
-BOARDS_32BIT = $(shell . $(T)/lib.sh && for b in $(BOARDS); do [ $$(kernel_arch $$b) != arm ] || echo $$b; done)
+BOARDS_32BIT = $(shell . $(T)/lib.sh 2>/dev/null && for b in $(BOARDS); do [ $$(kernel_arch $$b) != arm ] || echo $$b; done)
 
 # The first target that is not special is what plain "make" does.
 .PHONY: all

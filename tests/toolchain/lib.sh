@@ -4,11 +4,6 @@
 # things, how to become root, how to enter the toolchain tree.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
-
-# Where this checkout's own output goes; the rest of the cache is shared. With
-# SHMBUF_LEAN=1 all is for kernels without what looks for faults, which measure.
-build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)${SHMBUF_LEAN:+-lean}
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() {
@@ -16,6 +11,19 @@ die() {
 	exit 1
 }
 
+[ -n "${SHMBUF_CACHE:-${XDG_CACHE_HOME:-${HOME:-}}}" ] ||
+	die "neither HOME nor SHMBUF_CACHE is set: set SHMBUF_CACHE to the folder that the set-up shall use."
+cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
+: "${HOME:=/nonexistent}"
+
+# Where this checkout's own output goes; the rest of the cache is shared. With
+# SHMBUF_LEAN=1 all is for kernels without what looks for faults, which measure.
+build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)${SHMBUF_LEAN:+-lean}
+
+case $cache in
+/*) ;;
+*) die "SHMBUF_CACHE and XDG_CACHE_HOME have to be absolute paths, and \"$cache\" is none." ;;
+esac
 case $top$cache in
 *[[:space:]:]*) die "kbuild cannot work in a path with a space or a colon in it: ${top}, ${cache}." ;;
 esac
@@ -24,8 +32,8 @@ esac
 is_cache() { [ -e "$1/setup.lock" ]; }
 
 # A set-up takes no folder that holds something else: distclean would remove it.
-case $0 in
-*/setup | */setup-*)
+case ${0##*/} in
+setup | setup-*)
 	[ ! -e "$cache" ] || is_cache "$cache" || [ -z "$(ls -A "$cache")" ] ||
 		die "there is something else in $cache: set SHMBUF_CACHE to an empty folder, or to one that is not there yet."
 	;;
@@ -33,8 +41,8 @@ esac
 
 # Where the logs are of what a script makes: what setup-... make is shared, one of
 # them at a time, the rest is the checkout's own.
-case $0 in
-*/setup-*) logs=$cache/log ;;
+case ${0##*/} in
+setup-*) logs=$cache/log ;;
 *) logs=$build/log ;;
 esac
 
@@ -47,6 +55,8 @@ step() {
 	log=$logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.' '-').log
 	say "$what (usually $usual; log: $log)"
 	local begin=$SECONDS status
+	# What the step started has got the terminal's Ctrl-C too, and is waited for.
+	trap 'die "\"$what\" was interrupted: the same command goes on from there (log: $log)."' INT
 	# Not as a condition: there "set -e" would not hold, and what follows a
 	# command that failed would run.
 	set +e
@@ -56,16 +66,19 @@ step() {
 	) >"$log" 2>&1 </dev/null
 	status=$?
 	set -e
+	trap - INT
 	if [ $status != 0 ]; then
 		if grep -qE '^E: Failed to fetch .* 404 ' "$log"; then
 			die "\"$what\": the package server does not have a package that its own lists name. It may be in the middle of an update: run the same command again later, it resumes, or name another server with DEBIAN_MIRROR=... after \"make distclean\" (log: $log)."
 		elif grep -qiE 'Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Connection (refused|timed out)|Network is unreachable|NewConnectionError|NameResolutionError' "$log"; then
 			die "\"$what\" could not reach its package server: check the network and run the same command again, it resumes (log: $log)."
 		elif grep -qiE 'No space left on device|not have enough free space' "$log"; then
-			die "\"$what\" ran out of disk space in $cache: make room (about 10 GB in all) and run the same command again (log: $log)."
+			die "\"$what\" ran out of disk space in $cache: make room and run the same command again (log: $log)."
+		elif grep -qE '^sudo: .*(password|terminal)' "$log"; then
+			die "\"$what\" needs root, and sudo got no password: $no_password (log: $log)."
 		fi
 		tail -n 25 "$log" >&2
-		die "\"$what\" failed; its whole output is in $log. Run the same command again to resume."
+		die "\"$what\" failed; its whole output is in $log. When its cause is mended, the same command goes on from there."
 	fi
 	say "$what: done in $((SECONDS - begin)) s"
 }
@@ -76,18 +89,72 @@ put() {
 	mv "$2.new" "$2"
 }
 
+no_password="run the same command in a terminal, or as root, or allow this user sudo without a password (NOPASSWD)"
+
+# check_root: say before anything is begun why this user cannot become root.
+check_root() {
+	[ "$(id -u)" != 0 ] || return 0
+	command -v sudo >/dev/null 2>&1 ||
+		die "this needs root, and there is no sudo here: run the same command as root, or install sudo."
+	! sudo -n true 2>/dev/null || return 0
+	(: </dev/tty) 2>/dev/null ||
+		die "this needs root, and sudo asks for a password without a terminal to ask at: $no_password."
+	say "this needs root: sudo asks for your password"
+	sudo -v || die "this needs root, and sudo refuses it to $(id -un): run the same command as a user who may become root."
+}
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
-	elif command -v sudo >/dev/null 2>&1; then
-		sudo -E "$@"
 	else
-		die "the set-up needs root to make the toolchain tree: run it as root or install sudo."
+		sudo -E "$@"
 	fi
 }
 
-# The tree is named by what goes into it, so a changed list makes a new one.
-tree=$cache/tree-$(cat "$top"/tests/toolchain/packages* "$top/tests/toolchain/setup-tree" | sha256sum | cut -c1-12)
+# contained BWRAP-OPTION... -- COMMAND...: run a command as root whose processes all
+# end with it, and with this script. apt gives dpkg a session of its own, and what
+# ends the script reaches that no other way.
+contained() { as_root bwrap --unshare-pid --die-with-parent --cap-add ALL "$@"; }
+
+# The toolchain tree is named by what it holds: the suite, the packages, and a number
+# that grows when setup-tree makes something else of them. What the 64-bit boards
+# need besides is in a copy of it, which shares its files.
+suite=trixie
+tree_32bit=$cache/tree-$( (
+	echo "$suite 1"
+	grep -hv '^#' "$top"/tests/toolchain/packages* | cut -d'|' -f3-
+) | sha256sum | cut -c1-12)
+tree_64bit=$tree_32bit-64bit
+tree=$tree_64bit
+[ -e "$tree" ] || tree=$tree_32bit
+
+# missing MB COMPLETE BEGUN: how much is still to be written of what takes so many MB,
+# has all of them when COMPLETE exists, and until then those in BEGUN.
+missing() {
+	local there=0
+	if [ -e "$2" ]; then
+		there=$1
+	elif [ -e "$3" ]; then
+		there=$(du -sm "$3" 2>/dev/null | cut -f1 || true)
+	fi
+	echo $((there < $1 ? $1 - there : 0))
+}
+# What setup-tree has still to write; what it downloads is there until it is complete.
+missing_tree() { missing 4600 "$tree_32bit" "$tree_32bit.partial"; }
+missing_tree_64bit() { missing 500 "$tree_64bit" "$tree_64bit.partial/downloads"; }
+
+make_cache() {
+	mkdir -p "$cache" 2>/dev/null ||
+		die "cannot write to $cache: set SHMBUF_CACHE to a folder that this user may write."
+}
+
+# check_room MB: whether there is that much room in the cache.
+check_room() {
+	local free
+	make_cache
+	free=$(df --output=avail -BM "$cache" | tail -1 | tr -dc 0-9)
+	[ "$free" -ge "$1" ] ||
+		die "the set-up needs $1 MB more in $cache, where $free MB are free: make room, or set SHMBUF_CACHE to a folder on a larger disk."
+}
 
 # in_tree command...: run in the toolchain tree, with the checkout, the cache
 # and /tmp at their own paths. The network and package mirrors are the host's.
@@ -212,7 +279,7 @@ check_board() {
 }
 
 # The Python of the host's runner, named by what is in it.
-venv() { printf '%s/venv-%s' "$cache" "$( (echo "$tree"; cat "$top/tests/host/requirements.txt") | sha256sum | cut -c1-12)"; }
+venv() { printf '%s/venv-%s' "$cache" "$( (echo "$tree_32bit"; cat "$top/tests/host/requirements.txt") | sha256sum | cut -c1-12)"; }
 
 # Debian's name for the programs that run on a board.
 board_arch() {
