@@ -38,7 +38,12 @@ test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence ch
 .PHONY: test-all
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
+	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
 	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py compat.py swiotlb.py bench.py)
+
+.PHONY: try-readme
+try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed at each step [RELEASE=trixie|noble]
+	@$(T)/try-readme $(or $(RELEASE),trixie)
 
 .PHONY: coherence
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
