@@ -209,6 +209,21 @@ def test_distclean_removes_what_the_set_up_made(tmp_path):
     assert distclean(cache) == (0, "")
 
 
+def test_distclean_that_was_killed(host):
+    """What it leaves is not taken for a whole tree, and goes with the next one."""
+    filled(host.cache, *MADE)
+    host.fake("rm", "kill -KILL 0")
+    with host.begin(TOOLCHAIN / "distclean") as process:
+        process.communicate(timeout=60)
+    left = {path.name for path in host.cache.iterdir()}
+    assert left == {name if name.endswith(".lock") else f"{name}.removed" for name in MADE}
+
+    (host.fakes / "rm").unlink()
+    filled(host.cache, "home", "tree-0123456789ab")
+    assert host.run(TOOLCHAIN / "distclean") == (0, "")
+    assert not host.cache.exists()
+
+
 def test_distclean_follows_a_link(tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
