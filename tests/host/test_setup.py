@@ -114,7 +114,7 @@ def test_ctrl_c_is_one_sentence(tmp_path):
     last = ["sleep", f"1000.{os.getpid()}"]
     said = interrupted(tmp_path, signal.SIGINT, f'step "the work" "1 s" {" ".join(last)}', last)
     assert len(said.splitlines()) == 2, said
-    assert '"the work" was interrupted: the same command goes on' in said
+    assert '"the work" was interrupted: run the same command again' in said
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="it is for root")

@@ -56,7 +56,7 @@ step() {
 	say "$what (usually $usual; log: $log)"
 	local begin=$SECONDS status
 	# What the step started has got the terminal's Ctrl-C too, and is waited for.
-	trap 'die "\"$what\" was interrupted: the same command goes on from there (log: $log)."' INT
+	trap 'die "\"$what\" was interrupted: run the same command again to go on (log: $log)."' INT
 	# Not as a condition: there "set -e" would not hold, and what follows a
 	# command that failed would run.
 	set +e
@@ -78,7 +78,7 @@ step() {
 			die "\"$what\" needs root, and sudo got no password: $no_password (log: $log)."
 		fi
 		tail -n 25 "$log" >&2
-		die "\"$what\" failed; its whole output is in $log. When its cause is mended, the same command goes on from there."
+		die "\"$what\" failed; its whole output is in $log. When its cause is mended, run the same command again to go on."
 	fi
 	say "$what: done in $((SECONDS - begin)) s"
 }
