@@ -139,8 +139,8 @@ missing() {
 	echo $((there < $1 ? $1 - there : 0))
 }
 # What setup-tree has still to write; what it downloads is there until it is complete.
-missing_tree() { missing 4600 "$tree_32bit" "$tree_32bit.partial"; }
-missing_tree_64bit() { missing 500 "$tree_64bit" "$tree_64bit.partial/downloads"; }
+missing_tree() { missing 4000 "$tree_32bit" "$tree_32bit.partial"; }
+missing_tree_64bit() { missing 1400 "$tree_64bit" "$tree_64bit.partial/downloads"; }
 
 make_cache() {
 	mkdir -p "$cache" 2>/dev/null ||
