@@ -155,7 +155,12 @@ class QemuBoard(Board):
 
     def close(self):
         # Never a shutdown from inside: the boards' own power-off complains.
-        self.target.cleanup()
+        try:
+            self.target.cleanup()
+        except OSError:
+            # QEMU has ended by itself, so there is nothing to switch off.
+            self.qemu.status = 0
+            self.target.cleanup()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def symbols(self) -> Path:
