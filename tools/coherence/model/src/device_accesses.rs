@@ -6,8 +6,8 @@ use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::dma_ownership::{Misfit, Span};
 use crate::events::{Device, Direction, PhysicalRange, Site};
-use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::LineFindings;
+use crate::hazards::{Call, Hazard, Party, Shown, Sink};
+use crate::judgement::{Fault, LineFindings};
 use crate::line::{Class, Fillable, Writer};
 use crate::line_records::{mask, parts};
 use crate::line_storage::Page;
@@ -43,15 +43,18 @@ impl Model {
     /// instruction that set it off, if one is known.
     pub fn device(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
         self.recent.clear();
+        self.order += 1;
+        let order = self.order;
+        let call = Call { site, order };
         match what {
             Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
-            Device::Map(range, direction) => self.dma.map(range, direction),
-            Device::Owns(range, direction) => self.device_owns(range, direction, site, sink),
+            Device::Map(range, direction) => self.dma.map(range, direction, call),
+            Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
             Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
             Device::Unmap(range, direction) => {
-                let result = self.dma.unmap(range, direction);
-                wrong_sync(result, range, site, sink);
+                let result = self.dma.unmap(range, direction, call);
+                self.judge_sync(result, range, site, sink);
             }
             Device::Coherent(range) => {
                 self.dma.set_coherent(range, true);
@@ -69,11 +72,11 @@ impl Model {
         &mut self,
         range: PhysicalRange,
         direction: Direction,
-        site: Option<Site>,
+        call: Call,
         sink: &mut dyn Sink,
     ) {
         self.catch_up_range(range);
-        let result = self.dma.owns(range, direction);
+        let result = self.dma.owns(range, direction, call);
         let deed = Deed {
             // The direction of a sync says what the CPU's side of it has to do,
             // that of the mapping what the device may do.
@@ -81,9 +84,9 @@ impl Model {
             reads_now: false,
             writes: direction.device_writes(),
         };
-        self.device_does(deed, range, site, sink);
+        self.device_does(deed, range, call.site, sink);
         self.mark_pages(range, |page| page.owned = true);
-        wrong_sync(result, range, site, sink);
+        self.judge_sync(result, range, call.site, sink);
     }
 
     fn device_returns(
@@ -103,7 +106,28 @@ impl Model {
             // to that.
             self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
         }
-        wrong_sync(result, range, site, sink);
+        self.judge_sync(result, range, site, sink);
+    }
+
+    /// Reports what the ledger of mappings says.
+    fn judge_sync(
+        &self,
+        result: Result<(), Misfit>,
+        range: PhysicalRange,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        if let Err(Misfit(reason)) = result {
+            let fault = Fault {
+                hazard: Hazard::WrongSync,
+                shown: Shown::ThisCore,
+                pa: range.pa,
+                victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
+                writer: Party::Nobody,
+                reason,
+            };
+            self.report(fault, None, sink);
+        }
     }
 
     fn device_does(
@@ -150,7 +174,7 @@ impl Model {
                     found.dirty(states, line, pa, writer.party(pa));
                 }
             });
-            found.tell(site, sink);
+            self.report_line(found, site, sink);
         }
     }
 
@@ -234,25 +258,5 @@ impl Model {
         }
         let coherent = self.dma.coherent(Span::line(line_pa));
         coherent.fold(0, |bytes, part| bytes | part.bytes())
-    }
-}
-
-/// Reports what the ledger of mappings says.
-fn wrong_sync(
-    result: Result<(), Misfit>,
-    range: PhysicalRange,
-    site: Option<Site>,
-    sink: &mut dyn Sink,
-) {
-    if let Err(Misfit(reason)) = result {
-        sink.found(Finding {
-            hazard: Hazard::WrongSync,
-            shown: Shown::ThisCore,
-            pa: range.pa,
-            victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
-            writer: Party::Nobody,
-            reason,
-            by_way_of: None,
-        });
     }
 }

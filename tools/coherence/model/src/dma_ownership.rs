@@ -5,10 +5,11 @@
 //! single contiguous or scatter/gather mapping for the CPU and device") and of
 //! `check_sync()` in kernel/dma/debug.c.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::cores::LINE;
 use crate::events::{Direction, PhysicalRange};
+use crate::hazards::{Call, Holder, Lent};
 use crate::reasons;
 
 /// A range in 64 bits, for memory may end at 4 GiB.
@@ -71,10 +72,14 @@ impl Span {
 struct Mapped {
     span: Span,
     direction: Direction,
+    call: Call,
     /// Parts that the device owns now, apart from each other, each with what
-    /// it may do with it.
-    owned: Vec<(Span, Direction)>,
+    /// it may do with it, and the call that gave it.
+    owned: Vec<(Span, Direction, Call)>,
 }
+
+/// Mappings that ended are remembered, so many at most.
+const REMEMBERED: usize = 1024;
 
 /// All DMA mappings there are, and all coherent memory.
 #[derive(Debug, Default)]
@@ -84,6 +89,8 @@ pub struct Dma {
     next: u32,
     // Length of the longest mapping since there were none.
     longest: u64,
+    // Mappings that ended, the newest last: which memory, mapped and unmapped by whom.
+    ended: VecDeque<(Span, Call, Call)>,
     coherent: BTreeMap<u64, Span>,
     longest_coherent: u64,
 }
@@ -97,7 +104,7 @@ const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 
 impl Dma {
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: PhysicalRange, direction: Direction) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction, call: Call) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -107,6 +114,7 @@ impl Dma {
         let mapped = Mapped {
             span,
             direction,
+            call,
             owned: Vec::new(),
         };
         self.mappings.insert((span.start, self.next), mapped);
@@ -118,7 +126,12 @@ impl Dma {
     ///
     /// Where none fits. If only the direction doesn't, the device owns the part
     /// all the same.
-    pub fn owns(&mut self, range: PhysicalRange, direction: Direction) -> Result<(), Misfit> {
+    pub fn owns(
+        &mut self,
+        range: PhysicalRange,
+        direction: Direction,
+        call: Call,
+    ) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
@@ -128,7 +141,7 @@ impl Dma {
             return Err(NO_MAPPING);
         };
         mapped.take(span);
-        mapped.owned.push((span, direction));
+        mapped.owned.push((span, direction, call));
         mapped.fits(direction)
     }
 
@@ -175,7 +188,12 @@ impl Dma {
     /// # Errors
     ///
     /// Where there is none of just this range and direction.
-    pub fn unmap(&mut self, range: PhysicalRange, direction: Direction) -> Result<(), Misfit> {
+    pub fn unmap(
+        &mut self,
+        range: PhysicalRange,
+        direction: Direction,
+        call: Call,
+    ) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
@@ -190,6 +208,10 @@ impl Dma {
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
             return Err(NO_MAPPING);
         };
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((mapped.span, mapped.call, call));
         if self.mappings.is_empty() {
             self.longest = 0;
         }
@@ -208,9 +230,30 @@ impl Dma {
     pub fn owned(&self, span: Span, all: bool) -> impl Iterator<Item = Span> + '_ {
         self.overlapping(span)
             .flat_map(|(_, mapped)| &mapped.owned)
-            .filter(move |(_, direction)| all || direction.device_writes())
-            .map(move |(part, _)| part.common(span))
+            .filter(move |(_, direction, _)| all || direction.device_writes())
+            .map(move |(part, ..)| part.common(span))
             .filter(|part| !part.is_empty())
+    }
+
+    /// How a device has the byte at `pa`, by the mapping that gave it last.
+    pub fn lent(&self, pa: u32) -> Option<Lent> {
+        let byte = Span::of(PhysicalRange { pa, len: 1 });
+        let lent = self.overlapping(byte).map(|(_, mapped)| mapped.lent(byte));
+        lent.max_by_key(|lent| match lent.holder {
+            Holder::Device(given) => given.order,
+            _ => 0,
+        })
+    }
+
+    /// How a device had the byte at `pa`, by the mapping that ended last.
+    pub fn was_lent(&self, pa: u32) -> Option<Lent> {
+        let byte = Span::of(PhysicalRange { pa, len: 1 });
+        let mut ended = self.ended.iter().rev();
+        let &(_, mapped, unmapped) = ended.find(|(span, ..)| span.contains(byte))?;
+        Some(Lent {
+            mapped,
+            holder: Holder::Unmapped(unmapped),
+        })
     }
 
     /// Coherent memory begins or ends.
@@ -249,7 +292,8 @@ impl Dma {
     pub fn size(&self) -> usize {
         let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();
         self.mappings.len() * (size_of::<Mapped>() + 16)
-            + parts * size_of::<(Span, Direction)>()
+            + parts * size_of::<(Span, Direction, Call)>()
+            + self.ended.capacity() * size_of::<(Span, Call, Call)>()
             + self.coherent.len() * size_of::<(u64, Span)>()
     }
 
@@ -269,7 +313,7 @@ impl Dma {
                 let device = mapped
                     .owned
                     .iter()
-                    .any(|(part, _)| !part.common(span).is_empty());
+                    .any(|(part, ..)| !part.common(span).is_empty());
                 let other = mapped.direction != direction;
                 (mapped.fits(direction).is_err(), device != owned, other)
             })
@@ -287,14 +331,24 @@ impl Mapped {
         }
     }
 
+    /// How the device has a byte.
+    fn lent(&self, byte: Span) -> Lent {
+        let mut owned = self.owned.iter();
+        let given = owned.find(|(part, ..)| part.contains(byte));
+        Lent {
+            mapped: self.call,
+            holder: given.map_or(Holder::Cpu, |&(.., call)| Holder::Device(call)),
+        }
+    }
+
     /// Takes `span` from the device. Returns the parts that it owned.
     fn take(&mut self, span: Span) -> Vec<(Span, Direction)> {
         let mut taken = Vec::new();
         let mut kept = Vec::new();
-        for &(part, direction) in &self.owned {
+        for &(part, direction, call) in &self.owned {
             let common = part.common(span);
             if common.is_empty() {
-                kept.push((part, direction));
+                kept.push((part, direction, call));
                 continue;
             }
             taken.push((common, direction));
@@ -310,7 +364,7 @@ impl Mapped {
                 [before, after]
                     .into_iter()
                     .filter(|s| !s.is_empty())
-                    .map(|s| (s, direction)),
+                    .map(|s| (s, direction, call)),
             );
         }
         self.owned = kept;

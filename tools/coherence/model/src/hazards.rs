@@ -80,6 +80,35 @@ pub enum Party {
     Nobody,
 }
 
+/// One of the events about devices, such as a call of the DMA API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// The instruction that caused it, if one is known.
+    pub site: Option<Site>,
+    /// Its number among all events about devices, from 1.
+    pub order: u64,
+}
+
+/// Who may use memory that was mapped for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// The device, since this map or sync gave it the memory.
+    Device(Call),
+    /// The CPU, and the mapping is still there.
+    Cpu,
+    /// No device any more, since this unmap ended the mapping.
+    Unmapped(Call),
+}
+
+/// How a device came by the memory that a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lent {
+    /// Where the memory was mapped.
+    pub mapped: Call,
+    /// Who may use it when something is found.
+    pub holder: Holder,
+}
+
 /// A finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
@@ -96,6 +125,10 @@ pub struct Finding {
     /// Where a device was set off, or was given the memory, if it takes part
     /// and that is known.
     pub by_way_of: Option<Site>,
+    /// How a device came by the memory, if it was mapped for one.
+    pub lent: Option<Lent>,
+    /// How many events about devices there were before.
+    pub order: u64,
     /// The reason, a sentence's end in the field's words, such as "the newest
     /// value is in a dirty line at another virtual address".
     pub reason: &'static str,

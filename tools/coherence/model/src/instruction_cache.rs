@@ -8,8 +8,8 @@
 use crate::byte_states::Reader;
 use crate::cores::LINE;
 use crate::events::{Access, Lines};
-use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::LineFindings;
+use crate::hazards::{Hazard, Party, Shown, Sink};
+use crate::judgement::{Fault, LineFindings};
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, UNCACHED};
 use crate::packed_line::Packed;
@@ -39,14 +39,13 @@ impl Model {
                     let old = class.bytes & bytes & changed.unwrap_or(0);
                     if old != 0 {
                         let pa = line_pa + old.trailing_zeros();
-                        found.add(Finding {
+                        found.add(Fault {
                             hazard: Hazard::StaleInstruction,
                             shown: Shown::ThisCore,
                             pa,
                             victim,
                             writer: class.writer.party(pa),
                             reason: reasons::OLD_INSTRUCTION_LINE,
-                            by_way_of: None,
                         });
                     }
                 }
@@ -54,7 +53,7 @@ impl Model {
             if let Some(packed) = self.packed(pa) {
                 packed.writer |= Packed::FETCHED;
             }
-            found.tell(None, sink);
+            self.report_line(found, None, sink);
         }
     }
 

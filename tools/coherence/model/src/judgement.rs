@@ -5,30 +5,80 @@ use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
 use crate::events::Site;
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::line::{Class, Line, DEVICE};
+use crate::model::Model;
 use crate::reasons;
 
-/// Findings about one line in one access: one of a hazard.
+/// What is wrong with an access. The fields are those of [`Finding`].
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    pub hazard: Hazard,
+    pub shown: Shown,
+    pub pa: u32,
+    pub victim: Party,
+    pub writer: Party,
+    pub reason: &'static str,
+}
+
+impl Fault {
+    /// Whether a device takes part, now or before.
+    fn concerns_device(&self) -> bool {
+        self.hazard == Hazard::WrongSync
+            || self.victim == Party::Device
+            || self.writer == Party::Device
+    }
+}
+
+impl Model {
+    /// Reports a fault, and how a device came by the memory.
+    pub(crate) fn report(&self, fault: Fault, by_way_of: Option<Site>, sink: &mut dyn Sink) {
+        let Fault {
+            hazard,
+            shown,
+            pa,
+            victim,
+            writer,
+            reason,
+        } = fault;
+        // Memory that was given back may be another owner's by now.
+        let ended = || self.dma.was_lent(pa).filter(|_| fault.concerns_device());
+        sink.found(Finding {
+            hazard,
+            shown,
+            pa,
+            victim,
+            writer,
+            by_way_of,
+            lent: self.dma.lent(pa).or_else(ended),
+            order: self.order,
+            reason,
+        });
+    }
+
+    /// Reports all faults of a line.
+    pub(crate) fn report_line(
+        &self,
+        found: LineFindings,
+        by_way_of: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        for fault in found.0.into_iter().flatten() {
+            self.report(fault, by_way_of, sink);
+        }
+    }
+}
+
+/// Faults of one line in one access: one of a hazard.
 #[derive(Debug, Default)]
-pub struct LineFindings([Option<Finding>; Hazard::ALL.len()]);
+pub struct LineFindings([Option<Fault>; Hazard::ALL.len()]);
 
 impl LineFindings {
-    /// Adds a finding. What the emulated core would show is more telling than what
+    /// Adds a fault. What the emulated core would show is more telling than what
     /// some core would, the first byte more than a later one.
-    pub fn add(&mut self, new: Finding) {
+    pub fn add(&mut self, new: Fault) {
         let slot = &mut self.0[new.hazard as usize];
         match slot {
             Some(old) if (old.shown, old.pa) <= (new.shown, new.pa) => {}
             _ => *slot = Some(new),
-        }
-    }
-
-    /// Gives all findings about the line to `sink`.
-    pub fn tell(self, by_way_of: Option<Site>, sink: &mut dyn Sink) {
-        for finding in self.0.into_iter().flatten() {
-            sink.found(Finding {
-                by_way_of,
-                ..finding
-            });
         }
     }
 
@@ -68,14 +118,13 @@ impl LineFindings {
             Cause::Lost if states.get(class.state).invalidated => reasons::INVALIDATED,
             Cause::Lost => reasons::WRITTEN_OVER,
         };
-        self.add(Finding {
+        self.add(Fault {
             hazard,
             shown,
             pa,
             victim,
             writer: class.writer.party(pa),
             reason,
-            by_way_of: None,
         });
     }
 
@@ -91,14 +140,13 @@ impl LineFindings {
             (_, true) => Shown::SomeCore,
             _ => return,
         };
-        self.add(Finding {
+        self.add(Fault {
             hazard: Hazard::DirtyOverDevice,
             shown,
             pa,
             victim: Party::Device,
             writer,
             reason: reasons::DIRTY_UNDER_DEVICE,
-            by_way_of: None,
         });
     }
 
@@ -114,14 +162,13 @@ impl LineFindings {
             return;
         }
         let pa = pa + bytes.trailing_zeros();
-        self.add(Finding {
+        self.add(Fault {
             hazard: Hazard::NotDrained,
             shown: Shown::ThisCore,
             pa,
             victim: Party::Device,
             writer: class.writer.party(pa),
             reason,
-            by_way_of: None,
         });
     }
 }

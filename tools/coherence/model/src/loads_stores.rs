@@ -6,8 +6,8 @@ use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::dma_ownership::Span;
 use crate::events::{Access, MemoryType, Operation, PhysicalRange};
-use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::judgement::LineFindings;
+use crate::hazards::{Hazard, Party, Shown, Sink};
+use crate::judgement::{Fault, LineFindings};
 use crate::line::Writer;
 use crate::line_records::{mask, parts};
 use crate::model::{group, Model, THROUGH, UNCACHED};
@@ -80,7 +80,7 @@ impl Model {
         if kind == LoadOrStore::Store {
             self.stored(access.pa, mask(access.pa, access.len));
         }
-        found.tell(None, sink);
+        self.report_line(found, None, sink);
         self.allow_fast_path(access);
     }
 
@@ -172,14 +172,13 @@ impl Model {
         let forbidden = self.owned_bytes(line_pa, kind == LoadOrStore::Store);
         let touched = forbidden & mask(access.pa, access.len);
         if touched != 0 {
-            found.add(Finding {
+            found.add(Fault {
                 hazard: Hazard::OwnedTouch,
                 shown: Shown::ThisCore,
                 pa: line_pa + touched.trailing_zeros(),
                 victim,
                 writer,
                 reason: reasons::OWNED,
-                by_way_of: None,
             });
         }
         touched
@@ -261,14 +260,13 @@ impl Model {
             let class = line.classes.iter().find(|class| class.bytes & bytes != 0);
             class.map_or(Writer::NOBODY, |class| class.writer)
         });
-        found.add(Finding {
+        found.add(Fault {
             hazard: Hazard::TwoTypes,
             shown,
             pa,
             victim: Party::Cpu { va, site },
             writer: writer.party(pa),
             reason: reasons::USED_UNCACHED,
-            by_way_of: None,
         });
     }
 
@@ -306,7 +304,7 @@ impl Model {
                 LoadOrStore::Load => Writer::NOBODY.party(pa),
                 LoadOrStore::Store => victim,
             };
-            found.add(Finding {
+            found.add(Fault {
                 hazard: match kind {
                     LoadOrStore::Load => Hazard::StaleRead,
                     LoadOrStore::Store => Hazard::LostWrite,
@@ -320,7 +318,6 @@ impl Model {
                 victim,
                 writer,
                 reason: reasons::EARLIER_MAPPING,
-                by_way_of: None,
             });
         }
     }

@@ -34,6 +34,8 @@ pub struct Model {
     pub(crate) virtual_lines: VirtualLines,
     pub(crate) translations: LiveTranslations,
     pub(crate) dma: Dma,
+    /// Events about devices so far.
+    pub(crate) order: u64,
     /// Numbers of lines with stores in the core's write buffer.
     pub(crate) buffered: HashSet<u32, SmallKeyHash>,
     /// Numbers of lines with stores in the outer cache's buffers.
@@ -84,6 +86,7 @@ impl Model {
             virtual_lines: VirtualLines::default(),
             translations: LiveTranslations::new(core),
             dma: Dma::default(),
+            order: 0,
             buffered: HashSet::default(),
             outer_buffered: HashSet::default(),
             unknown: false,

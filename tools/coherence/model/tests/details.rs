@@ -8,7 +8,7 @@ use coherence_model::events::{
     Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
     Site,
 };
-use coherence_model::hazards::{Finding, Hazard, Shown, Sink};
+use coherence_model::hazards::{Call, Finding, Hazard, Holder, Lent, Shown, Sink};
 use common::{Guest, KERNEL, LINEAR};
 
 const PA: u32 = 0x0030_0000;
@@ -52,6 +52,105 @@ fn who_gave_a_device_the_memory() {
     assert_eq!(found[0], (Hazard::StaleRead, giver));
     assert!(found[1..].iter().all(|(_, by_way_of)| by_way_of.is_none()));
     assert!(found.len() > 1);
+}
+
+/// A guest's device events, each by an instruction of its own.
+fn device(guest: &mut Guest, what: Device, site: Site) {
+    let found = &mut guest.found;
+    guest
+        .model
+        .device(what, Some(site), &mut |finding| found.push(finding));
+}
+
+fn call(site: Site, order: u64) -> Call {
+    Call {
+        site: Some(site),
+        order,
+    }
+}
+
+const MAPS: Site = Site(0x10);
+const SYNCS: Site = Site(0x20);
+const UNMAPS: Site = Site(0x30);
+
+#[test]
+fn a_touch_says_who_gave_the_memory_away() {
+    let buffer = PhysicalRange { pa: PA, len: 64 };
+    let first = PhysicalRange { pa: PA, len: 32 };
+    let from = Direction::FromDevice;
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        device(&mut guest, Device::Map(buffer, from), MAPS);
+        device(&mut guest, Device::Owns(buffer, from), MAPS);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(Hazard::OwnedTouch, Shown::ThisCore)]);
+        let lent = |holder| {
+            let mapped = call(MAPS, 1);
+            Some(Lent { mapped, holder })
+        };
+        assert_eq!(found[0].lent, lent(Holder::Device(call(MAPS, 2))));
+        assert_eq!(found[0].order, 2);
+
+        // The sync that gave a part of it again is nearer than the mapping.
+        device(&mut guest, Device::Returns(first, from), SYNCS);
+        guest.flush(LINEAR_VA, 32);
+        device(&mut guest, Device::Owns(first, from), SYNCS);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.load(LINEAR_VA + 32, 4, KERNEL);
+        let found = guest.only(&[(Hazard::OwnedTouch, Shown::ThisCore)]);
+        assert_eq!(found[0].lent, lent(Holder::Device(call(SYNCS, 4))));
+        assert_eq!(found[1].lent, lent(Holder::Device(call(MAPS, 2))));
+    }
+}
+
+#[test]
+fn a_wrong_sync_says_who_mapped_the_memory() {
+    let buffer = PhysicalRange { pa: PA, len: 64 };
+    let (to, from) = (Direction::ToDevice, Direction::FromDevice);
+    let mut guest = Guest::new(Core::CORTEX_A9);
+    device(&mut guest, Device::Map(buffer, from), MAPS);
+    device(&mut guest, Device::Owns(buffer, from), MAPS);
+    device(&mut guest, Device::Returns(buffer, to), SYNCS);
+    let mapped = call(MAPS, 1);
+    let found = guest.only(&[(Hazard::WrongSync, Shown::ThisCore)]);
+    let holder = Holder::Cpu;
+    assert_eq!(found[0].lent, Some(Lent { mapped, holder }));
+
+    device(&mut guest, Device::Unmap(buffer, from), UNMAPS);
+    guest.silent();
+    device(&mut guest, Device::Unmap(buffer, from), Site(0x40));
+    let found = guest.only(&[(Hazard::WrongSync, Shown::ThisCore)]);
+    let holder = Holder::Unmapped(call(UNMAPS, 4));
+    assert_eq!(found[0].lent, Some(Lent { mapped, holder }));
+}
+
+/// What the device wrote is its own after the unmapping too. Memory that nobody
+/// mapped, or that has another use by now, was given away by nobody.
+#[test]
+fn who_gave_the_memory_away_is_said_of_a_devices_values_alone() {
+    let buffer = PhysicalRange { pa: PA, len: 64 };
+    let from = Direction::FromDevice;
+    let mut guest = Guest::new(Core::ARM926);
+    device(&mut guest, Device::Map(buffer, from), MAPS);
+    device(&mut guest, Device::Owns(buffer, from), MAPS);
+    guest.read(LINEAR_VA, 32, KERNEL);
+    guest.only(&[(Hazard::OwnedTouch, Shown::ThisCore)]);
+    device(&mut guest, Device::Returns(buffer, from), UNMAPS);
+    device(&mut guest, Device::Unmap(buffer, from), UNMAPS);
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
+    let holder = Holder::Unmapped(call(UNMAPS, 4));
+    let mapped = call(MAPS, 1);
+    assert_eq!(found[0].lent, Some(Lent { mapped, holder }));
+
+    guest.flush(LINEAR_VA, 32);
+    guest.map(USER_VA, PA, MemoryType::WriteBack);
+    guest.load(USER_VA, 4, KERNEL);
+    guest.load(LINEAR_VA, 4, KERNEL);
+    guest.store(USER_VA, 4, KERNEL);
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
+    assert_eq!(found[0].lent, None);
 }
 
 #[test]

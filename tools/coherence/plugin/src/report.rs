@@ -420,6 +420,8 @@ mod tests {
             writer,
             reason: "it is old",
             by_way_of: None,
+            lent: None,
+            order: 0,
         };
         reporter.found(finding);
     }
@@ -520,6 +522,8 @@ coherence: 1 of 5 translations differ from QEMU's\n"
                 writer,
                 reason: "it is old",
                 by_way_of: Some(site),
+                lent: None,
+                order: 0,
             });
         }
         let counts: Vec<_> = reporter.reports.iter().map(|r| r.count).collect();
