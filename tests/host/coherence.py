@@ -5,8 +5,8 @@ import json
 import os
 import struct
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import board as boards
@@ -29,6 +29,14 @@ class Finding:
     count: int
     #: the sentence for people
     text: str
+    #: all that the checker says about it
+    told: dict = field(default_factory=dict)
+
+    def places(self) -> Iterator[dict]:
+        """Where code is that takes part."""
+        for key in ("victim", "writer", "by-way-of"):
+            if (place := self.told[key]) and "pc" in place:
+                yield place
 
 
 #: The boards that the checker can follow.
@@ -60,7 +68,7 @@ def layout(folder: Path, scratch: Path) -> str:
     subprocess.run(
         ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
     )
-    return ":".join(str(offset) for offset in struct.unpack("<4I", section.read_bytes()))
+    return ":".join(str(offset) for offset in struct.unpack("<6I", section.read_bytes()))
 
 
 def plugin(board: str, folder: Path, report: Path, track: str) -> str:
@@ -73,6 +81,7 @@ def plugin(board: str, folder: Path, report: Path, track: str) -> str:
     words += machine(board)
     words += [
         f"symbols={os.environ['LG_KERNEL']}/System.map",
+        f"vmlinux={os.environ['LG_KERNEL']}/vmlinux",
         f"layout={layout(folder, report.parent)}",
     ]
     words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
@@ -151,7 +160,10 @@ class CheckedBoard(boards.QemuBoard):
 
     def finish(self) -> tuple[list[Finding], dict]:
         """Switch it off; what was found, and the totals."""
-        self.qemu.off()
+        try:
+            self.qemu.off()
+        except OSError as error:
+            raise boards.BoardError("QEMU ended in another way: the checker says why") from error
         self.dead = "it was switched off"
         lines = [json.loads(line) for line in self.report.read_text().splitlines()]
         if not lines or "totals" not in lines[-1]:
@@ -166,6 +178,8 @@ def parse(line: dict) -> Finding:
         f"{line['reason']}; by {line['victim']['text']}{way}, written last by "
         f"{line['writer']['text']}, task {line['task']!r}"
     )
+    if line["lent"]:
+        text += f"; {line['lent']['text']}"
     function = line["victim"].get("function") or ""
     return Finding(
         line["hazard"],
@@ -175,6 +189,7 @@ def parse(line: dict) -> Finding:
         line["reason"],
         line["count"],
         text,
+        line,
     )
 
 
@@ -199,6 +214,11 @@ def unknown(findings: Iterable[Finding]) -> list[Finding]:
 
 def labelled(findings: Iterable[Finding], label: str) -> list[Finding]:
     return [f for f in findings if f.label == label]
+
+
+def build_plugin():
+    """The checker itself."""
+    subprocess.run([TOP / "tests/toolchain/build-plugin"], check=True)
 
 
 def build(board: str):

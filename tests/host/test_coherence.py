@@ -2,6 +2,8 @@
 """The coherence checker finds the seeded faults and the broken drivers, and nothing else."""
 
 import math
+import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,6 +146,83 @@ def test_prepare(monkeypatch):
         prepared(monkeypatch, initramfs)
 
 
+def without_a_board(machine: str, plugin: str, folder: Path) -> subprocess.CompletedProcess:
+    """What QEMU says of a machine without a kernel."""
+    library = coherence.build_folder() / "coherence/libcoherence.so"
+    options = f"-M {machine} -accel tcg,thread=single -display none -audio none"
+    return subprocess.run(
+        [
+            "qemu-system-arm",
+            *options.split(),
+            "-plugin",
+            f"{library},report={folder}/report,{plugin}",
+        ],
+        input="quit\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+#: It runs nothing, until the monitor's "quit".
+STOPPED = "-S -monitor stdio"
+SYSTEM_MAP = "c0008000 T _text\n{}c1000000 T _etext\n"
+
+
+@pytest.mark.parametrize(
+    ("qemu", "plugin", "symbols", "sentence"),
+    [
+        ("virt,highmem=off -cpu cortex-a15", "core=cortex-a9", "", "has lines of 64"),
+        ("virt,highmem=off -cpu cortex-a7", "core=cortex-a9", "", "has lines of 64"),
+        ("versatilepb -cpu ti925t", "core=arm926", "", "has lines of 16"),
+        ("versatilepb", "core=cortex-a9", "", "of another architecture"),
+        ("vexpress-a9", "core=arm926", "", "of another architecture"),
+        (f"vexpress-a9 {STOPPED}", "core=cortex-a9", "", "the guest made no load and no store"),
+        (f"vexpress-a9 {STOPPED}", "core=cortex-a9,track=label", "", "the guest set no label"),
+        ("vexpress-a9", "core=cortex-a9", "c0008000 T _text\n", "not a whole System.map"),
+        ("vexpress-a9", "core=cortex-a9", SYSTEM_MAP.format(""), "have no __dma_sync_"),
+        (
+            "vexpress-a9",
+            "core=cortex-a9",
+            SYSTEM_MAP.format("c0003000 A swapper_pg_dir\n"),
+            "the kernel has LPAE",
+        ),
+    ],
+)
+def test_refused(qemu, plugin, symbols, sentence, tmp_path):
+    """What the checker cannot follow is refused in a sentence, and so is a run without anything."""
+    coherence.build_plugin()
+    if symbols:
+        file = tmp_path / "System.map"
+        file.write_text(symbols)
+        plugin += f",symbols={file}"
+    ended = without_a_board(qemu, plugin, tmp_path)
+    said = [line for line in ended.stderr.splitlines() if line.startswith("coherence: ")]
+    assert sentence in said[-1], ended.stderr
+    assert ended.returncode == 1
+
+
+def test_another_kernel(board, tmp_path, monkeypatch, capfd):
+    """Symbols that are not those of the kernel that runs are refused when a program runs."""
+    file, arguments = tmp_path / "System.map", coherence.plugin
+
+    def others(*args) -> str:
+        words = arguments(*args)
+        real = re.search("symbols=([^,]*)", words)[1]
+        lines = [line.split(" ", 1) for line in Path(real).read_text().splitlines()]
+        # The kernel's beginning is the same.
+        last = next(int(at, 16) for at, rest in lines if rest.endswith(" __switch_to"))
+        moved = [(int(at, 16), rest) for at, rest in lines]
+        file.write_text("".join(f"{at + 16 * (at > last):08x} {rest}\n" for at, rest in moved))
+        return words.replace(real, str(file))
+
+    monkeypatch.setattr(coherence, "plugin", others)
+    with pytest.raises(BoardError), CheckedBoard(board, track="label"):
+        pass
+    assert "System.map of another one" in capfd.readouterr().err
+
+
 def drive(machine, label: str, module: str, parameters: str):
     """Load a module, let program, kernel and device use a buffer of it in turns, unload it."""
     machine.label(label)
@@ -155,6 +234,21 @@ def drive(machine, label: str, module: str, parameters: str):
 def assert_found(broken: breaks.Break, findings):
     found = {f.hazard for f in labelled(findings, f"broken {broken.name}")}
     assert broken.hazard in found, f"not found; {found} instead"
+
+
+def told_wrong(case: str, finding: Finding) -> str:
+    """What a finding of a seeded fault fails to tell: who gave the memory away, and lines."""
+    function = case.replace("-", "_")
+    given = (finding.told["lent"] or {}).get("given")
+    if finding.hazard == "owned-touch" and (not given or given["by"]["function"] != function):
+        return f"not given by {function}: {finding.text}"
+    for place in finding.places():
+        files = [Path(line["file"]).name for line in place["source"]]
+        if place["unit"] == "faults" and not files:
+            return f"no line: {place['text']}"
+        if place["function"] == function and files[-1] != "wrong.c":
+            return f"not in wrong.c: {place['text']}"
+    return ""
 
 
 @pytest.mark.parametrize("track", ["boot", "label"])
@@ -189,8 +283,16 @@ def test_seeded(board, track, subtests):
                 pytest.skip(case.output[-1])
             assert case.result == "ok", case.output
             expected = next(line for line in case.output if line.startswith("# expect "))
-            wrong = judge(expected.removeprefix("# expect "), labelled(findings, case.name))
+            found = labelled(findings, case.name)
+            wrong = judge(expected.removeprefix("# expect "), found)
             assert not wrong, f"{expected}\n{wrong}"
+            assert [wrong for it in found if (wrong := told_wrong(case.name, it))] == []
+    with subtests.test("fault-in-init"):
+        (found,) = labelled(findings, "fault-in-init")
+        writer = found.told["writer"]
+        assert (found.hazard, writer["function"]) == ("stale-read", "fault_in_init")
+        lines = [(it["function"], Path(it["file"]).name) for it in writer["source"]]
+        assert lines == [("store_lines", "case.h"), ("fault_in_init", "main.c")]
 
 
 def test_driver(board, subtests):

@@ -30,6 +30,8 @@ static const u32 coherence_layout[] __used __section(".coherence") = {
 	offsetof(struct module, name),
 	offsetof(struct module, mem[MOD_TEXT].base),
 	offsetof(struct module, mem[MOD_TEXT].size),
+	offsetof(struct module, mem[MOD_INIT_TEXT].base),
+	offsetof(struct module, mem[MOD_INIT_TEXT].size),
 	offsetof(struct task_struct, comm),
 };
 
@@ -286,6 +288,24 @@ static bool core_known(void)
 	}
 }
 
+/*
+ * A fault in a function that is gone afterwards: a device gets the first bytes of
+ * a page, and the cache still has them.
+ */
+static noinline int __init fault_in_init(void)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	if (!page)
+		return -ENOMEM;
+	coherence_label("fault-in-init");
+	store_lines(page_address(page), LINE, 42);
+	coherence_device_reads(page_to_phys(page), LINE);
+	coherence_label("");
+	__free_page(page);
+	return 0;
+}
+
 static int __init test_init(void)
 {
 	const struct platform_device_info info = {
@@ -297,6 +317,9 @@ static int __init test_init(void)
 
 	if (!core_known())
 		return -ENODEV;
+	ret = fault_in_init();
+	if (ret)
+		return ret;
 	device = platform_device_register_full(&info);
 	if (IS_ERR(device))
 		return PTR_ERR(device);

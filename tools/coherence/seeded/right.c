@@ -108,6 +108,25 @@ static int receive_ring(struct run *r)
 	return ring(r, DMA_FROM_DEVICE);
 }
 
+/* Two receive buffers in one page, each unmapped when it is full. */
+static int two_buffers(struct run *r)
+{
+	const size_t bytes = PAGE_SIZE / 2;
+	void *next = (void *)r->kernel + bytes;
+	dma_addr_t first = dma_map_single(r->dev, r->kernel, bytes, DMA_FROM_DEVICE);
+	dma_addr_t second = dma_map_single(r->dev, next, bytes, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, first) || dma_mapping_error(r->dev, second))
+		return -ENOMEM;
+	coherence_device_writes(first, bytes);
+	dma_unmap_single(r->dev, first, bytes, DMA_FROM_DEVICE);
+	load_lines(r->kernel, bytes);
+	coherence_device_writes(second, bytes);
+	dma_unmap_single(r->dev, second, bytes, DMA_FROM_DEVICE);
+	load_lines(next, bytes);
+	return 0;
+}
+
 /* A counter next to a receive buffer, in a line of its own. */
 static int separate_lines(struct run *r)
 {
@@ -445,6 +464,7 @@ const struct coherence_case coherence_right[] = {
 	{ "map-bidirectional", map_bidirectional },
 	{ "transmit-ring", transmit_ring },
 	{ "receive-ring", receive_ring },
+	{ "two-buffers", two_buffers },
 	{ "separate-lines", separate_lines },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },

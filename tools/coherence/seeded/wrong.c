@@ -444,6 +444,28 @@ static int write_during_transfer(struct run *r)
 }
 
 /*
+ * Two receive buffers, of which the first is unmapped twice and the second is
+ * not: it stays with the device, and whoever has its memory next touches it. As
+ * in nvme-pci of Linux 6.18, which unmapped the wrong scatterlist. On both cores.
+ */
+static int unmapped_twice(struct run *r)
+{
+	const size_t bytes = PAGE_SIZE / 2;
+	void *next = (void *)r->kernel + bytes;
+	dma_addr_t first = dma_map_single(r->dev, r->kernel, bytes, DMA_FROM_DEVICE);
+	dma_addr_t second = dma_map_single(r->dev, next, bytes, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, first) || dma_mapping_error(r->dev, second))
+		return -ENOMEM;
+	dma_unmap_single(r->dev, first, bytes, DMA_FROM_DEVICE);
+	dma_unmap_single(r->dev, first, bytes, DMA_FROM_DEVICE);
+	load_lines(next, LINE);
+	/* The next case has this page too. */
+	dma_unmap_single(r->dev, second, bytes, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
  * The driver polls a length at the beginning of a receive buffer.
  * That loads the line, and what the device writes next is not seen: on
  * ARM926EJ-S not even after dma_unmap_single(), which does nothing there.
@@ -646,6 +668,8 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = LOST_WRITE) },
 	{ "write-during-transfer", write_during_transfer,
 	  EVERY_CORE(.this_core = OWNED_TOUCH, .possible = STALE_READ) },
+	{ "unmapped-twice", unmapped_twice,
+	  EVERY_CORE(.this_core = WRONG_SYNC | OWNED_TOUCH) },
 	{ "read-during-receive", read_during_receive,
 	  .arm926 = { .this_core = OWNED_TOUCH | STALE_READ },
 	  .cortex_a9 = { .this_core = OWNED_TOUCH } },

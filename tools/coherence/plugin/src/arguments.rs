@@ -9,9 +9,10 @@
 //! | `count=FILE` | or count; where the counts go, one JSON object a line. Wants `core` and the outer cache's controller alone |
 //! | `profile=on` | with each count, the instructions by address |
 //! | `symbols=FILE` | the kernel's System.map: functions to hook, names in reports |
+//! | `vmlinux=FILE` | the kernel with its debug information, for source lines |
 //! | `module=FILE` | a module's .ko, for names; may repeat |
 //! | `program=FILE` | a program's ELF file, for names; may repeat |
-//! | `layout=A:B:C:D` | offsets in the kernel's structs, see [`Layout`] |
+//! | `layout=A:B:C:D:E:F` | offsets in the kernel's structs, see [`Layout`] |
 //! | `pl310=ADDRESS` | the outer cache's controller |
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
@@ -57,6 +58,8 @@ pub struct Arguments {
     pub profile: bool,
     /// `symbols`: the kernel's System.map.
     pub symbols: Option<PathBuf>,
+    /// `vmlinux`: the kernel with its debug information.
+    pub vmlinux: Option<PathBuf>,
     /// `module`: files of modules.
     pub modules: Vec<PathBuf>,
     /// `program`: files of programs.
@@ -74,7 +77,8 @@ pub struct Arguments {
 impl Arguments {
     /// Takes `name=value` strings. Errors: a sentence for the user.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut core, mut report, mut symbols, mut profile) = (None, None, None, false);
+        let (mut core, mut report, mut profile) = (None, None, false);
+        let (mut symbols, mut vmlinux) = (None, None);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
         let mut track = Track::Boot;
@@ -86,6 +90,7 @@ impl Arguments {
                 "count" => report = Some((Purpose::Count, PathBuf::from(value))),
                 "profile" => profile = value == "on",
                 "symbols" => symbols = Some(PathBuf::from(value)),
+                "vmlinux" => vmlinux = Some(PathBuf::from(value)),
                 "module" => modules.push(PathBuf::from(value)),
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
@@ -114,6 +119,7 @@ impl Arguments {
             report,
             profile,
             symbols,
+            vmlinux,
             modules,
             programs,
             layout,
@@ -150,13 +156,16 @@ fn parse_track(text: &str) -> Result<Track, String> {
 
 fn parse_layout(text: &str) -> Result<Layout, String> {
     let numbers: Vec<u32> = text.split(':').map(number).collect::<Result<_, _>>()?;
-    let [module_name, module_base, module_size, task_comm] = numbers[..] else {
-        return Err(format!("layout={text}: these are not four numbers."));
+    let [module_name, module_base, module_size, init_base, init_size, task_comm] = numbers[..]
+    else {
+        return Err(format!("layout={text}: these are not six numbers."));
     };
     Ok(Layout {
         module_name,
         module_base,
         module_size,
+        init_base,
+        init_size,
         task_comm,
     })
 }
@@ -171,9 +180,10 @@ mod tests {
 
     #[test]
     fn all() {
-        let found = parse("core=cortex-a9,report=r,symbols=s,module=a,module=b,program=p,layout=1:2:3:0x10,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
+        let found = parse("core=cortex-a9,report=r,symbols=s,vmlinux=v,module=a,module=b,program=p,layout=1:2:3:4:5:0x10,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
         assert_eq!(found.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
+        assert_eq!(found.vmlinux, Some(PathBuf::from("v")));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(found.devices.pl310, Some(0x1e00_a000));
         assert_eq!(

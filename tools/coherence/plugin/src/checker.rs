@@ -17,13 +17,14 @@ use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
 use crate::arguments::{Arguments, Track};
+use crate::cache_type;
 use crate::cp15::{self, Cp15Operation, Sweep};
 use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder};
 use crate::linux_functions::{Kernel, Module};
 use crate::mmu::{self, Control, Tlb};
 use crate::qemu::{self, Block, Global, GuestMemory, Registers, Sizes, Transaction, Watcher};
-use crate::report::{Code, Cost, Reporter};
+use crate::report::{Code, CodeFile, Cost, Reporter};
 use crate::symbols::Symbols;
 use crate::vcpu::VcpuView;
 use crate::watched_devices::{DeviceEvent, Devices};
@@ -50,13 +51,14 @@ pub struct Checker {
     sizes: Sizes,
     registers: Option<Registers>,
     kernel: Option<Kernel>,
+    /// Whether a program ran, and the kernel was found to be the right one then.
+    confirmed: bool,
     modules: Vec<Module>,
     devices: Devices,
     /// Numbers of the pages by which the CPU plays a device.
     played: Range<u32>,
     /// Whether loads and stores are tracked yet.
     tracking: bool,
-    accesses: u64,
     next_scan_out: u64,
     /// Translations compared with QEMU's, and how many differed.
     check: Option<(u64, u64)>,
@@ -111,8 +113,10 @@ impl Checker {
         if let Some(path) = &arguments.symbols {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
-            code.kernel = Symbols::from_system_map(&text)?;
-            kernel = Some(Kernel::new(&code.kernel, arguments.layout)?);
+            let symbols = Symbols::from_system_map(&text)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            kernel = Some(Kernel::new(&symbols, arguments.layout)?);
+            code.kernel = CodeFile::new(symbols, arguments.vmlinux);
         }
         for path in arguments.modules.iter().chain(&arguments.programs) {
             code.add(path)?;
@@ -139,11 +143,11 @@ impl Checker {
             sizes: Sizes::new(),
             registers: None,
             kernel,
+            confirmed: false,
             modules: Vec::new(),
             devices: Devices::new(&arguments.devices),
             played: 0..0,
             tracking: arguments.track == Track::Boot,
-            accesses: 0,
             next_scan_out: 0,
             check: arguments.check.then_some((0, 0)),
         })
@@ -156,16 +160,20 @@ impl Watcher for Checker {
         &CHECKER
     }
 
-    fn vcpu_started(&mut self) {
-        self.registers.get_or_insert_with(Registers::find);
+    fn vcpu_started(&mut self) -> Result<(), String> {
+        let registers = self.registers.get_or_insert_with(Registers::find);
+        cache_type::check(&self.emulation, registers.cache_type())
     }
 
-    fn translate(&mut self, block: &Block<Self>) {
+    fn translate(&mut self, block: &Block<Self>) -> Result<(), &'static str> {
         let Some(registers) = &mut self.registers else {
-            return;
+            return Ok(());
         };
         let cpsr = registers.read(qemu::CPSR);
         let privileged = privileged(cpsr);
+        if !privileged {
+            self.confirm_kernel()?;
+        }
         let mut decoder = Decoder::new(cpsr);
         let mut owner = None;
         let mut piece = None;
@@ -186,11 +194,12 @@ impl Watcher for Checker {
         if let Some(piece) = piece {
             self.fetch(piece);
         }
+        Ok(())
     }
 
     #[inline(always)]
     fn load(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.accesses += 1;
+        self.reporter.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {
             self.model_load(&access);
@@ -201,7 +210,7 @@ impl Watcher for Checker {
 
     #[inline(always)]
     fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
-        self.accesses += 1;
+        self.reporter.accesses += 1;
         let len = self.sizes.of(transaction);
         if let Some(access) = self.in_memory(va, len, site) {
             self.model_store(&access);
@@ -242,20 +251,36 @@ impl Watcher for Checker {
         }
     }
 
-    fn exit(&mut self) {
+    fn exit(&mut self) -> Result<(), &'static str> {
         let (lines, bytes) = self.model.cost();
         self.reporter.finish(Cost {
-            accesses: self.accesses,
             lines,
             bytes,
             forgotten: self.model.forgotten(),
             cache: self.emulation.data_cache.lines(),
             checked: self.check,
         });
+        self.something_was_checked()
     }
 }
 
 impl Checker {
+    /// Errors: that nothing was found says nothing.
+    fn something_was_checked(&self) -> Result<(), &'static str> {
+        if !self.tracking {
+            return Err(
+                "nothing was checked: the guest set no label, and track=label waits for one.",
+            );
+        }
+        if self.reporter.accesses == 0 {
+            return Err("nothing was checked: the guest made no load and no store.");
+        }
+        if self.kernel.as_ref().is_some_and(|kernel| !kernel.seen()) {
+            return Err("the DMA API was not seen: no function of Linux was called where symbols= has them.");
+        }
+        Ok(())
+    }
+
     fn register(&mut self, number: usize) -> u32 {
         self.registers
             .as_mut()

@@ -259,13 +259,14 @@ impl Watcher for Counter {
         &COUNTER
     }
 
-    fn vcpu_started(&mut self) {
+    fn vcpu_started(&mut self) -> Result<(), String> {
         self.registers.get_or_insert_with(Registers::find);
+        Ok(())
     }
 
-    fn translate(&mut self, block: &Block<Self>) {
+    fn translate(&mut self, block: &Block<Self>) -> Result<(), &'static str> {
         let Some(registers) = &mut self.registers else {
-            return;
+            return Ok(());
         };
         let cpsr = registers.read(qemu::CPSR);
         let kernel = if privileged(cpsr) { KERNEL } else { 0 };
@@ -289,6 +290,7 @@ impl Watcher for Counter {
             instruction.watch_any(site);
             instruction.watch_memory(site);
         }
+        Ok(())
     }
 
     #[inline(always)]
@@ -368,7 +370,9 @@ impl Watcher for Counter {
         }
     }
 
-    fn exit(&mut self) {}
+    fn exit(&mut self) -> Result<(), &'static str> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@
 //!
 //! phys_addr_t and dma_addr_t have 32 bits (no LPAE).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use coherence_model::events::{self, Device, Direction};
 
-use crate::symbols::Symbols;
+use crate::symbols::{self, Symbols};
 
 /// Offsets in structs, which depend on the kernel's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct Layout {
     pub module_base: u32,
     /// `offsetof(struct module, mem[MOD_TEXT].size)`
     pub module_size: u32,
+    /// `offsetof(struct module, mem[MOD_INIT_TEXT].base)`
+    pub init_base: u32,
+    /// `offsetof(struct module, mem[MOD_INIT_TEXT].size)`
+    pub init_size: u32,
     /// `offsetof(struct task_struct, comm)`
     pub task_comm: u32,
 }
@@ -80,7 +84,7 @@ const FUNCTIONS: [(&str, Function); 13] = [
 ];
 
 /// What drivers call, some of it through macros of other names: their own place
-/// is where these return to. A kernel may lack some.
+/// is where these return to.
 const INTERFACE: [&str; 15] = [
     "dma_map_phys",
     "dma_map_page_attrs",
@@ -98,6 +102,22 @@ const INTERFACE: [&str; 15] = [
     "dma_alloc_pages",
     "dma_free_pages",
 ];
+
+/// What calls that for drivers, in kernels that have it.
+const LAYERS: [&str; 8] = [
+    "blk_rq_dma_map_iter_start",
+    "blk_rq_dma_map_iter_next",
+    "blk_rq_integrity_dma_map_iter_start",
+    "blk_rq_integrity_dma_map_iter_next",
+    "blk_dma_map_iter_start",
+    "blk_dma_map_direct",
+    "scsi_dma_map",
+    "scsi_dma_unmap",
+];
+
+/// The kernel's own table of translations. Without LPAE it is aligned to its size.
+const TABLE: &str = "swapper_pg_dir";
+const TABLE_BYTES: u32 = 16 << 10;
 
 /// `THREAD_SIZE`, to which stacks are aligned.
 const STACK_BYTES: u32 = 8192;
@@ -167,7 +187,7 @@ pub enum LinuxEvent {
     Device(Device),
     /// This CPU runs another task, whose task_struct is here.
     Task(u32),
-    /// A module was loaded.
+    /// A part of a module was loaded.
     Module(Module),
     /// [`Kernel::returns`] has become true of this address.
     Returns(u32),
@@ -175,20 +195,60 @@ pub enum LinuxEvent {
     AnotherCpu,
 }
 
-/// Where a module is.
+/// Where a part of a module's code is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
     /// The module's name.
     pub name: String,
-    /// Where the module's code begins.
+    /// Where the part begins.
     pub base: u32,
-    /// Bytes of the module's code.
+    /// Bytes of the part.
     pub size: u32,
+    /// Where the part begins in [`Symbols`].
+    pub link: u32,
+}
+
+/// The kernel's own table of its functions, for kallsyms.
+#[derive(Debug, Clone, Copy)]
+struct FunctionTable {
+    /// `kallsyms_offsets`: addresses of functions, sorted.
+    addresses: u32,
+    /// `kallsyms_num_syms`: where their number is.
+    count: u32,
+}
+
+impl FunctionTable {
+    /// Where the symbols say that the table is, if the kernel has one.
+    fn find(symbols: &Symbols) -> Option<Self> {
+        Some(Self {
+            addresses: symbols.address("kallsyms_offsets")?,
+            count: symbols.address("kallsyms_num_syms")?,
+        })
+    }
+
+    /// Whether a function begins at this address.
+    fn has(self, address: u32, cpu: &mut impl Cpu) -> bool {
+        let (mut first, mut end) = (0, cpu.word(self.count).unwrap_or(0));
+        while first < end {
+            let middle = first + (end - first) / 2;
+            let at = self.addresses.wrapping_add(middle.wrapping_mul(4));
+            match cpu.word(at) {
+                Some(found) if found == address => return true,
+                Some(found) if found < address => first = middle + 1,
+                Some(_) => end = middle,
+                None => return false,
+            }
+        }
+        false
+    }
 }
 
 /// The functions, and the calls of them.
 pub struct Kernel {
     functions: HashMap<u32, Function>,
+    table: Option<FunctionTable>,
+    /// Whether any of the functions began yet.
+    seen: bool,
     map_list: Range<u32>,
     interface: Vec<Range<u32>>,
     /// By stack: the call of the interface that was made last.
@@ -201,18 +261,30 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Finds the functions to hook. Errors: one is not there, so that something
-    /// would not be seen.
+    /// Finds the functions to hook. Errors: some are not there, so that something
+    /// would not be seen, or the kernel is of another kind.
     pub fn new(symbols: &Symbols, layout: Option<Layout>) -> Result<Self, String> {
+        let table = symbols.address(TABLE);
+        if table.is_some_and(|table| table % TABLE_BYTES != 0) {
+            return Err("the kernel has LPAE, and so DMA addresses of 64 bits, which the checker does not follow.".into());
+        }
+        let needed = FUNCTIONS.iter().map(|(name, _)| name).chain(&INTERFACE);
+        let missing: BTreeSet<&str> = needed
+            .copied()
+            .filter(|name| *name != SMP_ONLY && symbols.address(name).is_none())
+            .collect();
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.into_iter().collect();
+            return Err(format!(
+                "the kernel's symbols have no {}: this is not the Linux 7.3 that the checker knows, or not a whole System.map.",
+                names.join(", ")
+            ));
+        }
         let mut functions = HashMap::new();
         let mut map_list = 0..0;
         for (name, function) in FUNCTIONS {
-            let address = match symbols.address(name) {
-                Some(address) => address,
-                None if name == SMP_ONLY => continue,
-                None => return Err(format!(
-                    "the kernel's symbols have no {name}: this is not the Linux that the checker knows."
-                )),
+            let Some(address) = symbols.address(name) else {
+                continue;
             };
             functions.insert(address, function);
             if function == Function::MapList {
@@ -221,11 +293,14 @@ impl Kernel {
         }
         let interface = INTERFACE
             .iter()
+            .chain(&LAYERS)
             .filter_map(|name| Some(extent(symbols, name, symbols.address(name)?)))
             .collect();
         let (callers, pending, returns, lists) = Default::default();
         Ok(Self {
             functions,
+            table: FunctionTable::find(symbols),
+            seen: false,
             map_list,
             interface,
             callers,
@@ -234,6 +309,25 @@ impl Kernel {
             returns,
             lists,
         })
+    }
+
+    /// Makes sure that the kernel that runs has its functions where the symbols
+    /// say. Call it when a program runs. Errors: another kernel runs.
+    pub fn confirm(&self, cpu: &mut impl Cpu) -> Result<(), &'static str> {
+        let right = self.table.is_none_or(|table| {
+            let mut addresses = self.functions.keys();
+            addresses.all(|address| table.has(*address, cpu))
+        });
+        if self.seen && right {
+            Ok(())
+        } else {
+            Err("the kernel that runs has its functions elsewhere: symbols= is the System.map of another one.")
+        }
+    }
+
+    /// Whether a hooked function was ever called.
+    pub fn seen(&self) -> bool {
+        self.seen
     }
 
     /// Whether a hooked function begins here.
@@ -258,6 +352,7 @@ impl Kernel {
 
     /// A hooked function begins.
     pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
+        self.seen = true;
         if self.is_interface(pc) {
             // The call, not what comes after it.
             let caller = (cpu.lr() & !1).wrapping_sub(4);
@@ -325,11 +420,18 @@ impl Kernel {
             // (mod)
             Function::InitModule => {
                 if let Some(layout) = self.layout {
-                    events.push(LinuxEvent::Module(Module {
-                        name: cpu.string(r0 + layout.module_name, MODULE_NAME_BYTES),
-                        base: cpu.word(r0 + layout.module_base).unwrap_or(0),
-                        size: cpu.word(r0 + layout.module_size).unwrap_or(0),
-                    }));
+                    let name = cpu.string(r0 + layout.module_name, MODULE_NAME_BYTES);
+                    for (base, size, link) in [
+                        (layout.module_base, layout.module_size, 0),
+                        (layout.init_base, layout.init_size, symbols::INIT),
+                    ] {
+                        events.push(LinuxEvent::Module(Module {
+                            name: name.clone(),
+                            base: cpu.word(r0 + base).unwrap_or(0),
+                            size: cpu.word(r0 + size).unwrap_or(0),
+                            link,
+                        }));
+                    }
                 }
             }
             Function::StartCpu => events.push(LinuxEvent::AnotherCpu),
@@ -465,17 +567,39 @@ mod tests {
         0xc000_0000 + 0x100 * at as u32
     }
 
-    fn kernel() -> Kernel {
-        let mut map = String::new();
-        for (name, function) in FUNCTIONS {
-            map += &format!("{:08x} T {name}\n", address(function));
+    /// Where the interface begins that is not hooked for itself, 0x100 bytes apart.
+    const REST: u32 = 0xc010_0000;
+
+    /// The names of a System.map that the checker takes, with their addresses.
+    fn names() -> Vec<(&'static str, u32)> {
+        let mut names: Vec<_> = FUNCTIONS
+            .iter()
+            .map(|(name, function)| (*name, address(*function)))
+            .collect();
+        for (i, name) in INTERFACE.into_iter().enumerate() {
+            if !names.iter().any(|(other, _)| *other == name) {
+                names.push((name, REST + 0x100 * i as u32));
+            }
         }
-        map += "c1000000 T _etext\n";
-        let symbols = Symbols::from_system_map(&map).unwrap();
+        names.push(("_etext", 0xc100_0000));
+        names
+    }
+
+    fn system_map(names: &[(&str, u32)]) -> Symbols {
+        let lines = names
+            .iter()
+            .map(|(name, address)| format!("{address:08x} T {name}\n"));
+        Symbols::from_system_map(&lines.collect::<String>()).unwrap()
+    }
+
+    fn kernel() -> Kernel {
+        let symbols = system_map(&names());
         let layout = Layout {
             module_name: 12,
             module_base: 100,
             module_size: 104,
+            init_base: 112,
+            init_size: 116,
             task_comm: 8,
         };
         Kernel::new(&symbols, Some(layout)).unwrap()
@@ -744,17 +868,26 @@ mod tests {
             (16, u32::from_le_bytes(*b"le\0x")),
             (100, 0xbf00_0000),
             (104, 0x3000),
+            (112, 0xbf00_9000),
+            (116, 0x400),
         ] {
             cpu.memory.insert(module + at, word);
         }
-        let loaded = Module {
-            name: "sample".into(),
-            base: 0xbf00_0000,
-            size: 0x3000,
+        let part = |base, size, link| {
+            let name = "sample".into();
+            LinuxEvent::Module(Module {
+                name,
+                base,
+                size,
+                link,
+            })
         };
         assert_eq!(
             enter(&mut kernel, Function::InitModule, [module, 0, 0, 0], &cpu),
-            [LinuxEvent::Module(loaded)]
+            [
+                part(0xbf00_0000, 0x3000, 0),
+                part(0xbf00_9000, 0x400, symbols::INIT)
+            ]
         );
 
         assert_eq!(
@@ -799,9 +932,85 @@ mod tests {
         );
     }
 
+    fn refused(names: &[(&str, u32)]) -> String {
+        match Kernel::new(&system_map(names), None) {
+            Ok(_) => panic!("it is taken"),
+            Err(reason) => reason,
+        }
+    }
+
     #[test]
-    fn another_kernel_is_refused() {
-        let symbols = Symbols::from_system_map("c0008000 T dma_map_page\n").unwrap();
-        assert!(Kernel::new(&symbols, None).is_err());
+    fn a_kernel_without_what_drivers_call_is_refused() {
+        for missing in ["dma_direct_map_sg", "dma_map_sg_attrs"] {
+            let mut names = names();
+            names.retain(|(name, _)| *name != missing);
+            let reason = refused(&names);
+            assert!(reason.contains(&format!("no {missing}:")), "{reason}");
+        }
+        let mut names = names();
+        names.retain(|(name, _)| *name != SMP_ONLY);
+        assert!(Kernel::new(&system_map(&names), None).is_ok());
+    }
+
+    #[test]
+    fn a_kernel_with_lpae_is_refused() {
+        let with_table_at = |table| {
+            let mut names = names();
+            names.push((TABLE, table));
+            names
+        };
+        // As arch/arm/kernel/head.S puts it before the code at 0xc0008000.
+        let reason = refused(&with_table_at(0xc000_3000));
+        assert!(reason.contains("LPAE"), "{reason}");
+        let without = system_map(&with_table_at(0xc000_4000));
+        assert!(Kernel::new(&without, None).is_ok());
+    }
+
+    /// A kernel with a table of the functions at these addresses.
+    fn with_table(mut addresses: Vec<u32>) -> (Kernel, Fake) {
+        let (table, count) = (0xc080_0000, 0xc090_0000);
+        let mut names = names();
+        names.push(("kallsyms_offsets", table));
+        names.push(("kallsyms_num_syms", count));
+        addresses.sort_unstable();
+        let mut cpu = at(SP, LR);
+        cpu.memory.insert(count, addresses.len() as u32);
+        let words = (table..).step_by(4).zip(addresses);
+        cpu.memory.extend(words);
+        (Kernel::new(&system_map(&names), None).unwrap(), cpu)
+    }
+
+    #[test]
+    fn another_kernel_that_runs_is_refused() {
+        let all: Vec<u32> = names().iter().map(|(_, address)| *address).collect();
+        let (mut kernel, cpu) = with_table(all.clone());
+        // No function of it has run.
+        assert!(kernel.confirm(&mut cpu.clone()).is_err());
+        enter(&mut kernel, Function::SwitchTo, [0; 4], &cpu);
+        assert_eq!(kernel.confirm(&mut cpu.clone()), Ok(()));
+        for i in 0..FUNCTIONS.len() {
+            let mut others = all.clone();
+            others.retain(|address| *address != all[i]);
+            let (mut kernel, cpu) = with_table(others);
+            enter(&mut kernel, Function::SwitchTo, [0; 4], &cpu);
+            assert!(kernel.confirm(&mut cpu.clone()).is_err(), "{i}");
+        }
+        // Nothing is where the table should be.
+        kernel.seen = true;
+        assert!(kernel.confirm(&mut at(SP, LR)).is_err());
+    }
+
+    #[test]
+    fn a_layer_calls_for_its_caller() {
+        let mut names = names();
+        let layer = 0xc020_0000;
+        names.push((LAYERS[0], layer));
+        names.push(("another", layer + 0x100));
+        let mut kernel = Kernel::new(&system_map(&names), None).unwrap();
+        let map = system_map(&names).address("dma_map_phys").unwrap();
+        for (pc, sp, lr) in [(layer, SP, LR), (map, SP - 32, layer + 8)] {
+            kernel.entered(pc, &mut at(sp, lr), &mut Vec::new());
+        }
+        assert_eq!(kernel.caller(&mut at(SP - 32, 0)), Some(LR - 4));
     }
 }

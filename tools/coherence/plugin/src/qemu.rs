@@ -15,6 +15,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
@@ -175,10 +176,11 @@ fn site_of(userdata: *mut c_void) -> Site {
 pub trait Watcher: Sized + 'static {
     /// Where the watcher is while QEMU runs.
     fn global() -> &'static Global<Self>;
-    /// A vCPU is about to run for the first time.
-    fn vcpu_started(&mut self);
-    /// QEMU translates a block: this chooses what is watched of it.
-    fn translate(&mut self, block: &Block<Self>);
+    /// A vCPU is about to run for the first time. Errors: it cannot be watched.
+    fn vcpu_started(&mut self) -> Result<(), String>;
+    /// QEMU translates a block: this chooses what is watched of it. Errors: the
+    /// watcher cannot go on.
+    fn translate(&mut self, block: &Block<Self>) -> Result<(), &'static str>;
     /// A load was made.
     fn load(&mut self, va: u32, transaction: Transaction, site: Site);
     /// A store was made.
@@ -188,8 +190,8 @@ pub trait Watcher: Sized + 'static {
     fn system_instruction(&mut self, site: Site, word: u32);
     /// A hint is about to run, if r0 says that it is one.
     fn hint(&mut self, site: Site);
-    /// QEMU ends.
-    fn exit(&mut self);
+    /// QEMU ends. Errors: nothing was watched.
+    fn exit(&mut self) -> Result<(), &'static str>;
 }
 
 /// Where the plugin's only state is.
@@ -320,21 +322,21 @@ extern "C" fn vcpu_started<W: Watcher>(_vcpu: c_uint, _: *mut c_void) {
         return;
     };
     if *thread.get_or_insert(this) == this {
-        watcher.vcpu_started();
+        or_give_up::<W>(watcher.vcpu_started());
     } else {
         or_give_up::<W>(Err(
-            "run QEMU with all vCPUs in one thread: -accel tcg,thread=single",
+            "run QEMU with all vCPUs in one thread: -accel tcg,thread=single.",
         ));
     }
 }
 
 extern "C" fn translated<W: Watcher>(tb: *mut OpaqueBlock, _: *mut c_void) {
-    with(|watcher: &mut W| {
+    or_give_up::<W>(with(|watcher: &mut W| {
         watcher.translate(&Block {
             tb,
             lifetime: PhantomData,
         })
-    });
+    }));
 }
 
 /// The only vCPU that counts.
@@ -390,9 +392,9 @@ extern "C" fn executed(vcpu: c_uint, site: *mut c_void) {
 }
 
 /// Ends QEMU, without a report, if there is a reason to.
-fn or_give_up<W: Watcher>(result: Result<(), &str>) {
+fn or_give_up<W: Watcher>(result: Result<(), impl Display>) {
     if let Err(reason) = result {
-        eprintln!("coherence: {reason}.");
+        eprintln!("coherence: {reason}");
         // SAFETY: No callback uses the watcher now (see with).
         unsafe { *W::global().0.get() = None };
         std::process::exit(1);
@@ -402,7 +404,8 @@ fn or_give_up<W: Watcher>(result: Result<(), &str>) {
 extern "C" fn exiting<W: Watcher>(_: *mut c_void) {
     // SAFETY: As in with. There is none after or_give_up.
     if let Some((watcher, _)) = unsafe { &mut *W::global().0.get() } {
-        watcher.exit();
+        let result = watcher.exit();
+        or_give_up::<W>(result);
     }
 }
 
@@ -654,9 +657,13 @@ pub const LR: usize = 14;
 /// The CPSR's number for [`Registers::read`].
 pub const CPSR: usize = 16;
 
+/// The cache type register's name.
+const CTR: &str = "CTR";
+
 /// The registers of the vCPU that runs.
 pub struct Registers {
     handles: [*mut OpaqueRegister; NAMES.len()],
+    cache_type: *mut OpaqueRegister,
     buffer: Buffer,
 }
 
@@ -664,6 +671,7 @@ impl Registers {
     /// Finds the registers. Call it when a vCPU has started.
     pub fn find() -> Self {
         let mut handles = [std::ptr::null_mut(); NAMES.len()];
+        let mut cache_type = std::ptr::null_mut();
         // SAFETY: A vCPU runs. The array holds descriptors, and their names are
         // never freed; the array is ours to free.
         unsafe {
@@ -677,24 +685,37 @@ impl Registers {
                 if let Some(i) = NAMES.iter().position(|n| n.as_bytes() == name) {
                     handles[i] = descriptor.handle;
                 }
+                if CTR.as_bytes() == name {
+                    cache_type = descriptor.handle;
+                }
             }
             g_array_free(array, 1);
         }
         assert!(
-            handles.iter().all(|h| !h.is_null()),
+            handles.iter().all(|h| !h.is_null()) && !cache_type.is_null(),
             "qemu-system-arm names its registers"
         );
         Self {
             handles,
+            cache_type,
             buffer: Buffer::new(),
         }
     }
 
     /// A register's value, in a callback that may read registers.
     pub fn read(&mut self, number: usize) -> u32 {
+        self.value(self.handles[number])
+    }
+
+    /// The cache type register's value, likewise.
+    pub fn cache_type(&mut self) -> u32 {
+        self.value(self.cache_type)
+    }
+
+    fn value(&mut self, handle: *mut OpaqueRegister) -> u32 {
         self.buffer.clear();
         // SAFETY: The handle came from QEMU, and the buffer is valid.
-        let read = unsafe { qemu_plugin_read_register(self.handles[number], self.buffer.0) };
+        let read = unsafe { qemu_plugin_read_register(handle, self.buffer.0) };
         match self.buffer.word() {
             Some(value) if read => value,
             _ => panic!("QEMU gives registers in this callback"),

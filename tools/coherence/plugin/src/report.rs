@@ -1,47 +1,98 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is told at the end: each cause once, with a count, as JSON lines for
-//! tools and a summary for people.
+//! tools and a summary for people. What was found about one mapping is together.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use coherence_model::events::{Lines, Maintenance, Site};
-use coherence_model::hazards::{Finding, Hazard, Party, Shown, Sink};
+use coherence_model::hazards::{Call, Finding, Hazard, Holder, Lent, Party, Shown, Sink};
 use serde_json::{json, Value};
 
 use crate::code_sites::{Owner, Sites};
-use crate::symbols::Symbols;
+use crate::source_lines::{SourceLines, SourcePlace};
+use crate::symbols::{demangled, Symbols};
+
+/// Causes of one hazard in one mapping that are listed, at most.
+const OF_A_MAPPING: usize = 16;
+/// And in memory that no device has.
+const OF_NO_MAPPING: usize = 256;
+
+/// The functions of a file, and its source lines, which are read when they are
+/// wanted.
+#[derive(Default)]
+pub struct CodeFile {
+    symbols: Symbols,
+    path: Option<PathBuf>,
+    lines: OnceCell<Option<SourceLines>>,
+}
+
+impl CodeFile {
+    /// A file with functions; its debug information is in `path`, if anywhere.
+    pub fn new(symbols: Symbols, path: Option<PathBuf>) -> Self {
+        Self {
+            symbols,
+            path,
+            lines: OnceCell::new(),
+        }
+    }
+
+    fn source(&self, address: u32) -> Vec<SourcePlace> {
+        let read = || SourceLines::read(self.path.as_ref()?);
+        let lines = self.lines.get_or_init(read).as_ref();
+        lines.map_or_else(Vec::new, |lines| lines.find(address))
+    }
+}
 
 /// The functions of all code.
 #[derive(Default)]
 pub struct Code {
-    /// Functions of the kernel.
-    pub kernel: Symbols,
-    /// Modules' and programs', by their file's name without an ending.
-    pub files: HashMap<String, Symbols>,
+    /// The kernel.
+    pub kernel: CodeFile,
+    /// Modules and programs, by their file's name without an ending.
+    pub files: HashMap<String, CodeFile>,
 }
 
 impl Code {
     /// Adds a module or a program. Errors: the file cannot be read.
     pub fn add(&mut self, path: &Path) -> Result<(), String> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        self.files.insert(key(&name), Symbols::from_elf(path)?);
+        let file = CodeFile::new(Symbols::from_elf(path)?, Some(path.to_owned()));
+        self.files.insert(key(&name), file);
         Ok(())
     }
 
-    fn place(&self, pc: u32, owner: &Owner) -> CodePlace {
-        let (unit, symbols, offset) = match owner {
+    /// Whose an instruction is: the unit's name, its file, and the address there.
+    fn find<'a>(&'a self, pc: u32, owner: &'a Owner) -> (&'a str, Option<&'a CodeFile>, u32) {
+        match owner {
             Owner::Kernel => ("", Some(&self.kernel), pc),
-            Owner::Module { name, base } => (&**name, self.files.get(&key(name)), pc - base),
-            Owner::Program(name) => (&**name, self.files.get(&key(name)), pc),
-        };
-        let found = symbols.and_then(|s| s.function(offset));
+            Owner::Module { name, base } => {
+                (name, self.files.get(&key(name)), pc.wrapping_sub(*base))
+            }
+            Owner::Program(name) => (name, self.files.get(&key(name)), pc),
+        }
+    }
+
+    fn place(&self, pc: u32, owner: &Owner) -> CodePlace {
+        let (unit, file, address) = self.find(pc, owner);
+        let found = file.and_then(|file| file.symbols.function(address));
         CodePlace {
             unit: unit.to_owned(),
-            function: found.map(|(name, offset)| (name.to_owned(), offset)),
+            function: found.map(|(name, offset)| (demangled(name), offset)),
             pc,
+            source: Vec::new(),
+        }
+    }
+
+    /// A place with its lines.
+    fn place_in_source(&self, pc: u32, owner: &Owner) -> CodePlace {
+        let (_, file, address) = self.find(pc, owner);
+        CodePlace {
+            source: file.map_or_else(Vec::new, |file| file.source(address)),
+            ..self.place(pc, owner)
         }
     }
 }
@@ -59,6 +110,8 @@ struct CodePlace {
     unit: String,
     function: Option<(String, u32)>,
     pc: u32,
+    /// The lines, if they are known and were asked for: each is inlined in the next.
+    source: Vec<SourcePlace>,
 }
 
 impl CodePlace {
@@ -71,12 +124,23 @@ impl CodePlace {
     }
 
     fn text(&self) -> String {
-        let mut text = match &self.function {
-            Some((name, offset)) => format!("{name}+{offset:#x}"),
-            None => format!("{:#010x}", self.pc),
+        let mut text = String::new();
+        let (outermost, inlined) = match self.source.split_last() {
+            Some((last, others)) => (Some(last), others),
+            None => (None, &[][..]),
+        };
+        for place in inlined {
+            let _ = write!(text, "{} at {}, inlined in ", place.function, line(place));
+        }
+        let _ = match &self.function {
+            Some((name, offset)) => write!(text, "{name}+{offset:#x}"),
+            None => write!(text, "{:#010x}", self.pc),
         };
         if !self.unit.is_empty() {
             let _ = write!(text, " [{}]", self.unit);
+        }
+        if let Some(place) = outermost {
+            let _ = write!(text, " at {}", line(place));
         }
         text
     }
@@ -89,8 +153,19 @@ impl CodePlace {
             "offset": self.function.as_ref().map(|(_, offset)| offset),
             "pc": self.pc,
             "va": va,
+            "source": self.source.iter().map(|place| json!({
+                "function": place.function,
+                "file": place.file,
+                "line": place.line,
+            })).collect::<Value>(),
         })
     }
+}
+
+/// A line of a source, for people.
+fn line(place: &SourcePlace) -> String {
+    let name = place.file.rsplit('/').next().unwrap_or_default();
+    format!("{name}:{}", place.line)
 }
 
 /// Findings with the same of these are the same report, before any name is
@@ -102,16 +177,62 @@ struct FindingKey {
     victim: Option<Site>,
     writer: Option<Site>,
     by_way_of: Option<Site>,
+    mapped: Option<Option<Site>>,
     parties: (bool, bool),
     label: usize,
+}
+
+/// Where the memory of a finding was mapped for a device, if it was.
+fn mapped(finding: &Finding) -> Option<Option<Site>> {
+    finding.lent.map(|lent| lent.mapped.site)
 }
 
 /// A report: the first finding of its cause.
 struct Report {
     finding: Finding,
+    /// Loads and stores until then.
+    accesses: u64,
     task: String,
     label: usize,
     count: u64,
+}
+
+/// Causes of one hazard in one mapping, or in none, while a label was set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct GroupKey {
+    hazard: Hazard,
+    shown: Shown,
+    label: usize,
+    mapped: Option<Option<Site>>,
+}
+
+/// What is listed of a group, and what is only counted.
+struct Group {
+    key: GroupKey,
+    listed: usize,
+    /// Causes that are not listed.
+    more: u64,
+    /// How often these were met.
+    times: u64,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        let most = match self.key.mapped {
+            Some(_) => OF_A_MAPPING,
+            None => OF_NO_MAPPING,
+        };
+        self.listed >= most
+    }
+}
+
+/// What becomes of a cause.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// It has a report.
+    Listed(usize),
+    /// Its group has enough of them.
+    Counted(usize),
 }
 
 /// Cache maintenance while a label was set.
@@ -131,20 +252,21 @@ pub struct Reporter {
     pub sites: Sites,
     /// The task that runs.
     pub task: String,
+    /// Loads and stores so far.
+    pub accesses: u64,
     labels: Vec<String>,
     /// By label.
     maintained: Vec<Maintained>,
     label: usize,
     reports: Vec<Report>,
-    by_key: HashMap<FindingKey, usize>,
-    causes: HashMap<String, usize>,
+    groups: Vec<Group>,
+    by_key: HashMap<FindingKey, Cause>,
+    causes: HashMap<String, Cause>,
 }
 
 /// What a run cost, for its summary.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// Loads and stores.
-    pub accesses: u64,
     /// Lines ever touched.
     pub lines: u64,
     /// Bytes that the state of these lines takes.
@@ -169,37 +291,25 @@ impl Sink for Reporter {
             victim: site(finding.victim),
             writer: site(finding.writer),
             by_way_of: finding.by_way_of,
+            mapped: mapped(&finding),
             parties: (
                 finding.victim == Party::Device,
                 finding.writer == Party::Device,
             ),
             label: self.label,
         };
-        if let Some(report) = self.by_key.get(&key) {
-            self.reports[*report].count += 1;
-            return;
+        let cause = match self.by_key.get(&key) {
+            Some(cause) => *cause,
+            None => {
+                let cause = self.cause_of(&finding);
+                self.by_key.insert(key, cause);
+                cause
+            }
+        };
+        match cause {
+            Cause::Listed(report) => self.reports[report].count += 1,
+            Cause::Counted(group) => self.groups[group].times += 1,
         }
-        let cause = format!(
-            "{:?} {:?} {} {} {:?} {}",
-            finding.hazard,
-            finding.shown,
-            self.cause(finding.victim),
-            self.cause(finding.writer),
-            finding.by_way_of.map(|site| self.place(site).cause()),
-            self.label
-        );
-        let report = *self.causes.entry(cause).or_insert_with(|| {
-            let task = self.task.clone();
-            self.reports.push(Report {
-                finding,
-                task,
-                label: self.label,
-                count: 0,
-            });
-            self.reports.len() - 1
-        });
-        self.reports[report].count += 1;
-        self.by_key.insert(key, report);
     }
 }
 
@@ -211,12 +321,98 @@ impl Reporter {
             code,
             sites: Sites::default(),
             task: String::new(),
+            accesses: 0,
             labels: vec![String::new()],
             maintained: vec![Maintained::default()],
             label: 0,
             reports: Vec::new(),
+            groups: Vec::new(),
             by_key: HashMap::new(),
             causes: HashMap::new(),
+        }
+    }
+
+    /// The cause of a finding that has another key than all before.
+    fn cause_of(&mut self, finding: &Finding) -> Cause {
+        let name = format!(
+            "{:?} {:?} {} {} {:?} {:?} {}",
+            finding.hazard,
+            finding.shown,
+            self.cause(finding.victim),
+            self.cause(finding.writer),
+            finding.by_way_of.map(|site| self.place(site).cause()),
+            mapped(finding),
+            self.label
+        );
+        if let Some(cause) = self.causes.get(&name) {
+            return *cause;
+        }
+        let number = self.group(finding);
+        let group = &mut self.groups[number];
+        let cause = if group.is_full() {
+            group.more += 1;
+            Cause::Counted(number)
+        } else {
+            group.listed += 1;
+            self.reports.push(Report {
+                finding: *finding,
+                accesses: self.accesses,
+                task: self.task.clone(),
+                label: self.label,
+                count: 0,
+            });
+            Cause::Listed(self.reports.len() - 1)
+        };
+        self.causes.insert(name, cause);
+        cause
+    }
+
+    /// The number of a finding's group.
+    fn group(&mut self, finding: &Finding) -> usize {
+        let key = GroupKey {
+            hazard: finding.hazard,
+            shown: finding.shown,
+            label: self.label,
+            mapped: mapped(finding),
+        };
+        let found = self.groups.iter().position(|group| group.key == key);
+        found.unwrap_or_else(|| {
+            self.groups.push(Group {
+                key,
+                listed: 0,
+                more: 0,
+                times: 0,
+            });
+            self.groups.len() - 1
+        })
+    }
+
+    /// The reports as they are told: those of a mapping together, and of these
+    /// those of a function; else in the order in which they were found.
+    fn in_order(&self) -> Vec<&Report> {
+        let mut first = HashMap::new();
+        let mut order: Vec<_> = (0..self.reports.len())
+            .map(|i| {
+                let report = &self.reports[i];
+                let Some(mapped) = mapped(&report.finding) else {
+                    return (i, i, i);
+                };
+                let mapping = (report.label, mapped);
+                let function = self.function(&report.finding);
+                let of_mapping = *first.entry((mapping, None)).or_insert(i);
+                let of_function = *first.entry((mapping, Some(function))).or_insert(i);
+                (of_mapping, of_function, i)
+            })
+            .collect();
+        order.sort_unstable();
+        order.into_iter().map(|(.., i)| &self.reports[i]).collect()
+    }
+
+    /// The function of the CPU's that a finding is about.
+    fn function(&self, finding: &Finding) -> String {
+        match (finding.victim, finding.writer) {
+            (Party::Cpu { site, .. }, _) | (_, Party::Cpu { site, .. }) => self.place(site).cause(),
+            _ => String::new(),
         }
     }
 
@@ -247,6 +443,11 @@ impl Reporter {
         self.code.place(pc, owner)
     }
 
+    fn place_in_source(&self, site: Site) -> CodePlace {
+        let (pc, owner) = self.sites.get(site);
+        self.code.place_in_source(pc, owner)
+    }
+
     fn cause(&self, party: Party) -> String {
         match party {
             Party::Cpu { site, .. } => self.place(site).cause(),
@@ -257,7 +458,7 @@ impl Reporter {
 
     fn party_json(&self, party: Party) -> Value {
         match party {
-            Party::Cpu { va, site } => self.place(site).json(va),
+            Party::Cpu { va, site } => self.place_in_source(site).json(va),
             Party::Device => json!({ "text": "a device" }),
             Party::Nobody => json!({ "text": "nobody" }),
         }
@@ -265,10 +466,59 @@ impl Reporter {
 
     fn party_text(&self, party: Party) -> String {
         match party {
-            Party::Cpu { site, .. } => self.place(site).text(),
+            Party::Cpu { site, .. } => self.place_in_source(site).text(),
             Party::Device => "a device".into(),
             Party::Nobody => "nobody yet".into(),
         }
+    }
+
+    fn call_text(&self, call: Call) -> String {
+        let site = call.site.map(|site| self.place_in_source(site).text());
+        let place = site.unwrap_or_else(|| "nobody known".into());
+        format!("{place} in event {}", call.order)
+    }
+
+    fn call_json(&self, call: Call) -> Value {
+        json!({
+            "by": call.site.map(|site| self.place_in_source(site).json(0)),
+            "order": call.order,
+        })
+    }
+
+    /// How a device came by the memory: a sentence without its end.
+    fn lent_text(&self, lent: Lent) -> String {
+        let mapped = self.call_text(lent.mapped);
+        match lent.holder {
+            Holder::Device(given) if given.site == lent.mapped.site => {
+                format!(
+                    "given to the device by {}, never unmapped",
+                    self.call_text(given)
+                )
+            }
+            Holder::Device(given) => format!(
+                "given to the device by {}, never unmapped, mapped by {mapped}",
+                self.call_text(given)
+            ),
+            Holder::Cpu => format!("mapped for the device by {mapped}, and with the CPU now"),
+            Holder::Unmapped(call) => format!(
+                "mapped for the device by {mapped}, unmapped by {}",
+                self.call_text(call)
+            ),
+        }
+    }
+
+    fn lent_json(&self, lent: Lent) -> Value {
+        let (given, unmapped) = match lent.holder {
+            Holder::Device(call) => (Some(call), None),
+            Holder::Cpu => (None, None),
+            Holder::Unmapped(call) => (None, Some(call)),
+        };
+        json!({
+            "text": self.lent_text(lent),
+            "mapped": self.call_json(lent.mapped),
+            "given": given.map(|call| self.call_json(call)),
+            "unmapped": unmapped.map(|call| self.call_json(call)),
+        })
     }
 
     fn report_json(&self, report: &Report) -> Value {
@@ -279,7 +529,10 @@ impl Reporter {
             "pa": finding.pa,
             "victim": self.party_json(finding.victim),
             "writer": self.party_json(finding.writer),
-            "by-way-of": finding.by_way_of.map(|site| self.place(site).json(0)),
+            "by-way-of": finding.by_way_of.map(|site| self.place_in_source(site).json(0)),
+            "lent": finding.lent.map(|lent| self.lent_json(lent)),
+            "order": finding.order,
+            "accesses": report.accesses,
             "reason": finding.reason,
             "task": report.task,
             "label": self.labels[report.label],
@@ -308,7 +561,8 @@ impl Reporter {
             "reports": self.reports.len(),
             "this-core": of(Shown::ThisCore),
             "some-core": of(Shown::SomeCore),
-            "accesses": cost.accesses,
+            "unlisted": self.groups.iter().map(|group| group.more).sum::<u64>(),
+            "accesses": self.accesses,
             "lines": cost.lines,
             "bytes": cost.bytes,
             "forgotten": cost.forgotten,
@@ -319,9 +573,26 @@ impl Reporter {
         } })
     }
 
+    /// What was found of causes that are not listed.
+    fn more_text(&self, group: &Group) -> String {
+        let key = group.key;
+        let memory = match key.mapped {
+            Some(Some(site)) => format!("mapped by {}", self.place_in_source(site).text()),
+            Some(None) => "mapped by nobody known".into(),
+            None => "that no device has".into(),
+        };
+        let label = label_text(&self.labels[key.label]);
+        let Group { more, times, .. } = group;
+        format!(
+            "{} ({}){label}: {more} more causes, {times} times, in memory {memory}",
+            key.hazard.name(),
+            key.shown.name(),
+        )
+    }
+
     fn summary(&self, cost: Cost) -> String {
         let mut text = String::new();
-        for report in &self.reports {
+        for report in self.in_order() {
             let finding = &report.finding;
             let label = &self.labels[report.label];
             let _ = writeln!(
@@ -330,27 +601,36 @@ impl Reporter {
                 finding.hazard.name(),
                 finding.shown.name(),
                 report.count,
-                if label.is_empty() {
-                    String::new()
-                } else {
-                    format!(" in {label}")
-                },
+                label_text(label),
                 finding.pa,
                 finding.reason,
                 self.party_text(finding.victim),
                 finding.by_way_of.map_or_else(String::new, |site| format!(
                     ", by way of {}",
-                    self.place(site).text()
+                    self.place_in_source(site).text()
                 )),
                 self.party_text(finding.writer),
                 report.task,
             );
+            if let Some(lent) = finding.lent {
+                let _ = writeln!(text, "    {}", self.lent_text(lent));
+            }
+            if std::ptr::eq(report, &self.reports[0]) {
+                let _ = writeln!(
+                    text,
+                    "    the first that was found: after event {}, {} accesses",
+                    finding.order, report.accesses
+                );
+            }
+        }
+        for group in self.groups.iter().filter(|group| group.more > 0) {
+            let _ = writeln!(text, "{}", self.more_text(group));
         }
         let _ = writeln!(
             text,
             "coherence: {} reports; {} accesses, {} lines, {:.1} bytes a line",
             self.reports.len(),
-            cost.accesses,
+            self.accesses,
             cost.lines,
             cost.bytes as f64 / cost.lines.max(1) as f64,
         );
@@ -373,7 +653,8 @@ impl Reporter {
     /// Writes the file, and the summary to stderr.
     pub fn finish(&self, cost: Cost) {
         eprint!("{}", self.summary(cost));
-        let lines = self.reports.iter().map(|report| self.report_json(report));
+        let reports = self.in_order().into_iter();
+        let lines = reports.map(|report| self.report_json(report));
         let all: String = lines
             .chain([self.totals_json(cost)])
             .map(|line| line.to_string() + "\n")
@@ -386,6 +667,14 @@ impl Reporter {
     }
 }
 
+fn label_text(label: &str) -> String {
+    if label.is_empty() {
+        String::new()
+    } else {
+        format!(" in {label}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,7 +682,6 @@ mod tests {
 
     const MAP: &str = "c0008000 T reader\nc0009000 T writer\nc000a000 T _etext\n";
     const COST: Cost = Cost {
-        accesses: 10,
         lines: 2,
         bytes: 24,
         forgotten: 3,
@@ -403,11 +691,12 @@ mod tests {
 
     fn reporter() -> Reporter {
         let code = Code {
-            kernel: Symbols::from_system_map(MAP).unwrap(),
+            kernel: CodeFile::new(Symbols::from_system_map(MAP).unwrap(), None),
             ..Code::default()
         };
         let mut reporter = Reporter::new("/dev/null".into(), code);
         reporter.task = "sh".into();
+        reporter.accesses = 10;
         reporter
     }
 
@@ -421,7 +710,7 @@ mod tests {
             reason: "it is old",
             by_way_of: None,
             lent: None,
-            order: 0,
+            order: 7,
         };
         reporter.found(finding);
     }
@@ -477,6 +766,7 @@ mod tests {
             reporter.summary(COST),
             "stale-read (this-core), 1 times: 0x60000040: it is old
     by reader+0x4, written last by nobody yet, task \"sh\"
+    the first that was found: after event 7, 10 accesses
 coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
 coherence: 3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 of 5 translations differ from QEMU's\n"
@@ -523,7 +813,7 @@ coherence: 1 of 5 translations differ from QEMU's\n"
                 reason: "it is old",
                 by_way_of: Some(site),
                 lent: None,
-                order: 0,
+                order: 7,
             });
         }
         let counts: Vec<_> = reporter.reports.iter().map(|r| r.count).collect();
@@ -535,11 +825,177 @@ coherence: 1 of 5 translations differ from QEMU's\n"
             .contains("by a device, by way of reader+0x4, written last by writer+0x4,"));
     }
 
+    fn kernel_site(reporter: &mut Reporter, pc: u32) -> Site {
+        match kernel_code(reporter, pc) {
+            Party::Cpu { site, .. } => site,
+            _ => unreachable!(),
+        }
+    }
+
+    /// A touch of memory that was mapped at one place and given at another.
+    fn touch(reporter: &mut Reporter, victim: Party, mapped: Site, given: Site) {
+        let call = |site, order| Call {
+            site: Some(site),
+            order,
+        };
+        reporter.found(Finding {
+            hazard: Hazard::OwnedTouch,
+            shown: Shown::ThisCore,
+            pa: 0x6000_0040,
+            victim,
+            writer: Party::Device,
+            reason: "it is the device's",
+            by_way_of: None,
+            lent: Some(Lent {
+                mapped: call(mapped, 3),
+                holder: Holder::Device(call(given, 5)),
+            }),
+            order: 7,
+        });
+    }
+
+    #[test]
+    fn who_gave_it_away() {
+        let mut reporter = reporter();
+        let reader = kernel_code(&mut reporter, 0xc000_8004);
+        let mapper = kernel_site(&mut reporter, 0xc000_9004);
+        let giver = kernel_site(&mut reporter, 0xc000_9008);
+        touch(&mut reporter, reader, mapper, mapper);
+        touch(&mut reporter, reader, giver, mapper);
+        let summary = reporter.summary(COST);
+        for text in [
+            "\n    given to the device by writer+0x4 in event 5, never unmapped\n",
+            "\n    given to the device by writer+0x4 in event 5, never unmapped, mapped by writer+0x8 in event 3\n",
+        ] {
+            assert_eq!(summary.matches(text).count(), 1, "{summary}");
+        }
+        let line = reporter.report_json(&reporter.reports[1]);
+        let lent = &line["lent"];
+        assert_eq!(lent["mapped"]["by"]["offset"], 8);
+        assert_eq!(lent["given"]["by"]["offset"], 4);
+        assert_eq!(
+            (&lent["mapped"]["order"], &lent["given"]["order"]),
+            (&json!(3), &json!(5))
+        );
+        assert_eq!((&line["order"], &line["accesses"]), (&json!(7), &json!(10)));
+
+        let told = |holder| {
+            let mapped = Call {
+                site: Some(mapper),
+                order: 3,
+            };
+            reporter.lent_text(Lent { mapped, holder })
+        };
+        assert_eq!(
+            told(Holder::Cpu),
+            "mapped for the device by writer+0x4 in event 3, and with the CPU now"
+        );
+        let unmapped = Call {
+            site: None,
+            order: 9,
+        };
+        assert_eq!(
+            told(Holder::Unmapped(unmapped)),
+            "mapped for the device by writer+0x4 in event 3, unmapped by nobody known in event 9"
+        );
+    }
+
+    #[test]
+    fn what_was_found_of_one_mapping_is_together() {
+        let mut reporter = reporter();
+        let one = kernel_site(&mut reporter, 0xc000_9004);
+        let other = kernel_site(&mut reporter, 0xc000_9008);
+        let reads = kernel_code(&mut reporter, 0xc000_8004);
+        let writes = kernel_code(&mut reporter, 0xc000_9010);
+        touch(&mut reporter, reads, one, one);
+        find(&mut reporter, reads, Party::Nobody);
+        touch(&mut reporter, reads, other, other);
+        touch(&mut reporter, writes, one, one);
+        let functions: Vec<_> = reporter
+            .in_order()
+            .iter()
+            .map(|report| (mapped(&report.finding), reporter.function(&report.finding)))
+            .collect();
+        let (reader, writer) = ("reader@".to_owned(), "writer@".to_owned());
+        assert_eq!(
+            functions,
+            [
+                (Some(Some(one)), reader.clone()),
+                (Some(Some(one)), writer),
+                (None, reader.clone()),
+                (Some(Some(other)), reader),
+            ]
+        );
+    }
+
+    /// One fault that all of the kernel runs into.
+    #[test]
+    fn many_causes_in_one_mapping() {
+        const FUNCTIONS: u32 = 16208;
+        let map = |i: u32| format!("{:08x} t f{i}\n", 0xc010_0000 + 16 * i);
+        let map: String = (0..FUNCTIONS).map(map).collect();
+        let symbols = Symbols::from_system_map(
+            &(MAP.replace("c000a000 T _etext\n", "") + &map + "c0200000 T _etext\n"),
+        );
+        let mut reporter = reporter();
+        reporter.code.kernel = CodeFile::new(symbols.unwrap(), None);
+        let mapper = kernel_site(&mut reporter, 0xc000_9004);
+        for _ in 0..2 {
+            for i in 0..FUNCTIONS {
+                let victim = kernel_code(&mut reporter, 0xc010_0004 + 16 * i);
+                touch(&mut reporter, victim, mapper, mapper);
+            }
+        }
+        // Another hazard there, and another mapping, have their own room.
+        let giver = kernel_site(&mut reporter, 0xc000_9008);
+        let victim = kernel_code(&mut reporter, 0xc000_8004);
+        touch(&mut reporter, victim, giver, giver);
+        find(&mut reporter, victim, Party::Nobody);
+        assert_eq!(reporter.reports.len(), OF_A_MAPPING + 2);
+        let more = FUNCTIONS - OF_A_MAPPING as u32;
+        assert_eq!(reporter.totals_json(COST)["totals"]["unlisted"], more);
+        let text = format!(
+            "\nowned-touch (this-core): {more} more causes, {} times, in memory mapped by writer+0x4\n",
+            2 * more
+        );
+        let summary = reporter.summary(COST);
+        assert!(summary.contains(&text), "{summary}");
+    }
+
+    #[test]
+    fn lines_of_the_source() {
+        let at = |function: &str, line| SourcePlace {
+            function: function.into(),
+            file: format!("drivers/my/{function}.c"),
+            line,
+        };
+        let mut place = CodePlace {
+            unit: "my".into(),
+            function: Some(("probe".into(), 8)),
+            pc: 0xbf00_0018,
+            source: vec![at("probe", 12)],
+        };
+        assert_eq!(place.text(), "probe+0x8 [my] at probe.c:12");
+        place.source.insert(0, at("fill", 3));
+        place.source.insert(0, at("put", 99));
+        assert_eq!(
+            place.text(),
+            "put at put.c:99, inlined in fill at fill.c:3, inlined in probe+0x8 [my] at probe.c:12"
+        );
+        let source = &place.json(0)["source"];
+        assert_eq!(source[0]["file"], "drivers/my/put.c");
+        assert_eq!(
+            (&source[2]["function"], &source[2]["line"]),
+            (&json!("probe"), &json!(12))
+        );
+    }
+
     #[test]
     fn names_of_code() {
         let mut code = Code::default();
         let symbols = Symbols::from_system_map("00000010 T probe\n00000100 T _etext\n").unwrap();
-        code.files.insert(key("my-driver"), symbols);
+        code.files
+            .insert(key("my-driver"), CodeFile::new(symbols, None));
         let module = Owner::Module {
             name: "my_driver".into(),
             base: 0xbf00_0000,

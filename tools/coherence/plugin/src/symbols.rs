@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
-use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionIndex, SymbolKind};
 
 /// Functions, sorted by address.
 #[derive(Debug, Default)]
 pub struct Symbols {
     functions: Vec<(u32, String)>,
+    /// The kernel's other symbols.
+    data: Vec<(u32, String)>,
     /// First address behind the last function.
     end: u32,
 }
@@ -17,12 +19,17 @@ pub struct Symbols {
 impl Symbols {
     fn new(mut functions: Vec<(u32, String)>, end: u32) -> Self {
         functions.sort_by_key(|(address, _)| *address);
-        Self { functions, end }
+        Self {
+            functions,
+            data: Vec::new(),
+            end,
+        }
     }
 
-    /// Functions of the kernel. Errors: a line that is not "address type name".
+    /// Functions of the kernel. Errors: a line that is not "address type name",
+    /// or there is no end of the code.
     pub fn from_system_map(text: &str) -> Result<Self, String> {
-        let mut functions = Vec::new();
+        let (mut functions, mut data) = (Vec::new(), Vec::new());
         let mut end = 0;
         for line in text.lines() {
             let mut fields = line.split_ascii_whitespace();
@@ -37,13 +44,21 @@ impl Symbols {
                 end = address.max(end);
             } else if matches!(kind, "t" | "T" | "w" | "W") {
                 functions.push((address, name.to_owned()));
+            } else {
+                data.push((address, name.to_owned()));
             }
         }
-        Ok(Self::new(functions, end))
+        if end == 0 {
+            return Err("it has no _etext, so it is not a whole System.map.".into());
+        }
+        Ok(Self {
+            data,
+            ..Self::new(functions, end)
+        })
     }
 
     /// Functions of a program, at the addresses that the file says, or of a
-    /// module, whose code begins at 0.
+    /// module, whose code begins at 0, and at [`INIT`].
     pub fn from_elf(path: &Path) -> Result<Self, String> {
         let data = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Self::parse_elf(&data).map_err(|error| format!("{}: {error}", path.display()))
@@ -51,20 +66,11 @@ impl Symbols {
 
     fn parse_elf(data: &[u8]) -> Result<Self, object::Error> {
         let file = object::File::parse(data)?;
-        let relocatable = file.kind() == object::ObjectKind::Relocatable;
-        let code = if relocatable {
-            module_layout(&file)
-        } else {
-            Vec::new()
-        };
+        let layout = CodeLayout::of(&file);
         let mut functions = Vec::new();
         let mut end = 0;
         for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text) {
-            let base = match symbol.section_index() {
-                Some(index) if relocatable => code.iter().find(|(i, _)| *i == index).map(|c| c.1),
-                Some(_) => Some(0),
-                None => None,
-            };
+            let base = symbol.section_index().and_then(|it| layout.base(it));
             // Bit 0 of an address says Thumb.
             if let (Some(base), Ok(name)) = (base, symbol.name()) {
                 let address = base + (symbol.address() as u32 & !1);
@@ -87,33 +93,70 @@ impl Symbols {
         Some((name, address - begin))
     }
 
-    /// Where a function is.
+    /// Where a function is, or something else of the kernel.
     pub fn address(&self, name: &str) -> Option<u32> {
-        self.functions
-            .iter()
-            .find(|(_, n)| n == name)
-            .map(|(address, _)| *address)
+        let mut all = self.functions.iter().chain(&self.data);
+        let found = all.find(|(_, n)| n == name);
+        found.map(|(address, _)| *address)
     }
 }
 
-/// Where the kernel puts the sections with a module's code, from the beginning
-/// of it: in their order, each aligned (layout_sections() in kernel/module/main.c).
-fn module_layout(file: &object::File) -> Vec<(object::SectionIndex, u32)> {
-    let mut next = 0u32;
+/// Where the init code of a module begins here; what stays begins at 0.
+pub const INIT: u32 = 0x8000_0000;
+
+/// Where the sections with code of a file are.
+pub struct CodeLayout {
+    /// Of a module, which is not linked.
+    bases: Option<Vec<(SectionIndex, u32)>>,
+}
+
+impl CodeLayout {
+    /// The layout that a file has, or that the kernel gives to a module.
+    pub fn of(file: &object::File) -> Self {
+        let relocatable = file.kind() == object::ObjectKind::Relocatable;
+        Self {
+            bases: relocatable.then(|| module_layout(file)),
+        }
+    }
+
+    /// What is to be added to an address in a section, if code is there.
+    pub fn base(&self, section: SectionIndex) -> Option<u32> {
+        let Some(bases) = &self.bases else {
+            return Some(0);
+        };
+        let found = bases.iter().find(|(index, _)| *index == section);
+        found.map(|(_, base)| *base)
+    }
+}
+
+/// Where the kernel puts the sections with a module's code: in their order, each
+/// aligned, the init code apart (layout_sections() in kernel/module/main.c).
+fn module_layout(file: &object::File) -> Vec<(SectionIndex, u32)> {
+    let (mut stays, mut init) = (0, INIT);
     let mut layout = Vec::new();
     for section in file.sections() {
         let SectionFlags::Elf { sh_flags } = section.flags() else {
             continue;
         };
         let wanted = u64::from(object::elf::SHF_ALLOC | object::elf::SHF_EXECINSTR);
-        let initial = section.name().is_ok_and(|name| name.starts_with(".init"));
-        if sh_flags & wanted == wanted && !initial {
-            next = next.next_multiple_of(section.align().max(1) as u32);
-            layout.push((section.index(), next));
-            next += section.size() as u32;
+        if sh_flags & wanted == wanted {
+            let initial = section.name().is_ok_and(|name| name.starts_with(".init"));
+            let next: &mut u32 = if initial { &mut init } else { &mut stays };
+            *next = next.next_multiple_of(section.align().max(1) as u32);
+            layout.push((section.index(), *next));
+            *next += section.size() as u32;
         }
     }
     layout
+}
+
+/// A function's name as its source has it: Rust's are mangled.
+pub fn demangled(name: &str) -> String {
+    match rustc_demangle::try_demangle(name) {
+        // Without the hash.
+        Ok(found) => format!("{found:#}"),
+        Err(_) => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +178,12 @@ c0601000 T _einittext
     fn system_map() {
         let symbols = Symbols::from_system_map(MAP).unwrap();
         assert_eq!(symbols.address("__switch_to"), Some(0xc000_9424));
-        assert_eq!(symbols.address("data_is_no_function"), None);
+        assert_eq!(symbols.address("data_is_no_function"), Some(0xc050_0000));
+        assert_eq!(symbols.address("nothing"), None);
+        assert_eq!(
+            symbols.function(0xc050_0000).map(|f| f.0),
+            Some("arch_sync_dma_for_cpu")
+        );
         assert_eq!(symbols.function(0xc000_9424), Some(("__switch_to", 0)));
         assert_eq!(
             symbols.function(0xc001_72d7),
@@ -144,8 +192,25 @@ c0601000 T _einittext
         assert_eq!(symbols.function(0xc060_0010), Some(("init_function", 16)));
         assert_eq!(symbols.function(0xc000_7ffc), None);
         assert_eq!(symbols.function(0xc060_1000), None);
+        assert!(Symbols::from_system_map("c0008000 T _stext\n")
+            .unwrap_err()
+            .contains("not a whole System.map"));
         assert!(Symbols::from_system_map("c0008000 T").is_err());
         assert!(Symbols::from_system_map("here T _stext").is_err());
+    }
+
+    #[test]
+    fn names_of_rust() {
+        let name = "_RNvXs_NtCsdXyd5xVVMv3_6shmbuf4fileNtB4_4FileNtB4_4Read4read";
+        assert_eq!(
+            demangled(name),
+            "<shmbuf::file::File as shmbuf::file::Read>::read"
+        );
+        assert_eq!(
+            demangled("_ZN6shmbuf4file4read17h0123456789abcdefE"),
+            "shmbuf::file::read"
+        );
+        assert_eq!(demangled("arm_copy_to_user"), "arm_copy_to_user");
     }
 
     #[test]

@@ -52,11 +52,25 @@ impl Checker {
                     }
                 }
                 LinuxEvent::AnotherCpu => {
-                    return Err("the guest uses a second CPU, which this checker cannot follow: boot Linux with maxcpus=1");
+                    return Err("the guest uses a second CPU, which this checker cannot follow: boot Linux with maxcpus=1.");
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes sure, when a program runs for the first time, that the kernel is the
+    /// one that the symbols are of. Errors: the checker cannot go on.
+    pub(super) fn confirm_kernel(&mut self) -> Result<(), &'static str> {
+        if std::mem::replace(&mut self.confirmed, true) {
+            return Ok(());
+        }
+        let (Some(kernel), Some(registers)) = (&self.kernel, &mut self.registers) else {
+            return Ok(());
+        };
+        let architecture = self.emulation.architecture;
+        let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
+        kernel.confirm(cpu)
     }
 
     /// Reads the name of the task that runs: a program changes it when it

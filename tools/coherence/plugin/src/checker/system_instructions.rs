@@ -53,8 +53,8 @@ impl Checker {
             Cp15Operation::Tlb(entries) => self.drop_translations(entries, value),
             Cp15Operation::Drain => {
                 self.maintain(Maintenance::Drain);
-                if self.accesses >= self.next_scan_out {
-                    self.next_scan_out = self.accesses + SCAN_OUT_PERIOD;
+                if self.reporter.accesses >= self.next_scan_out {
+                    self.next_scan_out = self.reporter.accesses + SCAN_OUT_PERIOD;
                     for what in self.devices.scan_out() {
                         self.device(what, None);
                     }

@@ -111,7 +111,7 @@ impl Checker {
             .sites
             .owner(found.map_or(Owner::Kernel, |module| Owner::Module {
                 name: module.name.clone(),
-                base: module.base,
+                base: module.base.wrapping_sub(module.link),
             }))
     }
 }
