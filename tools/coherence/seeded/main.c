@@ -33,6 +33,7 @@ static const u32 coherence_layout[] __used __section(".coherence") = {
 	offsetof(struct module, mem[MOD_INIT_TEXT].base),
 	offsetof(struct module, mem[MOD_INIT_TEXT].size),
 	offsetof(struct task_struct, comm),
+	sizeof(struct page),
 };
 
 static struct platform_device *device;

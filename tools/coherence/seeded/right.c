@@ -458,6 +458,32 @@ static int code_flushed(struct run *r)
 	return verify(program_does(r, COHERENCE_CODE_FLUSHED));
 }
 
+/*
+ * A page that a program has stored to past the caches is freed as it is, while the
+ * cache may have an old line of it. Whoever has it next may look at it: no value is promised.
+ * With CONFIG_PAGE_POISONING the kernel itself stores to it in between.
+ */
+static int page_with_a_new_owner(struct run *r)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	int ret;
+
+	if (!page)
+		return -ENOMEM;
+	ret = program_map(r, page, NONCACHED);
+	if (!ret) {
+		program_store(r, 0, 42);
+		program_unmap(r);
+	}
+	__free_page(page);
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return -ENOMEM;
+	load_lines(page_address(page), LINE);
+	__free_page(page);
+	return ret;
+}
+
 const struct coherence_case coherence_right[] = {
 	{ "map-to-device", map_to_device },
 	{ "map-from-device", map_from_device },
@@ -479,6 +505,7 @@ const struct coherence_case coherence_right[] = {
 	{ "shared-with-program", shared_with_program },
 	{ "zeroed-and-written-back", zeroed_and_written_back },
 	{ "noncached-for-both", noncached_for_both },
+	{ "page-with-a-new-owner", page_with_a_new_owner },
 	{ "fork", fork_and_share },
 	{ "page-cache", page_cache },
 	{ "code-flushed", code_flushed },

@@ -256,6 +256,12 @@ impl Dma {
         })
     }
 
+    /// Whose memory this was is of no interest any more.
+    pub fn forget_ended(&mut self, range: PhysicalRange) {
+        let gone = Span::of(range);
+        self.ended.retain(|(span, ..)| span.common(gone).is_empty());
+    }
+
     /// Coherent memory begins or ends.
     pub fn set_coherent(&mut self, range: PhysicalRange, is: bool) {
         let span = Span::of(range);

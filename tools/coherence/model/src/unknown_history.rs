@@ -6,10 +6,15 @@
 //! guess. But the line may be dirty in any cache, or in none. So whoever stores
 //! to it past the caches, or lets a device write there, without maintenance
 //! before, is found out as ever.
+//!
+//! It is the same with a page that the kernel gives to another owner: what was
+//! in it is nobody's any more, but its lines may be dirty.
 
+use crate::cache_contents::ByteEvent;
 use crate::events::PhysicalRange;
 use crate::line::{Class, Fillable, Line, Writer};
 use crate::line_records::parts;
+use crate::line_storage::CHUNK_BYTES;
 use crate::model::Model;
 use crate::packed_line::Packed;
 
@@ -26,6 +31,18 @@ impl Model {
             self.know(range);
         }
         self.unknown = true;
+    }
+
+    /// Whole pages have a new owner, who does not care what was in them.
+    pub fn new_owner(&mut self, pages: PhysicalRange) {
+        self.recent.clear();
+        self.dma.forget_ended(pages);
+        let end = u64::from(pages.pa) + u64::from(pages.len);
+        for pa in (u64::from(pages.pa)..end).step_by(CHUNK_BYTES as usize) {
+            if self.ready(pa as u32) {
+                self.step_chunk(pa as u32, ByteEvent::Forget);
+            }
+        }
     }
 
     /// Lines of this memory are as at power-on.

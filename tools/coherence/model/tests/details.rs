@@ -151,6 +151,20 @@ fn who_gave_the_memory_away_is_said_of_a_devices_values_alone() {
     guest.load(LINEAR_VA, 4, KERNEL);
     let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
     assert_eq!(found[0].lent, None);
+
+    guest.flush(LINEAR_VA, 32);
+    guest.flush(USER_VA, 32);
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let page = PhysicalRange { pa: PA, len: 4096 };
+    guest.device(Device::Writes(buffer));
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
+    assert_eq!(found[0].lent, Some(Lent { mapped, holder }));
+    guest.model.new_owner(page);
+    guest.device(Device::Writes(buffer));
+    guest.load(LINEAR_VA, 4, KERNEL);
+    let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
+    assert_eq!(found[0].lent, None);
 }
 
 #[test]

@@ -46,6 +46,7 @@ enum Event {
     /// A device owns a word until the end of some more events.
     Owns(usize),
     Returns,
+    NewOwner,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -76,6 +77,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => word.clone().prop_map(Event::DeviceWrites),
         1 => word.prop_map(Event::Owns),
         1 => Just(Event::Returns),
+        1 => Just(Event::NewOwner),
     ]
 }
 
@@ -150,7 +152,11 @@ impl Pair {
         // What is done to both lines is done to the other one first.
         if matches!(
             event,
-            Event::InnerAll(_) | Event::OuterAll(_) | Event::Live(_) | Event::Gone(_)
+            Event::InnerAll(_)
+                | Event::OuterAll(_)
+                | Event::Live(_)
+                | Event::Gone(_)
+                | Event::NewOwner
         ) {
             for reference in &mut all[1 - n] {
                 match event {
@@ -158,6 +164,9 @@ impl Pair {
                     Event::OuterAll(operation) => reference.outer(operation),
                     Event::Live(c) => reference.set_fillable(copy(c), true),
                     Event::Gone(c) => reference.set_fillable(copy(c), false),
+                    // The kernel frees nothing that it has lent.
+                    Event::NewOwner if self.owned.is_some() => {}
+                    Event::NewOwner => reference.new_owner(),
                     _ => unreachable!(),
                 }
             }
@@ -260,6 +269,15 @@ impl Pair {
                     let dirty = r.is_dirty();
                     r.device_writes(w);
                     dirty
+                })
+            }
+            Event::NewOwner if self.owned.is_some() => return ([false; 2], [false; 2]),
+            Event::NewOwner => {
+                let pa = PA[n] & !0xfff;
+                self.model.new_owner(PhysicalRange { pa, len: 1 << 12 });
+                references.each_mut().map(|r| {
+                    r.new_owner();
+                    false
                 })
             }
             Event::Owns(w) => {

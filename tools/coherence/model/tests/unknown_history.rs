@@ -54,6 +54,36 @@ fn who_reads_what_was_written_before_is_right() {
     }
 }
 
+/// Whoever had a page before may have left it as it likes.
+#[test]
+fn who_gets_a_page_reads_what_may_be() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.device(Device::Writes(PAGE));
+        guest.silent();
+        guest.model.new_owner(PAGE);
+        guest.read(LINEAR_VA, 4096, KERNEL);
+        guest.device(Device::Reads(PAGE));
+        guest.silent();
+    }
+}
+
+/// But a line that is dirty may be written back under the new owner.
+#[test]
+fn who_gets_a_page_may_get_dirty_lines() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.model.new_owner(PAGE);
+        guest.device(Device::Reads(LINES));
+        guest.silent();
+        guest.device(Device::Writes(LINES));
+        guest.only(&[(DirtyOverDevice, ThisCore)]);
+    }
+}
+
 #[test]
 fn lines_of_before_may_be_written_over_an_uncached_store() {
     for core in physical() {

@@ -32,6 +32,8 @@ pub struct Layout {
     pub init_size: u32,
     /// `offsetof(struct task_struct, comm)`
     pub task_comm: u32,
+    /// `sizeof(struct page)`
+    pub page_bytes: u32,
 }
 
 /// `MODULE_NAME_LEN` and `TASK_COMM_LEN`
@@ -59,15 +61,17 @@ enum Function {
     Free,
     AllocatePages,
     FreePages,
+    NewPages,
     SwitchTo,
     InitModule,
     StartCpu,
 }
 
-/// A function that a kernel for one CPU does not have.
-const SMP_ONLY: &str = "secondary_start_kernel";
+/// Functions that not each kernel has: one for one CPU has not the first, and
+/// compilers may put the others into their callers.
+const OPTIONAL: [&str; 3] = ["secondary_start_kernel", "prep_new_page", "post_alloc_hook"];
 
-const FUNCTIONS: [(&str, Function); 13] = [
+const FUNCTIONS: [(&str, Function); 15] = [
     ("dma_direct_map_phys", Function::Map),
     ("dma_direct_map_sg", Function::MapList),
     ("dma_unmap_phys", Function::Unmap),
@@ -78,9 +82,11 @@ const FUNCTIONS: [(&str, Function); 13] = [
     ("dma_free_attrs", Function::Free),
     ("dma_direct_alloc_pages", Function::AllocatePages),
     ("dma_direct_free_pages", Function::FreePages),
+    ("prep_new_page", Function::NewPages),
+    ("post_alloc_hook", Function::NewPages),
     ("__switch_to", Function::SwitchTo),
     ("do_init_module", Function::InitModule),
-    (SMP_ONLY, Function::StartCpu),
+    ("secondary_start_kernel", Function::StartCpu),
 ];
 
 /// What drivers call, some of it through macros of other names: their own place
@@ -185,6 +191,8 @@ pub trait Cpu {
 pub enum LinuxEvent {
     /// Something about memory that devices access.
     Device(Device),
+    /// Pages have a new owner, whoever had them before.
+    NewOwner(events::PhysicalRange),
     /// This CPU runs another task, whose task_struct is here.
     Task(u32),
     /// A part of a module was loaded.
@@ -206,6 +214,40 @@ pub struct Module {
     pub size: u32,
     /// Where the part begins in [`Symbols`].
     pub link: u32,
+}
+
+/// `PAGE_SIZE`
+const PAGE_BYTES: u32 = 4096;
+
+/// The kernel's list of all pages of memory, where it is one list (FLATMEM).
+#[derive(Debug, Clone, Copy)]
+struct Pages {
+    /// `mem_map`: where the list's address is.
+    list: u32,
+    /// `__pv_phys_pfn_offset`: where the number of the first page is.
+    first: u32,
+    /// Bytes of an entry.
+    entry: u32,
+}
+
+impl Pages {
+    fn find(symbols: &Symbols, layout: Option<Layout>) -> Option<Self> {
+        Some(Self {
+            list: symbols.address("mem_map")?,
+            first: symbols.address("__pv_phys_pfn_offset")?,
+            entry: layout?.page_bytes,
+        })
+    }
+
+    /// The memory of 2^order pages, by the first one's entry.
+    fn range(self, page: u32, order: u32, cpu: &mut impl Cpu) -> Option<events::PhysicalRange> {
+        let number = page.checked_sub(cpu.word(self.list)?)? / self.entry;
+        let number = cpu.word(self.first)?.checked_add(number)?;
+        Some(events::PhysicalRange {
+            pa: number.checked_mul(PAGE_BYTES)?,
+            len: PAGE_BYTES.checked_shl(order)?,
+        })
+    }
 }
 
 /// The kernel's own table of its functions, for kallsyms.
@@ -247,6 +289,7 @@ impl FunctionTable {
 pub struct Kernel {
     functions: HashMap<u32, Function>,
     table: Option<FunctionTable>,
+    pages: Option<Pages>,
     /// Whether any of the functions began yet.
     seen: bool,
     map_list: Range<u32>,
@@ -271,7 +314,7 @@ impl Kernel {
         let needed = FUNCTIONS.iter().map(|(name, _)| name).chain(&INTERFACE);
         let missing: BTreeSet<&str> = needed
             .copied()
-            .filter(|name| *name != SMP_ONLY && symbols.address(name).is_none())
+            .filter(|name| !OPTIONAL.contains(name) && symbols.address(name).is_none())
             .collect();
         if !missing.is_empty() {
             let names: Vec<_> = missing.into_iter().collect();
@@ -300,6 +343,7 @@ impl Kernel {
         Ok(Self {
             functions,
             table: FunctionTable::find(symbols),
+            pages: Pages::find(symbols, layout),
             seen: false,
             map_list,
             interface,
@@ -414,6 +458,11 @@ impl Kernel {
             Function::FreePages => {
                 let (range, direction) = segment(r3, r1, cpu.stacked());
                 events.push(LinuxEvent::Device(Device::Unmap(range, direction)));
+            }
+            // (page, order, gfp_flags, alloc_flags)
+            Function::NewPages => {
+                let range = self.pages.and_then(|pages| pages.range(r0, r1, cpu));
+                events.extend(range.map(LinuxEvent::NewOwner));
             }
             // (prev, prev's thread_info, next's thread_info), which begins its task_struct
             Function::SwitchTo => events.push(LinuxEvent::Task(r2)),
@@ -570,6 +619,9 @@ mod tests {
     /// Where the interface begins that is not hooked for itself, 0x100 bytes apart.
     const REST: u32 = 0xc010_0000;
 
+    const LIST: u32 = 0xc110_0000;
+    const FIRST: u32 = 0xc110_0004;
+
     /// The names of a System.map that the checker takes, with their addresses.
     fn names() -> Vec<(&'static str, u32)> {
         let mut names: Vec<_> = FUNCTIONS
@@ -582,6 +634,8 @@ mod tests {
             }
         }
         names.push(("_etext", 0xc100_0000));
+        names.push(("mem_map", LIST));
+        names.push(("__pv_phys_pfn_offset", FIRST));
         names
     }
 
@@ -601,6 +655,7 @@ mod tests {
             init_base: 112,
             init_size: 116,
             task_comm: 8,
+            page_bytes: 36,
         };
         Kernel::new(&symbols, Some(layout)).unwrap()
     }
@@ -905,6 +960,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_with_a_new_owner() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let page = 0xef80_0000 + 5 * 36;
+        let new = |kernel: &mut Kernel, cpu: &Fake| {
+            enter(kernel, Function::NewPages, [page, 2, 0, 0], cpu)
+        };
+        // Before the list is there.
+        assert_eq!(new(&mut kernel, &cpu), []);
+        cpu.memory.insert(LIST, 0xef80_0000);
+        cpu.memory.insert(FIRST, 0x6_0000);
+        let range = range(0x6000_5000, 4 * 4096);
+        assert_eq!(new(&mut kernel, &cpu), [LinuxEvent::NewOwner(range)]);
+    }
+
+    #[test]
     fn whose_call_it_is() {
         let (mut kernel, mut events) = (kernel(), Vec::new());
         let unmap = address(Function::Unmap);
@@ -948,7 +1018,7 @@ mod tests {
             assert!(reason.contains(&format!("no {missing}:")), "{reason}");
         }
         let mut names = names();
-        names.retain(|(name, _)| *name != SMP_ONLY);
+        names.retain(|(name, _)| !OPTIONAL.contains(name));
         assert!(Kernel::new(&system_map(&names), None).is_ok());
     }
 

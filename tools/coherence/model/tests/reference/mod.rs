@@ -317,6 +317,19 @@ impl Reference {
         self.step(|world, then| then(world));
     }
 
+    /// Nobody cares any more what is where: it may as well be the newest.
+    pub fn new_owner(&mut self) {
+        let newest = self.newest;
+        self.step(|mut world, then| {
+            world.memory = newest;
+            let copies = world.inner.iter_mut().chain([&mut world.outer]);
+            for copy in copies.flatten() {
+                copy.words = newest;
+            }
+            then(world);
+        });
+    }
+
     /// Whether an instruction fetch of a word may not get the newest.
     pub fn fetch_is_old(&self, word: usize) -> bool {
         let newest = self.newest[word];

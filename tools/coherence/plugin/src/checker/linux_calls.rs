@@ -41,6 +41,7 @@ impl Checker {
                     let site = self.reporter.sites.site(caller, owner);
                     self.device(what, Some(site));
                 }
+                LinuxEvent::NewOwner(pages) => self.model.new_owner(pages),
                 LinuxEvent::Task(task) => {
                     self.cpu.task = Some(task);
                     self.update_task_name();
