@@ -104,7 +104,7 @@ setup: ## only the set-up that demo and test do by themselves, for BOARD
 ifdef KDIR
 # A kernel of the user's, with the host's own tools.
 KBUILD = +$(MAKE) -C $(KDIR) M=$(CURDIR)
-CHECK = @$(T)/check-kdir "$(KDIR)"
+CHECK = @packaging/kdir/check "$(KDIR)"
 RUN =
 
 modules: ## build shmbuf.ko

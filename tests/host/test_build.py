@@ -36,7 +36,7 @@ def config(folder: Path, *lines: str):
 def complaint(kdir: Path) -> str:
     """What check-kdir says: nothing, or one line."""
     result = subprocess.run(
-        [TOP / "tests/toolchain/check-kdir", kdir],
+        [TOP / "packaging/kdir/check", kdir],
         env={"RUSTC": str(kdir.parent / "rustc"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
