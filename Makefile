@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py install.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py install.py kdir.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -99,6 +99,12 @@ setup: ## only the set-up that demo and test do by themselves, for BOARD
 	@$(T)/setup $(BOARD)
 
 ##@ The module (KDIR=<built kernel tree> ARCH=... LLVM=...; without KDIR: for BOARD, in the tree)
+
+# Debian's headers lack what a Rust module needs; this makes it, once for each kernel.
+KERNEL ?= $(shell uname -r)
+.PHONY: prepare-kdir
+prepare-kdir: ## make a KDIR for a packaged kernel of Debian, this one or KERNEL
+	@$(T)/setup-kdir "$(KERNEL)"
 
 .PHONY: modules modules_install install clean clippy fmt rust-analyzer
 ifdef KDIR

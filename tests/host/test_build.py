@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module builds as any other, and a tree that cannot take it is named."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -33,11 +34,11 @@ def config(folder: Path, *lines: str):
     (folder / "include/config/auto.conf").write_text("".join(f"{line}\n" for line in lines))
 
 
-def complaint(kdir: Path) -> str:
-    """What check-kdir says: nothing, or one line."""
+def complaint(kdir: Path, **env: str) -> str:
+    """What the check says: nothing, or one line."""
     result = subprocess.run(
         [TOP / "packaging/kdir/check", kdir],
-        env={"RUSTC": str(kdir.parent / "rustc"), "PATH": "/usr/bin:/bin"},
+        env={"RUSTC": str(kdir.parent / "rustc"), "PATH": "/usr/bin:/bin"} | env,
         capture_output=True,
         text=True,
         check=False,
@@ -60,7 +61,7 @@ def test_no_folder(kdir):
 
 def test_not_built(kdir):
     (kdir / "include/config/auto.conf").unlink()
-    assert "not built" in complaint(kdir)
+    assert "not prepared" in complaint(kdir)
 
 
 def test_no_rust(kdir):
@@ -69,8 +70,54 @@ def test_no_rust(kdir):
 
 
 def test_headers_only(kdir):
+    """What a distribution packages is called so, and the command that helps is named."""
     (kdir / "rust/libkernel.rmeta").unlink()
-    assert "packaged kernel headers" in complaint(kdir)
+    (kdir / "include/config/kernel.release").write_text("7.3.4+deb13-amd64\n")
+    said = complaint(kdir)
+    assert "packaged kernel headers" in said
+    assert "make prepare-kdir KERNEL=7.3.4+deb13-amd64" in said
+
+
+@pytest.mark.parametrize("source", ["rust", "source/rust"])
+def test_no_crates_yet(kdir, source):
+    """In a tree with source they are quickly made: the whole kernel is not needed."""
+    (kdir / "rust/libkernel.rmeta").unlink()
+    (kdir / source).mkdir(parents=True, exist_ok=True)
+    (kdir / source / "Makefile").touch()
+    said = complaint(kdir)
+    assert "make modules_prepare" in said
+    assert "whole kernel" not in said
+
+
+def test_moved(kdir):
+    """What was moved, or a copy, would take files of the place that its makefile names."""
+    (kdir / "Makefile").write_text(f"export KBUILD_OUTPUT = {kdir}\ninclude {kdir}/source.mk\n")
+    assert "source.mk, which is not there" in complaint(kdir)
+    (kdir / "source.mk").touch()
+    assert complaint(kdir) == ""
+    link = kdir.with_name("link")
+    link.symlink_to(kdir)
+    assert complaint(link) == ""
+    copy = kdir.with_name("copy")
+    shutil.copytree(kdir, copy)
+    assert "was moved or copied" in complaint(copy)
+
+
+def test_cross_built(kdir):
+    """The macros cannot be loaded; rustc would say that there are none (E0463)."""
+    library = kdir / "rust/libmacros.so"
+    library.write_bytes(Path("/proc/self/exe").read_bytes()[:64])
+    assert complaint(kdir) == ""
+    # MIPS, which nobody builds on.
+    library.write_bytes(library.read_bytes()[:18] + bytes([8, 0]))
+    assert "for another processor" in complaint(kdir)
+
+
+def test_another_architecture(kdir):
+    """The crates are for another triple, as rustc would say (E0461)."""
+    config(kdir, "CONFIG_ARM=y", "CONFIG_MODULES=y", "CONFIG_RUST=y")
+    assert "say ARCH=arm" in complaint(kdir, ARCH="x86_64")
+    assert complaint(kdir, ARCH="arm") == ""
 
 
 def test_other_rustc(kdir):
