@@ -190,6 +190,11 @@ programs: ## build tool and samples for BOARD, or PROGRAMS=armhf|armel|arm64|amd
 	case $$arch in arm64 | i386) $(T)/setup-tree 64bit ;; *) $(T)/setup-tree ;; esac && \
 	$(T)/build-programs "$$arch" && echo "programs: $$build/programs/$$arch"
 
+# Their names are printed last.
+.PHONY: deb
+deb: ## make Debian's packages, for DKMS and of the tools, and have lintian look at them
+	@$(T)/build-deb
+
 fmt: ## format all Rust and Python
 ifndef KDIR
 	@$(T)/setup-python

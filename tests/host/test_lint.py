@@ -3,6 +3,7 @@
 
 import re
 import sys
+import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from tools import TOP, build_folder, must, shell_names, tracked
 
 #: Files that cannot have a line of ours on top: a licence, what cargo writes,
-#: and patches, which begin as git makes them.
-NO_SPDX = re.compile(r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png)$")
+#: patches, which begin as git makes them, and what Debian's tools read as a whole.
+NO_SPDX = re.compile(
+    r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png|packaging/debian/(changelog|source/format))$"
+)
 
 HEADER = TOP / "include/uapi/shmbuf.h"
 #: Cargo workspaces: programs for the boards, the coherence checker, the driver's rules.
@@ -240,3 +243,10 @@ def test_udev_rule():
         "my-shmbuf": False,
     }.items():
         assert any(fnmatchcase(name, pattern) for pattern in patterns) == ours, name
+
+
+def test_package_version():
+    """Debian's packages have the version of the crates."""
+    crates = tomllib.loads((TOP / "lib/Cargo.toml").read_text())["workspace"]["package"]
+    changelog = (TOP / "packaging/debian/changelog").read_text()
+    assert changelog.startswith(f"shmbuf ({crates['version']}) ")

@@ -233,6 +233,12 @@ in_tree() {
 	fi
 }
 
+# debian NAME: the root folder that setup-debian makes, named by what goes into it.
+debian() {
+	printf '%s/debian-%s-%s' "$cache" "$1" \
+		"$(cat "$top/tests/toolchain/debian-$1" "$top/tests/toolchain/setup-debian" | sha256sum | cut -c1-12)"
+}
+
 # Kernel source and build folders, named by what goes into them.
 linux_tarball=/usr/src/linux-source-7.3.tar.xz
 kernel_source() {
