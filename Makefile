@@ -195,6 +195,10 @@ programs: ## build tool and samples for BOARD, or PROGRAMS=armhf|armel|arm64|amd
 deb: ## make Debian's packages, for DKMS and of the tools, and have lintian look at them
 	@$(T)/build-deb
 
+.PHONY: kernels
+kernels: ## install those on a Debian system, boot its own kernel, use the module there, remove them
+	@tests/stock/run
+
 fmt: ## format all Rust and Python
 ifndef KDIR
 	@$(T)/setup-python
