@@ -181,6 +181,8 @@ def test_no_dpkg(system):
 def test_headers_are_not_installed(system):
     system.package(HEADERS, state="config-files")
     assert f"apt install {HEADERS}" in system.complaint()
+    (system.root / HEADERS).unlink()
+    assert f"apt install {HEADERS}" in system.complaint()
 
 
 def test_source_is_not_installed(system):
