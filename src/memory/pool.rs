@@ -4,7 +4,6 @@
 
 use crate::{
     memory::{
-        allocator::Allocator,
         limit::{
             Charged,
             Payer, //
@@ -15,6 +14,7 @@ use crate::{
         block::Shape,
         counts::User,
         failure::Failure,
+        machine::Machine,
         spec::Checked, //
     },
     sys::{
@@ -189,22 +189,21 @@ pub(crate) struct PoolBlock {
 }
 
 impl PoolBlock {
-    /// A zeroed block as `spec` says, from the pools of `allocator`. May sleep.
+    /// A zeroed block of `device` as `spec` says, from `pools`, on `machine`, for `payer`. May sleep.
     ///
     /// # Errors
     ///
     /// [`Failure::Limit`], [`Failure::Share`], [`Failure::Dma`], [`ENOMEM`], and [`EINTR`] if the
     /// process was killed.
-    pub(super) fn new(allocator: &Allocator, spec: &Checked) -> Result<Self, Failure> {
-        let Allocator {
-            device,
-            pools,
-            payer,
-            ..
-        } = allocator;
+    pub(super) fn new(
+        pools: &Arc<Pools>,
+        device: &Arc<DmaDevice>,
+        machine: &Machine,
+        payer: &Payer,
+        spec: &Checked,
+    ) -> Result<Self, Failure> {
         let shape = Shape::new(spec.size, spec.align, spec.boundary, dma_pool::LEAST_BLOCK);
-        let is_alias_wrong = allocator.machine.needs_highmem(spec.policy);
-        let block = pools.alloc(device, payer, shape, is_alias_wrong)?;
+        let block = pools.alloc(device, payer, shape, machine.needs_highmem(spec.policy))?;
         // The pool zeroes; the zeroes may still be in the write buffer.
         cpu::drain_write_buffer();
         Ok(Self {

@@ -88,7 +88,13 @@ impl Storage {
                 let (memory, charged) = coherent::allocate(allocator, spec)?;
                 Memory::Coherent(memory, charged)
             }
-            Kind::Pool => Memory::Pool(PoolBlock::new(allocator, spec)?),
+            Kind::Pool => Memory::Pool(PoolBlock::new(
+                &allocator.pools,
+                &allocator.device,
+                &allocator.machine,
+                &allocator.payer,
+                spec,
+            )?),
             Kind::Region => Memory::Region(region::claim(allocator, spec)?),
         };
         Ok(Self {
