@@ -93,7 +93,8 @@ static void find_runs(void)
 
 	if (!pages)
 		err(1, "%s", name);
-	while (fscanf(pages, "%lx %lx %lx", &run.offset, &run.address, &run.length) == 3) {
+	while (fscanf(pages, " offset %lx physical %lx length %lx", &run.offset, &run.address,
+		      &run.length) == 3) {
 		if (count_of_runs == sizeof(runs) / sizeof(*runs))
 			errx(1, "%s has too many lines", name);
 		runs[count_of_runs++] = run;
