@@ -4,7 +4,7 @@
 
 DESTDIR=${DESTDIR:-} # a root file system
 PREFIX=${PREFIX:-/usr/local}
-UDEV_RULES_DIR=${UDEV_RULES_DIR:-/usr/lib/udev/rules.d}
+UDEV_RULES_DIR=${UDEV_RULES_DIR:-/etc/udev/rules.d}
 INSTALL_MOD_PATH=${INSTALL_MOD_PATH:-} # the folder that has lib/modules, as kbuild calls it
 manifest=$PREFIX/share/shmbuf/manifest
 

@@ -2,6 +2,7 @@
 """`make install` and `make uninstall`: what is put somewhere is removed, and nothing else."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,7 @@ FILES = [
     "{prefix}/share/zsh/site-functions/_shmbuf",
     "{rules}/60-shmbuf.rules",
 ]
-RULES = "usr/lib/udev/rules.d"
+RULES = "etc/udev/rules.d"
 
 
 @pytest.fixture
@@ -100,12 +101,55 @@ def test_all_is_removed(stage, tmp_path):
 
 def test_the_places_can_be_chosen(stage, tmp_path):
     root = tmp_path / "root"
-    places = {"PREFIX": "/opt/x", "UDEV_RULES_DIR": "/etc/udev/rules.d", "INSTALL_MOD_PATH": "/usr"}
+    places = {
+        "PREFIX": "/opt/x",
+        "UDEV_RULES_DIR": "/usr/lib/udev/rules.d",
+        "INSTALL_MOD_PATH": "/usr",
+    }
     install(stage, root, **places)
-    files = [name.format(prefix="opt/x", rules="etc/udev/rules.d") for name in FILES]
+    files = [name.format(prefix="opt/x", rules="usr/lib/udev/rules.d") for name in FILES]
     assert installed(root) == sorted([*files, "usr/lib/modules/7.3.0/updates/shmbuf.ko"])
     # The manifest knows the rest.
     uninstall(root, PREFIX="/opt/x")
+    assert tree(root) == {}
+
+
+def fails(folder: Path, program: str, word: str):
+    """Make a program that fails if one of its words has another in it."""
+    folder.mkdir()
+    real = shutil.which(program)
+    (folder / program).write_text(f'#!/bin/sh\ncase $* in *{word}*) exit 1 ;; esac\n{real} "$@"\n')
+    (folder / program).chmod(0o755)
+
+
+def test_files_of_others_are_not_replaced(stage, tmp_path):
+    root = tmp_path / "root"
+    strangers(root, f"{RULES}/60-shmbuf.rules")
+    before = tree(root)
+    tool = stage.parent / "shmbuf"
+    status, said = run("install", stage, tool, tool, DESTDIR=str(root))
+    assert status == 1
+    assert said.startswith(f"shmbuf: {root}/{RULES}/60-shmbuf.rules is there already")
+    assert tree(root) == before
+
+
+def test_installing_again_replaces_what_is_ours(stage, tmp_path):
+    root = tmp_path / "root"
+    install(stage, root)
+    (stage / "lib/modules/7.3.0/updates/shmbuf.ko").write_text("newer")
+    install(stage, root)
+    assert (root / "lib/modules/7.3.0/updates/shmbuf.ko").read_text() == "newer"
+    uninstall(root)
+    assert tree(root) == {}
+
+
+def test_uninstalling_goes_on_where_it_failed(stage, tmp_path):
+    root = tmp_path / "root"
+    install(stage, root)
+    fails(tmp_path / "fake", "rm", "include")
+    status, _ = run("uninstall", DESTDIR=str(root), PATH=f"{tmp_path}/fake:{os.environ['PATH']}")
+    assert status == 1
+    uninstall(root)
     assert tree(root) == {}
 
 
@@ -149,13 +193,23 @@ def test_what_came_later_stays(stage, tmp_path):
 
 def test_an_installation_that_failed_can_be_removed(stage, tmp_path):
     root = tmp_path / "root"
+    fails(tmp_path / "fake", "install", "man1")
+    tool = stage.parent / "shmbuf"
+    path = f"{tmp_path}/fake:{os.environ['PATH']}"
+    status, _ = run("install", stage, tool, tool, DESTDIR=str(root), PATH=path)
+    assert status != 0
+    assert (root / "usr/local/bin/shmbuf").exists()
+    uninstall(root)
+    assert tree(root) == {}
+
+
+def test_nothing_is_left_of_a_tool_that_does_not_run(stage, tmp_path):
+    root = tmp_path / "root"
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\n[ $1 = man ]\n")
     broken.chmod(0o755)
     status, _ = run("install", stage, broken, broken, DESTDIR=str(root))
     assert status != 0
-    assert installed(root) != []
-    uninstall(root)
     assert tree(root) == {}
 
 
