@@ -15,15 +15,17 @@
 
 #include <shmbuf.h>
 
-/* The camera fills one while the program reads the other. */
+/* The camera fills one while the program reads another. Some cameras want more. */
 #define BUFFERS 2
+#define MOST_BUFFERS 32
 
 static struct buffer {
 	int handle;
 	int dma_buf;
 	void *bytes;
-} buffers[BUFFERS];
+} buffers[MOST_BUFFERS];
 
+static unsigned int count;
 static size_t size;	/* of each, whole pages */
 
 static void set_format(int video, unsigned int width, unsigned int height)
@@ -54,6 +56,9 @@ static void set_format(int video, unsigned int width, unsigned int height)
 		errx(1, "the camera has no YUYV");
 	if (ioctl(video, VIDIOC_REQBUFS, &request))
 		err(1, "VIDIOC_REQBUFS");
+	count = request.count;
+	if (count > MOST_BUFFERS)
+		errx(1, "the camera wants %u buffers", count);
 	warnx("%ux%u, %u bytes", format.fmt.pix.width, format.fmt.pix.height,
 	      format.fmt.pix.sizeimage);
 	size = (format.fmt.pix.sizeimage + page - 1) / page * page;
@@ -116,6 +121,8 @@ static void write_frame(int video)
 		err(1, "VIDIOC_DQBUF");
 	buffer = &buffers[done.index];
 	sync_frame(buffer, SHMBUF_SYNC_START);
+	if (done.flags & V4L2_BUF_FLAG_ERROR)
+		warnx("a frame has errors");
 	if (fwrite(buffer->bytes, 1, done.bytesused, stdout) != done.bytesused)
 		err(1, "standard output");
 	sync_frame(buffer, SHMBUF_SYNC_END);
@@ -138,7 +145,7 @@ int main(int argc, char **argv)
 		err(1, "%s", argv[1]);
 
 	set_format(video, atoi(argv[2]), atoi(argv[3]));
-	for (index = 0; index < BUFFERS; index++) {
+	for (index = 0; index < count; index++) {
 		make(&buffers[index], node);
 		queue(video, index);
 	}

@@ -53,6 +53,21 @@ static inline void fpga_allow_dma(const struct fpga *fpga, int allowed)
 		err(1, "the device's command register");
 }
 
+static inline volatile uint32_t *fpga_register(const struct fpga *fpga, unsigned int offset)
+{
+	return (volatile uint32_t *)(fpga->registers + offset);
+}
+
+/* Whether the device ends what it does, within a second. */
+static inline int fpga_ends(const struct fpga *fpga)
+{
+	int patience = 1000;
+
+	while (*fpga_register(fpga, FPGA_COMMAND) & FPGA_RUN && patience--)
+		usleep(1000);
+	return patience >= 0;
+}
+
 /* The device in a folder such as /sys/bus/pci/devices/0000:00:0d.0. */
 static inline struct fpga fpga_open(const char *folder)
 {
@@ -75,29 +90,26 @@ static inline struct fpga fpga_open(const char *folder)
 	if (fpga.registers == MAP_FAILED)
 		err(1, "%s: mmap", path);
 	close(file);
+	/* It ends without DMA what it was told, or would go on with it once DMA is allowed. */
+	if (!fpga_ends(&fpga))
+		errx(1, "the device does not end what it was told before: reset it");
 	return fpga;
-}
-
-static inline volatile uint32_t *fpga_register(const struct fpga *fpga, unsigned int offset)
-{
-	return (volatile uint32_t *)(fpga->registers + offset);
 }
 
 /* Starts the device, and waits for its end. */
 static inline void fpga_run(const struct fpga *fpga, uint32_t source, uint32_t target,
 			    uint32_t count, uint32_t command)
 {
-	int patience = 1000;
+	int ended;
 
 	fpga_allow_dma(fpga, 1);
 	*fpga_register(fpga, FPGA_SOURCE) = source;
 	*fpga_register(fpga, FPGA_TARGET) = target;
 	*fpga_register(fpga, FPGA_COUNT) = count;
 	*fpga_register(fpga, FPGA_COMMAND) = command | FPGA_RUN;
-	while (*fpga_register(fpga, FPGA_COMMAND) & FPGA_RUN && patience--)
-		usleep(1000);
+	ended = fpga_ends(fpga);
 	fpga_allow_dma(fpga, 0);
-	if (patience < 0)
+	if (!ended)
 		errx(1, "the device does not end");
 }
 

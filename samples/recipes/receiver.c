@@ -42,12 +42,15 @@ static int connect_to_sender(const char *path)
 /* Waits for the turn. Returns the handle that came with it, or -1. */
 static int take_turn(int sender, struct turn *turn)
 {
-	char control[CMSG_SPACE(sizeof(int))];
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
 	struct iovec part = { turn, sizeof(*turn) };
 	struct msghdr message = {
 		.msg_iov = &part,
 		.msg_iovlen = 1,
-		.msg_control = control,
+		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *header;
@@ -56,7 +59,8 @@ static int take_turn(int sender, struct turn *turn)
 	if (recvmsg(sender, &message, MSG_CMSG_CLOEXEC) != sizeof(*turn))
 		errx(1, "the sender is gone");
 	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_type == SCM_RIGHTS)
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(handle)))
 		memcpy(&handle, CMSG_DATA(header), sizeof(handle));
 	return handle;
 }
