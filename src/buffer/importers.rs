@@ -160,7 +160,10 @@ impl Buffer {
     ///
     /// [`ENOMEM`] if there is no memory or no vmalloc space.
     pub(crate) fn kernel_view(&self, range: Range) -> Result<KernelView> {
-        let storage = self.state.lock().storage.clone();
+        let mut state = self.state.lock();
+        state.was_vmapped = true;
+        let storage = state.storage.clone();
+        drop(state);
         storage.kernel_view(range)
     }
 }

@@ -103,6 +103,8 @@ pub(crate) struct State {
     pub(super) storage: Arc<Storage>,
     pub(super) access: Access,
     pub(super) users: Users,
+    /// Whether an importer has had the kernel's view: lines of its may be there ever since.
+    pub(super) was_vmapped: bool,
 }
 
 /// Who relies on the storage of a buffer.
@@ -127,11 +129,6 @@ impl ImporterView {
 }
 
 impl State {
-    /// Whether there is a dma-buf of the buffer.
-    pub(super) fn is_exported(&self) -> bool {
-        matches!(self.users, Users::Some { exports: 1.., .. })
-    }
-
     /// Whether the CPU owns all that `requests` are for.
     pub(super) fn are_cpus(&self, requests: &[Request]) -> bool {
         let ownership = &self.access.ownership;
@@ -227,6 +224,7 @@ impl Buffer {
             storage,
             access: Access::new(Ownership::new(own)),
             users: Users::NONE,
+            was_vmapped: false,
         };
         let address_space = AddressSpace::new(c"[shmbuf]")?;
         Ok(Arc::pin_init(

@@ -123,9 +123,9 @@ impl Buffer {
 
     /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
     /// of, which have no business where it has one of its own; and, where the kernel's view has lines
-    /// of its own, for importers that use that view (dma_buf_vmap()).
+    /// of its own, for importers that use that view, or did (dma_buf_vmap()).
     fn maintain_unlent(&self, storage: &Storage, range: Range) -> Result {
-        let has_vmaps = self.has_aliases(storage.policy()) && self.state.lock().is_exported();
+        let has_vmaps = self.has_aliases(storage.policy()) && self.state.lock().was_vmapped;
         if storage.own_mapping().is_some() && !has_vmaps {
             return Ok(());
         }

@@ -64,16 +64,21 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "display_wants_contiguous_memory", scattered).unless(without_display),
     claim(Scope::Each, "several_importers_at_once", several).unless(without_vgem_or_display),
     claim(Scope::Each, "one_device_imports_twice", twice).unless(without_display),
-    claim(Scope::Each, "vim2m_copies_between_dma_bufs", |env| {
-        copied(env, false)
-    })
-    .unless(without_vim2m),
-    claim(Scope::Each, "vim2m_copies_to_what_stays_mapped", |env| {
-        copied(env, true)
-    })
-    .unless(without_vim2m),
+    copied_and("vim2m_copies_between_dma_bufs", |env| {
+        copied(env, Then::MapsAnew)
+    }),
+    copied_and("vim2m_copies_to_what_stays_mapped", |env| {
+        copied(env, Then::Stays)
+    }),
+    copied_and("vim2m_leaves_what_stays_mapped", |env| {
+        copied(env, Then::Leaves)
+    }),
     claim(Scope::Own, "strict_is_withdrawn_from_dma_bufs", strict).unless(without_others),
 ];
+
+const fn copied_and(name: &'static str, body: fn(&Env)) -> Claim {
+    claim(Scope::Each, name, body).unless(without_vim2m)
+}
 
 pub(super) const VGEM: &str = "vgem";
 pub(super) const DISPLAY: &str = "pl111";
@@ -714,9 +719,20 @@ fn at_once(env: &Env, importers: &[Card], ranges: &[(usize, usize)]) {
     assert_eq!(dma_errors(), errors, "reports of the checker of DMA");
 }
 
+/// What happens when vim2m has copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// vim2m ends, and the program maps the buffer anew.
+    MapsAnew,
+    /// vim2m goes on, and the program's mapping is the one from before.
+    Stays,
+    /// vim2m ends, and so do the dma-bufs; the program's mapping is the one from before.
+    Leaves,
+}
+
 /// vim2m is the CPU, so all of it is between the begin and the end of the CPU's access. Another begin
-/// lets one more view see what was written, also one that was there all the time, while vim2m goes on.
-fn copied(env: &Env, stays_mapped: bool) {
+/// lets one more view see what was written.
+fn copied(env: &Env, then: Then) {
     // In pieces: for many lines at once ARMv5 flushes the whole cache, the kernel's lines too.
     let begin = |buffer: &Buffer| {
         for at in (0..buffer.size()).step_by(page()) {
@@ -740,9 +756,13 @@ fn copied(env: &Env, stays_mapped: bool) {
 
     let video = Video::open().expect("vim2m");
     let flipped = video.flip(&dma_bufs[0], &dma_bufs[1]);
-    if !stays_mapped {
-        drop((video, mapping));
-        mapping = map(&to);
+    match then {
+        Then::MapsAnew => {
+            drop((video, mapping));
+            mapping = map(&to);
+        }
+        Then::Stays => {}
+        Then::Leaves => drop((video, dma_bufs)),
     }
     begin(&to);
     let got = load_all(&mapping);
@@ -771,7 +791,8 @@ fn copied(env: &Env, stays_mapped: bool) {
 
     // The device would write; videobuf2 has one errno for all.
     let read_only = export(&from, 1..1 + pages, Protection::Read);
-    let flipped = Video::open().expect("vim2m").flip(&read_only, &dma_bufs[1]);
+    let writable = export(&to, 1..1 + pages, Protection::ReadWrite);
+    let flipped = Video::open().expect("vim2m").flip(&read_only, &writable);
     assert_eq!(flipped, Err(Errno::EFAULT));
 }
 
