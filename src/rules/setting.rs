@@ -169,6 +169,9 @@ fn choose(f: &mut fmt::Formatter<'_>, words: &[&str], more: Option<&str>) -> fmt
     Ok(())
 }
 
+/// How many bytes of a refused text are shown: a line of the kernel log holds some hundred.
+const MOST_SHOWN: usize = 64;
+
 /// A setting that is refused, and why: [`EBUSY`] if the buffer exists, else [`EINVAL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadSetting<'a> {
@@ -190,8 +193,13 @@ impl From<BadSetting<'_>> for Error {
 impl fmt::Display for BadSetting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_fmt(fmt!("{}=", self.setting.name))?;
-        for byte in self.setting.text.escape_ascii() {
+        let text = self.setting.text;
+        let shown = &text[..text.len().min(MOST_SHOWN)];
+        for byte in shown.escape_ascii() {
             f.write_char(byte.into())?;
+        }
+        if shown.len() < text.len() {
+            f.write_str("...")?;
         }
         f.write_fmt(fmt!(": {}", self.reason))
     }
@@ -226,6 +234,16 @@ mod tests {
             .err()
             .map(|bad| CString::try_from_fmt(fmt!("{bad}")).unwrap());
         text.is_some_and(|text| &*text == sentence)
+    }
+
+    #[test]
+    fn a_long_text_does_not_hide_the_reason() {
+        let text = [b'y'; 4095];
+        let bad = setting(&text).mask_bits().unwrap_err();
+        let said = CString::try_from_fmt(fmt!("{bad}")).unwrap();
+        let (shown, reason) = said.to_bytes().split_at(2 + MOST_SHOWN);
+        assert!(shown.starts_with(b"x=") && shown.ends_with(&text[..MOST_SHOWN]));
+        assert_eq!(reason, b"...: write a number from 1 to 64, or default");
     }
 
     #[test]
