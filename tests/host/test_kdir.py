@@ -161,10 +161,19 @@ def test_headers_become_a_kdir(system):
 
 
 def test_again_over_an_old_one(system):
-    (system.root / "kdir").mkdir()
+    assert system.prepare()[0] == 0
     (system.root / "kdir/old").touch()
     assert system.prepare()[0] == 0
     assert not (system.root / "kdir/old").exists()
+
+
+def test_a_folder_of_others_stays(system):
+    (system.root / "kdir").mkdir()
+    (system.root / "kdir/of-mine").touch()
+    status, out, said = system.prepare()
+    assert (status, out) == (1, "")
+    assert said.startswith(f"shmbuf: {system.root}/kdir is there already")
+    assert (system.root / "kdir/of-mine").exists()
 
 
 def test_while_packages_are_upgraded(system):
