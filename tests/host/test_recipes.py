@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import boardinfo
 import coherence
 import cores
+import pages
 import picture
 import pytest
 from board import QemuBoard, replace
@@ -52,9 +53,7 @@ class Section:
 
     def blocks(self) -> list[str]:
         """Its indented blocks."""
-        rest = re.sub(r"^```c.*?^```$", "", self.text, flags=re.M | re.S)
-        found = re.findall(r"(?:^ {4}.*\n)+", rest, re.M)
-        return [re.sub(r"^ {4}", "", block, flags=re.M) for block in found]
+        return ["\n".join([*lines, ""]) for lines in pages.indented(self.text)]
 
     def commands(self) -> list[tuple[str, list[str]]]:
         """What is typed on the board, each with what it prints."""

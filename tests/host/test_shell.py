@@ -7,6 +7,7 @@ import sys
 import time
 
 import boardinfo
+import pages
 import pytest
 from tools import TOP, must
 
@@ -64,8 +65,7 @@ def page() -> tuple[str, list[list[str]]]:
     """The C program of the page about a first one, and its blocks of commands and output."""
     text = (TOP / "Documentation/first-program.md").read_text()
     program = re.search(r"^```c\n(.*?)^```$", text, re.M | re.S)[1]
-    blocks = re.findall(r"(?:^ {4}.*\n)+", text.replace(program, ""), re.M)
-    return program, [[line[4:] for line in block.splitlines()] for block in blocks]
+    return program, pages.indented(text)
 
 
 def test_first_program():
