@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py setup.py build.py install.py kdir.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py setup.py build.py install.py kdir.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -39,7 +39,7 @@ test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence ch
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
 	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
-	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py compat.py swiotlb.py bench.py)
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py checker_cost.py compat.py swiotlb.py bench.py)
 
 .PHONY: try-readme
 try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed at each step [RELEASE=trixie|noble]
@@ -48,7 +48,7 @@ try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed a
 .PHONY: coherence
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
 	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
-	@$(PARALLEL) tests/host/test_coherence.py $(addprefix --board ,$(call board_or))
+	@$(PARALLEL) $(addprefix tests/host/test_,coherence.py checker_cost.py) $(addprefix --board ,$(call board_or))
 
 .PHONY: classic
 classic: ## the classic driver and shmbuf under the coherence checker, side by side; on ARM926 and Cortex-A9, or BOARD

@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc):
 
 
 #: Files whose tests share no board: each boots one of its own.
-BOOTING = ["test_coherence.py"]
+BOOTING = ["test_coherence.py", "test_checker_cost.py"]
 
 
 class SideBySide(LoadScopeScheduling):

@@ -243,7 +243,7 @@ fn waits(env: &Env) {
 }
 
 /// How long a copy takes that is waited for.
-const COPY_MS: &str = "2000";
+const COPY_MS: &str = "1000";
 
 /// Interrupts each call that waits, but without a handler, and asserts that it is done in the end.
 fn assert_uninterrupted(env: &Env, interrupt: impl Fn(&Child)) {
