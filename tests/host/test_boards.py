@@ -94,7 +94,7 @@ def test_tool(machine, subtests):
 
 
 #: Without --all-boards: fewer bytes of the default buffer, and not what takes the longest.
-QUICK = f"--size {256 << 10} --skip 10000_rounds_"
+QUICK = f"--size {256 << 10} --skip 10000_rounds_ --skip 100_insmods_"
 
 
 def test_guest(machine, subtests, request):

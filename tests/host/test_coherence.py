@@ -61,8 +61,10 @@ LONG_UNDER_IT = [
     "ends_each_wait",
     "ends_no_wait",
     "failed_allocations_in_",
+    "highmem_in_pieces",
     "io_uring_buffers_outlive_all",
     "mapped_at_offset_and_length",
+    "module.sizes",
     "nothing_is_taken_past_the_limit",
     "vmspliced_",
 ]
