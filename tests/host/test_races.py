@@ -35,6 +35,9 @@ RACES = [
 
 ROUNDS = 1000
 
+#: Seconds in which a race of so many rounds ends, with whatever else the host does.
+PATIENCE = 1200
+
 #: What locks, waits or wakes, by its name.
 WAITS = r"lock|wait|wake|complete|schedule|synchronize|work|notifier|fence|resv"
 #: What is named so and does not, and what is Rust: a condition variable's functions, which wait by
@@ -92,7 +95,8 @@ def test_races(delayed, subtests):
     delayed.check("insmod /lib/modules/delayed.ko")
     passed = delayed.check("cat /sys/module/shmbuf/parameters/delays; rmmod shmbuf")
     assert int(passed[-1]) > 0
-    lines = delayed.stream(command("delayed", " ".join(RACES), f"--rounds {ROUNDS}"))
+    races = command("delayed", " ".join(RACES), f"--rounds {ROUNDS}")
+    lines = delayed.stream(races, PATIENCE)
     assert report.each(subtests, lines) > len(RACES)
     assert delayed.status == 0, f"shmbuf-test ended with status {delayed.status}"
     report.kernel(delayed)

@@ -41,9 +41,14 @@ pub(super) const CLAIMS: &[Claim] = &[
     ),
 ];
 
-/// How long each race lasts; up to [`AT_MOST`] if something has not happened by then.
+/// How long each race lasts; up to [`at_most`] if something has not happened by then.
 const SECONDS: Duration = Duration::from_secs(3);
-const AT_MOST: Duration = Duration::from_secs(60);
+
+/// A minute, or half a second for each round that is wanted.
+fn at_most() -> Duration {
+    let all = Duration::from_millis(500) * rounds(0) as u32;
+    all.max(Duration::from_secs(60))
+}
 
 /// How often something worked, and how often it was refused as it may be.
 #[derive(Debug, Default)]
@@ -81,7 +86,7 @@ impl RaceTally {
             >= if self.both_happened() {
                 SECONDS
             } else {
-                AT_MOST
+                at_most()
             }
     }
 
