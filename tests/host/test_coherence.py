@@ -43,9 +43,6 @@ NOT_UNDER_IT = [
     "lose_no_page",
     # It wants the other thread to be in time.
     "race_of_alloc_and_close",
-    # Importers' mappings overlap. The kernel's functions that maintain caches do not say for which
-    # mapping, so what is lent by one and not by the other is not known.
-    "random_importers_of_",
     # A read-only dma-buf lends nothing, so the CPU writes what the device reads, between two SYNCs.
     # The DMA API has no word for that.
     "edu_that_only_reads_",

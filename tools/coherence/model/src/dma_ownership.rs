@@ -67,11 +67,22 @@ impl Span {
     }
 }
 
+/// Who maintains caches for a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syncs {
+    /// The DMA API, when it maps and unmaps: what this mapping gave to a device, this one takes back.
+    ByMapping,
+    /// The driver, by syncs alone (`DMA_ATTR_SKIP_CPU_SYNC`). Where several such mappings share
+    /// bytes, a sync by any of them is one of all: caches are maintained by address.
+    ByDriver,
+}
+
 /// A DMA mapping.
 #[derive(Debug)]
 struct Mapped {
     span: Span,
     direction: Direction,
+    syncs: Syncs,
     call: Call,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
@@ -104,7 +115,7 @@ const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 
 impl Dma {
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: PhysicalRange, direction: Direction, call: Call) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction, syncs: Syncs, call: Call) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -114,6 +125,7 @@ impl Dma {
         let mapped = Mapped {
             span,
             direction,
+            syncs,
             call,
             owned: Vec::new(),
         };
@@ -171,16 +183,54 @@ impl Dma {
             return Ok(());
         }
         let key = self.find(span, direction, true).ok_or(NO_MAPPING)?;
-        let Some(mapped) = self.mappings.get_mut(&key) else {
+        let Some(mapped) = self.mappings.get(&key) else {
             return Err(NO_MAPPING);
         };
-        for (part, owner) in mapped.take(span) {
+        let (fits, keys) = (mapped.fits(direction), self.synced_with(key, span));
+        for key in keys {
+            let Some(mapped) = self.mappings.get_mut(&key) else {
+                continue;
+            };
             let said = mapped.direction.device_writes() && direction.device_writes();
-            if owner.device_writes() || said {
-                written(part);
+            for (part, owner) in mapped.take(span) {
+                if owner.device_writes() || said {
+                    written(part);
+                }
             }
         }
-        mapped.fits(direction)
+        fits
+    }
+
+    /// The mappings that a sync of `span` by one of them is for.
+    fn synced_with(&self, key: (u64, u32), span: Span) -> Vec<(u64, u32)> {
+        if self.mappings.get(&key).map(|it| it.syncs) != Some(Syncs::ByDriver) {
+            return vec![key];
+        }
+        self.overlapping(span)
+            .filter(|(_, mapped)| mapped.syncs == Syncs::ByDriver)
+            .map(|(&key, _)| key)
+            .collect()
+    }
+
+    /// What a driver gave to a device by a mapping that ends, the device still has by another one.
+    fn leave(&mut self, ended: &Mapped) {
+        if ended.syncs != Syncs::ByDriver {
+            return;
+        }
+        for &(part, direction, call) in &ended.owned {
+            let keys: Vec<_> = self
+                .overlapping(part)
+                .filter(|(_, mapped)| mapped.syncs == Syncs::ByDriver)
+                .map(|(&key, _)| key)
+                .collect();
+            for key in keys {
+                if let Some(mapped) = self.mappings.get_mut(&key) {
+                    let common = part.common(mapped.span);
+                    mapped.take(common);
+                    mapped.owned.push((common, direction, call));
+                }
+            }
+        }
     }
 
     /// A mapping ends.
@@ -202,12 +252,13 @@ impl Dma {
             .mappings
             .range((span.start, 0)..=(span.start, u32::MAX))
             .filter(|(_, mapped)| mapped.span == span)
-            .min_by_key(|(_, mapped)| mapped.direction != direction)
+            .min_by_key(|(_, mapped)| (mapped.direction != direction, !mapped.owned.is_empty()))
             .map(|(&key, _)| key);
         let key = exact.or_else(|| self.find(span, direction, false));
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
             return Err(NO_MAPPING);
         };
+        self.leave(&mapped);
         if self.ended.len() == REMEMBERED {
             self.ended.pop_front();
         }
@@ -310,8 +361,9 @@ impl Dma {
             .filter(move |(_, mapped)| !mapped.span.common(span).is_empty())
     }
 
-    /// The mapping around `span` that fits best: in its direction, then in who
-    /// owns it, then in having no other direction besides.
+    /// The mapping around `span` that fits best: in its direction, then in who owns it, then in being
+    /// no longer, then in having no other direction besides. Where mappings overlap this may be another
+    /// one than the driver meant; what all of them together give to devices is the same.
     fn find(&self, span: Span, direction: Direction, owned: bool) -> Option<(u64, u32)> {
         self.overlapping(span)
             .filter(|(_, mapped)| mapped.span.contains(span))
@@ -320,8 +372,14 @@ impl Dma {
                     .owned
                     .iter()
                     .any(|(part, ..)| !part.common(span).is_empty());
+                let longer = mapped.span != span;
                 let other = mapped.direction != direction;
-                (mapped.fits(direction).is_err(), device != owned, other)
+                (
+                    mapped.fits(direction).is_err(),
+                    device != owned,
+                    longer,
+                    other,
+                )
             })
             .map(|(&key, _)| key)
     }

@@ -28,6 +28,7 @@ const USER_VA: u32 = 0x4000_1000;
 
 const TO: Direction = Direction::ToDevice;
 const FROM: Direction = Direction::FromDevice;
+const BOTH: Direction = Direction::Bidirectional;
 
 fn buffer(len: u32) -> PhysicalRange {
     PhysicalRange { pa: PA, len }
@@ -166,6 +167,34 @@ fn source_not_cleaned_before_a_device_reads() {
         guest.device(Device::Owns(buffer(64), TO));
         let found = guest.only(&[(StaleRead, ThisCore)]);
         names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    }
+}
+
+/// A mapping that goes does not take with it what another one's device still has.
+#[test]
+fn touched_while_another_importer_has_it() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for _ in 0..2 {
+            guest.device(Device::MapUnsynced(buffer(64), BOTH));
+        }
+        guest.for_device(PA, 64, BOTH);
+        guest.device(Device::Unmap(buffer(64), BOTH));
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.only(&[(OwnedTouch, ThisCore)]);
+    }
+}
+
+/// Where the DMA API syncs, a sync by one mapping is none by another.
+#[test]
+fn touched_after_a_sync_of_another_mapping() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, BOTH);
+        guest.dma_map(PA, 128, BOTH);
+        guest.for_cpu(PA, 64, BOTH);
+        guest.load(LINEAR_VA, 4, KERNEL);
+        guest.only(&[(OwnedTouch, ThisCore)]);
     }
 }
 

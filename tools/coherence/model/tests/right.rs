@@ -241,6 +241,35 @@ fn fork() {
     }
 }
 
+/// Two importers of a buffer share a page, and the exporter alone syncs (dma-buf): what came back by
+/// the one is the CPU's, and what it left when it went came back by the other.
+#[test]
+fn syncs_by_the_driver_in_mappings_that_overlap() {
+    const ALL: PhysicalRange = PhysicalRange { pa: PA, len: 128 };
+    const PART: PhysicalRange = PhysicalRange {
+        pa: PA + 64,
+        len: 128,
+    };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.device(Device::MapUnsynced(ALL, BOTH));
+        guest.for_device(ALL.pa, ALL.len, BOTH);
+        guest.device(Device::MapUnsynced(PART, BOTH));
+        // What the first does not have already.
+        guest.for_device(PART.pa + 64, 64, BOTH);
+        guest.for_cpu(PART.pa, PART.len, BOTH);
+        guest.read(LINEAR_VA + 64, 128, KERNEL);
+        guest.fill(LINEAR_VA + 64, 128, KERNEL);
+        guest.for_device(PART.pa, PART.len, BOTH);
+        guest.device(Device::Unmap(PART, BOTH));
+        guest.for_cpu(ALL.pa, ALL.len, BOTH);
+        guest.read(LINEAR_VA, 128, KERNEL);
+        guest.fill(LINEAR_VA, 128, KERNEL);
+        guest.device(Device::Unmap(ALL, BOTH));
+        guest.silent();
+    }
+}
+
 /// A page of a file: a device fills it, a program maps it shared and stores, the
 /// kernel reads it for write(2), a device writes it out.
 #[test]

@@ -118,8 +118,11 @@ impl Checker {
             kernel = Some(Kernel::new(&symbols, arguments.layout)?);
             code.kernel = CodeFile::new(symbols, arguments.vmlinux);
         }
-        for path in arguments.modules.iter().chain(&arguments.programs) {
-            code.add(path)?;
+        for path in &arguments.modules {
+            code.add_module(path)?;
+        }
+        for path in &arguments.programs {
+            code.add_program(path)?;
         }
         let (core, emulation) = (arguments.core, arguments.emulation);
         let cpu = CpuState {

@@ -42,6 +42,8 @@ const TASK_COMM_BYTES: u32 = 16;
 
 /// `DMA_MAPPING_ERROR`
 const MAPPING_ERROR: u32 = u32::MAX;
+/// `DMA_ATTR_SKIP_CPU_SYNC`
+const ATTR_SKIP_CPU_SYNC: u32 = 1 << 5;
 /// `DMA_ATTR_MMIO`
 const ATTR_MMIO: u32 = 1 << 10;
 
@@ -416,7 +418,11 @@ impl Kernel {
             Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
                 let segment = segment(r1, r2, r3);
                 let list = self.list_of_caller(cpu);
-                events.push(LinuxEvent::Device(Device::Map(segment.0, segment.1)));
+                let map = match cpu.stacked() & ATTR_SKIP_CPU_SYNC {
+                    0 => Device::Map,
+                    _ => Device::MapUnsynced,
+                };
+                events.push(LinuxEvent::Device(map(segment.0, segment.1)));
                 self.wait(cpu, Call::Map(segment, list), events);
             }
             // (dev, sgl, nents, dir, attrs)

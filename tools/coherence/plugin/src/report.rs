@@ -52,16 +52,23 @@ impl CodeFile {
 pub struct Code {
     /// The kernel.
     pub kernel: CodeFile,
-    /// Modules and programs, by their file's name without an ending.
-    pub files: HashMap<String, CodeFile>,
+    /// By their file's name without an ending, which a program may share with a module.
+    modules: HashMap<String, CodeFile>,
+    programs: HashMap<String, CodeFile>,
 }
 
 impl Code {
-    /// Adds a module or a program. Errors: the file cannot be read.
-    pub fn add(&mut self, path: &Path) -> Result<(), String> {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    /// Adds a module. Errors: the file cannot be read.
+    pub fn add_module(&mut self, path: &Path) -> Result<(), String> {
         let file = CodeFile::new(Symbols::from_elf(path)?, Some(path.to_owned()));
-        self.files.insert(key(&name), file);
+        self.modules.insert(key_of(path), file);
+        Ok(())
+    }
+
+    /// Adds a program. Errors: the file cannot be read.
+    pub fn add_program(&mut self, path: &Path) -> Result<(), String> {
+        let file = CodeFile::new(Symbols::from_elf(path)?, Some(path.to_owned()));
+        self.programs.insert(key_of(path), file);
         Ok(())
     }
 
@@ -70,9 +77,9 @@ impl Code {
         match owner {
             Owner::Kernel => ("", Some(&self.kernel), pc),
             Owner::Module { name, base } => {
-                (name, self.files.get(&key(name)), pc.wrapping_sub(*base))
+                (name, self.modules.get(&key(name)), pc.wrapping_sub(*base))
             }
-            Owner::Program(name) => (name, self.files.get(&key(name)), pc),
+            Owner::Program(name) => (name, self.programs.get(&key(name)), pc),
         }
     }
 
@@ -101,6 +108,10 @@ impl Code {
 /// have hyphens, and a task's has 15 bytes.
 fn key(name: &str) -> String {
     name.replace('-', "_").chars().take(15).collect()
+}
+
+fn key_of(path: &Path) -> String {
+    key(&path.file_stem().unwrap_or_default().to_string_lossy())
 }
 
 /// Where code is.
@@ -747,6 +758,26 @@ mod tests {
     }
 
     #[test]
+    fn a_program_and_a_module_of_one_name_are_two() {
+        let mut code = Code::default();
+        let file = |name| {
+            let map = MAP.replace("reader", name);
+            CodeFile::new(Symbols::from_system_map(&map).unwrap(), None)
+        };
+        code.modules.insert("shared".into(), file("module_does"));
+        code.programs.insert("shared".into(), file("program_does"));
+        let name = "shared".to_owned();
+        let program = Owner::Program(name.clone());
+        for (owner, function) in [
+            (Owner::Module { name, base: 0 }, "module_does"),
+            (program, "program_does"),
+        ] {
+            let place = code.place(0xc000_8004, &owner);
+            assert_eq!(place.function, Some((function.to_owned(), 4)));
+        }
+    }
+
+    #[test]
     fn words() {
         let mut reporter = reporter();
         let reader = kernel_code(&mut reporter, 0xc000_8004);
@@ -994,7 +1025,7 @@ coherence: 1 of 5 translations differ from QEMU's\n"
     fn names_of_code() {
         let mut code = Code::default();
         let symbols = Symbols::from_system_map("00000010 T probe\n00000100 T _etext\n").unwrap();
-        code.files
+        code.modules
             .insert(key("my-driver"), CodeFile::new(symbols, None));
         let module = Owner::Module {
             name: "my_driver".into(),
