@@ -66,6 +66,26 @@ LONG_UNDER_IT = [
     "vmspliced_",
 ]
 
+#: And those that move no data: what is refused, counted, shown, or root's alone.
+NO_DATA = [
+    "_bad_",
+    "_is_roots_to_",
+    "_refuse",
+    "addresses_",
+    "aliased_only",
+    "cgroup",
+    "configfs_100_rounds",
+    "configfs_folders",
+    "counts",
+    "debugger",
+    "info_",
+    "member_of_the_group",
+    "more_memory_than",
+    "node_",
+    "refused",
+    "udev_",
+    "user_cannot",
+]
 
 #: Bytes of a buffer in the suite: the checker takes it that a cache could hold all of it, so that
 #: more says no more.
@@ -323,7 +343,7 @@ def test_suite(board, subtests, request):
     claims = boardinfo.of(board).there_for
     left_out = list(NOT_UNDER_IT)
     if not request.config.getoption("all_boards"):
-        left_out += LONG_UNDER_IT
+        left_out += LONG_UNDER_IT + NO_DATA
     with CheckedBoard(board, track="label") as machine:
         machine.label("")
         skipped = "".join(f" --skip {claim}" for claim in left_out)

@@ -228,8 +228,10 @@ def test_a_board_s_module_is_not_for_this_machine():
     assert "say where with DESTDIR=" in result.stderr
 
 
-def test_make(tmp_path):
+def test_make(tmp_path, request):
     """With a kernel of one's own: all of it is built, installed and removed."""
+    if not request.config.getoption("all_boards"):
+        pytest.skip("it builds all once more: make test-all")
     root = tmp_path / "root"
     release = "lib/modules/7.3.4-of-another"
     strangers(root, f"{release}/kernel/other.ko", "usr/local/bin/other")

@@ -49,23 +49,12 @@ pub(super) const CLAIMS: &[Claim] = &[
         goes,
     )
     .unless(without_display),
-    random_of("random_importers_of_pages", |env| {
-        random(env, Kind::Pages, Ranges::Any)
-    }),
+    random_of("random_importers_of_pages", |env| random(env, Kind::Pages)),
     random_of("random_importers_of_streaming", |env| {
-        random(env, Kind::Streaming, Ranges::Any)
+        random(env, Kind::Streaming)
     }),
     random_of("random_importers_of_scatter", |env| {
-        random(env, Kind::Scatter, Ranges::Any)
-    }),
-    random_of("random_owners_apart_in_pages", |env| {
-        random(env, Kind::Pages, Ranges::Apart)
-    }),
-    random_of("random_owners_apart_in_streaming", |env| {
-        random(env, Kind::Streaming, Ranges::Apart)
-    }),
-    random_of("random_owners_apart_in_scatter", |env| {
-        random(env, Kind::Scatter, Ranges::Apart)
+        random(env, Kind::Scatter)
     }),
 ];
 
@@ -164,20 +153,10 @@ fn goes(env: &Env) {
     });
 }
 
-/// Which ranges devices have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ranges {
-    Any,
-    /// None has bytes of another, so there are no importers where a buffer has a device of its own: the
-    /// coherence checker can tell who has what.
-    Apart,
-}
-
 /// The bytes that a test works with, and who has them: one owner for each line.
 struct World<'a> {
     buffer: Buffer,
     kind: Kind,
-    ranges: Ranges,
     cards: &'a [Card],
     mapping: Option<Mapping>,
     importers: Vec<Option<Importer<'a>>>,
@@ -235,12 +214,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl<'a> World<'a> {
-    fn new(env: &Env, kind: Kind, ranges: Ranges, cards: &'a [Card]) -> Self {
+    fn new(env: &Env, kind: Kind, cards: &'a [Card]) -> Self {
         let buffer = make(env, &cached(kind, PAGES));
         let line = buffer.info().expect("INFO").cache_line as usize;
         Self {
             kind,
-            ranges,
             cards,
             mapping: None,
             importers: cards.iter().map(|_| None).collect(),
@@ -383,11 +361,6 @@ impl<'a> World<'a> {
             };
             let pages = first..first + 1 + count % most;
             let lines = self.lines(&(pages.start * page()..pages.end * page()));
-            let mut others = self.importers.iter().flatten();
-            let is_met = self.kind.has_owner() || others.any(|it| meets(&it.lines, &lines));
-            if self.ranges == Ranges::Apart && is_met {
-                return;
-            }
             let dma_buf = export(&self.buffer, pages, Protection::ReadWrite);
             let imported = self.cards[i].import(&dma_buf).expect("FD_TO_HANDLE");
             self.importers[i] = Some(Importer {
@@ -468,7 +441,7 @@ fn meets(one: &Range<usize>, other: &Range<usize>) -> bool {
     one.start < other.end && other.start < one.end
 }
 
-fn random(env: &Env, kind: Kind, ranges: Ranges) {
+fn random(env: &Env, kind: Kind) {
     /// In one sequence; half as many in the mean.
     const STEPS: usize = 200;
     const SEQUENCES: u32 = 125;
@@ -486,7 +459,7 @@ fn random(env: &Env, kind: Kind, ranges: Ranges) {
     let mut runner = TestRunner::new_with_rng(config, rng);
     let steps = prop::collection::vec(step(), 1..=STEPS);
     let result = runner.run(&steps, |steps| {
-        let mut world = World::new(env, kind, ranges, &cards);
+        let mut world = World::new(env, kind, &cards);
         for step in &steps {
             world.step(step)?;
             taken.set(taken.get() + 1);
