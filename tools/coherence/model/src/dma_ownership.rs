@@ -212,27 +212,6 @@ impl Dma {
             .collect()
     }
 
-    /// What a driver gave to a device by a mapping that ends, the device still has by another one.
-    fn leave(&mut self, ended: &Mapped) {
-        if ended.syncs != Syncs::ByDriver {
-            return;
-        }
-        for &(part, direction, call) in &ended.owned {
-            let keys: Vec<_> = self
-                .overlapping(part)
-                .filter(|(_, mapped)| mapped.syncs == Syncs::ByDriver)
-                .map(|(&key, _)| key)
-                .collect();
-            for key in keys {
-                if let Some(mapped) = self.mappings.get_mut(&key) {
-                    let common = part.common(mapped.span);
-                    mapped.take(common);
-                    mapped.owned.push((common, direction, call));
-                }
-            }
-        }
-    }
-
     /// A mapping ends.
     ///
     /// # Errors
@@ -258,7 +237,6 @@ impl Dma {
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
             return Err(NO_MAPPING);
         };
-        self.leave(&mapped);
         if self.ended.len() == REMEMBERED {
             self.ended.pop_front();
         }

@@ -177,8 +177,8 @@ fn touched_while_another_importer_has_it() {
         let mut guest = Guest::new(core);
         for _ in 0..2 {
             guest.device(Device::MapUnsynced(buffer(64), BOTH));
+            guest.for_device(PA, 64, BOTH);
         }
-        guest.for_device(PA, 64, BOTH);
         guest.device(Device::Unmap(buffer(64), BOTH));
         guest.load(LINEAR_VA, 4, KERNEL);
         guest.only(&[(OwnedTouch, ThisCore)]);
