@@ -4,7 +4,7 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::{Misfit, Span, Syncs};
+use crate::dma_ownership::{Misfit, Span};
 use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Call, Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -49,12 +49,8 @@ impl Model {
         match what {
             Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
-            Device::Map(range, direction) => {
-                self.dma.map(range, direction, Syncs::ByMapping, call);
-            }
-            Device::MapUnsynced(range, direction) => {
-                self.dma.map(range, direction, Syncs::ByDriver, call);
-            }
+            Device::Of(device) => self.dma.set_device(device),
+            Device::Map(range, direction) => self.dma.map(range, direction, call),
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
             Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
             Device::Unmap(range, direction) => {

@@ -67,22 +67,12 @@ impl Span {
     }
 }
 
-/// Who maintains caches for a mapping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syncs {
-    /// The DMA API, when it maps and unmaps: what this mapping gave to a device, this one takes back.
-    ByMapping,
-    /// The driver, by syncs alone (`DMA_ATTR_SKIP_CPU_SYNC`). Where several such mappings share
-    /// bytes, a sync by any of them is one of all: caches are maintained by address.
-    ByDriver,
-}
-
 /// A DMA mapping.
 #[derive(Debug)]
 struct Mapped {
+    device: u32,
     span: Span,
     direction: Direction,
-    syncs: Syncs,
     call: Call,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
@@ -95,6 +85,8 @@ const REMEMBERED: usize = 1024;
 /// All DMA mappings there are, and all coherent memory.
 #[derive(Debug, Default)]
 pub struct Dma {
+    // Whose mappings are made, synced and unmapped now.
+    device: u32,
     // By first byte. Several mappings may begin at the same byte.
     mappings: BTreeMap<(u64, u32), Mapped>,
     next: u32,
@@ -114,8 +106,13 @@ const NO_MAPPING: Misfit = Misfit(reasons::NO_MAPPING);
 const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 
 impl Dma {
+    /// What follows is of this device.
+    pub fn set_device(&mut self, device: u32) {
+        self.device = device;
+    }
+
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: PhysicalRange, direction: Direction, syncs: Syncs, call: Call) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction, call: Call) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -123,9 +120,9 @@ impl Dma {
         self.longest = self.longest.max(span.end - span.start);
         self.next = self.next.wrapping_add(1);
         let mapped = Mapped {
+            device: self.device,
             span,
             direction,
-            syncs,
             call,
             owned: Vec::new(),
         };
@@ -183,33 +180,16 @@ impl Dma {
             return Ok(());
         }
         let key = self.find(span, direction, true).ok_or(NO_MAPPING)?;
-        let Some(mapped) = self.mappings.get(&key) else {
+        let Some(mapped) = self.mappings.get_mut(&key) else {
             return Err(NO_MAPPING);
         };
-        let (fits, keys) = (mapped.fits(direction), self.synced_with(key, span));
-        for key in keys {
-            let Some(mapped) = self.mappings.get_mut(&key) else {
-                continue;
-            };
+        for (part, owner) in mapped.take(span) {
             let said = mapped.direction.device_writes() && direction.device_writes();
-            for (part, owner) in mapped.take(span) {
-                if owner.device_writes() || said {
-                    written(part);
-                }
+            if owner.device_writes() || said {
+                written(part);
             }
         }
-        fits
-    }
-
-    /// The mappings that a sync of `span` by one of them is for.
-    fn synced_with(&self, key: (u64, u32), span: Span) -> Vec<(u64, u32)> {
-        if self.mappings.get(&key).map(|it| it.syncs) != Some(Syncs::ByDriver) {
-            return vec![key];
-        }
-        self.overlapping(span)
-            .filter(|(_, mapped)| mapped.syncs == Syncs::ByDriver)
-            .map(|(&key, _)| key)
-            .collect()
+        mapped.fits(direction)
     }
 
     /// A mapping ends.
@@ -231,7 +211,10 @@ impl Dma {
             .mappings
             .range((span.start, 0)..=(span.start, u32::MAX))
             .filter(|(_, mapped)| mapped.span == span)
-            .min_by_key(|(_, mapped)| (mapped.direction != direction, !mapped.owned.is_empty()))
+            .min_by_key(|(_, mapped)| {
+                let others = mapped.device != self.device;
+                (others, mapped.direction != direction)
+            })
             .map(|(&key, _)| key);
         let key = exact.or_else(|| self.find(span, direction, false));
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
@@ -339,24 +322,20 @@ impl Dma {
             .filter(move |(_, mapped)| !mapped.span.common(span).is_empty())
     }
 
-    /// The mapping around `span` that fits best: in its direction, then in who owns it, then in being
-    /// no longer, then in having no other direction besides. Where mappings overlap this may be another
-    /// one than the driver meant; what all of them together give to devices is the same.
+    /// The mapping around `span` that fits best: in its device, in its direction, in having just
+    /// this span, in who owns it, then in having no other direction besides.
     fn find(&self, span: Span, direction: Direction, owned: bool) -> Option<(u64, u32)> {
         self.overlapping(span)
             .filter(|(_, mapped)| mapped.span.contains(span))
             .min_by_key(|(_, mapped)| {
-                let device = mapped
-                    .owned
-                    .iter()
-                    .any(|(part, ..)| !part.common(span).is_empty());
-                let longer = mapped.span != span;
-                let other = mapped.direction != direction;
+                let mut owned_parts = mapped.owned.iter();
+                let has_it = owned_parts.any(|(part, ..)| !part.common(span).is_empty());
                 (
+                    mapped.device != self.device,
                     mapped.fits(direction).is_err(),
-                    device != owned,
-                    longer,
-                    other,
+                    mapped.span != span,
+                    has_it != owned,
+                    mapped.direction != direction,
                 )
             })
             .map(|(&key, _)| key)

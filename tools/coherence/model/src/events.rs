@@ -122,12 +122,12 @@ pub enum Device {
     Reads(PhysicalRange),
     /// The device writes this now.
     Writes(PhysicalRange),
+    /// What follows about mappings is of this device: any number that tells it
+    /// from others.
+    Of(u32),
     /// A mapping for a device was made, before any of its maintenance: from
     /// `Owns` on the device may read or write at any moment.
     Map(PhysicalRange, Direction),
-    /// A mapping was made for which the driver alone maintains caches, by syncs
-    /// (`DMA_ATTR_SKIP_CPU_SYNC`).
-    MapUnsynced(PhysicalRange, Direction),
     /// The maintenance of `Map` or of a sync for the device is done: the
     /// device owns it, until `Returns`. In a part of a mapping for a sync.
     Owns(PhysicalRange, Direction),

@@ -42,8 +42,6 @@ const TASK_COMM_BYTES: u32 = 16;
 
 /// `DMA_MAPPING_ERROR`
 const MAPPING_ERROR: u32 = u32::MAX;
-/// `DMA_ATTR_SKIP_CPU_SYNC`
-const ATTR_SKIP_CPU_SYNC: u32 = 1 << 5;
 /// `DMA_ATTR_MMIO`
 const ATTR_MMIO: u32 = 1 << 10;
 
@@ -67,6 +65,16 @@ enum Function {
     SwitchTo,
     InitModule,
     StartCpu,
+}
+
+impl Function {
+    /// Whether its first argument is the device whose mapping begins or ends.
+    fn is_of_a_device(self) -> bool {
+        matches!(
+            self,
+            Self::Map | Self::MapList | Self::Unmap | Self::UnmapList
+        )
+    }
 }
 
 /// Functions that not each kernel has: one for one CPU has not the first, and
@@ -152,6 +160,7 @@ enum Call {
 struct Pending {
     returns_to: u32,
     sp: u32,
+    device: u32,
     call: Call,
 }
 
@@ -298,6 +307,12 @@ pub struct Kernel {
     interface: Vec<Range<u32>>,
     /// By stack: the call of the interface that was made last.
     callers: HashMap<u32, u32>,
+    /// What syncs a mapping.
+    syncs: HashSet<u32>,
+    /// By stack: the `struct device` whose mapping was made, synced or unmapped last.
+    devices: HashMap<u32, u32>,
+    /// That of the events that were pushed last.
+    device: u32,
     layout: Option<Layout>,
     pending: Vec<Pending>,
     /// Where any of the calls returned to.
@@ -341,7 +356,12 @@ impl Kernel {
             .chain(&LAYERS)
             .filter_map(|name| Some(extent(symbols, name, symbols.address(name)?)))
             .collect();
-        let (callers, pending, returns, lists) = Default::default();
+        let syncs = INTERFACE
+            .iter()
+            .filter(|name| name.starts_with("__dma_sync_"))
+            .filter_map(|name| symbols.address(name))
+            .collect();
+        let (callers, devices, pending, returns, lists) = Default::default();
         Ok(Self {
             functions,
             table: FunctionTable::find(symbols),
@@ -350,6 +370,9 @@ impl Kernel {
             map_list,
             interface,
             callers,
+            syncs,
+            devices,
+            device: 0,
             layout,
             pending,
             returns,
@@ -407,7 +430,11 @@ impl Kernel {
                 self.callers.insert(cpu.sp() / STACK_BYTES, caller);
             }
         }
-        let Some(function) = self.functions.get(&pc) else {
+        let function = self.functions.get(&pc).copied();
+        if self.syncs.contains(&pc) || function.is_some_and(Function::is_of_a_device) {
+            self.devices.insert(cpu.sp() / STACK_BYTES, cpu.register(0));
+        }
+        let Some(function) = function else {
             return;
         };
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
@@ -418,11 +445,8 @@ impl Kernel {
             Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
                 let segment = segment(r1, r2, r3);
                 let list = self.list_of_caller(cpu);
-                let map = match cpu.stacked() & ATTR_SKIP_CPU_SYNC {
-                    0 => Device::Map,
-                    _ => Device::MapUnsynced,
-                };
-                events.push(LinuxEvent::Device(map(segment.0, segment.1)));
+                self.name_device(r0, events);
+                events.push(LinuxEvent::Device(Device::Map(segment.0, segment.1)));
                 self.wait(cpu, Call::Map(segment, list), events);
             }
             // (dev, sgl, nents, dir, attrs)
@@ -448,6 +472,7 @@ impl Kernel {
             }
             Function::SyncForCpu => {
                 let (range, direction) = segment(r0, r1, r2);
+                self.name_device(self.device_on(cpu.sp()), events);
                 events.push(LinuxEvent::Device(Device::Returns(range, direction)));
             }
             // (dev, size, dma_handle, gfp, attrs)
@@ -503,7 +528,8 @@ impl Kernel {
             .drain(..)
             .partition(|p| p.returns_to == pc && p.sp == sp);
         self.pending = pending;
-        for call in returned.into_iter().rev().map(|p| p.call) {
+        for Pending { device, call, .. } in returned.into_iter().rev() {
+            self.name_device(device, events);
             self.returned(call, result, cpu, events);
         }
     }
@@ -551,10 +577,25 @@ impl Kernel {
         self.pending.push(Pending {
             returns_to,
             sp,
+            device: self.device_on(sp),
             call,
         });
         if self.returns.insert(returns_to) {
             events.push(LinuxEvent::Returns(returns_to));
+        }
+    }
+
+    /// The device on whose behalf a stack is in use; 0 before the first.
+    fn device_on(&self, sp: u32) -> u32 {
+        let device = self.devices.get(&(sp / STACK_BYTES));
+        device.copied().unwrap_or_default()
+    }
+
+    /// Says whose the events are that follow, if they are another device's.
+    fn name_device(&mut self, device: u32, events: &mut Vec<LinuxEvent>) {
+        if device != self.device {
+            self.device = device;
+            events.push(LinuxEvent::Device(Device::Of(device)));
         }
     }
 
