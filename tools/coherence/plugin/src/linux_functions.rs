@@ -791,6 +791,47 @@ mod tests {
         );
     }
 
+    /// Another task's calls come between, on a stack of its own.
+    #[test]
+    fn a_sync_is_of_the_device_on_its_stack() {
+        const OTHER: u32 = SP + STACK_BYTES;
+        let (mut kernel, r) = (kernel(), range(0x6000_1000, 256));
+        let event = LinuxEvent::Device;
+        let (map, sync) = ([7, r.pa, r.len, 1], [r.pa, r.len, 1, 0]);
+        assert_eq!(
+            enter(&mut kernel, Function::Map, map, &at(SP, LR)),
+            [event(Device::Of(7)), event(Device::Map(r, ToDevice))]
+        );
+        enter(&mut kernel, Function::SyncForDevice, sync, &at(SP - 32, LR));
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::Map,
+                [8, r.pa, r.len, 1],
+                &at(OTHER, LR + 8)
+            ),
+            [event(Device::Of(8)), event(Device::Map(r, ToDevice))]
+        );
+        assert_eq!(
+            leave(&mut kernel, 0, &at(SP - 32, LR)),
+            [event(Device::Of(7)), event(Device::Owns(r, ToDevice))]
+        );
+        // A sync alone, of the other one.
+        let index = INTERFACE
+            .iter()
+            .position(|name| *name == "__dma_sync_single_for_cpu");
+        let mut cpu = Fake {
+            registers: [8, 0, 0, 0],
+            ..at(OTHER, LR)
+        };
+        let single = REST + 0x100 * index.unwrap() as u32;
+        kernel.entered(single, &mut cpu, &mut Vec::new());
+        assert_eq!(
+            enter(&mut kernel, Function::SyncForCpu, sync, &at(OTHER - 32, LR)),
+            [event(Device::Of(8)), event(Device::Returns(r, ToDevice))]
+        );
+    }
+
     #[test]
     fn a_mapping_that_fails_ends() {
         let (mut kernel, cpu) = (kernel(), at(SP, LR));
