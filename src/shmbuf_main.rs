@@ -16,6 +16,8 @@
 
 // Addresses on a bus have 32 bits on some kernels, and 64 on others, where a conversion is none.
 #![allow(clippy::useless_conversion)]
+// In a pattern a constant that the kernel crate does not have is a variable, which all values match.
+#![deny(non_snake_case)]
 
 mod buffer;
 mod copy;

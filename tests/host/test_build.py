@@ -132,6 +132,20 @@ def test_no_rustc(kdir):
     assert "there is no" in complaint(kdir)
 
 
+def test_unknown_name_in_a_pattern(tmp_path):
+    """An error that the kernel crate lacks is a variable there, and would match all others too."""
+    copy = copy_of_checkout(tmp_path / "shmbuf")
+    source = copy / "src/interface/dmabuf.rs"
+    known = source.read_text()
+    source.write_text(known.replace("Err(EOPNOTSUPP) =>", "Err(EUNKNOWN) =>"))
+    assert source.read_text() != known
+    kernel = shell_names('kernel_build "$1"', BOARD)[0]
+    make = ["make", "-C", copy, f"KDIR={kernel}", "ARCH=arm", "LLVM=-19"]
+    built = subprocess.run(make, capture_output=True, text=True, check=False)
+    assert built.returncode != 0
+    assert "error: variable `EUNKNOWN` should have a snake case name" in built.stderr
+
+
 def test_module_targets(tmp_path):
     """With KDIR: build, install and clean in a copy, which ends as it began."""
     copy = copy_of_checkout(tmp_path / "shmbuf")

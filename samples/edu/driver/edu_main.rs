@@ -5,6 +5,9 @@
 //! It shows what a driver does to take memory of shmbuf: attach to the dma-buf, map it, start the
 //! device, wait for its interrupt. It knows nothing of shmbuf.
 
+// In a pattern a constant that the kernel crate does not have is a variable, which all values match.
+#![deny(non_snake_case)]
+
 mod sys;
 
 use kernel::{
