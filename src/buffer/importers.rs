@@ -28,6 +28,7 @@ use crate::{
             Attachment,
             ImporterMapping, //
         },
+        errno::EOPNOTSUPP,
         kernel_view::KernelView,
         user,
         wait_queue::{

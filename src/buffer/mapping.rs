@@ -17,6 +17,7 @@ use crate::{
     },
     sys::{
         cpu,
+        errno::EOPNOTSUPP,
         transfer::KernelBytes,
         user,
         vma::{

@@ -10,6 +10,11 @@ use super::{
     },
     job::Job, //
 };
+use crate::sys::errno::{
+    ECANCELED,
+    EINPROGRESS,
+    ENODATA, //
+};
 use kernel::{
     fs::File,
     new_mutex,

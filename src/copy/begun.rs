@@ -40,6 +40,10 @@ use crate::{
             Scatterlist,
             Segment, //
         },
+        errno::{
+            ECANCELED,
+            EOPNOTSUPP, //
+        },
         transfer::Bounce,
         wait_queue::{
             EndedBy,

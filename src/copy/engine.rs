@@ -10,6 +10,7 @@ use crate::{
             self,
             Watcher, //
         },
+        errno::EOPNOTSUPP,
         params,
         work::OrderedQueue, //
     }, //

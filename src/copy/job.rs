@@ -12,6 +12,7 @@ use super::{
 };
 use crate::sys::{
     dma_engine::Progress,
+    errno::ECANCELED,
     eventfd::EventFd,
     work, //
 };

@@ -26,6 +26,7 @@ use crate::{
         spec::Spec, //
     },
     sys::{
+        compat::configfs_attrs,
         configfs::{
             InUse,
             Keepable, //
@@ -40,7 +41,6 @@ use kernel::{
         GroupOperations,
         Subsystem, //
     },
-    configfs_attrs,
     dma::DmaMask,
     fmt::{
         self,

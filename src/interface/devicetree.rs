@@ -25,6 +25,7 @@ use crate::{
         spec::Spec, //
     },
     sys::{
+        compat::of_device_table,
         dma_device::DmaDevice,
         global,
         io_region::{
@@ -54,7 +55,7 @@ pub(crate) struct Bound {
     _named: Pin<KBox<Named>>,
 }
 
-kernel::of_device_table!(
+of_device_table!(
     OF_TABLE,
     <Bound as platform::Driver>::IdInfo,
     [(of::DeviceId::new(c"shmbuf,buffer"), ())]

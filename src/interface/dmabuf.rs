@@ -25,6 +25,7 @@ use crate::{
             self,
             Exporter, //
         },
+        errno::EOPNOTSUPP,
         kernel_view::KernelView,
         vma::NewVma, //
     },

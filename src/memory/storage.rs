@@ -36,6 +36,7 @@ use crate::{
         dma_coherent::CoherentMemory,
         dma_device::DmaDevice,
         dma_mapping::Backing,
+        errno::EOPNOTSUPP,
         io_region::IoRegion,
         kernel_view::KernelView,
         transfer::RangeView,

@@ -10,6 +10,10 @@ use super::{
     policy::Policy,
     size::Bytes, //
 };
+use crate::sys::errno::{
+    EDQUOT,
+    EOPNOTSUPP, //
+};
 use kernel::{
     fmt,
     page::PAGE_SIZE,

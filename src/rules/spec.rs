@@ -156,9 +156,12 @@ pub(crate) struct Checked {
 #[kunit_tests(shmbuf_spec)]
 mod tests {
     use super::*;
-    use crate::rules::machine::tests::{
-        ARMV5,
-        ARMV7, //
+    use crate::{
+        rules::machine::tests::{
+            ARMV5,
+            ARMV7, //
+        },
+        sys::errno::EOPNOTSUPP, //
     };
 
     const PAGES: Spec = Spec {

@@ -5,6 +5,7 @@
  * Rust side carries the documentation.
  */
 #include <linux/anon_inodes.h>
+#include <linux/capability.h>
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/dma-direct.h>
@@ -417,6 +418,11 @@ bool shmbuf_dma_failed(const struct dmaengine_result *result)
 void shmbuf_reinit_completion(struct completion *completion)
 {
 	reinit_completion(completion);
+}
+
+bool shmbuf_capable_noaudit(int capability)
+{
+	return ns_capable_noaudit(&init_user_ns, capability);
 }
 
 unsigned int shmbuf_user(void)

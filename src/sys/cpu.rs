@@ -79,7 +79,7 @@ pub(crate) fn drain_write_buffer() {
 pub(crate) fn may_see_addresses() -> bool {
     // Who lacks it has done nothing that wants a record.
     // SAFETY: There is always a current task, and the capability exists.
-    unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RAWIO as c_int) }
+    unsafe { ffi::shmbuf_capable_noaudit(bindings::CAP_SYS_RAWIO as c_int) }
 }
 
 /// Whether a line that a program can cause may go to the log now: a user has so many of them in some

@@ -20,5 +20,5 @@ pub(crate) fn user() -> u32 {
 pub(crate) fn may_exceed_shares() -> bool {
     // Who lacks it has done nothing that wants a record.
     // SAFETY: We are in process context, and the capability exists.
-    unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RESOURCE as c_int) }
+    unsafe { ffi::shmbuf_capable_noaudit(bindings::CAP_SYS_RESOURCE as c_int) }
 }

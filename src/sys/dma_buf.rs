@@ -4,6 +4,7 @@
 
 use super::{
     address_space::AddressSpace,
+    compat::this_module,
     dma_attachment::{
         Attachment,
         ImporterMapping, //
@@ -101,7 +102,7 @@ pub(crate) fn export<T: Exporter>(
     let reservation = Arc::into_raw(reservation);
     let info = bindings::dma_buf_export_info {
         exp_name: NAME.as_char_ptr(),
-        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module(),
         ops,
         size,
         flags: match writable {

@@ -3,6 +3,7 @@
 //! Coherent DMA memory.
 
 use super::{
+    compat::dma_address,
     dma_device::DmaDevice,
     ffi,
     span::Span,
@@ -64,7 +65,7 @@ impl CoherentMemory {
         let memory =
             Coherent::<u8>::zeroed_slice_with_attrs(device.device(), size, GFP_KERNEL, attrs)?;
         // SAFETY: The address is one of this device, which has no IOMMU: nobody describes it.
-        let phys = unsafe { ffi::shmbuf_dma_to_phys(device.raw(), memory.dma_address()) };
+        let phys = unsafe { ffi::shmbuf_dma_to_phys(device.raw(), dma_address(&memory)) };
         // INVARIANT: Just allocated. What has no IOMMU gets contiguous memory.
         Ok(Self {
             memory,
@@ -104,7 +105,7 @@ impl CoherentMemory {
 
     /// The address of the memory's first byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
-        self.memory.dma_address()
+        dma_address(&self.memory)
     }
 
     /// The address of the memory's first byte on the CPU's bus.

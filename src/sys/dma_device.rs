@@ -5,6 +5,7 @@
 //! It is a faux device, which lives as long as any memory that belongs to it.
 
 use super::{
+    compat::bound,
     ffi,
     pages::Pages,
     task,
@@ -93,8 +94,7 @@ impl DmaDevice {
     /// The device, as the driver core has it. Not for others: what is allocated for it would have to
     /// go before it.
     pub(super) fn device(&self) -> &device::Device<device::Bound> {
-        let faux: &faux::Device<device::Bound> = self.0.as_ref();
-        faux.as_ref()
+        bound(&self.0)
     }
 
     pub(super) fn raw(&self) -> *mut bindings::device {

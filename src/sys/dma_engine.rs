@@ -3,12 +3,17 @@
 //! Copying memory by a DMA engine (`Documentation/driver-api/dmaengine/client.rst`).
 
 use super::{
+    compat::synchronize_rcu,
     dma_device::raw,
     dma_mapping::{
         Bound,
         DeviceMapping,
         Scatterlist,
         Segment, //
+    },
+    errno::{
+        ECANCELED,
+        EOPNOTSUPP, //
     },
     ffi,
     stay::{
@@ -34,7 +39,6 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        rcu,
         Arc,
         Mutex, //
     },
@@ -111,7 +115,7 @@ impl Channel {
                 progress.wait_for_end();
             }
             // Some engines cannot wait for their tasklet (no device_synchronize).
-            rcu::synchronize_rcu();
+            synchronize_rcu();
             // The callback has ended or is not called any more, so what it says is the last word,
             // also if it was late.
             match progress.stage() {

@@ -3,7 +3,10 @@
 //! Fences (`Documentation/driver-api/dma-buf.rst`), and the reservation objects of our
 //! dma-bufs.
 
-use super::ffi;
+use super::{
+    errno::ECANCELED,
+    ffi, //
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,

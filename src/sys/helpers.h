@@ -209,6 +209,7 @@ long shmbuf_resv_wait(struct dma_resv *resv, bool writes,
 struct workqueue_struct *shmbuf_ordered_queue(void);
 
 /* The current task, and the log. */
+bool shmbuf_capable_noaudit(int capability);
 unsigned int shmbuf_user(void);
 bool shmbuf_read_implies_exec(void);
 bool shmbuf_fatal_signal_pending(void);

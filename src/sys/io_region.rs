@@ -16,12 +16,6 @@ use kernel::{
     bindings,
     device::Core,
     error::to_result,
-    io::{
-        Io,
-        Mmio,
-        MmioRaw,
-        RelaxedMmio, //
-    },
     mm::virt::VmaNew,
     page::{
         PAGE_SHIFT,
@@ -212,12 +206,11 @@ impl IoRegion {
         (range.start()..range.end()).step_by(width)
     }
 
-    /// The device's memory at `offset`, for one access.
-    fn at<T>(&self, offset: usize) -> RelaxedMmio<'_, T> {
-        assert!(offset % size_of::<T>() == 0 && offset + size_of::<T>() <= self.range.size);
-        let address = MmioRaw::new(self.address() + offset);
-        // SAFETY: Inside the mapping, by the type invariants and the check, and aligned, as that is.
-        unsafe { Mmio::from_raw(address) }.relaxed()
+    /// The kernel's address of `offset`, for one access.
+    fn at(&self, offset: usize) -> *mut c_void {
+        let width = self.range.width.bytes();
+        assert!(offset % width == 0 && offset + width <= self.range.size);
+        self.address.as_ptr().wrapping_byte_add(offset)
     }
 
     /// Reads `range`, whole accesses, to `to`, of the same length. Bytes stay in the order that the
@@ -225,13 +218,17 @@ impl IoRegion {
     pub(crate) fn read(&self, range: Range, to: &mut [u8]) {
         let accesses = self.accesses(range, to.len());
         for (at, to) in accesses.zip(to.chunks_exact_mut(self.range.width.bytes())) {
+            let at = self.at(at);
             // The kernel's accessors take the device's order for the little-endian one.
-            match self.range.width {
-                Width::One => to.copy_from_slice(&self.at::<u8>(at).read_val().to_le_bytes()),
-                Width::Two => to.copy_from_slice(&self.at::<u16>(at).read_val().to_le_bytes()),
-                Width::Four => to.copy_from_slice(&self.at::<u32>(at).read_val().to_le_bytes()),
-                #[cfg(CONFIG_64BIT)]
-                Width::Eight => to.copy_from_slice(&self.at::<u64>(at).read_val().to_le_bytes()),
+            // SAFETY: Inside the mapping, by the type invariants, and aligned to the width, as that is.
+            unsafe {
+                match self.range.width {
+                    Width::One => to.copy_from_slice(&bindings::readb_relaxed(at).to_le_bytes()),
+                    Width::Two => to.copy_from_slice(&bindings::readw_relaxed(at).to_le_bytes()),
+                    Width::Four => to.copy_from_slice(&bindings::readl_relaxed(at).to_le_bytes()),
+                    #[cfg(CONFIG_64BIT)]
+                    Width::Eight => to.copy_from_slice(&bindings::readq_relaxed(at).to_le_bytes()),
+                }
             }
         }
     }
@@ -241,12 +238,16 @@ impl IoRegion {
     pub(crate) fn write(&self, range: Range, from: &[u8]) {
         let accesses = self.accesses(range, from.len());
         for (at, from) in accesses.zip(from.chunks_exact(self.range.width.bytes())) {
-            match self.range.width {
-                Width::One => self.at(at).write_val(u8::from_le_bytes(array(from))),
-                Width::Two => self.at(at).write_val(u16::from_le_bytes(array(from))),
-                Width::Four => self.at(at).write_val(u32::from_le_bytes(array(from))),
-                #[cfg(CONFIG_64BIT)]
-                Width::Eight => self.at(at).write_val(u64::from_le_bytes(array(from))),
+            let at = self.at(at);
+            // SAFETY: Inside the mapping, by the type invariants, and aligned to the width, as that is.
+            unsafe {
+                match self.range.width {
+                    Width::One => bindings::writeb_relaxed(u8::from_le_bytes(array(from)), at),
+                    Width::Two => bindings::writew_relaxed(u16::from_le_bytes(array(from)), at),
+                    Width::Four => bindings::writel_relaxed(u32::from_le_bytes(array(from)), at),
+                    #[cfg(CONFIG_64BIT)]
+                    Width::Eight => bindings::writeq_relaxed(u64::from_le_bytes(array(from)), at),
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod address_space;
 pub(crate) mod cache_mode;
+pub(crate) mod compat;
 pub(crate) mod configfs;
 pub(crate) mod cpu;
 pub(crate) mod credentials;
@@ -16,6 +17,7 @@ pub(crate) mod dma_engine;
 pub(crate) mod dma_fence;
 pub(crate) mod dma_mapping;
 pub(crate) mod dma_pool;
+pub(crate) mod errno;
 pub(crate) mod eventfd;
 mod ffi;
 pub(crate) mod global;

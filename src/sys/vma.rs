@@ -9,6 +9,7 @@
 use super::{
     cache_mode::CacheMode,
     dma_coherent::CoherentMemory,
+    errno::EOPNOTSUPP,
     ffi,
     io_region::IoRegion,
     pages::{

@@ -17,6 +17,9 @@ FLOORS = ["rules", "sys", "memory", "buffer", "copy", "interface", ""]
 #: What sys may use of the rules, as it has to stand without the rest of the driver.
 WORDS_OF_SYS = {"pairs", "range"}
 
+#: The kernel crate's errors, also of a crate that lacks them: for all floors, and of none.
+ERRORS = "sys/errno.rs"
+
 #: What the rules may use of the kernel crate: no object of the kernel's.
 PURE = {"dma", "ffi", "fmt", "page", "prelude", "str"}
 
@@ -73,8 +76,10 @@ def floor(name: str) -> int:
 
 def floor_of(path: tuple[str, ...]) -> int:
     """The floor of what a path from the crate on names; what is on none is the crate root's."""
-    if path[:1] == ("LocalModule",):
+    if path[:1] in (("LocalModule",), ("THIS_MODULE",)):
         # What module! makes in every module's crate, for the kernel crate's macros.
+        return 0
+    if "/".join(path[:2]) + ".rs" == ERRORS:
         return 0
     return FLOORS.index(path[0] if path and path[0] in FLOORS else "")
 
@@ -104,6 +109,9 @@ def complaints(sources: dict[str, str]) -> list[str]:
         if floor(name) == FLOORS.index("sys"):
             words = {"".join(path[1:2]) for path in within.values() if path and path[0] == "rules"}
             wrong += [f"{name} uses rules::{it}: sys stands alone" for it in words - WORDS_OF_SYS]
+        if name == ERRORS:
+            ours = {"::".join(path) for path in within.values() if path}
+            wrong += [f"{name} uses {it}: it stands for the kernel crate" for it in sorted(ours)]
         code = re.sub(r"//.*", "", source)
         if floor(name) != FLOORS.index("sys") and re.search(r"\bunsafe\b", code):
             wrong.append(f"{name} has unsafe, which is for src/sys alone")
@@ -135,6 +143,10 @@ def test_floors():
         ({"rules/mod.rs": "pub(crate) use super::copy::g;"}, "copy, which"),
         ({"sys/mod.rs": "use super::{interface::driver::Driver};"}, "interface, which"),
         ({"sys/a.rs": "use crate::Shmbuf;"}, "Shmbuf, which"),
+        ({"sys/a.rs": "use crate::THIS_MODULE;"}, ""),
+        ({"rules/a.rs": "use crate::sys::errno::EDQUOT;"}, ""),
+        ({"rules/a.rs": "use crate::sys::compat::bound;"}, "sys, which"),
+        ({"sys/errno.rs": "use super::ffi;"}, "stands for the kernel crate"),
         ({"sys/a.rs": "use crate::{self as top};"}, "self, which"),
         ({"rules/a.rs": "// crate::copy::g"}, ""),
         ({"rules/a.rs": "mod tests { use super::*; }"}, ""),

@@ -15,3 +15,10 @@ mod interleavings;
 mod properties;
 #[path = "../../../src/rules/mod.rs"]
 mod rules;
+
+/// The errors, which the kernel crate has by these names from Linux 7.3 on.
+mod sys {
+    pub(crate) mod errno {
+        pub(crate) use kernel::error::code::*;
+    }
+}
