@@ -73,7 +73,7 @@ impl kernel::InPlaceModule for Shmbuf {
             Ok(try_pin_init!(Self {
                 _global: global::set(driver.clone())?,
                 _default: default_buffer(&driver)?,
-                _configfs <- Root::new(driver),
+                _configfs <- Root::new(),
                 _devicetree <- Registration::new(c"shmbuf", module),
             }))
         })

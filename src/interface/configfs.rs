@@ -31,7 +31,8 @@ use crate::{
             InUse,
             Keepable, //
         },
-        dma_device::DmaDevice, //
+        dma_device::DmaDevice,
+        global, //
     },
 };
 use kernel::{
@@ -60,10 +61,9 @@ use kernel::{
     },
 };
 
-/// The folder of all named buffers.
-pub(crate) struct Root {
-    driver: Arc<Driver>,
-}
+/// The folder of all named buffers. It has no data of its own: in Linux 7.2 the kernel crate takes
+/// that from a wrong place for a subsystem's folder.
+pub(crate) struct Root;
 
 impl Root {
     /// Makes /sys/kernel/config/shmbuf. May sleep.
@@ -71,14 +71,14 @@ impl Root {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(driver: Arc<Driver>) -> impl PinInit<Subsystem<Self>, Error> {
+    pub(crate) fn new() -> impl PinInit<Subsystem<Self>, Error> {
         let attributes = configfs_attrs! {
             container: Subsystem<Root>,
             data: Root,
             child: KeptFolder,
             attributes: [],
         };
-        Subsystem::new(c"shmbuf", attributes, Ok(Self { driver }))
+        Subsystem::new(c"shmbuf", attributes, Ok(Self))
     }
 }
 
@@ -108,7 +108,7 @@ impl GroupOperations for Root {
             };
             pr_err!("mkdir: {}\n", setting.refused(Reason::NoName));
         })?;
-        let folder = Folder::new(self.driver.clone(), as_name);
+        let folder = Folder::new(global::get()?, as_name);
         Keepable::group(CString::try_from(name)?, attributes, folder)
     }
 }

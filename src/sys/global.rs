@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value that a probe gets at: the kernel crate's platform drivers have no context.
+//! A value that a probe and a new folder in configfs get at: the kernel crate's platform drivers have
+//! no context, and nor has a subsystem's folder in Linux 7.2.
 
 use core::any::Any;
 use kernel::{

@@ -5,6 +5,7 @@
 
 use super::{
     address_space::AddressSpace,
+    compat::this_module,
     ffi,
     vma::NewVma,
     wait_queue::Patience, //
@@ -219,6 +220,8 @@ impl<T: NodeOperations> Adapter<T> {
         bindings::file_operations {
             llseek: Some(Self::llseek),
             poll: Some(Self::poll),
+            // In Linux 7.2 the kernel crate's table has none: nothing would keep the module.
+            owner: this_module(),
             // SAFETY: The kernel crate's table is a constant.
             ..unsafe { core::ptr::read(misc.fops) }
         }
