@@ -10,6 +10,12 @@ no() {
 # setting NAME FOLDER: what include/config/auto.conf of a kernel says of CONFIG_NAME, without quotes.
 setting() { sed -n "s/^CONFIG_$1=\"\\{0,1\\}\\([^\"]*\\)\"\\{0,1\\}\$/\\1/p" "$2/include/config/auto.conf"; }
 
+# need_version RELEASE: the kernel is not older than those that the module is for.
+need_version() {
+	[[ $1 =~ ^([0-9]+)\.([0-9]+) ]] || return 0
+	[ $((BASH_REMATCH[1] * 1000 + BASH_REMATCH[2])) -ge 7002 ] || no "the kernel $1 is too old: shmbuf needs Linux 7.2 or later."
+}
+
 # need_config FOLDER: the kernel takes modules in Rust.
 need_config() {
 	[ "$(setting MODULES "$1")" = y ] || no "the kernel in $1 has no CONFIG_MODULES."

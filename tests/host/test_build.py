@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module builds as any other, and a tree that cannot take it is named."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ def kdir(tmp_path) -> Path:
     (folder / "rust").mkdir()
     (folder / "Makefile").touch()
     (folder / "rust/libkernel.rmeta").touch()
+    release(folder, "7.3.4")
     config(folder, "CONFIG_MODULES=y", "CONFIG_RUST=y", f'CONFIG_RUSTC_VERSION_TEXT="{RUSTC}"')
     rustc = tmp_path / "rustc"
     rustc.write_text(f"#!/bin/sh\necho '{RUSTC}'\n")
@@ -32,6 +34,10 @@ def kdir(tmp_path) -> Path:
 
 def config(folder: Path, *lines: str):
     (folder / "include/config/auto.conf").write_text("".join(f"{line}\n" for line in lines))
+
+
+def release(folder: Path, name: str):
+    (folder / "include/config/kernel.release").write_text(f"{name}\n")
 
 
 def complaint(kdir: Path, **env: str) -> str:
@@ -59,9 +65,31 @@ def test_no_folder(kdir):
     assert "is not a folder" in complaint(kdir / "nowhere")
 
 
-def test_not_built(kdir):
-    (kdir / "include/config/auto.conf").unlink()
+@pytest.mark.parametrize("file", ["auto.conf", "kernel.release"])
+def test_not_built(kdir, file):
+    (kdir / "include/config" / file).unlink()
     assert "not prepared" in complaint(kdir)
+
+
+@pytest.mark.parametrize("name", ["7.2.12+deb13-amd64", "7.3-amd64", "7.3.0-rc7", "7.10", "8.0.1"])
+def test_new_enough(kdir, name):
+    release(kdir, name)
+    assert complaint(kdir) == ""
+
+
+@pytest.mark.parametrize("name", ["6.18.15+deb13-amd64", "7.0.0-rc1", "7.1.13"])
+def test_too_old(kdir, name):
+    release(kdir, name)
+    assert complaint(kdir).startswith(f"shmbuf: the kernel {name} is too old")
+
+
+def test_dkms_skips_what_is_too_old(kdir):
+    settings = (TOP / "packaging/debian/shmbuf-dkms.dkms").read_text()
+    major, minor = re.search(r'KERNEL_MIN="(\d+)\.(\d+)"', settings).groups()
+    release(kdir, f"{major}.{minor}.0")
+    assert complaint(kdir) == ""
+    release(kdir, f"{major}.{int(minor) - 1}.99")
+    assert "too old" in complaint(kdir)
 
 
 def test_no_rust(kdir):
@@ -72,7 +100,7 @@ def test_no_rust(kdir):
 def test_headers_only(kdir):
     """What a distribution packages is called so, and the command that helps is named."""
     (kdir / "rust/libkernel.rmeta").unlink()
-    (kdir / "include/config/kernel.release").write_text("7.3.4+deb13-amd64\n")
+    release(kdir, "7.3.4+deb13-amd64")
     said = complaint(kdir)
     assert "packaged kernel headers" in said
     assert "make prepare-kdir KERNEL=7.3.4+deb13-amd64" in said

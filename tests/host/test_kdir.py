@@ -182,6 +182,12 @@ def test_while_packages_are_upgraded(system):
     assert system.prepare()[0] == 0
 
 
+def test_too_old(system):
+    status, out, said = system.run("prepare", "7.1.13+deb13-amd64", system.root / "kdir")
+    assert (status, out) == (1, "")
+    assert said.startswith("shmbuf: the kernel 7.1.13+deb13-amd64 is too old")
+
+
 def test_no_dpkg(system):
     (system.bin / "dpkg-query").unlink()
     assert "no dpkg" in system.complaint()
