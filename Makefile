@@ -196,8 +196,8 @@ deb: ## make Debian's packages, for DKMS and of the tools, and have lintian look
 	@$(T)/build-deb
 
 .PHONY: kernels
-kernels: ## install those on a Debian system, boot its own kernel, use the module there, remove them
-	@tests/stock/run
+kernels: ## install those on Debian systems, boot their own kernels, use the module there, remove them
+	@for system in $(patsubst $(T)/debian-%,%,$(wildcard $(T)/debian-stock*)); do tests/stock/run $$system || exit 1; done
 
 fmt: ## format all Rust and Python
 ifndef KDIR

@@ -194,6 +194,7 @@ MADE = [
     "venv-0123456789ab",
     "readme-trixie",
     "debian-stock-0123456789ab",
+    "debian-stock-7.2-0123456789ab",
     "kdir-7.3.4+deb13-amd64",
     "kdir-7.3.4+deb13-amd64.log",
     "log",
