@@ -17,6 +17,9 @@ NO_SPDX = re.compile(
     r"^(LICENSE.*|.*/Cargo\.lock|.*\.patch|.*\.png|packaging/debian/(changelog|source/format))$"
 )
 
+#: A makefile of Buildroot begins with six lines that Buildroot prescribes.
+FIRST_LINES = 8
+
 HEADER = TOP / "include/uapi/shmbuf.h"
 #: Cargo workspaces: programs for the boards, the coherence checker, the driver's rules.
 WORKSPACES = ["lib", "tools/coherence", "tests/rules"]
@@ -77,7 +80,7 @@ def test_spdx():
     without = []
     for path in tracked():
         name = str(path.relative_to(TOP))
-        head = path.read_text(errors="replace").splitlines()[:3]
+        head = path.read_text(errors="replace").splitlines()[:FIRST_LINES]
         if not NO_SPDX.match(name) and not any("SPDX-License-Identifier: " in s for s in head):
             without.append(name)
     assert not without, "no SPDX line: " + ", ".join(without)
