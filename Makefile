@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py setup.py build.py install.py kdir.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py setup.py build.py install.py kdir.py buildroot.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -194,6 +194,14 @@ programs: ## build tool and samples for BOARD, or PROGRAMS=armhf|armel|arm64|amd
 .PHONY: deb
 deb: ## make Debian's packages, for DKMS and of the tools, and have lintian look at them
 	@$(T)/build-deb
+
+.PHONY: buildroot
+buildroot: ## have Buildroot check packaging/buildroot and build the package [BUILDROOT=<its checkout>]
+	@$(T)/build-buildroot "$(BUILDROOT)"
+
+.PHONY: yocto
+yocto: ## have bitbake parse the recipes of packaging/yocto [OECORE=... BITBAKE=<checkouts>]
+	@$(T)/check-yocto "$(OECORE)" "$(BITBAKE)"
 
 .PHONY: kernels
 kernels: ## install those on Debian systems, boot their own kernels, use the module there, remove them

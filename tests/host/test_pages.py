@@ -16,7 +16,8 @@ BOARDS = boardinfo.names(lambda it: it.core == "arm926")
 #: What a line that is typed begins with; others are printed, or are pieces of files.
 TYPED = (
     "make|insmod|rmmod|modprobe|depmod|rm|mount|cd|patch|mkdir|echo|for|shmbuf|shmbuf-edu|shmbuf-test"
-    "|first|apt|scp|ssh|cargo|objcopy|tests/toolchain/in-tree|arm-linux-gnueabihf-gcc|#"
+    "|first|apt|scp|ssh|cargo|objcopy|qemu-system-arm|bitbake-layers|tests/toolchain/in-tree"
+    "|arm-linux-gnueabihf-gcc|#"
 )
 #: What is printed and looks typed.
 PRINTED = "shmbuf shmbuf-refused: |shmbuf: |first: |#include |insmod shmbuf.ko \\["
@@ -38,6 +39,9 @@ WHERE = {
         "kernels.md",
         "apt install linux-headers",
     ): "tests/host/test_kdir.py::test_headers_become_a_kdir",
+    ("buildroot-yocto.md", "cd buildroot"): "tests/toolchain/build-buildroot",
+    ("buildroot-yocto.md", "qemu-system-arm"): "whoever has built an image",
+    ("buildroot-yocto.md", "bitbake-layers"): "tests/toolchain/check-yocto",
     ("pci-device.md", "make shell"): "tests/host/test_pages.py::test_pci_device",
     ("pci-device.md", "shmbuf-edu"): "tests/host/test_swiotlb.py::test_sample",
     ("named-buffers.md", "mount"): "tests/host/test_pages.py::test_named_buffer",
@@ -91,10 +95,11 @@ def make_commands() -> list[tuple[str, str]]:
 
 
 def test_make_targets():
-    """Targets and files that the pages name exist, and so do variables, here or in kbuild."""
+    """Targets and files that the pages name exist, and so do variables, here or elsewhere."""
     makefile = (TOP / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z_-]+):", makefile, re.M))
-    of_kbuild = {"ARCH", "LLVM", "INSTALL_MOD_PATH"}
+    targets |= {it.name for it in (TOP / "packaging/buildroot/configs").iterdir()}
+    of_others = {"ARCH", "LLVM", "INSTALL_MOD_PATH", "BR2_EXTERNAL"}
     assert len(make_commands()) > 10
     for page, command in make_commands():
         for path in re.findall(r"tests/[\w/.]+", command):
@@ -102,7 +107,7 @@ def test_make_targets():
         words = re.sub(r'"[^"]*"', "", command.partition("make")[2]).split()
         variables = {word.split("=")[0] for word in words if "=" in word}
         unknown = {word for word in words if "=" not in word} - targets
-        unknown |= {it for it in variables - of_kbuild if f"({it})" not in makefile}
+        unknown |= {it for it in variables - of_others if f"({it})" not in makefile}
         assert not unknown, f"{page}: {command}"
 
 
