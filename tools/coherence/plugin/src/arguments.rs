@@ -16,6 +16,7 @@
 //! | `pl310=ADDRESS` | the outer cache's controller |
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
+//! | `summary=off` | no findings on stderr at the end, only in the file |
 //! | `check=on` | compare each translation with QEMU's, and count the differences |
 
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ pub struct Arguments {
     pub devices: Addresses,
     /// `track`: from when on loads and stores are tracked.
     pub track: Track,
+    /// `summary`: whether the findings are told at the end too.
+    pub summary: bool,
     /// `check`: whether translations are compared with QEMU's.
     pub check: bool,
 }
@@ -81,7 +84,7 @@ impl Arguments {
         let (mut symbols, mut vmlinux) = (None, None);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
-        let mut track = Track::Boot;
+        let (mut track, mut summary) = (Track::Boot, true);
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             match name {
@@ -96,6 +99,7 @@ impl Arguments {
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
                 "track" => track = parse_track(value)?,
+                "summary" => summary = value != "off",
                 "check" => check = value == "on",
                 _ => match DeviceKind::named(name) {
                     Some(kind) => devices.devices.push((kind, number(value)?)),
@@ -125,6 +129,7 @@ impl Arguments {
             layout,
             devices,
             track,
+            summary,
             check,
         })
     }
@@ -194,7 +199,13 @@ mod tests {
         );
         assert_eq!(found.layout.unwrap().task_comm, 16);
         assert_eq!(found.track, Track::Label);
-        assert!(found.check);
+        assert!(found.check && found.summary);
+    }
+
+    #[test]
+    fn without_a_summary() {
+        let found = parse("core=arm926,report=r,summary=off").unwrap();
+        assert!(!found.summary);
     }
 
     #[test]

@@ -131,7 +131,8 @@ impl Checker {
             sweep: Sweep::new(emulation.data_cache, events::Operation::Clean),
             task: None,
         };
-        let reporter = Reporter::new(arguments.report, code);
+        let mut reporter = Reporter::new(arguments.report, code);
+        reporter.tells = arguments.summary;
         let mut model = Model::new(core);
         // As after reset.
         model.maintain(Maintenance::OuterSwitch(false));

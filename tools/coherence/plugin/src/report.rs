@@ -40,6 +40,10 @@ impl CodeFile {
         }
     }
 
+    fn read(path: &Path) -> Result<Self, String> {
+        Ok(Self::new(Symbols::from_elf(path)?, Some(path.to_owned())))
+    }
+
     fn source(&self, address: u32) -> Vec<SourcePlace> {
         let read = || SourceLines::read(self.path.as_ref()?);
         let lines = self.lines.get_or_init(read).as_ref();
@@ -52,23 +56,21 @@ impl CodeFile {
 pub struct Code {
     /// The kernel.
     pub kernel: CodeFile,
-    /// By their file's name without an ending, which a program may share with a module.
     modules: HashMap<String, CodeFile>,
     programs: HashMap<String, CodeFile>,
 }
 
 impl Code {
-    /// Adds a module. Errors: the file cannot be read.
+    /// Adds a module by its file's name. Errors: the file cannot be read.
     pub fn add_module(&mut self, path: &Path) -> Result<(), String> {
-        let file = CodeFile::new(Symbols::from_elf(path)?, Some(path.to_owned()));
-        self.modules.insert(key_of(path), file);
+        self.modules.insert(file_key(path), CodeFile::read(path)?);
         Ok(())
     }
 
-    /// Adds a program. Errors: the file cannot be read.
+    /// Adds a program, which may have the name of a module. Errors: the file
+    /// cannot be read.
     pub fn add_program(&mut self, path: &Path) -> Result<(), String> {
-        let file = CodeFile::new(Symbols::from_elf(path)?, Some(path.to_owned()));
-        self.programs.insert(key_of(path), file);
+        self.programs.insert(file_key(path), CodeFile::read(path)?);
         Ok(())
     }
 
@@ -110,7 +112,8 @@ fn key(name: &str) -> String {
     name.replace('-', "_").chars().take(15).collect()
 }
 
-fn key_of(path: &Path) -> String {
+/// That of a file, which has its name and an ending.
+fn file_key(path: &Path) -> String {
     key(&path.file_stem().unwrap_or_default().to_string_lossy())
 }
 
@@ -265,6 +268,8 @@ pub struct Reporter {
     pub task: String,
     /// Loads and stores so far.
     pub accesses: u64,
+    /// Whether the summary goes to stderr at the end.
+    pub tells: bool,
     labels: Vec<String>,
     /// By label.
     maintained: Vec<Maintained>,
@@ -333,6 +338,7 @@ impl Reporter {
             sites: Sites::default(),
             task: String::new(),
             accesses: 0,
+            tells: true,
             labels: vec![String::new()],
             maintained: vec![Maintained::default()],
             label: 0,
@@ -479,8 +485,57 @@ impl Reporter {
         match party {
             Party::Cpu { site, .. } => self.place_in_source(site).text(),
             Party::Device => "a device".into(),
-            Party::Nobody => "nobody yet".into(),
+            Party::Nobody => "nobody".into(),
         }
+    }
+
+    /// Who took part in a finding: a sentence without its end.
+    fn parties_text(&self, finding: &Finding) -> String {
+        let &Finding { victim, writer, .. } = finding;
+        if finding.hazard == Hazard::OwnedTouch {
+            return match writer {
+                Party::Cpu { .. } => format!("stored by {}", self.party_text(writer)),
+                _ => format!("loaded by {}", self.party_text(victim)),
+            };
+        }
+        let mut text = match (finding.hazard, victim) {
+            (Hazard::WrongSync, Party::Device) => "by a call that is not known".into(),
+            _ => format!("by {}", self.party_text(victim)),
+        };
+        if let Some(site) = finding.by_way_of {
+            let _ = write!(text, ", by way of {}", self.place_in_source(site).text());
+        }
+        if writer != Party::Nobody {
+            let _ = write!(text, ", written last by {}", self.party_text(writer));
+        }
+        text
+    }
+
+    /// A report, for people: its first line, and what is known besides.
+    fn report_text(&self, report: &Report) -> String {
+        let finding = &report.finding;
+        let mut text = format!(
+            "{} ({}), {} times{}: {:#010x}: {}\n    {}, task {:?}",
+            finding.hazard.name(),
+            finding.shown.name(),
+            report.count,
+            label_text(&self.labels[report.label]),
+            finding.pa,
+            finding.reason,
+            self.parties_text(finding),
+            report.task,
+        );
+        if let Some(lent) = finding.lent {
+            let _ = write!(text, "\n    {}", self.lent_text(lent));
+        }
+        if std::ptr::eq(report, &self.reports[0]) {
+            let _ = write!(
+                text,
+                "\n    the first that was found: after event {}, {} accesses",
+                finding.order, report.accesses
+            );
+        }
+        text
     }
 
     fn call_text(&self, call: Call) -> String {
@@ -535,6 +590,7 @@ impl Reporter {
     fn report_json(&self, report: &Report) -> Value {
         let finding = &report.finding;
         json!({
+            "text": self.report_text(report),
             "hazard": finding.hazard.name(),
             "shown": finding.shown.name(),
             "pa": finding.pa,
@@ -573,6 +629,7 @@ impl Reporter {
             "this-core": of(Shown::ThisCore),
             "some-core": of(Shown::SomeCore),
             "unlisted": self.groups.iter().map(|group| group.more).sum::<u64>(),
+            "more": self.full_groups().map(|group| self.more_text(group)).collect::<Vec<_>>(),
             "accesses": self.accesses,
             "lines": cost.lines,
             "bytes": cost.bytes,
@@ -582,6 +639,11 @@ impl Reporter {
             "translations-checked": cost.checked.map(|(all, _)| all),
             "translations-different": cost.checked.map(|(_, different)| different),
         } })
+    }
+
+    /// Groups of which not all causes are listed.
+    fn full_groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.more > 0)
     }
 
     /// What was found of causes that are not listed.
@@ -604,37 +666,9 @@ impl Reporter {
     fn summary(&self, cost: Cost) -> String {
         let mut text = String::new();
         for report in self.in_order() {
-            let finding = &report.finding;
-            let label = &self.labels[report.label];
-            let _ = writeln!(
-                text,
-                "{} ({}), {} times{}: {:#010x}: {}\n    by {}{}, written last by {}, task {:?}",
-                finding.hazard.name(),
-                finding.shown.name(),
-                report.count,
-                label_text(label),
-                finding.pa,
-                finding.reason,
-                self.party_text(finding.victim),
-                finding.by_way_of.map_or_else(String::new, |site| format!(
-                    ", by way of {}",
-                    self.place_in_source(site).text()
-                )),
-                self.party_text(finding.writer),
-                report.task,
-            );
-            if let Some(lent) = finding.lent {
-                let _ = writeln!(text, "    {}", self.lent_text(lent));
-            }
-            if std::ptr::eq(report, &self.reports[0]) {
-                let _ = writeln!(
-                    text,
-                    "    the first that was found: after event {}, {} accesses",
-                    finding.order, report.accesses
-                );
-            }
+            let _ = writeln!(text, "{}", self.report_text(report));
         }
-        for group in self.groups.iter().filter(|group| group.more > 0) {
+        for group in self.full_groups() {
             let _ = writeln!(text, "{}", self.more_text(group));
         }
         let _ = writeln!(
@@ -661,9 +695,11 @@ impl Reporter {
         text
     }
 
-    /// Writes the file, and the summary to stderr.
+    /// Writes the file, and the summary to stderr unless `tells` is false.
     pub fn finish(&self, cost: Cost) {
-        eprint!("{}", self.summary(cost));
+        if self.tells {
+            eprint!("{}", self.summary(cost));
+        }
         let reports = self.in_order().into_iter();
         let lines = reports.map(|report| self.report_json(report));
         let all: String = lines
@@ -758,26 +794,6 @@ mod tests {
     }
 
     #[test]
-    fn a_program_and_a_module_of_one_name_are_two() {
-        let mut code = Code::default();
-        let file = |name| {
-            let map = MAP.replace("reader", name);
-            CodeFile::new(Symbols::from_system_map(&map).unwrap(), None)
-        };
-        code.modules.insert("shared".into(), file("module_does"));
-        code.programs.insert("shared".into(), file("program_does"));
-        let name = "shared".to_owned();
-        let program = Owner::Program(name.clone());
-        for (owner, function) in [
-            (Owner::Module { name, base: 0 }, "module_does"),
-            (program, "program_does"),
-        ] {
-            let place = code.place(0xc000_8004, &owner);
-            assert_eq!(place.function, Some((function.to_owned(), 4)));
-        }
-    }
-
-    #[test]
     fn words() {
         let mut reporter = reporter();
         let reader = kernel_code(&mut reporter, 0xc000_8004);
@@ -790,13 +806,15 @@ mod tests {
         assert_eq!(line["victim"]["va"], 0xc100_0000u32);
         assert_eq!(line["writer"]["text"], "nobody");
         assert_eq!(line["task"], "sh");
+        let text = line["text"].as_str().unwrap().to_owned() + "\n";
+        assert!(reporter.summary(COST).starts_with(&text), "{text}");
         let totals = reporter.totals_json(COST);
         assert_eq!(totals["totals"]["this-core"], 1);
         assert_eq!(totals["totals"]["some-core"], 0);
         assert_eq!(
             reporter.summary(COST),
             "stale-read (this-core), 1 times: 0x60000040: it is old
-    by reader+0x4, written last by nobody yet, task \"sh\"
+    by reader+0x4, task \"sh\"
     the first that was found: after event 7, 10 accesses
 coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
 coherence: 3 times the model had no room for what is rare, so it may have missed something
@@ -854,6 +872,47 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         assert!(reporter
             .summary(COST)
             .contains("by a device, by way of reader+0x4, written last by writer+0x4,"));
+    }
+
+    /// The CPU that touches what a device has is no device, and nobody is not told.
+    #[test]
+    fn who_touches_what() {
+        let mut reporter = reporter();
+        let cpu = kernel_code(&mut reporter, 0xc000_8004);
+        let told = |hazard, victim, writer| {
+            reporter.parties_text(&Finding {
+                hazard,
+                shown: Shown::ThisCore,
+                pa: 0x6000_0040,
+                victim,
+                writer,
+                reason: "it is so",
+                by_way_of: None,
+                lent: None,
+                order: 7,
+            })
+        };
+        let (device, nobody) = (Party::Device, Party::Nobody);
+        for (hazard, victim, writer, text) in [
+            (Hazard::OwnedTouch, cpu, device, "loaded by reader+0x4"),
+            (Hazard::OwnedTouch, device, cpu, "stored by reader+0x4"),
+            (Hazard::WrongSync, cpu, nobody, "by reader+0x4"),
+            (
+                Hazard::WrongSync,
+                device,
+                nobody,
+                "by a call that is not known",
+            ),
+            (
+                Hazard::StaleRead,
+                cpu,
+                device,
+                "by reader+0x4, written last by a device",
+            ),
+            (Hazard::StaleRead, device, nobody, "by a device"),
+        ] {
+            assert_eq!(told(hazard, victim, writer), text);
+        }
     }
 
     fn kernel_site(reporter: &mut Reporter, pc: u32) -> Site {
@@ -991,6 +1050,10 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         );
         let summary = reporter.summary(COST);
         assert!(summary.contains(&text), "{summary}");
+        assert_eq!(
+            reporter.totals_json(COST)["totals"]["more"],
+            json!([text.trim()])
+        );
     }
 
     #[test]
@@ -1024,9 +1087,12 @@ coherence: 1 of 5 translations differ from QEMU's\n"
     #[test]
     fn names_of_code() {
         let mut code = Code::default();
-        let symbols = Symbols::from_system_map("00000010 T probe\n00000100 T _etext\n").unwrap();
-        code.modules
-            .insert(key("my-driver"), CodeFile::new(symbols, None));
+        let file = |map| CodeFile::new(Symbols::from_system_map(map).unwrap(), None);
+        let module = file("00000010 T probe\n00000100 T _etext\n");
+        code.modules.insert(key("my-driver"), module);
+        // A program may have the same name.
+        let program = file("00000010 T main\n00000100 T _etext\n");
+        code.programs.insert(key("my-driver"), program);
         let module = Owner::Module {
             name: "my_driver".into(),
             base: 0xbf00_0000,

@@ -18,7 +18,8 @@ pub struct Symbols {
 
 impl Symbols {
     fn new(mut functions: Vec<(u32, String)>, end: u32) -> Self {
-        functions.sort_by_key(|(address, _)| *address);
+        // Of two names the last is told: rather the one that the source has.
+        functions.sort_by_key(|(address, name)| (*address, !is_alias(name)));
         Self {
             functions,
             data: Vec::new(),
@@ -99,6 +100,12 @@ impl Symbols {
         let found = all.find(|(_, n)| n == name);
         found.map(|(address, _)| *address)
     }
+}
+
+/// Whether a name is one that module_init() and module_exit() give to a function
+/// that has another.
+fn is_alias(name: &str) -> bool {
+    matches!(name, "init_module" | "cleanup_module")
 }
 
 /// Where the init code of a module begins here; what stays begins at 0.
@@ -197,6 +204,18 @@ c0601000 T _einittext
             .contains("not a whole System.map"));
         assert!(Symbols::from_system_map("c0008000 T").is_err());
         assert!(Symbols::from_system_map("here T _stext").is_err());
+    }
+
+    #[test]
+    fn names_of_module_functions() {
+        for map in [
+            "mine_init\n00000010 T init_module",
+            "init_module\n00000010 T mine_init",
+        ] {
+            let symbols =
+                Symbols::from_system_map(&format!("00000010 T {map}\n00000100 T _etext\n"));
+            assert_eq!(symbols.unwrap().function(0x14), Some(("mine_init", 4)));
+        }
     }
 
     #[test]
