@@ -14,7 +14,7 @@ use serde_json::{json, Value};
 
 use crate::code_sites::{Owner, Sites};
 use crate::source_lines::{SourceLines, SourcePlace};
-use crate::symbols::{demangled, Symbols};
+use crate::symbols::{demangled, is_alias, Symbols};
 
 /// Causes of one hazard in one mapping that are listed, at most.
 const OF_A_MAPPING: usize = 16;
@@ -99,10 +99,8 @@ impl Code {
     /// A place with its lines.
     fn place_in_source(&self, pc: u32, owner: &Owner) -> CodePlace {
         let (_, file, address) = self.find(pc, owner);
-        CodePlace {
-            source: file.map_or_else(Vec::new, |file| file.source(address)),
-            ..self.place(pc, owner)
-        }
+        self.place(pc, owner)
+            .in_source(file.map_or_else(Vec::new, |file| file.source(address)))
     }
 }
 
@@ -129,6 +127,18 @@ struct CodePlace {
 }
 
 impl CodePlace {
+    /// With its lines. A compiler may leave a module's function no name but the
+    /// alias that module_init() makes: the source has the other.
+    fn in_source(mut self, source: Vec<SourcePlace>) -> Self {
+        if let (Some((name, _)), Some(outermost)) = (&mut self.function, source.last()) {
+            if is_alias(name) {
+                name.clone_from(&outermost.function);
+            }
+        }
+        self.source = source;
+        self
+    }
+
     /// What reports of one cause have in common.
     fn cause(&self) -> String {
         match &self.function {
@@ -1082,6 +1092,24 @@ coherence: 1 of 5 translations differ from QEMU's\n"
             (&source[2]["function"], &source[2]["line"]),
             (&json!("probe"), &json!(12))
         );
+    }
+
+    #[test]
+    fn an_alias_is_not_the_name_in_the_source() {
+        let place = CodePlace {
+            unit: "my".into(),
+            function: Some(("init_module".into(), 8)),
+            pc: 0xbf00_0018,
+            source: Vec::new(),
+        };
+        assert_eq!(place.text(), "init_module+0x8 [my]");
+        let line = SourcePlace {
+            function: "my_init".into(),
+            file: "my.c".into(),
+            line: 5,
+        };
+        let found = place.in_source(vec![line]);
+        assert_eq!(found.text(), "my_init+0x8 [my] at my.c:5");
     }
 
     #[test]

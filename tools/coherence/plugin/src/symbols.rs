@@ -104,7 +104,7 @@ impl Symbols {
 
 /// Whether a name is one that module_init() and module_exit() give to a function
 /// that has another.
-fn is_alias(name: &str) -> bool {
+pub fn is_alias(name: &str) -> bool {
     matches!(name, "init_module" | "cleanup_module")
 }
 
