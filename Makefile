@@ -26,7 +26,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py setup.py build.py install.py kdir.py buildroot.py coherence.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -55,13 +55,14 @@ classic: ## the classic driver and shmbuf under the coherence checker, side by s
 	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
 	@$(T)/in-tree python tests/host/classic.py $(call board_or)
 
-# CMD runs on the board; without it the module is only loaded.
+# What is to be run reaches the board as it was written: make expands nothing in it.
+unexport CMD MODULE
+coherence-run: export RUN_MODULE := $(value MODULE)
+coherence-run: export RUN_PROGRAMS := $(value PROGRAMS)
+coherence-run: export RUN_CMD := $(value CMD)
 .PHONY: coherence-run
-coherence-run: ## watch another module on BOARD: MODULE=module.ko|folder [CMD="insmod ..."] [PROGRAMS="..."]
-	@$(T)/setup $(BOARD)
-	@$(T)/build-coherence $(BOARD)
-	@$(T)/build-coherence-run $(BOARD) "$(MODULE)" $(PROGRAMS)
-	@$(T)/in-tree python tests/host/coherence_run.py $(BOARD) "$(CMD)"
+coherence-run: ## watch a driver of yours on BOARD: [MODULE=folder|module.ko] [CMD="modprobe ..."] [PROGRAMS=source.c|program] [KDIR=...]
+	@$(T)/coherence-run $(BOARD)
 
 # PROFILE=word: the functions that spend it, of the calls and buffers that are named so.
 .PHONY: bench

@@ -19,6 +19,7 @@ import klog
 from labgrid import Environment
 from labgrid.driver import QEMUDriver
 from labgrid.util import gen_marker
+from labgrid.util.qmp import QMPError
 from pexpect import TIMEOUT
 from tools import shell_names
 
@@ -139,6 +140,7 @@ class QemuBoard(Board):
         try:
             self.target.activate(self.qemu)
             self.qemu.on()
+            self._look_while_reading()
             self.shell = self.target.get_driver("ShellDriver")
             self.ready = True
         except BaseException as error:
@@ -157,11 +159,42 @@ class QemuBoard(Board):
         # Never a shutdown from inside: the boards' own power-off complains.
         try:
             self.target.cleanup()
-        except OSError:
-            # QEMU has ended by itself, so there is nothing to switch off.
+        except (OSError, QMPError):
+            # QEMU ends by itself, so there is nothing to switch off.
+            self.process.wait(timeout=60)
             self.qemu.status = 0
             self.target.cleanup()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _look_while_reading(self):
+        """Let each wait for the console end when nothing more can come there."""
+        self.process = self.qemu._child
+        read = self.qemu._read
+
+        def piece_by_piece(size: int = 1, timeout: float = 10.0, max_size: int | None = None):
+            end = time.monotonic() + timeout
+            while True:
+                try:
+                    data = read(size, max(0.0, min(1.0, end - time.monotonic())), max_size)
+                except TIMEOUT:
+                    data = b""
+                if data:
+                    return data
+                self._check_alive()
+                if time.monotonic() >= end:
+                    raise TIMEOUT(f"nothing came for {timeout:.0f} s")
+
+        self.qemu._read = piece_by_piece
+
+    def _check_alive(self):
+        """Fail when the emulator has ended, or the kernel has panicked and said all of it."""
+        if panic := re.search(r"---\[ end Kernel panic - not syncing: (.*?) *\]---", self._log()):
+            self.dead = f"the kernel panicked: {panic[1]}"
+        elif self.process.poll() is not None:
+            self.dead = "the emulator has ended"
+        else:
+            return
+        raise BoardError(f"{self.name}: {self.dead}")
 
     def symbols(self) -> Path:
         return Path(self.env.config.get_image_path("symbols"))
@@ -217,6 +250,9 @@ class QemuBoard(Board):
             raise BoardError(
                 f"{self.dead}\nThe kernel's last words:\n{tail}\nThe CPUs:\n{self._cpus()}"
             ) from None
+        except OSError as error:
+            self.dead = "the emulator has ended"
+            raise BoardError(f"{self.name}: {self.dead}") from error
 
     def _cpus(self) -> str:
         """Where each CPU is and whence it was called, as far as registers say."""

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import board as boards
 import boardinfo
 from labgrid.driver import QEMUDriver
-from tools import TOP, build_folder, shell_names
+from tools import TOP, build_folder
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def machine(board: str) -> list[str]:
 
 def layout(folder: Path, scratch: Path) -> str:
     """Where the kernel keeps what the checker wants to know: a section of the seeded module."""
-    module = folder.parent / "coherence/modules/faults.ko"
+    module = folder.parent / "seeded/faults.ko"
     section = scratch / "layout"
     subprocess.run(
         ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
@@ -84,16 +85,20 @@ def plugin(board: str, folder: Path, report: Path, track: str) -> str:
         f"vmlinux={os.environ['LG_KERNEL']}/vmlinux",
         f"layout={layout(folder, report.parent)}",
     ]
-    words += [f"module={path}" for path in sorted(folder.glob("modules/*.ko"))]
-    words += [f"module={folder.parent}/module/shmbuf.ko"]
-    programs = [*folder.glob("bin/*"), *programs_folder(board).iterdir()]
-    words += [f"program={path}" for path in sorted(programs)]
+    words += code(folder)
     return ",".join(words)
 
 
-def programs_folder(board: str) -> Path:
-    arch = shell_names('board_arch "$1"', board)[0]
-    return build_folder() / "programs" / arch
+def code(folder: Path) -> list[str]:
+    """The modules and programs of a folder's initramfs, as arguments of the plugin."""
+    words = []
+    for line in (folder / "initramfs.list").read_text().splitlines():
+        match line.split():
+            case ["file", _, file, *_] if file.endswith(".ko"):
+                words.append(f"module={file}")
+            case ["file", place, file, *_] if re.match(r"/bin/(?!busybox)", place):
+                words.append(f"program={file}")
+    return words
 
 
 def prepare(qemu: QEMUDriver, board: str, folder: Path):
@@ -112,7 +117,8 @@ class CheckedBoard(boards.QemuBoard):
     """An emulated board whose caches are modelled.
 
     What the checker found is known when the machine has been switched off. It tracks loads and
-    stores from power-on ("boot") or from the first label on ("label").
+    stores from power-on ("boot") or from the first label on ("label"). The report, and the kernel's
+    log, stay in the folder `results` if there is one.
     """
 
     # It runs several times slower.
@@ -124,10 +130,13 @@ class CheckedBoard(boards.QemuBoard):
         folder: str = "coherence",
         checker: bool = True,
         track: str = "boot",
+        results: Path | None = None,
     ):
         super().__init__(board)
         folder = build_folder() / board / folder
-        self.report = self.scratch / "report.json"
+        results = results or self.scratch
+        self.log = results / "kernel.log"
+        self.report = results / "report.json"
         prepare(self.qemu, board, folder)
         shell = self.target.get_driver("ShellDriver", activate=False)
         shell.login_timeout = self.patience
@@ -136,7 +145,10 @@ class CheckedBoard(boards.QemuBoard):
         # The model wants one order of all events.
         self.qemu.extra_args += " -accel tcg,thread=single"
         if checker:
-            self.qemu.extra_args += f" -plugin {plugin(board, folder, self.report, track)}"
+            words = plugin(board, folder, self.report, track)
+            # Whoever wants the results has them from the file.
+            words += ",summary=off" if results != self.scratch else ""
+            self.qemu.extra_args += f" -plugin {words}"
 
     def label(self, text: str):
         """Name what runs from now on."""
@@ -165,21 +177,23 @@ class CheckedBoard(boards.QemuBoard):
         except OSError as error:
             raise boards.BoardError("QEMU ended in another way: the checker says why") from error
         self.dead = "it was switched off"
-        lines = [json.loads(line) for line in self.report.read_text().splitlines()]
-        if not lines or "totals" not in lines[-1]:
-            raise boards.BoardError("the coherence checker left no totals")
-        return unknown(parse(line) for line in lines[:-1]), lines[-1]["totals"]
+        findings, totals = read(self.report)
+        new, kernels = divided(findings)
+        for finding, reason in kernels:
+            print(f"{finding.text}\n    known: {reason}")
+        return new, totals
+
+
+def read(report: Path) -> tuple[list[Finding], dict]:
+    """What was found, and the totals."""
+    text = report.read_text() if report.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    if not lines or "totals" not in lines[-1]:
+        raise boards.BoardError("the coherence checker left no report")
+    return [parse(line) for line in lines[:-1]], lines[-1]["totals"]
 
 
 def parse(line: dict) -> Finding:
-    way = f", by way of {line['by-way-of']['text']}" if line["by-way-of"] else ""
-    text = (
-        f"{line['hazard']} ({line['shown']}), {line['count']} times, at {line['pa']:#010x}: "
-        f"{line['reason']}; by {line['victim']['text']}{way}, written last by "
-        f"{line['writer']['text']}, task {line['task']!r}"
-    )
-    if line["lent"]:
-        text += f"; {line['lent']['text']}"
     function = line["victim"].get("function") or ""
     return Finding(
         line["hazard"],
@@ -188,7 +202,7 @@ def parse(line: dict) -> Finding:
         function,
         line["reason"],
         line["count"],
-        text,
+        line["text"],
         line,
     )
 
@@ -200,16 +214,16 @@ def known() -> dict[tuple[str, str], str]:
     return {(hazard, function): reason for hazard, function, reason in entries}
 
 
-def unknown(findings: Iterable[Finding]) -> list[Finding]:
-    """All but the kernel's own, which are printed."""
+def divided(findings: Iterable[Finding]) -> tuple[list[Finding], list[tuple[Finding, str]]]:
+    """Those that are new, and the kernel's own, each with its reason."""
     reasons = known()
-    new = []
+    new, kernels = [], []
     for finding in findings:
         if reason := reasons.get((finding.hazard, finding.function)):
-            print(f"{finding.text}\n    known: {reason}")
+            kernels.append((finding, reason))
         else:
             new.append(finding)
-    return new
+    return new, kernels
 
 
 def labelled(findings: Iterable[Finding], label: str) -> list[Finding]:

@@ -57,6 +57,8 @@ class Report:
 
     kind: str
     line: int
+    #: the line that says what is wrong
+    said: str
     text: str
 
     def __str__(self):
@@ -77,7 +79,7 @@ def scan(log: str, before: int = 3, after: int = 120) -> list[Report]:
             continue
         end = _end(lines, n, after)
         kind = _names[int(match.lastgroup[1:])]
-        found.append(Report(kind, n + 1, "\n".join(lines[max(covered, n - before) : end])))
+        found.append(Report(kind, n + 1, line, "\n".join(lines[max(covered, n - before) : end])))
         covered = end
     return found
 

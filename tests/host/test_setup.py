@@ -191,6 +191,7 @@ MADE = [
     "kernel-q35-x86_64-0123456789ab",
     "build-01234567",
     "build-01234567-lean",
+    "build-01234567-kdir-01234567",
     "venv-0123456789ab",
     "readme-trixie",
     "debian-stock-0123456789ab",

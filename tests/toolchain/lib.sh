@@ -18,7 +18,9 @@ cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 
 # Where this checkout's own output goes; the rest of the cache is shared. With
 # SHMBUF_LEAN=1 all is for kernels without what looks for faults, which measure.
+# With SHMBUF_KDIR=<built kernel tree> all is for that kernel in place of the boards'.
 build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)${SHMBUF_LEAN:+-lean}
+[ -z "${SHMBUF_KDIR:-}" ] || build=$build-kdir-$(printf '%s' "$SHMBUF_KDIR" | sha256sum | cut -c1-8)
 
 case $cache in
 /*) ;;
@@ -156,6 +158,11 @@ check_room() {
 		die "the set-up needs $1 MB more in $cache, where $free MB are free: make room, or set SHMBUF_CACHE to a folder on a larger disk."
 }
 
+# Where the host's files are in the tree with SHMBUF_SEES_HOST=1: sources may include
+# others anywhere.
+host=/run/host
+[ -z "${SHMBUF_IN_TREE:-}" ] || host=
+
 # in_tree command...: run in the toolchain tree, with the checkout, the cache
 # and /tmp at their own paths. The network and package mirrors are the host's.
 in_tree() {
@@ -222,6 +229,10 @@ in_tree() {
 	if [ -n "${KDIR:-}" ] && [ -d "${KDIR}" ]; then
 		args+=(--bind "$(readlink -f "$KDIR")" "$(readlink -f "$KDIR")")
 	fi
+	if [ -n "${SHMBUF_KDIR:-}" ]; then
+		for f in "$(kernel_source)" "$SHMBUF_KDIR"; do args+=(--bind "$f" "$f"); done
+	fi
+	[ -z "${SHMBUF_SEES_HOST:-}" ] || args+=(--ro-bind / "$host")
 	if [ "$(id -u)" = 0 ]; then
 		bwrap "${args[@]}" "$@"
 	elif bwrap --bind / / true 2>/dev/null; then
@@ -242,12 +253,20 @@ debian() {
 # Kernel source and build folders, named by what goes into them.
 linux_tarball=/usr/src/linux-source-7.3.tar.xz
 kernel_source() {
+	if [ -n "${SHMBUF_KDIR:-}" ]; then
+		readlink -e "$SHMBUF_KDIR/source" || echo "$SHMBUF_KDIR"
+		return
+	fi
 	printf '%s/linux-%s' "$cache" "$(cat "$tree"/var/lib/dpkg/info/linux-source-7.3.md5sums \
 		"$top"/tests/boards/patches/*.patch | sha256sum | cut -c1-12)"
 }
 # Boards whose configurations are links to one file share a kernel.
 kernel_build() {
 	local config
+	if [ -n "${SHMBUF_KDIR:-}" ]; then
+		echo "$SHMBUF_KDIR"
+		return
+	fi
 	config=$(readlink -f "$top/tests/boards/$1/kernel.config")
 	printf '%s/kernel-%s-%s' "$cache" "$(basename "$(dirname "$config")")" "$( (kernel_source; kernel_config "$1"
 		cat "$top/tests/toolchain/setup-kernel") | sha256sum | cut -c1-12)"
@@ -259,6 +278,14 @@ kernel_arch() {
 	CONFIG_X86_64=y) echo x86_64 ;;
 	*) echo arm ;;
 	esac
+}
+# What kbuild has to be told of the compilers: those that the kernel is of.
+kernel_compiler() {
+	if grep -qx CONFIG_CC_IS_GCC=y "$(kernel_build "$1")/.config" 2>/dev/null; then
+		echo CROSS_COMPILE=arm-linux-gnueabihf-
+	else
+		echo LLVM=-19
+	fi
 }
 # What a board's kernel shall have, over allnoconfig.
 kernel_config() {
@@ -322,9 +349,9 @@ c_compiler() {
 
 # put_programs BOARD FOLDER PROGRAM...: copy a user's programs, which have to run
 # on the board: static ones for its processor, and in a 64-bit kernel those of 32
-# bits.
+# bits. A C source is compiled for the board.
 put_programs() {
-	local board=$1 folder=$2 program machines
+	local board=$1 folder=$2 program name machines
 	shift 2
 	case $(kernel_arch "$board") in
 	arm) machines="28 00" ;;
@@ -333,13 +360,29 @@ put_programs() {
 	esac
 	for program; do
 		[ -f "$program" ] || die "there is no program \"$program\"."
+		# The initramfs takes no spaces in a name.
+		name=$(basename "$program" .c | tr ' ' _)
+		if [[ $program = *.c ]]; then
+			step "$(basename "$program") for $board" "1 s" compile_program "$board" "$folder/$name" "$program"
+			continue
+		fi
 		[ "$(od -An -tx1 -N4 "$program")" = " 7f 45 4c 46" ] ||
 			die "$program is no program (ELF): scripts can be pasted into the shell, or compiled in."
 		od -An -tx1 -j18 -N2 "$program" | grep -qE "^ ($machines)\$" ||
 			die "$program is for another processor than that of $board: see Documentation/first-program.md."
-		cp "$program" "$folder/"
+		cp "$program" "$folder/$name"
 		# grep reads all of it: with -q the other program may die of SIGPIPE.
-		! in_tree llvm-readelf-19 -lW "$folder/${program##*/}" | grep INTERP >/dev/null ||
+		! in_tree llvm-readelf-19 -lW "$folder/$name" | grep INTERP >/dev/null ||
 			die "$program wants shared libraries, which the board does not have: link it with -static."
 	done
+}
+
+# compile_program BOARD PROGRAM SOURCE: a user's C program, with shmbuf's header and
+# the coherence checker's hints at hand.
+compile_program() {
+	local cc
+	read -ra cc <<<"$(c_compiler "$(board_arch "$1")")"
+	SHMBUF_SEES_HOST=1 in_tree "${cc[@]}" -std=gnu11 -O2 -g -Wall -static -pthread \
+		-ffile-prefix-map="$host"= -I"$top/include/uapi" -I"$top/tools/coherence" \
+		-o "$2" "$host$(realpath "$3")"
 }
