@@ -254,7 +254,7 @@ debian() {
 linux_tarball=/usr/src/linux-source-7.3.tar.xz
 kernel_source() {
 	if [ -n "${SHMBUF_KDIR:-}" ]; then
-		readlink -e "$SHMBUF_KDIR/source" || echo "$SHMBUF_KDIR"
+		readlink -en "$SHMBUF_KDIR/source" || printf "%s" "$SHMBUF_KDIR"
 		return
 	fi
 	printf '%s/linux-%s' "$cache" "$(cat "$tree"/var/lib/dpkg/info/linux-source-7.3.md5sums \
@@ -264,7 +264,7 @@ kernel_source() {
 kernel_build() {
 	local config
 	if [ -n "${SHMBUF_KDIR:-}" ]; then
-		echo "$SHMBUF_KDIR"
+		printf "%s" "$SHMBUF_KDIR"
 		return
 	fi
 	config=$(readlink -f "$top/tests/boards/$1/kernel.config")
