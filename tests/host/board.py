@@ -161,7 +161,7 @@ class QemuBoard(Board):
             self.target.cleanup()
         except (OSError, QMPError):
             # QEMU ends by itself, so there is nothing to switch off.
-            self.process.wait(timeout=60)
+            self.qemu._child.wait(timeout=60)
             self.qemu.status = 0
             self.target.cleanup()
         shutil.rmtree(self.scratch, ignore_errors=True)

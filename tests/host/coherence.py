@@ -89,10 +89,25 @@ def plugin(board: str, folder: Path, report: Path, track: str) -> str:
     return ",".join(words)
 
 
+#: Bytes of all names: Linux takes no argument of more than 128 KiB.
+MOST_CODE = 100 << 10
+
+
 def code(folder: Path) -> list[str]:
-    """The modules and programs of a folder's initramfs, as arguments of the plugin."""
+    """The modules and programs of a folder's initramfs, as arguments of the plugin.
+
+    Where they are too many, without the kernel's own modules.
+    """
+    lines = (folder / "initramfs.list").read_text().splitlines()
+    words = words_for(lines)
+    if sum(map(len, words)) > MOST_CODE:
+        words = words_for(line for line in lines if "/kernel/" not in line)
+    return words
+
+
+def words_for(lines: Iterable[str]) -> list[str]:
     words = []
-    for line in (folder / "initramfs.list").read_text().splitlines():
+    for line in lines:
         match line.split():
             case ["file", _, file, *_] if file.endswith(".ko"):
                 words.append(f"module={file}")

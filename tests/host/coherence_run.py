@@ -23,7 +23,7 @@ from coherence import CheckedBoard, Finding
 from tools import build_folder
 
 #: What is there of a run that has left no report.
-NOTHING = {"accesses": 0, "unlisted": 0, "more": []}
+NOTHING = {"accesses": 0, "unlisted": 0, "more": [], "forgotten": 0}
 
 #: What the kernel also says of a module that is not free software, which is no fault of its code.
 NO_FAULT = ["taint"]
@@ -91,7 +91,7 @@ def told(
         status = 130
     elif found:
         status = 2
-    elif run.ended or not totals["accesses"]:
+    elif run.ended or not totals["accesses"] or totals["forgotten"]:
         status = 1
     else:
         status = 3 if run.status else 0
@@ -101,8 +101,8 @@ def told(
 def read(results: Path) -> tuple[list[Finding], dict, list[klog.Report]]:
     """What the checker and the kernel have left, each as far as it got."""
     log = results / "kernel.log"
-    reports = klog.scan(log.read_text(errors="replace")) if log.exists() else []
-    reports = [report for report in reports if report.kind not in NO_FAULT]
+    text = log.read_text(errors="replace") if log.exists() else ""
+    reports = klog.scan(text, without=NO_FAULT)
     try:
         findings, totals = coherence.read(results / "report.json")
     except BoardError as error:

@@ -2,6 +2,7 @@
 """Finds in a kernel log what no test run may leave there."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 #: What the kernel prints when something is wrong, by the part that says it.
@@ -65,8 +66,10 @@ class Report:
         return f"kernel log, line {self.line}: {self.kind}\n{self.text}"
 
 
-def scan(log: str, before: int = 3, after: int = 120) -> list[Report]:
-    """The complaints in a log, one for lines that belong together."""
+def scan(
+    log: str, before: int = 3, after: int = 120, without: Collection[str] = ()
+) -> list[Report]:
+    """The complaints in a log, one for lines that belong together; none of the kinds `without`."""
     lines = log.splitlines()
     noise = [re.compile(p) for p, _ in NOISE]
     found: list[Report] = []
@@ -77,8 +80,10 @@ def scan(log: str, before: int = 3, after: int = 120) -> list[Report]:
         match = _any.search(line)
         if not match or any(p.search(line) for p in noise):
             continue
-        end = _end(lines, n, after)
         kind = _names[int(match.lastgroup[1:])]
+        if kind in without:
+            continue
+        end = _end(lines, n, after)
         found.append(Report(kind, n + 1, line, "\n".join(lines[max(covered, n - before) : end])))
         covered = end
     return found

@@ -42,7 +42,7 @@ KNOWN = FOUND | {
     "victim": {"text": "check_writebuffer+0x8", "function": "check_writebuffer"},
     "text": "lost-write (this-core), 1 times: 0x60000080: by check_writebuffer+0x8",
 }
-TOTALS = {"accesses": 1000, "unlisted": 0, "more": []}
+TOTALS = {"accesses": 1000, "unlisted": 0, "more": [], "forgotten": 0}
 OOPS = "[    9.1] Internal error: Oops: 5 [#1] PREEMPT SMP ARM\n"
 
 
@@ -104,6 +104,44 @@ def test_module_that_is_not_free_is_no_finding(tmp_path):
     (tmp_path / "kernel.log").write_text("Disabling lock debugging due to kernel taint\n")
     (tmp_path / "report.json").write_text(json.dumps({"totals": TOTALS}) + "\n")
     assert coherence_run.read(tmp_path) == ([], TOTALS, [])
+
+
+def test_oops_of_a_module_that_is_not_free(tmp_path):
+    """The line about its licence comes first, and hides nothing."""
+    log = f"Disabling lock debugging due to kernel taint\n{OOPS}---[ end trace 0 ]---\n"
+    (tmp_path / "kernel.log").write_text(log)
+    (tmp_path / "report.json").write_text(json.dumps({"totals": TOTALS}) + "\n")
+    (report,) = coherence_run.read(tmp_path)[2]
+    assert (report.kind, report.line) == ("Oops", 2)
+
+
+def test_what_was_forgotten_is_no_clean_run():
+    text, status = coherence_run.told(RAN, [], TOTALS | {"forgotten": 3, "more": ["3 times"]}, [])
+    assert (status, text.splitlines()[0]) == (1, "3 times")
+
+
+def test_names_fit_an_argument(tmp_path):
+    """A kernel with very many modules: its own are named by address alone."""
+    lines = [
+        f"file /lib/modules/7.3.4/{where}/m{i}.ko {'x' * 120}/{where}/m{i}.ko 0644 0 0"
+        for where, count in (("kernel/drivers", 2000), ("extra", 2))
+        for i in range(count)
+    ]
+    (tmp_path / "initramfs.list").write_text("\n".join(lines))
+    words = coherence.code(tmp_path)
+    assert len(words) == 2
+    assert all("/extra/" in word for word in words)
+
+
+def test_kdir_that_is_not_there():
+    result = subprocess.run(
+        [TOP / "tests/toolchain/coherence-run", "vexpress-a9"],
+        env=os.environ | {"KDIR": "/no/such/folder"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stderr == "shmbuf: KDIR=/no/such/folder is not a folder.\n"
 
 
 def test_report_has_all(tmp_path):

@@ -113,6 +113,15 @@ def test_make_targets():
         assert not unknown, f"{page}: {command}"
 
 
+def test_make_runs_each_test():
+    """No file of tests is forgotten by `make test-all`."""
+    makefile = (TOP / "Makefile").read_text()
+    lists = " ".join(re.findall(r"tests/host/test_,([^)]*)\)", makefile)).split()
+    assert {f"test_{name}" for name in lists} == {
+        path.name for path in (TOP / "tests/host").glob("test_*.py")
+    }
+
+
 def test_each_block_is_typed_somewhere():
     """Whoever adds commands to a page says what types them; nothing is said that is not there."""
     used = set()

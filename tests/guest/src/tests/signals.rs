@@ -99,6 +99,9 @@ fn all_of(kind: Kind, policy: Policy) -> Alloc {
 fn calls(env: &Env) {
     let most = memory() / 2 / page() as u64 * page() as u64;
     env.module.must_load(&format!("limit={}", memory()));
+    for kind in [Kind::Scatter, Kind::Pages] {
+        drop(make(env, &Alloc::new(large(), kind)));
+    }
     let buffer = make(env, &all_of(Kind::Streaming, Policy::WriteBack));
     let mut bytes = vec![0; buffer.size() as usize];
 

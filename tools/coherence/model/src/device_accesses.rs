@@ -42,6 +42,10 @@ impl Model {
     /// A device does something, or may do it from now on; `site` is the
     /// instruction that set it off, if one is known.
     pub fn device(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
+        if let Device::Of(device) = what {
+            // Nothing happens yet.
+            return self.dma.set_device(device);
+        }
         self.recent.clear();
         self.order += 1;
         let order = self.order;
@@ -49,7 +53,7 @@ impl Model {
         match what {
             Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
-            Device::Of(device) => self.dma.set_device(device),
+            Device::Of(_) => {}
             Device::Map(range, direction) => self.dma.map(range, direction, call),
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
             Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),

@@ -72,7 +72,12 @@ impl Function {
     fn is_of_a_device(self) -> bool {
         matches!(
             self,
-            Self::Map | Self::MapList | Self::Unmap | Self::UnmapList
+            Self::Map
+                | Self::MapList
+                | Self::Unmap
+                | Self::UnmapList
+                | Self::AllocatePages
+                | Self::FreePages
         )
     }
 }
@@ -488,6 +493,7 @@ impl Kernel {
             // (dev, size, page, dma_addr, dir)
             Function::FreePages => {
                 let (range, direction) = segment(r3, r1, cpu.stacked());
+                self.name_device(r0, events);
                 events.push(LinuxEvent::Device(Device::Unmap(range, direction)));
             }
             // (page, order, gfp_flags, alloc_flags)
@@ -978,27 +984,38 @@ mod tests {
     fn noncoherent_pages() {
         let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
         let handle = 0xf080_2000;
+        // Another device's mapping was made on this stack before.
+        enter(&mut kernel, Function::Map, [8, 0x6900_0000, 4, 1], &cpu);
+        leave(&mut kernel, 0x6900_0000, &cpu);
         enter(
             &mut kernel,
             Function::AllocatePages,
-            [0, 4096, handle, 2],
+            [7, 4096, handle, 2],
             &cpu,
         );
         cpu.memory.insert(handle, 0x6800_0000);
         let r = range(0x6800_0000, 4096);
         assert_eq!(
             leave(&mut kernel, 0xc200_0000, &cpu),
-            [LinuxEvent::Device(Device::Map(r, FromDevice))]
+            [
+                LinuxEvent::Device(Device::Of(7)),
+                LinuxEvent::Device(Device::Map(r, FromDevice))
+            ]
         );
+        cpu.memory.insert(SP, 0);
+        enter(&mut kernel, Function::Map, [8, 0x6900_0000, 4, 1], &cpu);
         cpu.memory.insert(SP, 2);
         assert_eq!(
             enter(
                 &mut kernel,
                 Function::FreePages,
-                [0, 4096, 0xc200_0000, r.pa],
+                [7, 4096, 0xc200_0000, r.pa],
                 &cpu
             ),
-            [LinuxEvent::Device(Device::Unmap(r, FromDevice))]
+            [
+                LinuxEvent::Device(Device::Of(7)),
+                LinuxEvent::Device(Device::Unmap(r, FromDevice))
+            ]
         );
     }
 

@@ -639,7 +639,7 @@ impl Reporter {
             "this-core": of(Shown::ThisCore),
             "some-core": of(Shown::SomeCore),
             "unlisted": self.groups.iter().map(|group| group.more).sum::<u64>(),
-            "more": self.full_groups().map(|group| self.more_text(group)).collect::<Vec<_>>(),
+            "more": self.more_texts(cost).collect::<Vec<_>>(),
             "accesses": self.accesses,
             "lines": cost.lines,
             "bytes": cost.bytes,
@@ -651,9 +651,16 @@ impl Reporter {
         } })
     }
 
-    /// Groups of which not all causes are listed.
-    fn full_groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().filter(|group| group.more > 0)
+    /// What is to be said of a run besides its findings.
+    fn more_texts(&self, cost: Cost) -> impl Iterator<Item = String> + '_ {
+        let groups = self.groups.iter().filter(|group| group.more > 0);
+        let forgotten = (cost.forgotten != 0).then(|| {
+            format!(
+                "{} times the model had no room for what is rare, so it may have missed something",
+                cost.forgotten,
+            )
+        });
+        groups.map(|group| self.more_text(group)).chain(forgotten)
     }
 
     /// What was found of causes that are not listed.
@@ -678,8 +685,8 @@ impl Reporter {
         for report in self.in_order() {
             let _ = writeln!(text, "{}", self.report_text(report));
         }
-        for group in self.full_groups() {
-            let _ = writeln!(text, "{}", self.more_text(group));
+        for more in self.more_texts(cost) {
+            let _ = writeln!(text, "{more}");
         }
         let _ = writeln!(
             text,
@@ -689,13 +696,6 @@ impl Reporter {
             cost.lines,
             cost.bytes as f64 / cost.lines.max(1) as f64,
         );
-        if cost.forgotten != 0 {
-            let _ = writeln!(
-                text,
-                "coherence: {} times the model had no room for what is rare, so it may have missed something",
-                cost.forgotten,
-            );
-        }
         if let Some((all, different)) = cost.checked {
             let _ = writeln!(
                 text,
@@ -826,8 +826,8 @@ mod tests {
             "stale-read (this-core), 1 times: 0x60000040: it is old
     by reader+0x4, task \"sh\"
     the first that was found: after event 7, 10 accesses
+3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 reports; 10 accesses, 2 lines, 12.0 bytes a line
-coherence: 3 times the model had no room for what is rare, so it may have missed something
 coherence: 1 of 5 translations differ from QEMU's\n"
         );
     }
@@ -1060,8 +1060,12 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         );
         let summary = reporter.summary(COST);
         assert!(summary.contains(&text), "{summary}");
+        let all = Cost {
+            forgotten: 0,
+            ..COST
+        };
         assert_eq!(
-            reporter.totals_json(COST)["totals"]["more"],
+            reporter.totals_json(all)["totals"]["more"],
             json!([text.trim()])
         );
     }
