@@ -99,6 +99,7 @@ fn all_of(kind: Kind, policy: Policy) -> Alloc {
 fn calls(env: &Env) {
     let most = memory() / 2 / page() as u64 * page() as u64;
     env.module.must_load(&format!("limit={}", memory()));
+    // It can be had, so that a kill has something to end.
     for kind in [Kind::Scatter, Kind::Pages] {
         drop(make(env, &Alloc::new(large(), kind)));
     }

@@ -42,18 +42,16 @@ impl Model {
     /// A device does something, or may do it from now on; `site` is the
     /// instruction that set it off, if one is known.
     pub fn device(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
-        if let Device::Of(device) = what {
-            // Nothing happens yet.
-            return self.dma.set_device(device);
-        }
         self.recent.clear();
-        self.order += 1;
+        if !matches!(what, Device::Of(_)) {
+            self.order += 1;
+        }
         let order = self.order;
         let call = Call { site, order };
         match what {
             Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
-            Device::Of(_) => {}
+            Device::Of(device) => self.dma.set_device(device),
             Device::Map(range, direction) => self.dma.map(range, direction, call),
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
             Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
