@@ -78,6 +78,17 @@ def machine(request):
         yield it
 
 
+#: Fewer bytes of the guest's default buffer, and not the rounds that take the longest.
+QUICK = f"--size {256 << 10} --skip 10000_rounds_ --skip 100_insmods_ --skip 100_rounds_among_users"
+
+
+@pytest.fixture
+def quick(request):
+    """What the guest's tests leave out unless asked for all, or on a real board."""
+    option = request.config.getoption
+    return "" if option("all_boards") or option("env") else QUICK
+
+
 def board_of(item):
     """Which board a test runs on, of those that its file boots; None for one without."""
     callspec = getattr(item, "callspec", None)

