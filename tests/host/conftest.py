@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boards for the tests, and a last line that counts everything."""
 
+import os
 import re
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class SideBySide(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     return SideBySide(config, log)
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are CPUs, since a board that waits for something leaves its CPU idle."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="module")
