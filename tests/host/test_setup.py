@@ -500,7 +500,7 @@ def test_killed_while_the_host_installs(host):
     ],
 )
 def test_room_is_wanted_for_what_is_missing(host, free, there, sentence):
-    tree = shell_names('echo "${tree##*/}"')[0]
+    tree = shell_names('echo "${tree_32bit##*/}"')[0]
     (host.cache / f"{tree}.partial").mkdir(parents=True)
     (host.cache / "setup.lock").touch()
     host.fake("df", f"echo Avail; echo {free}M")
