@@ -88,6 +88,23 @@ def test_links():
     assert wrong == []
 
 
+def test_security_names_its_tests():
+    """Each line of the tables names what shows it, and all of that exists."""
+    page = (TOP / "Documentation/security.md").read_text()
+    rows = re.findall(r"^\| (\w.*) \| (.*) \|$", page, re.M)
+    assert len(rows) > 20
+    guest = "".join(it.read_text() for it in (TOP / "tests/guest/src/tests").rglob("*.rs"))
+    wrong = []
+    for sentence, tests in rows:
+        names = re.findall("`([^`]*)`", tests)
+        wrong += [] if names else [f"nothing shows: {sentence}"]
+        for name in names:
+            file, _, function = name.rpartition("::")
+            there = f"def {function}(" in (TOP / file).read_text() if file else f'"{name}"' in guest
+            wrong += [] if there else [f"no test {name}: {sentence}"]
+    assert wrong == []
+
+
 def make_commands() -> list[tuple[str, str]]:
     """Each `make` of a block, with its page."""
     lines = [(it.page, line) for it in every_block() for line in it.lines if is_make(line)]
