@@ -4,7 +4,7 @@
 use std::{env, path::PathBuf};
 
 fn main() {
-    let headers = ["../../include/uapi/shmbuf.h", "dma-buf.h"];
+    let headers = ["shmbuf.h", "dma-buf.h"];
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
 
     for header in headers {

@@ -173,6 +173,19 @@ def test_cargo_doc(workspace):
     )
 
 
+def test_crate_is_ready_to_publish():
+    """It builds from what cargo packs of it, which has the driver's header in it."""
+    target = build_folder() / "cargo"
+    command = ["cargo", "package", "--offline", "--locked", "--allow-dirty", "-p", "shmbuf"]
+    must(
+        [*command, "--manifest-path", TOP / "lib/Cargo.toml"],
+        CARGO_TARGET_DIR=str(target),
+    )
+    # The newest: others are of versions before.
+    (unpacked, *_) = sorted(target.glob("package/shmbuf-*/"), key=lambda it: -it.stat().st_mtime)
+    assert (unpacked / HEADER.name).read_text() == HEADER.read_text()
+
+
 def test_clippy_module(board_name):
     build = [TOP / "tests/toolchain/build-module", board_name, "--as", "clippy"]
     must([*build, "CLIPPY=1", "W=e", "modules"])

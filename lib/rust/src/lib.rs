@@ -56,7 +56,7 @@
 
 /// The example of the README compiles too.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 mod alloc;
@@ -69,7 +69,7 @@ mod info;
 mod ioctl;
 mod mapping;
 
-/// The raw ABI, generated from `include/uapi/shmbuf.h`, and what this crate
+/// The raw ABI, generated from the driver's header, and what this crate
 /// uses of `linux/dma-buf.h`.
 ///
 /// The functions of [`Buffer`] cover all of it; this is for those who need to
