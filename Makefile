@@ -20,6 +20,7 @@ help: ## this list
 	@awk -f $(T)/help.awk $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
+demo: export SHMBUF_KERNEL := demo
 demo: ## boot BOARD, load the module, run the pattern sample in every combination
 	@$(T)/setup $(BOARD)
 	@$(T)/in-tree python tests/host/demo.py $(BOARD)
@@ -163,7 +164,7 @@ install:
 	@$(T)/build-host-tool
 	@. $(T)/lib.sh && stage=$$(mktemp -d) && trap 'rm -rf "$$stage"' EXIT && \
 	$(T)/build-module $(BOARD) modules_install INSTALL_MOD_PATH="$$stage" && \
-	$(PLACES) packaging/install "$$stage" "$$build/programs/$$(board_arch $(BOARD))/shmbuf" "$$build/cargo/release/shmbuf"
+	$(PLACES) packaging/install "$$stage" "$$programs/$$(board_arch $(BOARD))/shmbuf" "$$programs/cargo/release/shmbuf"
 
 clean:
 	@. $(T)/lib.sh && rm -rf "$$build"
@@ -189,7 +190,7 @@ programs: ## build tool and samples for BOARD, or PROGRAMS=armhf|armel|arm64|amd
 	@. $(T)/lib.sh && arch="$(PROGRAMS)" && \
 	arch=$${arch:-$$(check_board $(BOARD) && board_arch $(BOARD))} && \
 	case $$arch in arm64 | i386) $(T)/setup-tree 64bit ;; *) $(T)/setup-tree ;; esac && \
-	$(T)/build-programs "$$arch" && echo "programs: $$build/programs/$$arch"
+	$(T)/build-programs "$$arch" && echo "programs: $$programs/$$arch"
 
 # Their names are printed last.
 .PHONY: deb

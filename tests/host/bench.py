@@ -93,11 +93,11 @@ def cost(counts: dict[str, int], table: str) -> int:
 @contextmanager
 def lean() -> Iterator[None]:
     """Meanwhile all paths are those of what is built for kernels without debugging."""
-    os.environ["SHMBUF_LEAN"] = "1"
+    os.environ["SHMBUF_KERNEL"] = "bench"
     try:
         yield
     finally:
-        del os.environ["SHMBUF_LEAN"]
+        del os.environ["SHMBUF_KERNEL"]
 
 
 def folder(board: str) -> Path:

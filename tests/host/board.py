@@ -280,7 +280,7 @@ class SshBoard(Board):
         self.name = Path(env).resolve().parent.name
         # Programs for ARMv7 unless the file says others.
         os.environ.setdefault(
-            "LG_PROGRAMS", shell_names("echo $build/programs/${PROGRAMS:-armhf}")[0]
+            "LG_PROGRAMS", shell_names("echo $programs/${PROGRAMS:-armhf}")[0]
         )
         self.env = Environment(env)
         self.target = self.env.get_target("main")

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Each board's folder says what it must, and a wrong word there is named."""
 
+import re
+
 import boardinfo
 import cores
 import pytest
 from boardinfo import BoardInfo, Checker
+from tools import TOP, shell_names
 
 
 @pytest.mark.parametrize("board", boardinfo.names())
@@ -87,3 +90,18 @@ def test_wrong_fields(folder, text, sentence):
 def test_no_file(folder):
     with pytest.raises(boardinfo.Wrong, match=r"board\.toml: .* No such file"):
         boardinfo.read(folder)
+
+
+def test_demo_kernel():
+    """The demo's kernels go without what another kernel has, and keep all else."""
+    less = (TOP / "tests/boards/demo.config").read_text()
+    without = {f"{name}=y" for name in re.findall("^# (CONFIG_.*) is not set$", less, re.M)}
+    missing = set(without)
+    for board in boardinfo.names():
+        bench, demo = (
+            set(shell_names(f'SHMBUF_KERNEL={kernel} kernel_config "$1"', board))
+            for kernel in ("bench", "demo")
+        )
+        assert {line for line in bench - demo if line.startswith("CONFIG_")} == bench & without
+        missing -= bench
+    assert missing == set()

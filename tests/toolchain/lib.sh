@@ -16,10 +16,15 @@ die() {
 cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 : "${HOME:=/nonexistent}"
 
-# Where this checkout's own output goes; the rest of the cache is shared. With
-# SHMBUF_LEAN=1 all is for kernels without what looks for faults, which measure.
-# With SHMBUF_KDIR=<built kernel tree> all is for that kernel in place of the boards'.
-build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)${SHMBUF_LEAN:+-lean}
+# Where this checkout's own output goes; the rest of the cache is shared. What depends
+# on no kernel is in $programs. All else is for the kernels that test, or with
+# SHMBUF_KERNEL=bench for those that measure, which have nothing that looks for
+# faults, or with SHMBUF_KERNEL=demo for those that have only what the demo needs and
+# are built in a third of the time. With SHMBUF_KDIR=<built kernel tree> it is for
+# that kernel in place of the boards'.
+build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
+programs=$build/programs
+build=$build${SHMBUF_KERNEL:+-$SHMBUF_KERNEL}
 [ -z "${SHMBUF_KDIR:-}" ] || build=$build-kdir-$(printf '%s' "$SHMBUF_KDIR" | sha256sum | cut -c1-8)
 
 case $cache in
@@ -289,20 +294,33 @@ kernel_compiler() {
 }
 # What a board's kernel shall have, over allnoconfig.
 kernel_config() {
-	local kernel_debug=("$top/tests/boards/debug.config")
-	[ -z "${SHMBUF_LEAN:-}" ] || kernel_debug=()
-	cat "$top/tests/boards/common.config" "${kernel_debug[@]}" \
-		"$top/tests/boards/$(kernel_arch "$1").config" "$top/tests/boards/$1/kernel.config"
+	local config=$top/tests/boards
+	local usual=("$config/$(kernel_arch "$1").config" "$config/$1/kernel.config")
+	case ${SHMBUF_KERNEL:-tests} in
+	tests) cat "$config/common.config" "$config/debug.config" "${usual[@]}" ;;
+	bench) cat "$config/common.config" "${usual[@]}" ;;
+	demo)
+		cat "$config/common.config" "${usual[@]}" |
+			grep -vxF -f <(sed -n 's/^# \(CONFIG_.*\) is not set$/\1=y/p' "$config/demo.config")
+		cat "$config/demo.config"
+		;;
+	*) die "SHMBUF_KERNEL is bench, demo or not set, not \"$SHMBUF_KERNEL\"." ;;
+	esac
 }
+# How long a kernel usually takes.
+kernel_minutes() { [ "${SHMBUF_KERNEL:-}" = demo ] && echo 2-5 || echo 7-15; }
+
+# Whether the modules of the tests are wanted; the demo runs none.
+has_tests() { [ "${SHMBUF_KERNEL:-}" != demo ]; }
 
 # Whether the kernel takes the DMA engine of tests/engine.
-has_engine() { grep -qx 'CONFIG_DMADEVICES=y' "$top/tests/boards/$1/kernel.config"; }
+has_engine() { has_tests && grep -qx 'CONFIG_DMADEVICES=y' "$top/tests/boards/$1/kernel.config"; }
 
 # Whether the kernel has pages to map by kmap(), as tests/kmap does.
-has_highmem() { grep -qx 'CONFIG_HIGHMEM=y' "$top/tests/boards/$1/kernel.config"; }
+has_highmem() { has_tests && grep -qx 'CONFIG_HIGHMEM=y' "$top/tests/boards/$1/kernel.config"; }
 
 # Whether the board has the PCI device of samples/edu.
-has_edu() { grep -q -- '-device edu' "$top/tests/boards/$1/labgrid.yaml"; }
+has_edu() { has_tests && grep -q -- '-device edu' "$top/tests/boards/$1/labgrid.yaml"; }
 
 # A board is a folder with a kernel configuration here.
 boards() { (cd "$top/tests/boards" && for f in */kernel.config; do echo "${f%/*}"; done); }
