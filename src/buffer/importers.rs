@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     rules::{
+        failure::Unfit,
         kind::Kind,
         ownership::{
             Hold,
@@ -38,10 +39,19 @@ use crate::{
     },
 };
 use kernel::{
+    device::Device,
     dma::DataDirection,
     prelude::*,
     sync::Arc, //
 };
+
+/// Says in the log why `device` is not fit for the memory. Returns what its driver gets.
+fn refuse(device: &Device, reason: Unfit) -> Error {
+    if cpu::log_allowed() {
+        pr_notice!("{}: {reason}\n", device.name());
+    }
+    reason.errno()
+}
 
 impl Buffer {
     /// The device of an importer gets a view of `range`, whole pages, as by SYNC END. It is lent all
@@ -50,10 +60,9 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// - [`EOPNOTSUPP`] if the memory has no pages of its own, or the kernel would copy for the
-    ///   device, and nobody has to SYNC such memory;
+    /// - [`EOPNOTSUPP`] if the memory has no pages of its own;
+    /// - that of an [`Unfit`], if the device is not fit for the memory, and says why in the log;
     /// - [`EACCES`] if the device would write, and devices only read the buffer;
-    /// - [`EIO`] if the device cannot address the memory;
     /// - [`EBUSY`] if the kernel copies for this device or for one that has the buffer: copies of
     ///   several devices would not be the same;
     /// - [`ERESTARTSYS`] if the process was killed while waiting;
@@ -70,10 +79,18 @@ impl Buffer {
         }
         let storage = self.state.lock().storage.clone();
         let backing = storage.backing().ok_or(EOPNOTSUPP)?;
-        let mapping = attachment.map(backing, range, direction)?;
+        let device = attachment.device();
+        let unfit = |reason| refuse(device, reason);
+        let mapping = match attachment.map(backing, range, direction) {
+            Err(EIO) => return Err(unfit(Unfit::Unreached)),
+            mapping => mapping?,
+        };
         let has_sync = storage.policy().is_cached() && storage.kind() != Kind::Coherent;
         if mapping.bounces() && !has_sync {
-            return Err(EOPNOTSUPP);
+            return Err(unfit(Unfit::Copied));
+        }
+        if mapping.snoops() && !storage.policy().is_cached() {
+            return Err(unfit(Unfit::Snooping));
         }
         let (hold, mode) = match storage.policy().is_cached() && lent {
             true => (Hold::Lent, Mode::Exclusive),

@@ -150,7 +150,7 @@ impl Side {
         Part {
             range,
             is_maintained: self.is_maintained(),
-            may_bounce: snoops || self.storage.policy().is_cached(),
+            is_cached: snoops || self.storage.policy().is_cached(),
         }
     }
 }
@@ -192,8 +192,9 @@ struct Part {
     range: Range,
     /// Whether lines of it can be in a cache that the engine does not see.
     is_maintained: bool,
-    /// Whether the kernel may copy it for the engine, as that is by cache lines.
-    may_bounce: bool,
+    /// Whether the CPU uses its caches for it: else the engine may not snoop them, nor may the
+    /// kernel copy for the engine, as that is by cache lines.
+    is_cached: bool,
 }
 
 /// Two ranges, locked, and the part of the second that the engine gets: whole lines, as some bytes of
@@ -410,7 +411,7 @@ impl Part {
     /// The range of what is mapped.
     fn mapped<'a>(&self, mapping: &'a DeviceMapping) -> Result<Mapped<'a>> {
         let bounces = mapping.bounces();
-        if bounces && !self.may_bounce {
+        if (bounces || mapping.snoops()) && !self.is_cached {
             return Err(EIO);
         }
         Ok(Mapped {

@@ -16,7 +16,6 @@ use crate::{
     },
     sys::{
         address_space::AddressSpace,
-        cpu,
         dma_attachment::{
             Attachment,
             ImporterMapping, //
@@ -25,7 +24,6 @@ use crate::{
             self,
             Exporter, //
         },
-        errno::EOPNOTSUPP,
         kernel_view::KernelView,
         vma::NewVma, //
     },
@@ -106,24 +104,8 @@ impl Exporter for Export {
         }
         // Who can only read takes nothing from who writes.
         let lent = self.writable;
-        let mapped = self
-            .buffer()
-            .map_device(attachment, self.range, direction, lent);
-        let reason = match mapped {
-            Err(EIO) => {
-                "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; \
-                 use a named buffer with its DMA mask (dma_mask_bits)"
-            }
-            Err(EOPNOTSUPP) => {
-                "the kernel would copy for it (swiotlb), at each SYNC, which this \
-                 memory does not need; use kind=pages, write-back"
-            }
-            _ => return mapped,
-        };
-        if cpu::log_allowed() {
-            pr_notice!("{}: {reason}\n", attachment.device().name());
-        }
-        mapped
+        self.buffer()
+            .map_device(attachment, self.range, direction, lent)
     }
 
     fn unmap(&self, mapping: &Arc<ImporterMapping>) {

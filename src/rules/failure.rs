@@ -80,6 +80,47 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Why the device of an importer does not get the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It cannot address all of it.
+    Unreached,
+    /// The kernel would copy for it, and nobody calls SYNC for such memory.
+    Copied,
+    /// It snoops the CPU's caches, and the CPU does not use them for this memory: the two would not
+    /// see what the other writes.
+    Snooping,
+}
+
+impl Unfit {
+    /// What the importer gets.
+    pub(crate) fn errno(self) -> Error {
+        match self {
+            Self::Unreached => EIO,
+            Self::Copied | Self::Snooping => EOPNOTSUPP,
+        }
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreached => {
+                "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; use \
+                 a named buffer with its DMA mask (dma_mask_bits)"
+            }
+            Self::Copied => {
+                "the kernel would copy for it (swiotlb), at each SYNC, which this memory does not \
+                 need; use kind=pages, write-back"
+            }
+            Self::Snooping => {
+                "it snoops the CPU's caches (dma-coherent), past which the CPU reads and writes \
+                 this memory; use kind=pages, streaming or scatter, write-back"
+            }
+        })
+    }
+}
+
 /// Which field of a [`Spec`](super::spec::Spec) is not understood, or does not go with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {

@@ -255,6 +255,11 @@ bool shmbuf_sg_is_swiotlb(struct scatterlist *entry)
 	return sg_dma_is_swiotlb(entry);
 }
 
+bool shmbuf_dma_is_coherent(struct device *dev)
+{
+	return dev_is_dma_coherent(dev);
+}
+
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir)
 {

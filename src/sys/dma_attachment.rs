@@ -43,7 +43,7 @@ impl<'a> Attachment<'a> {
     }
 
     /// The device.
-    pub(crate) fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &'a Device {
         self.device
     }
 
@@ -99,6 +99,7 @@ pub(crate) struct ImporterMapping {
     table: Opaque<bindings::sg_table>,
     range: Range,
     bounces: bool,
+    snoops: bool,
     #[pin]
     mapping: Mutex<Option<DeviceMapping>>,
 }
@@ -115,6 +116,7 @@ impl ImporterMapping {
             table: Opaque::new(mapping.table()),
             range: mapping.range(),
             bounces: mapping.bounces(),
+            snoops: mapping.snoops(),
             mapping <- new_mutex!(Some(mapping), "ImporterMapping::mapping"),
         })
     }
@@ -143,6 +145,11 @@ impl ImporterMapping {
     /// Whether the device has a copy of the memory, which each sync makes anew (swiotlb).
     pub(crate) fn bounces(&self) -> bool {
         self.bounces
+    }
+
+    /// Whether the device snoops the caches of the CPU, by [`DeviceMapping::snoops`].
+    pub(crate) fn snoops(&self) -> bool {
+        self.snoops
     }
 
     /// Makes what the device wrote to any of the mapped memory visible to the CPU, by

@@ -340,6 +340,13 @@ impl DeviceMapping {
         })
     }
 
+    /// Whether the device snoops the caches of the CPU (`dma-coherent` in the device tree, any
+    /// device of an x86): what it writes may stay there, where only cached mappings see it.
+    pub(crate) fn snoops(&self) -> bool {
+        // SAFETY: The device is valid by the type invariants.
+        unsafe { ffi::shmbuf_dma_is_coherent(raw(&self.device)) }
+    }
+
     /// The physically contiguous parts of `range` that are mapped.
     pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
         self.entries()

@@ -160,6 +160,7 @@ int shmbuf_sg_table_of_run(struct sg_table *table, struct page *first, size_t si
 			   unsigned int segment);
 phys_addr_t shmbuf_sg_phys(struct scatterlist *entry);
 bool shmbuf_sg_is_swiotlb(struct scatterlist *entry);
+bool shmbuf_dma_is_coherent(struct device *dev);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,

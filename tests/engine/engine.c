@@ -42,6 +42,10 @@ static bool stop_fails;
 module_param(stop_fails, bool, 0644);
 MODULE_PARM_DESC(stop_fails, "To stop a transfer fails");
 
+static bool snoops;
+module_param(snoops, bool, 0444);
+MODULE_PARM_DESC(snoops, "To the DMA API, the engine snoops the CPU's caches");
+
 static struct platform_device *pdev;
 
 /* Freed when the driver leaves: who uses them later is caught by poisoned slabs. */
@@ -164,6 +168,7 @@ static int probe(struct platform_device *device)
 
 	if (ret)
 		return ret;
+	dev_assign_dma_coherent(&device->dev, snoops);
 	engine = devm_kzalloc(&device->dev, sizeof(*engine), GFP_KERNEL);
 	if (!engine)
 		return -ENOMEM;

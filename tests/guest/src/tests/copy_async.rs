@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     ktap::diagnose,
-    machine::Machine,
+    machine::{Arch, Machine},
     module::{users, Config},
     process::{Child, Turn},
     procfs::private_used,
@@ -72,6 +72,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("sync_that_waited_finds_the_result", result_after_sync),
     slow("info_takes_no_channel", unasked),
     slow("engine_is_the_named_one", named),
+    slow("engine_that_snoops_copies_cached_memory_only", snooping)
+        .unless(|machine, config| without_slow_engine(machine, config).or_else(|| all_snoop(machine))),
     slow("engine_that_leaves_ends_its_copies", unbound),
     claim(Scope::Own, "suspend_waits_for_a_copy", suspend)
         .unless(|machine, config| without_slow_engine(machine, config).or_else(without_suspend)),
@@ -662,6 +664,23 @@ fn named(env: &Env) {
             env.module.must_unload();
         }
         env.module.must_load(&env.config.parameters());
+    });
+}
+
+fn all_snoop(machine: &Machine) -> Option<&'static str> {
+    (machine.arch == Arch::Snooping).then_some("all devices snoop")
+}
+
+/// What the engine writes may stay in the caches, past which the CPU reads non-cached memory.
+fn snooping(env: &Env) {
+    with_engine(env, "snoops=1", || {
+        let cached = Pair::new(env);
+        cached.to.copy_from(0, &cached.from, ..).expect("COPY");
+        assert!(read_all(&cached.to) == cached.bytes);
+        let other = make(env, &Alloc::new(SIZE, Kind::Coherent));
+        refused(cached.to.copy_from(0, &other, ..), Errno::EIO);
+        refused(other.copy_from(0, &cached.from, ..), Errno::EIO);
+        assert!(read_all(&cached.to) == cached.bytes);
     });
 }
 

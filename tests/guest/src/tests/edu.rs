@@ -45,6 +45,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     with_device("edu_is_within_its_mask", within_mask),
     with_device("edu_keeps_to_the_direction", directions),
     with_device("edu_owns_what_it_has_mapped", owned),
+    claim(Scope::Own, "edu_that_snoops_takes_cached_memory_only", snooping).unless(without_snooping),
     with_device("edu_that_only_reads_takes_nothing", reader),
     with_device("edu_fills_a_ring_of_slots", ring),
     with_device("edu_refuses_bad_arguments", bad_arguments),
@@ -115,18 +116,34 @@ fn bounces() -> bool {
     line.split_whitespace().any(|word| word == "swiotlb=force")
 }
 
+/// Whether the device snoops the CPU's caches though not all devices do: its host bridge says so in
+/// the device tree.
+fn snoops() -> bool {
+    let path = device().and_then(|path| fs::canonicalize(path).ok());
+    path.is_some_and(|path| {
+        let mut folders = path.ancestors();
+        folders.any(|folder| folder.join("of_node/dma-coherent").exists())
+    })
+}
+
 /// The kinds that a device takes. Where the kernel copies, that is kind pages alone: it has a
-/// SYNC, and no address for a device of ours.
+/// SYNC, and no address for a device of ours. Where the device snoops, those that are cached.
 fn kinds() -> &'static [Kind] {
-    match bounces() {
-        true => &[Kind::Pages],
-        false => &KINDS,
+    match (bounces(), snoops()) {
+        (true, _) => &[Kind::Pages],
+        (false, true) => &[Kind::Pages, Kind::Streaming, Kind::Scatter],
+        (false, false) => &KINDS,
     }
 }
 
 /// A cached kind that a device takes: scatter, or pages where the kernel copies.
 fn cached() -> Kind {
     kinds()[kinds().len() - 1]
+}
+
+fn without_snooping(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_device(machine, config)
+        .or_else(|| (!snoops()).then_some("the device does not snoop caches that others do not"))
 }
 
 fn without_bounces(machine: &Machine, config: &Config) -> Option<&'static str> {
@@ -217,12 +234,29 @@ fn export(buffer: &Buffer) -> OwnedFd {
 
 /// All private buffers that the device can import, of [`SIZE`] bytes.
 fn exported(env: &Env) -> Vec<Alloc> {
-    let mut list = every(&env.machine);
+    let mut list = importable(env);
     list.retain(|alloc| kinds().contains(&alloc.kind));
+    if snoops() {
+        list.retain(|alloc| is_cached(&make(env, alloc)));
+    }
+    list
+}
+
+/// All private buffers that have pages of their own, of [`SIZE`] bytes.
+fn importable(env: &Env) -> Vec<Alloc> {
+    let mut list = every(&env.machine);
+    list.retain(|alloc| KINDS.contains(&alloc.kind));
     for alloc in &mut list {
         alloc.size = SIZE;
     }
     list
+}
+
+fn is_cached(buffer: &Buffer) -> bool {
+    match buffer.info().expect("INFO").policy {
+        Policy::WriteBack | Policy::WriteThrough => true,
+        Policy::WriteCombine | Policy::NonCached => false,
+    }
 }
 
 /// Asserts that the device copies the first half of a buffer to the second. Returns the
@@ -388,9 +422,9 @@ fn owned(env: &Env) {
             let owner = || buffer.info().expect("INFO").owner;
             edu.attach(export(&buffer), Way::Bidirectional)
                 .expect("ATTACH");
-            let handed = match buffer.info().expect("INFO").policy {
-                Policy::WriteBack | Policy::WriteThrough => Owner::Device,
-                Policy::WriteCombine | Policy::NonCached => Owner::Cpu,
+            let handed = match is_cached(&buffer) {
+                true => Owner::Device,
+                false => Owner::Cpu,
             };
             assert_eq!(owner(), handed, "{alloc:?}");
             if alloc.mapping == MappingKind::Strict {
@@ -404,6 +438,29 @@ fn owned(env: &Env) {
                 .sync(.., Access::ReadWrite, Phase::End)
                 .expect("SYNC");
         }
+    });
+}
+
+/// What the device writes may stay in the caches, past which the CPU reads non-cached memory.
+fn snooping(env: &Env) {
+    with(env, Driver::fitting, |_| {
+        let (edu, mut log) = (edu(), Log::from_now());
+        let mut refusals = 0;
+        for alloc in importable(env) {
+            let buffer = make(env, &alloc);
+            if bounces() || is_cached(&buffer) {
+                continue;
+            }
+            for way in [Way::ToDevice, Way::Bidirectional] {
+                refused(edu.attach(export(&buffer), way), Errno::EOPNOTSUPP);
+            }
+            refusals += 1;
+            assert_eq!(buffer.info().expect("INFO").exports, 0, "{alloc:?}");
+        }
+        let reason = "it snoops the CPU's caches (dma-coherent)";
+        let lines = log.lines();
+        let said = lines.iter().filter(|line| line.text.contains(reason));
+        assert!(refusals > 0 && said.count() > 0, "{refusals}: {lines:?}");
     });
 }
 
