@@ -20,7 +20,7 @@ cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 # on no kernel is in $programs. All else is for the kernels that test, or with
 # SHMBUF_KERNEL=bench for those that measure, which have nothing that looks for
 # faults, or with SHMBUF_KERNEL=demo for those that have only what the demo needs and
-# are built in a third of the time. With SHMBUF_KDIR=<built kernel tree> it is for
+# are built sooner. With SHMBUF_KDIR=<built kernel tree> it is for
 # that kernel in place of the boards'.
 build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
 programs=$build/programs
