@@ -83,6 +83,7 @@ static int ring(struct run *r, enum dma_data_direction direction)
 
 	if (dma_mapping_error(r->dev, dma))
 		return -ENOMEM;
+	transfer(dma, bytes, direction);
 	for (at = 0; at < 2 * PAGE_SIZE; at += bytes) {
 		size_t mine = at % PAGE_SIZE, next = (at + bytes) % PAGE_SIZE;
 
@@ -125,6 +126,37 @@ static int two_buffers(struct run *r)
 	dma_unmap_single(r->dev, second, bytes, DMA_FROM_DEVICE);
 	load_lines(next, bytes);
 	return 0;
+}
+
+/* A packet that ends within a word, of which the kernel reads no more than is there. */
+static int short_packet(struct run *r)
+{
+	const size_t bytes = LINE + 6;
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, bytes);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, bytes);
+	/* Words are what a checksum adds. */
+	READ_ONCE(r->kernel[bytes / sizeof(u32)]);
+	return 0;
+}
+
+/* A copy that fails, to memory that nobody has stored to since it was written back. */
+static int failed_copy_keeps_store(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, LINE, 42);
+	flush_lines(r->kernel, r->pa, LINE);
+	dma = dma_map_single(r->dev, r->kernel, LINE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, LINE);
+	dma_unmap_single(r->dev, dma, LINE, DMA_BIDIRECTIONAL);
+	return verify(lines_hold(r->kernel, LINE, 42));
 }
 
 /* A counter next to a receive buffer, in a line of its own. */
@@ -491,6 +523,8 @@ const struct coherence_case coherence_right[] = {
 	{ "transmit-ring", transmit_ring },
 	{ "receive-ring", receive_ring },
 	{ "two-buffers", two_buffers },
+	{ "short-packet", short_packet },
+	{ "failed-copy-keeps-store", failed_copy_keeps_store },
 	{ "separate-lines", separate_lines },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },

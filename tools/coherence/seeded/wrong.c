@@ -603,6 +603,47 @@ static int receive_sync_too_short(struct run *r)
 }
 
 /*
+ * The driver hands on all of a receive buffer, and not what the device has said
+ * that it wrote: the rest is what the memory held before, perhaps another
+ * program's. On both cores. Right: no more than was received.
+ */
+static int more_than_received(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, LINE + 6);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, 3 * LINE);
+	return 0;
+}
+
+/*
+ * A device that is to write over what the kernel has stored fails, and the kernel
+ * goes on with what it has: but its lines were invalidated when the device got
+ * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
+ */
+static int failed_copy_loses_store(struct run *r)
+{
+	dma_addr_t dma;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		store_lines(r->kernel, LINE, 42);
+		dma = dma_map_single(r->dev, r->kernel, LINE, DMA_FROM_DEVICE);
+		if (dma_mapping_error(r->dev, dma))
+			return -ENOMEM;
+		/* The first time it does not. */
+		if (!i)
+			coherence_device_writes(dma, LINE);
+		dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+		load_lines(r->kernel, LINE);
+	}
+	return 0;
+}
+
+/*
  * A program writes a function, runs it, writes another one to the same place
  * and runs that. The instruction cache still has the first. On both cores.
  * Right: cacheflush(2), which is what __builtin___clear_cache() calls.
@@ -689,6 +730,10 @@ const struct coherence_case coherence_faults[] = {
 	{ "receive-sync-too-short", receive_sync_too_short,
 	  .arm926 = { .this_core = OWNED_TOUCH },
 	  .cortex_a9 = { .this_core = OWNED_TOUCH, .possible = STALE_READ } },
+	{ "more-than-received", more_than_received,
+	  EVERY_CORE(.this_core = UNWRITTEN_READ) },
+	{ "failed-copy-loses-store", failed_copy_loses_store,
+	  EVERY_CORE(.this_core = LOST_WRITE) },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
 };

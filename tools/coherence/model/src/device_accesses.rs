@@ -4,7 +4,7 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::{Misfit, Span};
+use crate::dma_ownership::{Misfit, Owned, Returned, Span};
 use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Call, Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -49,8 +49,8 @@ impl Model {
         let order = self.order;
         let call = Call { site, order };
         match what {
-            Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
-            Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
+            Device::Reads(range) => self.device_seen(Deed::READS, range, site, sink),
+            Device::Writes(range) => self.device_seen(Deed::WRITES, range, site, sink),
             Device::Of(device) => self.dma.set_device(device),
             Device::Map(range, direction) => self.dma.map(range, direction, call),
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
@@ -87,7 +87,10 @@ impl Model {
             reads_now: false,
             writes: direction.device_writes(),
         };
-        self.device_does(deed, range, call.site, sink);
+        self.judge_device(deed, range, call.site, sink);
+        if deed.writes && !self.dma.is_seen(range, direction) {
+            self.device_wrote(range, ByteEvent::DeviceWrites);
+        }
         self.mark_pages(range, |page| page.owned = true);
         self.judge_sync(result, range, call.site, sink);
     }
@@ -100,14 +103,17 @@ impl Model {
         sink: &mut dyn Sink,
     ) {
         self.catch_up_range(range);
-        let mut written = Vec::new();
-        let result = self
-            .dma
-            .returns(range, direction, |part| written.push(part));
-        for part in written {
-            // It wrote when it got it, or now, or in between: `change` has seen
-            // to that.
-            self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
+        let mut parts = Vec::new();
+        let result = self.dma.returns(range, direction, |part| parts.push(part));
+        for part in parts {
+            match part {
+                // It wrote when it got it, or now, or in between: `change` has
+                // seen to that.
+                Returned::MayBeWritten(part) => {
+                    self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
+                }
+                Returned::Unwritten(part) => self.device_did_not_write(part.range()),
+            }
         }
         self.judge_sync(result, range, site, sink);
     }
@@ -133,13 +139,15 @@ impl Model {
         }
     }
 
-    fn device_does(
+    /// A device was seen to do this.
+    fn device_seen(
         &mut self,
         deed: Deed,
         range: PhysicalRange,
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
+        self.dma.accessed(range, deed.writes);
         self.judge_device(deed, range, site, sink);
         if deed.writes {
             self.device_wrote(range, ByteEvent::DeviceWrites);
@@ -169,6 +177,10 @@ impl Model {
                             found.judge_buffers(states, class, bytes, line_pa);
                         }
                     }
+                }
+                if deed.reads_now {
+                    let reader = (Reader::Memory, Party::Device);
+                    found.judge_unwritten(states, line, bytes, reader, line_pa);
                 }
                 if deed.writes {
                     let unsettled = |class: &&Class| !states.summary(class.state).settled;
@@ -200,6 +212,22 @@ impl Model {
                 );
             });
             self.stored(pa, bytes);
+        }
+    }
+
+    /// Memory has what it had before the device got it.
+    fn device_did_not_write(&mut self, range: PhysicalRange) {
+        for (pa, len) in parts(range.pa, range.len) {
+            let bytes = mask(pa, len);
+            self.edit(pa, |line, states| {
+                line.split(
+                    states,
+                    bytes,
+                    ByteEvent::Unwritten,
+                    ByteEvent::Nothing,
+                    None,
+                );
+            });
         }
     }
 
@@ -245,12 +273,12 @@ impl Model {
         }
     }
 
-    /// Bytes of a line that a device owns and may write, or owns at all.
-    pub(crate) fn owned_bytes(&mut self, line_pa: u32, all: bool) -> u32 {
+    /// Bytes of a line that a device owns.
+    pub(crate) fn owned_bytes(&mut self, line_pa: u32, which: Owned) -> u32 {
         if !self.page(line_pa).owned {
             return 0;
         }
-        let owned = self.dma.owned(Span::line(line_pa), all);
+        let owned = self.dma.owned(Span::line(line_pa), which);
         owned.fold(0, |bytes, part| bytes | part.bytes())
     }
 

@@ -4,8 +4,13 @@
 //! The rules are those of Documentation/core-api/dma-api.rst ("Synchronise a
 //! single contiguous or scatter/gather mapping for the CPU and device") and of
 //! `check_sync()` in kernel/dma/debug.c.
+//!
+//! Of a device that nobody sees it is taken that it writes all that is its to
+//! write. Of one that was seen at its work ([`Dma::accessed`]) each access is known
+//! from then on, so what is mapped for it alone to write, and it was not seen to write,
+//! it did not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::cores::LINE;
 use crate::events::{Direction, PhysicalRange};
@@ -65,6 +70,19 @@ impl Span {
             end: self.end.min(other.end),
         }
     }
+
+    /// What is before and after a part of it.
+    fn without(self, part: Self) -> impl Iterator<Item = Self> {
+        let before = Self {
+            end: self.end.min(part.start),
+            ..self
+        };
+        let after = Self {
+            start: self.start.max(part.end),
+            ..self
+        };
+        [before, after].into_iter().filter(|s| !s.is_empty())
+    }
 }
 
 /// A DMA mapping.
@@ -77,6 +95,28 @@ struct Mapped {
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
     owned: Vec<(Span, Direction, Call)>,
+    /// What the device was seen to write of these parts, apart from each other.
+    written: Vec<Span>,
+}
+
+/// What became of a part of a mapping that a device could write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// The device may have written it, now or before.
+    MayBeWritten(Span),
+    /// It did not.
+    Unwritten(Span),
+}
+
+/// Which of the parts that devices own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owned {
+    /// All.
+    All,
+    /// Those that the device may write.
+    ToWrite,
+    /// Those that the device may write unseen.
+    ToWriteUnseen,
 }
 
 /// Mappings that ended are remembered, so many at most.
@@ -90,6 +130,8 @@ pub struct Dma {
     // By first byte. Several mappings may begin at the same byte.
     mappings: BTreeMap<(u64, u32), Mapped>,
     next: u32,
+    // Devices that were seen to access what is mapped for them.
+    seen: HashSet<u32>,
     // Length of the longest mapping since there were none.
     longest: u64,
     // Mappings that ended, the newest last: which memory, mapped and unmapped by whom.
@@ -125,6 +167,7 @@ impl Dma {
             direction,
             call,
             owned: Vec::new(),
+            written: Vec::new(),
         };
         self.mappings.insert((span.start, self.next), mapped);
     }
@@ -151,7 +194,49 @@ impl Dma {
         };
         mapped.take(span);
         mapped.owned.push((span, direction, call));
+        remove(&mut mapped.written, span);
         mapped.fits(direction)
+    }
+
+    /// A device is seen to read or write this.
+    pub fn accessed(&mut self, range: PhysicalRange, writes: bool) {
+        let span = Span::of(range);
+        let does = move |mapped: &Mapped| match writes {
+            true => mapped.direction.device_writes(),
+            false => mapped.direction.device_reads(),
+        };
+        let devices: HashSet<u32> = self
+            .overlapping(span)
+            .filter(|(_, mapped)| does(mapped))
+            .map(|(_, mapped)| mapped.device)
+            .collect();
+        // Where several devices have mapped the same nobody knows which one it is.
+        if devices.len() == 1 {
+            self.seen.extend(devices);
+        }
+        if !writes {
+            return;
+        }
+        let keys: Vec<_> = self.overlapping(span).map(|(&key, _)| key).collect();
+        for key in keys {
+            if let Some(mapped) = self.mappings.get_mut(&key) {
+                if mapped.direction == Direction::FromDevice {
+                    add(&mut mapped.written, mapped.span.common(span));
+                }
+            }
+        }
+    }
+
+    /// Whether all that the device does in the mapping to which this belongs is seen,
+    /// and nothing in it is the device's to read.
+    pub fn is_seen(&self, range: PhysicalRange, direction: Direction) -> bool {
+        self.find(Span::of(range), direction, true)
+            .and_then(|key| self.mappings.get(&key))
+            .is_some_and(|mapped| self.all_is_seen(mapped))
+    }
+
+    fn all_is_seen(&self, mapped: &Mapped) -> bool {
+        mapped.direction == Direction::FromDevice && self.seen.contains(&mapped.device)
     }
 
     /// Whether the mapping in which the device owns this, by this direction,
@@ -162,8 +247,8 @@ impl Dma {
             .is_some_and(|mapped| mapped.direction.device_reads())
     }
 
-    /// The CPU gets a part of a mapping back. Parts that the device may have
-    /// written go to `written`.
+    /// The CPU gets a part of a mapping back. Parts that the device could write go
+    /// to `could_write`.
     ///
     /// # Errors
     ///
@@ -173,20 +258,31 @@ impl Dma {
         &mut self,
         range: PhysicalRange,
         direction: Direction,
-        mut written: impl FnMut(Span),
+        mut could_write: impl FnMut(Returned),
     ) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
         }
         let key = self.find(span, direction, true).ok_or(NO_MAPPING)?;
+        let seen = self.mappings.get(&key).is_some_and(|m| self.all_is_seen(m));
         let Some(mapped) = self.mappings.get_mut(&key) else {
             return Err(NO_MAPPING);
         };
         for (part, owner) in mapped.take(span) {
+            if seen {
+                let mut unwritten = vec![part];
+                for &written in &mapped.written {
+                    remove(&mut unwritten, written);
+                }
+                unwritten
+                    .into_iter()
+                    .for_each(|part| could_write(Returned::Unwritten(part)));
+                continue;
+            }
             let said = mapped.direction.device_writes() && direction.device_writes();
             if owner.device_writes() || said {
-                written(part);
+                could_write(Returned::MayBeWritten(part));
             }
         }
         mapped.fits(direction)
@@ -237,12 +333,12 @@ impl Dma {
         Ok(())
     }
 
-    /// Parts of `span` that a device owns and may write, or with `all` those
-    /// that it owns.
-    pub fn owned(&self, span: Span, all: bool) -> impl Iterator<Item = Span> + '_ {
+    /// Parts of `span` that a device owns.
+    pub fn owned(&self, span: Span, which: Owned) -> impl Iterator<Item = Span> + '_ {
         self.overlapping(span)
+            .filter(move |(_, mapped)| which != Owned::ToWriteUnseen || !self.all_is_seen(mapped))
             .flat_map(|(_, mapped)| &mapped.owned)
-            .filter(move |(_, direction, _)| all || direction.device_writes())
+            .filter(move |(_, direction, _)| which == Owned::All || direction.device_writes())
             .map(move |(part, ..)| part.common(span))
             .filter(|part| !part.is_empty())
     }
@@ -309,8 +405,11 @@ impl Dma {
     /// Bytes that the records of ownership take.
     pub fn size(&self) -> usize {
         let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();
+        let written: usize = self.mappings.values().map(|m| m.written.capacity()).sum();
         self.mappings.len() * (size_of::<Mapped>() + 16)
             + parts * size_of::<(Span, Direction, Call)>()
+            + written * size_of::<Span>()
+            + self.seen.capacity() * (size_of::<u32>() + 1)
             + self.ended.capacity() * size_of::<(Span, Call, Call)>()
             + self.coherent.len() * size_of::<(u64, Span)>()
     }
@@ -373,22 +472,29 @@ impl Mapped {
                 continue;
             }
             taken.push((common, direction));
-            let before = Span {
-                end: common.start,
-                ..part
-            };
-            let after = Span {
-                start: common.end,
-                ..part
-            };
-            kept.extend(
-                [before, after]
-                    .into_iter()
-                    .filter(|s| !s.is_empty())
-                    .map(|s| (s, direction, call)),
-            );
+            kept.extend(part.without(common).map(|s| (s, direction, call)));
         }
         self.owned = kept;
         taken
     }
+}
+
+/// Adds a span to spans that are apart from each other.
+fn add(spans: &mut Vec<Span>, new: Span) {
+    let mut all = new;
+    spans.retain(|span| {
+        let apart = span.end < all.start || all.end < span.start;
+        if !apart {
+            all.start = all.start.min(span.start);
+            all.end = all.end.max(span.end);
+        }
+        apart
+    });
+    spans.push(all);
+}
+
+/// Takes a span out of spans.
+fn remove(spans: &mut Vec<Span>, gone: Span) {
+    let rest = spans.iter().flat_map(|span| span.without(gone));
+    *spans = rest.collect();
 }

@@ -51,6 +51,8 @@ named! {
         NotDrained = "not-drained",
         /// A sync or unmap of a range or in a direction that does not fit the mapping.
         WrongSync = "wrong-sync",
+        /// What a device was to write, and did not, is read.
+        UnwrittenRead = "unwritten-read",
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::Span;
+use crate::dma_ownership::{Owned, Span};
 use crate::events::{Access, MemoryType, Operation, PhysicalRange};
 use crate::hazards::{Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -103,6 +103,7 @@ impl Model {
             for class in &line.classes {
                 found.judge(states, class, judged, reader, line_pa, victim);
             }
+            found.judge_unwritten(states, line, judged, (reader, victim), line_pa);
             line.step(states, load);
         });
     }
@@ -115,6 +116,8 @@ impl Model {
             for class in &line.classes {
                 found.judge(states, class, judged, Reader::Memory, line_pa, victim);
             }
+            let reader = (Reader::Memory, victim);
+            found.judge_unwritten(states, line, judged, reader, line_pa);
         });
     }
 
@@ -125,7 +128,7 @@ impl Model {
         let writer = Some(Writer::cpu(va, access.site));
         // What the device may write, but for what the store itself should not
         // have touched.
-        let owned = self.owned_bytes(line_pa, false) & !bytes;
+        let owned = self.owned_bytes(line_pa, Owned::ToWrite) & !bytes;
         let device_may_write = owned | self.coherent_bytes(line_pa);
         self.edit(pa, |line, states| {
             let copy = line.copy_or_new(states, key);
@@ -165,11 +168,11 @@ impl Model {
     /// is anybody's guess.
     fn check_owner(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) -> u32 {
         let line_pa = access.pa & !(LINE - 1);
-        let (victim, writer) = match kind {
-            LoadOrStore::Load => (cpu(access), Party::Device),
-            LoadOrStore::Store => (Party::Device, cpu(access)),
+        let (victim, writer, which) = match kind {
+            LoadOrStore::Load => (cpu(access), Party::Device, Owned::ToWrite),
+            LoadOrStore::Store => (Party::Device, cpu(access), Owned::All),
         };
-        let forbidden = self.owned_bytes(line_pa, kind == LoadOrStore::Store);
+        let forbidden = self.owned_bytes(line_pa, which);
         let touched = forbidden & mask(access.pa, access.len);
         if touched != 0 {
             found.add(Fault {
@@ -192,7 +195,7 @@ impl Model {
             len: 1 << 12,
         });
         let owned = self.page(access.pa).owned;
-        let still_owned = owned && self.dma.owned(whole, true).next().is_some();
+        let still_owned = owned && self.dma.owned(whole, Owned::All).next().is_some();
         let group = group(access.memory);
         let alone = self.virtual_bits == 0
             || group == UNCACHED

@@ -13,6 +13,7 @@ pub const WRITTEN_OVER: &str = "a dirty line that lacks the newest value is writ
 pub const DIRTY_UNDER_DEVICE: &str = "a dirty line may be written over what the device writes";
 pub const IN_WRITE_BUFFER: &str = "the store may still be in the core's write buffer";
 pub const IN_OUTER_BUFFERS: &str = "the store may still be in the outer cache's buffers";
+pub const NOT_WRITTEN: &str = "the device was to write this, and did not";
 
 // Of the CPU's loads and stores.
 pub const OWNED: &str = "a device owns this memory";

@@ -8,12 +8,12 @@ use coherence_model::cores::{Core, Indexing, CORES, LINE};
 use coherence_model::events::{
     Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
 };
-use coherence_model::hazards::{Hazard, Party, Shown};
+use coherence_model::hazards::{Hazard, Holder, Party, Shown};
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
     DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, TwoTypes,
-    WrongSync,
+    UnwrittenRead, WrongSync,
 };
 use Shown::{SomeCore, ThisCore};
 
@@ -428,6 +428,69 @@ fn a_sync_that_throws_a_store_away() {
         guest.for_device(PA, 64, FROM);
         let found = guest.only(&[(LostWrite, ThisCore)]);
         names(&found, LostWrite, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    }
+}
+
+#[test]
+fn more_is_read_than_the_device_wrote() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        // The first time that the device is seen, and the next.
+        for written in [42, 10] {
+            let (va, pa) = (LINEAR_VA + written, PA + written);
+            guest.fill(LINEAR_VA, 64, PROGRAM);
+            guest.flush(LINEAR_VA, 64);
+            guest.dma_map(PA, 64, FROM);
+            guest.device(Device::Writes(buffer(written)));
+            guest.dma_unmap(PA, 64, FROM);
+            // Its last word has something of it.
+            guest.read(LINEAR_VA, written + 2, KERNEL);
+            guest.silent();
+            guest.load(va, 1, KERNEL);
+            let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, cpu(va, KERNEL)));
+            let lent = found[0].lent.unwrap();
+            assert!(matches!(lent.holder, Holder::Unmapped(_)), "{found:#?}");
+            guest.load(va + 2, 4, KERNEL);
+            guest.only(&[(UnwrittenRead, ThisCore)]);
+            // Of two words at once the second has nothing of it.
+            guest.load(va - 2, 8, KERNEL);
+            guest.only(&[(UnwrittenRead, ThisCore)]);
+            guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+            guest.load(USER_VA + 60, 4, PROGRAM);
+            let found = guest.found.iter().map(|it| it.hazard);
+            assert!(found.collect::<Vec<_>>().contains(&UnwrittenRead));
+            guest.found.clear();
+            guest.unmap(USER_VA);
+            guest.dma_map(PA, 64, TO);
+            guest.device(Device::Reads(buffer(64)));
+            let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, Party::Device));
+            guest.dma_unmap(PA, 64, TO);
+        }
+        // Who was there before is known where the device was seen before.
+        guest.load(LINEAR_VA + 40, 4, KERNEL);
+        let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+        assert_eq!(found[0].writer, cpu(LINEAR_VA + 40, PROGRAM));
+    }
+}
+
+/// The device has failed, and so what was in the cache is in no place any more.
+#[test]
+fn a_copy_that_fails_loses_what_was_dirty() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.device(Device::Writes(buffer(64)));
+        guest.dma_unmap(PA, 64, FROM);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA, 64, FROM);
+        guest.dma_unmap(PA, 64, FROM);
+        guest.silent();
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(LostWrite, ThisCore)]);
+        assert_eq!(found[0].writer, cpu(LINEAR_VA, KERNEL));
     }
 }
 

@@ -35,7 +35,7 @@ fn dma_map_and_unmap() {
             guest.device(Device::Reads(PhysicalRange { pa: PA, len: 256 }));
             guest.dma_unmap(PA, 256, TO);
             guest.dma_map(PA, 256, FROM);
-            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 100 }));
+            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 256 }));
             guest.dma_unmap(PA, 256, FROM);
             guest.read(LINEAR_VA, 256, KERNEL);
             guest.fill(LINEAR_VA, 256, KERNEL);
@@ -48,6 +48,71 @@ fn dma_map_and_unmap() {
                 guest.maintain(all);
             }
         }
+    }
+}
+
+/// Of a packet that is shorter than its buffer nobody reads more than the packet, but
+/// for the rest of its last word.
+#[test]
+fn what_the_device_wrote_is_read() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        guest.fill(LINEAR_VA, 256, KERNEL);
+        guest.dma_map(PA, 256, FROM);
+        for (at, len) in [(0, 30), (64, 11)] {
+            let pa = PA + at;
+            guest.device(Device::Writes(PhysicalRange { pa, len }));
+            guest.for_cpu(pa, 64, FROM);
+            guest.read(LINEAR_VA + at, len, KERNEL);
+            guest.fill(LINEAR_VA + at + len + 1, 8, KERNEL);
+            guest.read(LINEAR_VA + at, len + 8, KERNEL);
+            guest.for_device(pa, 64, FROM);
+        }
+        // The whole of it the next time, in pieces.
+        for at in [128, 0, 192, 64] {
+            let part = PhysicalRange {
+                pa: PA + at,
+                len: 64,
+            };
+            guest.device(Device::Writes(part));
+        }
+        guest.dma_unmap(PA, 256, FROM);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        // What the device may read too has what was there before.
+        guest.dma_map(PA, 256, BOTH);
+        guest.device(Device::Writes(PhysicalRange { pa: PA, len: 8 }));
+        guest.dma_unmap(PA, 256, BOTH);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        // Who has the memory next writes there first, or does not care.
+        guest.dma_map(PA, 256, FROM);
+        guest.dma_unmap(PA, 256, FROM);
+        let page = PhysicalRange { pa: PA, len: 4096 };
+        guest.model.new_owner(page);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        guest.silent();
+    }
+}
+
+/// Which of two devices it was that wrote nobody knows.
+#[test]
+fn a_device_that_shares_a_buffer_is_not_seen() {
+    const ALL: PhysicalRange = PhysicalRange { pa: PA, len: 128 };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for device in [1, 2] {
+            guest.device(Device::Of(device));
+            guest.device(Device::Map(ALL, FROM));
+        }
+        guest.device(Device::Writes(ALL));
+        for _ in [2, 1] {
+            guest.device(Device::Unmap(ALL, FROM));
+            guest.device(Device::Of(1));
+        }
+        guest.dma_map(ALL.pa, ALL.len, FROM);
+        guest.dma_unmap(ALL.pa, ALL.len, FROM);
+        guest.read(LINEAR_VA, ALL.len, KERNEL);
+        guest.silent();
     }
 }
 
@@ -96,6 +161,7 @@ fn maps_smaller_than_a_line_and_several_at_once() {
         guest.store(LINEAR_VA, 4, KERNEL);
         guest.dma_unmap(PA + 4, 8, TO);
         guest.dma_map(PA, 4, FROM);
+        guest.device(Device::Writes(PhysicalRange { pa: PA, len: 4 }));
         guest.dma_unmap(PA, 4, FROM);
         guest.read(LINEAR_VA, 64, KERNEL);
         guest.silent();

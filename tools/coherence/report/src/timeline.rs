@@ -142,6 +142,10 @@ const COPIES: &[(&str, &[Copy])] = &[
         ],
     ),
     (
+        "was to write this, and did not",
+        &[copy(Lane::Memory, "what was there before", false)],
+    ),
+    (
         "in the core's write buffer",
         &[
             copy(Lane::Cpu, "newest value, in the write buffer", true),
