@@ -55,6 +55,7 @@ enum hazard {
 	NOT_DRAINED = 64,
 	WRONG_SYNC = 128,
 	UNWRITTEN_READ = 256,
+	STRAY_DMA = 512,
 };
 
 /* What a checker has to report about a case on a core, and nothing else. */

@@ -288,6 +288,20 @@ static int engine_mapped(struct run *r)
 	return ret ?: verify(lines_hold(destination, half, 42));
 }
 
+/* Memory that was never mapped for any device, as an FPGA has it, or firmware. */
+static int never_mapped(struct run *r)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	if (!page)
+		return -ENOMEM;
+	store_lines(page_address(page), PAGE_SIZE, 42);
+	flush_lines(page_address(page), page_to_phys(page), PAGE_SIZE);
+	transfer(page_to_phys(page), PAGE_SIZE, DMA_BIDIRECTIONAL);
+	__free_page(page);
+	return 0;
+}
+
 /* A picture where a display driver has it. */
 static int picture(struct run *r)
 {
@@ -529,6 +543,7 @@ const struct coherence_case coherence_right[] = {
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },
 	{ "played-mapped", played },
+	{ "never-mapped", never_mapped },
 	{ "picture", picture },
 	{ "highmem", highmem },
 	{ "vmap-flushed", vmap_flushed },

@@ -348,7 +348,8 @@ static int destination_dirty(struct run *r)
 
 /*
  * dma_map_single() and dma_unmap_single() as "flush the cache", and then the
- * transfer. ARM926EJ-S does not speculate, so the lines stay away: right there.
+ * transfer. The device has no mapping any more. ARM926EJ-S does not speculate, so
+ * the lines stay away: right there, by luck.
  * Cortex-A9 may fetch a line through the linear mapping while the device
  * writes, and the kernel reads that one.
  * Right: unmap, or sync for the CPU, after the transfer.
@@ -620,6 +621,57 @@ static int more_than_received(struct run *r)
 }
 
 /*
+ * The descriptor says more bytes than were mapped, and the device reads what is
+ * behind the buffer. Right: the length that was mapped.
+ */
+static int beyond_the_mapping(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, 2 * LINE, 42);
+	flush_lines(r->kernel, r->pa, 2 * LINE);
+	dma = dma_map_single(r->dev, r->kernel, LINE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, LINE + LINE / 2);
+	dma_unmap_single(r->dev, dma, LINE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * A ring of descriptors is freed before the device was stopped, and the device
+ * looks there for the next one. Right: stop the device, then free.
+ */
+static int freed_before_stopped(struct run *r)
+{
+	dma_addr_t dma;
+	void *ring = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!ring)
+		return -ENOMEM;
+	drain_stores();
+	coherence_device_reads(dma, LINE);
+	dma_free_coherent(r->dev, PAGE_SIZE, ring, dma);
+	coherence_device_reads(dma, LINE);
+	return 0;
+}
+
+/*
+ * A status word in a buffer for transmitting, which the device writes: nothing
+ * was invalidated for that. Right: DMA_BIDIRECTIONAL.
+ */
+static int against_the_direction(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, sizeof(u32));
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
  * A device that is to write over what the kernel has stored fails, and the kernel
  * goes on with what it has: but its lines were invalidated when the device got
  * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
@@ -700,7 +752,8 @@ const struct coherence_case coherence_faults[] = {
 	{ "destination-dirty", destination_dirty,
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE) },
 	{ "invalidated-before-only", invalidated_before_only,
-	  .cortex_a9 = { .this_core = STALE_READ } },
+	  .arm926 = { .this_core = STRAY_DMA },
+	  .cortex_a9 = { .this_core = STRAY_DMA | STALE_READ } },
 	{ "no-sync-for-device", no_sync_for_device,
 	  .arm926 = { .this_core = STALE_READ } },
 	{ "shared-line", shared_line,
@@ -734,6 +787,12 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = UNWRITTEN_READ) },
 	{ "failed-copy-loses-store", failed_copy_loses_store,
 	  EVERY_CORE(.this_core = LOST_WRITE) },
+	{ "beyond-the-mapping", beyond_the_mapping,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
+	{ "freed-before-stopped", freed_before_stopped,
+	  EVERY_CORE(.this_core = STRAY_DMA, .possible = STALE_READ) },
+	{ "against-the-direction", against_the_direction,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
 };

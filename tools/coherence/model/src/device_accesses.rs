@@ -12,6 +12,7 @@ use crate::line::{Class, Fillable, Writer};
 use crate::line_records::{mask, parts};
 use crate::line_storage::Page;
 use crate::model::Model;
+use crate::reasons;
 
 /// What a device does with a range now, or from now on.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +61,12 @@ impl Model {
                 self.judge_sync(result, range, site, sink);
             }
             Device::Coherent(range) => {
-                self.dma.set_coherent(range, true);
+                self.dma.coherent_allocated(range, call);
                 self.mark_pages(range, |page| page.coherent = true);
                 self.judge_device(Deed::WRITES, range, site, sink);
             }
             Device::CoherentFreed(range) => {
-                self.dma.set_coherent(range, false);
+                self.dma.coherent_freed(range, call);
                 self.forget(range);
             }
         }
@@ -147,11 +148,37 @@ impl Model {
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
+        self.judge_stray(range, deed.writes, site, sink);
         self.dma.accessed(range, deed.writes);
         self.judge_device(deed, range, site, sink);
         if deed.writes {
             self.device_wrote(range, ByteEvent::DeviceWrites);
         }
+    }
+
+    /// Reports a device that touches what it does not have.
+    fn judge_stray(
+        &self,
+        range: PhysicalRange,
+        writes: bool,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(stray) = self.dma.stray(range, writes) else {
+            return;
+        };
+        if stray.reason == reasons::NEVER_MAPPED && !self.unmapped_is_stray {
+            return;
+        }
+        let fault = Fault {
+            hazard: Hazard::StrayDma,
+            shown: Shown::ThisCore,
+            pa: stray.pa,
+            victim: Party::Device,
+            writer: Party::Nobody,
+            reason: stray.reason,
+        };
+        self.report(fault, site, sink);
     }
 
     /// What a device runs into that reads or writes this.

@@ -119,6 +119,8 @@ pub enum Owned {
     ToWriteUnseen,
 }
 
+const PAGE: u64 = 1 << 12;
+
 /// Mappings that ended are remembered, so many at most.
 const REMEMBERED: usize = 1024;
 
@@ -134,10 +136,21 @@ pub struct Dma {
     seen: HashSet<u32>,
     // Length of the longest mapping since there were none.
     longest: u64,
-    // Mappings that ended, the newest last: which memory, mapped and unmapped by whom.
+    // Mappings and coherent memory that ended, the newest last: which memory, mapped
+    // and unmapped by whom.
     ended: VecDeque<(Span, Call, Call)>,
-    coherent: BTreeMap<u64, Span>,
+    // With the call that allocated it.
+    coherent: BTreeMap<u64, (Span, Call)>,
     longest_coherent: u64,
+}
+
+/// Memory that a device has without a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stray {
+    /// The first byte.
+    pub pa: u32,
+    /// What is wrong with it.
+    pub reason: &'static str,
 }
 
 /// The range or direction does not fit any mapping.
@@ -198,16 +211,58 @@ impl Dma {
         mapped.fits(direction)
     }
 
+    /// The first byte of a range that no mapping lets a device read or write now.
+    pub fn stray(&self, range: PhysicalRange, writes: bool) -> Option<Stray> {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return None;
+        }
+        let mut rest = vec![span];
+        for (_, mapped) in self.overlapping(span) {
+            if mapped.lets(writes) {
+                remove(&mut rest, mapped.span);
+            }
+        }
+        for part in self.coherent(span) {
+            remove(&mut rest, part);
+        }
+        let first = rest.iter().map(|part| part.start).min()?;
+        let byte = |start| Span {
+            start,
+            end: start + 1,
+        };
+        // Word by word, the first one is what tells. The next page may be anybody's.
+        let beyond = first % PAGE != 0 && self.has(byte(first - 1));
+        let reason = if self.has(byte(first)) {
+            reasons::AGAINST
+        } else if rest != [span] || beyond {
+            reasons::BEYOND
+        } else if self
+            .ended
+            .iter()
+            .any(|(span, ..)| span.contains(byte(first)))
+        {
+            reasons::ENDED
+        } else {
+            reasons::NEVER_MAPPED
+        };
+        Some(Stray {
+            pa: first as u32,
+            reason,
+        })
+    }
+
+    /// Whether any of this is mapped, or coherent memory.
+    fn has(&self, span: Span) -> bool {
+        self.overlapping(span).next().is_some() || self.coherent(span).next().is_some()
+    }
+
     /// A device is seen to read or write this.
     pub fn accessed(&mut self, range: PhysicalRange, writes: bool) {
         let span = Span::of(range);
-        let does = move |mapped: &Mapped| match writes {
-            true => mapped.direction.device_writes(),
-            false => mapped.direction.device_reads(),
-        };
         let devices: HashSet<u32> = self
             .overlapping(span)
-            .filter(|(_, mapped)| does(mapped))
+            .filter(|(_, mapped)| mapped.lets(writes))
             .map(|(_, mapped)| mapped.device)
             .collect();
         // Where several devices have mapped the same nobody knows which one it is.
@@ -316,10 +371,7 @@ impl Dma {
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
             return Err(NO_MAPPING);
         };
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back((mapped.span, mapped.call, call));
+        self.remember(mapped.span, mapped.call, call);
         if self.mappings.is_empty() {
             self.longest = 0;
         }
@@ -370,21 +422,31 @@ impl Dma {
         self.ended.retain(|(span, ..)| span.common(gone).is_empty());
     }
 
-    /// Coherent memory begins or ends.
-    pub fn set_coherent(&mut self, range: PhysicalRange, is: bool) {
+    /// Coherent memory begins.
+    pub fn coherent_allocated(&mut self, range: PhysicalRange, call: Call) {
         let span = Span::of(range);
-        if span.is_empty() {
-            return;
-        }
-        if is {
+        if !span.is_empty() {
             self.longest_coherent = self.longest_coherent.max(span.end - span.start);
-            self.coherent.insert(span.start, span);
-        } else {
-            self.coherent.remove(&span.start);
-            if self.coherent.is_empty() {
-                self.longest_coherent = 0;
-            }
+            self.coherent.insert(span.start, (span, call));
         }
+    }
+
+    /// Coherent memory ends.
+    pub fn coherent_freed(&mut self, range: PhysicalRange, call: Call) {
+        if let Some((span, allocated)) = self.coherent.remove(&u64::from(range.pa)) {
+            self.remember(span, allocated, call);
+        }
+        if self.coherent.is_empty() {
+            self.longest_coherent = 0;
+        }
+    }
+
+    /// What a device had until now.
+    fn remember(&mut self, span: Span, begun: Call, ended: Call) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((span, begun, ended));
     }
 
     /// The coherent parts of `span`.
@@ -392,14 +454,14 @@ impl Dma {
         let from = span.start.saturating_sub(self.longest_coherent);
         self.coherent
             .range(from..span.end)
-            .map(move |(_, part)| part.common(span))
+            .map(move |(_, (part, _))| part.common(span))
             .filter(|part| !part.is_empty())
     }
 
     /// All that is mapped or coherent.
     pub fn all(&self) -> impl Iterator<Item = Span> + '_ {
         let mapped = self.mappings.values().map(|mapped| mapped.span);
-        mapped.chain(self.coherent.values().copied())
+        mapped.chain(self.coherent.values().map(|(span, _)| *span))
     }
 
     /// Bytes that the records of ownership take.
@@ -411,7 +473,7 @@ impl Dma {
             + written * size_of::<Span>()
             + self.seen.capacity() * (size_of::<u32>() + 1)
             + self.ended.capacity() * size_of::<(Span, Call, Call)>()
-            + self.coherent.len() * size_of::<(u64, Span)>()
+            + self.coherent.len() * size_of::<(u64, Span, Call)>()
     }
 
     fn overlapping(&self, span: Span) -> impl Iterator<Item = (&(u64, u32), &Mapped)> {
@@ -448,6 +510,15 @@ impl Mapped {
             Ok(())
         } else {
             Err(DIRECTION)
+        }
+    }
+
+    /// Whether the device may read, or write.
+    fn lets(&self, writes: bool) -> bool {
+        if writes {
+            self.direction.device_writes()
+        } else {
+            self.direction.device_reads()
         }
     }
 

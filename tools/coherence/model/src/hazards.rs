@@ -53,6 +53,8 @@ named! {
         WrongSync = "wrong-sync",
         /// What a device was to write, and did not, is read.
         UnwrittenRead = "unwritten-read",
+        /// A device reads or writes what no live mapping gives it.
+        StrayDma = "stray-dma",
     }
 }
 

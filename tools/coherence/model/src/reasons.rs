@@ -24,6 +24,12 @@ pub const EARLIER_MAPPING: &str =
 // Of instructions.
 pub const OLD_INSTRUCTION_LINE: &str = "the instruction cache may have the line as it was before";
 
+// Of what devices do without a mapping.
+pub const ENDED: &str = "the mapping that gave the device this memory has ended";
+pub const BEYOND: &str = "the device goes on beyond its mapping";
+pub const AGAINST: &str = "the mapping does not let the device do this";
+pub const NEVER_MAPPED: &str = "this memory was not mapped for any device";
+
 // Of what the kernel tells the DMA API.
 pub const NO_MAPPING: &str = "the range is not inside one live mapping";
 pub const PART_OF_MAPPING: &str = "the range is a part of the mapping only";

@@ -12,8 +12,8 @@ use coherence_model::hazards::{Hazard, Holder, Party, Shown};
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
-    DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, TwoTypes,
-    UnwrittenRead, WrongSync,
+    DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, StrayDma,
+    TwoTypes, UnwrittenRead, WrongSync,
 };
 use Shown::{SomeCore, ThisCore};
 
@@ -472,6 +472,59 @@ fn more_is_read_than_the_device_wrote() {
         guest.load(LINEAR_VA + 40, 4, KERNEL);
         let found = guest.only(&[(UnwrittenRead, ThisCore)]);
         assert_eq!(found[0].writer, cpu(LINEAR_VA + 40, PROGRAM));
+    }
+}
+
+/// A device, and what it may not touch: the reason says why.
+#[test]
+fn a_device_touches_what_it_does_not_have() {
+    let range = |at, len| PhysicalRange { pa: PA + at, len };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        let stray = |guest: &mut Guest, what, pa, reason| {
+            guest.device(what);
+            let found = guest.only(&[(StrayDma, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, Party::Device));
+            assert!(found[0].reason.contains(reason), "{found:#?}");
+            found[0].lent
+        };
+        guest.dma_map(PA, 64, TO);
+        guest.dma_map(PA + 64, 64, FROM);
+        stray(&mut guest, Device::Writes(range(4, 4)), PA + 4, "not let");
+        stray(&mut guest, Device::Reads(range(60, 8)), PA + 64, "not let");
+        stray(
+            &mut guest,
+            Device::Writes(range(120, 9)),
+            PA + 128,
+            "beyond",
+        );
+        // Word by word, the first word says it.
+        stray(
+            &mut guest,
+            Device::Writes(range(128, 4)),
+            PA + 128,
+            "beyond",
+        );
+        guest.dma_unmap(PA, 64, TO);
+        guest.dma_unmap(PA + 64, 64, FROM);
+        let lent = stray(&mut guest, Device::Reads(range(0, 4)), PA, "ended");
+        assert!(matches!(lent.unwrap().holder, Holder::Unmapped(_)));
+        let page = PhysicalRange {
+            pa: PA + 0x1000,
+            len: 4096,
+        };
+        guest.device(Device::Coherent(page));
+        guest.device(Device::Reads(page));
+        guest.silent();
+        guest.device(Device::CoherentFreed(page));
+        stray(&mut guest, Device::Writes(page), page.pa, "ended");
+        // That of somebody else by now.
+        guest.model.new_owner(page);
+        guest.device(Device::Writes(page));
+        guest.silent();
+        guest.model.unmapped_is_stray();
+        let lent = stray(&mut guest, Device::Reads(page), page.pa, "not mapped");
+        assert_eq!(lent, None);
     }
 }
 

@@ -362,7 +362,12 @@ impl Pair {
                 })
             }
         };
-        found.retain(|finding| !matches!(finding.hazard, Hazard::TwoTypes | Hazard::NotDrained));
+        found.retain(|finding| {
+            !matches!(
+                finding.hazard,
+                Hazard::TwoTypes | Hazard::NotDrained | Hazard::StrayDma
+            )
+        });
         let here = found.iter().any(|f| f.shown == Shown::ThisCore);
         let [this, some] = expected;
         ([here, !found.is_empty()], [this, this || some])

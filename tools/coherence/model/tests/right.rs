@@ -94,6 +94,26 @@ fn what_the_device_wrote_is_read() {
     }
 }
 
+/// A transfer over two mappings that are neighbours, and coherent memory after them.
+#[test]
+fn a_device_in_all_that_it_has() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.model.unmapped_is_stray();
+        guest.device(Device::Coherent(PhysicalRange {
+            pa: PA + 4096,
+            len: 4096,
+        }));
+        guest.dma_map(PA, 2048, FROM);
+        guest.dma_map(PA, 2048, TO);
+        guest.dma_map(PA + 2048, 2048, BOTH);
+        let all = PhysicalRange { pa: PA, len: 8192 };
+        guest.device(Device::Writes(all));
+        guest.device(Device::Reads(all));
+        guest.silent();
+    }
+}
+
 /// Which of two devices it was that wrote nobody knows.
 #[test]
 fn a_device_that_shares_a_buffer_is_not_seen() {

@@ -250,6 +250,7 @@ fn verb(finding: &Finding) -> &'static str {
         ("dirty-over-device", false) => "written",
         ("stale-instruction", _) => "executed",
         ("wrong-sync", _) => "wrong call",
+        ("stray-dma", _) => "touched",
         ("lost-write" | "two-types", true) => "found",
         (_, true) => "loaded",
         (_, false) => "read",
