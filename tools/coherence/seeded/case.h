@@ -56,6 +56,8 @@ enum hazard {
 	WRONG_SYNC = 128,
 	UNWRITTEN_READ = 256,
 	STRAY_DMA = 512,
+	TWO_MAPPINGS = 1024,
+	NEVER_UNMAPPED = 2048,
 };
 
 /* What a checker has to report about a case on a core, and nothing else. */

@@ -201,7 +201,7 @@ static void show_set(struct seq_file *seq, u16 set, const char *where, const cha
 	static const char *const names[] = {
 		"stale-read", "lost-write", "dirty-over-device", "two-types",
 		"owned-touch", "stale-instruction", "not-drained", "wrong-sync",
-		"unwritten-read", "stray-dma",
+		"unwritten-read", "stray-dma", "two-mappings", "never-unmapped",
 	};
 	unsigned int i;
 

@@ -128,6 +128,65 @@ static int two_buffers(struct run *r)
 	return 0;
 }
 
+/* What was received is sent on in place, one mapping after the other. */
+static int mapped_in_turns(struct run *r)
+{
+	dma_addr_t dma;
+
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, PAGE_SIZE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, PAGE_SIZE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/* Two headers in one line that are sent, each mapped by itself: the device only reads. */
+static int two_sent_from_a_line(struct run *r)
+{
+	dma_addr_t dma[2];
+	unsigned int i;
+
+	store_lines(r->kernel, LINE, 42);
+	for (i = 0; i < 2; i++) {
+		dma[i] = dma_map_single(r->dev, (void *)r->kernel + i * LINE / 2, LINE / 2,
+					DMA_TO_DEVICE);
+		if (dma_mapping_error(r->dev, dma[i]))
+			return -ENOMEM;
+		coherence_device_reads(dma[i], LINE / 2);
+	}
+	while (i--)
+		dma_unmap_single(r->dev, dma[i], LINE / 2, DMA_TO_DEVICE);
+	return 0;
+}
+
+/* One list whose entries meet within a line, unmapped whole, and then freed. */
+static int entries_in_a_line(struct run *r)
+{
+	const size_t bytes = LINE + LINE / 2;
+	struct page *page = alloc_page(GFP_KERNEL);
+	struct scatterlist list[2];
+
+	if (!page)
+		return -ENOMEM;
+	sg_init_table(list, 2);
+	sg_set_page(&list[0], page, bytes, 0);
+	sg_set_page(&list[1], page, bytes, bytes);
+	if (dma_map_sg(r->dev, list, 2, DMA_FROM_DEVICE) == 2) {
+		coherence_device_writes(sg_dma_address(list), 2 * bytes);
+		dma_sync_sg_for_cpu(r->dev, list, 2, DMA_FROM_DEVICE);
+		load_lines(page_address(page), 2 * bytes);
+		dma_unmap_sg(r->dev, list, 2, DMA_FROM_DEVICE);
+	}
+	__free_page(page);
+	return 0;
+}
+
 /* A packet that ends within a word, of which the kernel reads no more than is there. */
 static int short_packet(struct run *r)
 {
@@ -537,6 +596,9 @@ const struct coherence_case coherence_right[] = {
 	{ "transmit-ring", transmit_ring },
 	{ "receive-ring", receive_ring },
 	{ "two-buffers", two_buffers },
+	{ "mapped-in-turns", mapped_in_turns },
+	{ "two-sent-from-a-line", two_sent_from_a_line },
+	{ "entries-in-a-line", entries_in_a_line },
 	{ "short-packet", short_packet },
 	{ "failed-copy-keeps-store", failed_copy_keeps_store },
 	{ "separate-lines", separate_lines },

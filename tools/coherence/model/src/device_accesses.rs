@@ -4,7 +4,7 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::{Misfit, Owned, Returned, Span};
+use crate::dma_ownership::{Misfit, Owned, Returned, Span, Terms, WithDevice};
 use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Call, Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -53,12 +53,39 @@ impl Model {
             Device::Reads(range) => self.device_seen(Deed::READS, range, site, sink),
             Device::Writes(range) => self.device_seen(Deed::WRITES, range, site, sink),
             Device::Of(device) => self.dma.set_device(device),
-            Device::Map(range, direction) => self.dma.map(range, direction, call),
+            Device::Map(range, direction) => {
+                self.map(range, direction, Terms::Usual, call, sink);
+            }
+            Device::MapSharingLines(range, direction) => {
+                self.map(range, direction, Terms::SharingLines, call, sink);
+            }
+            Device::MapUnsynced(range, direction) => {
+                self.map(range, direction, Terms::Unsynced, call, sink);
+            }
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
-            Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
+            Device::Returns(range, direction) => {
+                self.device_returns(range, direction, false, site, sink);
+            }
+            Device::UnmapBegins(range, direction) => {
+                self.device_returns(range, direction, true, site, sink);
+            }
             Device::Unmap(range, direction) => {
                 let result = self.dma.unmap(range, direction, call);
                 self.judge_sync(result, range, site, sink);
+            }
+            Device::WrongCount(range) => {
+                self.judge_sync(Err(Misfit(reasons::OTHER_COUNT)), range, site, sink);
+            }
+            Device::Freed(range) => {
+                for left in self.dma.left_in(range) {
+                    self.report_call(Hazard::NeverUnmapped, left, site, sink);
+                }
+            }
+            Device::DriverGone(device) => {
+                for left in self.dma.left_by(device) {
+                    self.report_call(Hazard::NeverUnmapped, left, site, sink);
+                }
+                self.dma.forget_device(device);
             }
             Device::Coherent(range) => {
                 self.dma.coherent_allocated(range, call);
@@ -70,6 +97,20 @@ impl Model {
                 self.forget(range);
             }
         }
+    }
+
+    fn map(
+        &mut self,
+        range: PhysicalRange,
+        direction: Direction,
+        terms: Terms,
+        call: Call,
+        sink: &mut dyn Sink,
+    ) {
+        if let Some(common) = self.dma.common(range, direction, terms) {
+            self.report_call(Hazard::TwoMappings, common, call.site, sink);
+        }
+        self.dma.map(range, direction, terms, call);
     }
 
     fn device_owns(
@@ -100,12 +141,15 @@ impl Model {
         &mut self,
         range: PhysicalRange,
         direction: Direction,
+        unmaps: bool,
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
         self.catch_up_range(range);
         let mut parts = Vec::new();
-        let result = self.dma.returns(range, direction, |part| parts.push(part));
+        let result = self
+            .dma
+            .returns(range, direction, unmaps, |part| parts.push(part));
         for part in parts {
             match part {
                 // It wrote when it got it, or now, or in between: `change` has
@@ -128,16 +172,31 @@ impl Model {
         sink: &mut dyn Sink,
     ) {
         if let Err(Misfit(reason)) = result {
-            let fault = Fault {
-                hazard: Hazard::WrongSync,
-                shown: Shown::ThisCore,
+            let what = WithDevice {
                 pa: range.pa,
-                victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
-                writer: Party::Nobody,
                 reason,
             };
-            self.report(fault, None, sink);
+            self.report_call(Hazard::WrongSync, what, site, sink);
         }
+    }
+
+    /// Reports a call of the kernel's.
+    fn report_call(
+        &self,
+        hazard: Hazard,
+        what: WithDevice,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        let fault = Fault {
+            hazard,
+            shown: Shown::ThisCore,
+            pa: what.pa,
+            victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
+            writer: Party::Nobody,
+            reason: what.reason,
+        };
+        self.report(fault, None, sink);
     }
 
     /// A device was seen to do this.

@@ -71,6 +71,15 @@ impl Span {
         }
     }
 
+    /// The lines of which it has something.
+    fn lines(self) -> Self {
+        let line = u64::from(LINE);
+        Self {
+            start: self.start / line * line,
+            end: self.end.next_multiple_of(line),
+        }
+    }
+
     /// What is before and after a part of it.
     fn without(self, part: Self) -> impl Iterator<Item = Self> {
         let before = Self {
@@ -85,13 +94,27 @@ impl Span {
     }
 }
 
+/// Who sees to the caches, and to other mappings of the same lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terms {
+    /// Map and unmap sync, and no other mapping has anything of the lines.
+    Usual,
+    /// Others may have other bytes of the lines.
+    SharingLines,
+    /// The driver syncs by itself, and others may have anything of it.
+    Unsynced,
+}
+
 /// A DMA mapping.
 #[derive(Debug)]
 struct Mapped {
     device: u32,
     span: Span,
     direction: Direction,
+    terms: Terms,
     call: Call,
+    /// Whether it was reported as one that nobody unmaps.
+    left: bool,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
     owned: Vec<(Span, Direction, Call)>,
@@ -144,21 +167,22 @@ pub struct Dma {
     longest_coherent: u64,
 }
 
-/// Memory that a device has without a mapping.
+/// Something that is wrong with what devices have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stray {
+pub struct WithDevice {
     /// The first byte.
     pub pa: u32,
-    /// What is wrong with it.
+    /// What is wrong.
     pub reason: &'static str,
 }
 
-/// The range or direction does not fit any mapping.
+/// A call does not fit any mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit(pub &'static str);
 
 const NO_MAPPING: Misfit = Misfit(reasons::NO_MAPPING);
 const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
+const WITH_CPU: Misfit = Misfit(reasons::WITH_CPU);
 
 impl Dma {
     /// What follows is of this device.
@@ -167,7 +191,7 @@ impl Dma {
     }
 
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: PhysicalRange, direction: Direction, call: Call) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction, terms: Terms, call: Call) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -178,7 +202,9 @@ impl Dma {
             device: self.device,
             span,
             direction,
+            terms,
             call,
+            left: false,
             owned: Vec::new(),
             written: Vec::new(),
         };
@@ -211,8 +237,82 @@ impl Dma {
         mapped.fits(direction)
     }
 
+    /// Where a mapping that is to be made and another one have something in common, and
+    /// a device may write.
+    pub fn common(
+        &self,
+        range: PhysicalRange,
+        direction: Direction,
+        terms: Terms,
+    ) -> Option<WithDevice> {
+        let span = Span::of(range);
+        if span.is_empty() || terms == Terms::Unsynced {
+            return None;
+        }
+        let others = self.overlapping(span.lines()).filter(|(_, other)| {
+            let writes = direction.device_writes() || other.direction.device_writes();
+            writes && other.terms != Terms::Unsynced
+        });
+        let shared = others.filter_map(|(_, other)| {
+            let bytes = other.span.common(span);
+            if !bytes.is_empty() {
+                return Some((bytes.start, reasons::SAME_BYTES));
+            }
+            let line = other.span.lines().common(span.lines());
+            let apart = [terms, other.terms].contains(&Terms::SharingLines);
+            (!apart).then_some((line.start, reasons::SAME_LINE))
+        });
+        let (pa, reason) = shared.min()?;
+        Some(WithDevice {
+            pa: pa as u32,
+            reason,
+        })
+    }
+
+    /// Mappings of memory that is freed, each the first time.
+    pub fn left_in(&mut self, range: PhysicalRange) -> Vec<WithDevice> {
+        let span = Span::of(range);
+        let keys: Vec<_> = self.overlapping(span).map(|(&key, _)| key).collect();
+        let mut all = Vec::new();
+        for key in keys {
+            if let Some(mapped) = self.mappings.get_mut(&key) {
+                if !std::mem::replace(&mut mapped.left, true) {
+                    all.push(WithDevice {
+                        pa: mapped.span.common(span).start as u32,
+                        reason: reasons::FREED,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// Mappings of a device whose driver has gone.
+    pub fn left_by(&self, device: u32) -> Vec<WithDevice> {
+        let left = self.mappings.values().filter(|it| it.device == device);
+        left.map(|mapped| WithDevice {
+            pa: mapped.span.start as u32,
+            reason: reasons::DRIVER_GONE,
+        })
+        .collect()
+    }
+
+    /// Another device may have this number from now on.
+    pub fn forget_device(&mut self, device: u32) {
+        self.mappings.retain(|_, mapped| mapped.device != device);
+        self.seen.remove(&device);
+        if self.mappings.is_empty() {
+            self.longest = 0;
+        }
+    }
+
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.mappings.is_empty()
+    }
+
     /// The first byte of a range that no mapping lets a device read or write now.
-    pub fn stray(&self, range: PhysicalRange, writes: bool) -> Option<Stray> {
+    pub fn stray(&self, range: PhysicalRange, writes: bool) -> Option<WithDevice> {
         let span = Span::of(range);
         if span.is_empty() {
             return None;
@@ -246,7 +346,7 @@ impl Dma {
         } else {
             reasons::NEVER_MAPPED
         };
-        Some(Stray {
+        Some(WithDevice {
             pa: first as u32,
             reason,
         })
@@ -307,12 +407,14 @@ impl Dma {
     ///
     /// # Errors
     ///
-    /// Where no mapping fits. If only the direction doesn't, the CPU owns the
-    /// part all the same.
+    /// Where no mapping fits, or, unless an unmap begins, where the CPU has all of the
+    /// part already. If only the direction doesn't fit, the CPU owns the part all
+    /// the same.
     pub fn returns(
         &mut self,
         range: PhysicalRange,
         direction: Direction,
+        unmaps: bool,
         mut could_write: impl FnMut(Returned),
     ) -> Result<(), Misfit> {
         let span = Span::of(range);
@@ -324,7 +426,9 @@ impl Dma {
         let Some(mapped) = self.mappings.get_mut(&key) else {
             return Err(NO_MAPPING);
         };
-        for (part, owner) in mapped.take(span) {
+        let taken = mapped.take(span);
+        let with_cpu = taken.is_empty() && !unmaps;
+        for (part, owner) in taken {
             if seen {
                 let mut unwritten = vec![part];
                 for &written in &mapped.written {
@@ -340,7 +444,11 @@ impl Dma {
                 could_write(Returned::MayBeWritten(part));
             }
         }
-        mapped.fits(direction)
+        mapped.fits(direction)?;
+        if with_cpu {
+            return Err(WITH_CPU);
+        }
+        Ok(())
     }
 
     /// A mapping ends.

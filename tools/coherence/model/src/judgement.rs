@@ -22,7 +22,8 @@ pub struct Fault {
 impl Fault {
     /// Whether a device takes part, now or before.
     fn concerns_device(&self) -> bool {
-        matches!(self.hazard, Hazard::WrongSync | Hazard::UnwrittenRead)
+        self.hazard.is_of_a_call()
+            || self.hazard == Hazard::UnwrittenRead
             || self.victim == Party::Device
             || self.writer == Party::Device
     }

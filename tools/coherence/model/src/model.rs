@@ -111,6 +111,11 @@ impl Model {
         self.unmapped_is_stray = true;
     }
 
+    /// Whether anything is mapped for a device.
+    pub fn has_mappings(&self) -> bool {
+        !self.dma.is_empty()
+    }
+
     /// Lines that were ever touched, and bytes that their state takes now.
     pub fn cost(&self) -> (u64, u64) {
         let size = self.storage.size()

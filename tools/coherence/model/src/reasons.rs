@@ -34,3 +34,10 @@ pub const NEVER_MAPPED: &str = "this memory was not mapped for any device";
 pub const NO_MAPPING: &str = "the range is not inside one live mapping";
 pub const PART_OF_MAPPING: &str = "the range is a part of the mapping only";
 pub const OTHER_DIRECTION: &str = "the mapping was made for another direction";
+pub const WITH_CPU: &str = "the CPU has this memory already";
+pub const OTHER_COUNT: &str = "the list was mapped with another number of entries";
+pub const SAME_BYTES: &str = "another live mapping has these bytes, and a device may write them";
+pub const SAME_LINE: &str =
+    "another live mapping has bytes of this line, and a device may write it";
+pub const FREED: &str = "the memory is freed, and the mapping is still there";
+pub const DRIVER_GONE: &str = "the driver has gone, and the mapping is still there";

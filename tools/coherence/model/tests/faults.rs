@@ -12,8 +12,8 @@ use coherence_model::hazards::{Hazard, Holder, Party, Shown};
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
-    DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, StrayDma,
-    TwoTypes, UnwrittenRead, WrongSync,
+    DirtyOverDevice, LostWrite, NeverUnmapped, NotDrained, OwnedTouch, StaleInstruction, StaleRead,
+    StrayDma, TwoMappings, TwoTypes, UnwrittenRead, WrongSync,
 };
 use Shown::{SomeCore, ThisCore};
 
@@ -177,7 +177,8 @@ fn touched_while_another_device_has_it() {
         let mut guest = Guest::new(core);
         for device in [1, 2] {
             guest.device(Device::Of(device));
-            guest.dma_map(PA, 64, BOTH);
+            guest.device(Device::MapUnsynced(buffer(64), BOTH));
+            guest.for_device(PA, 64, BOTH);
         }
         guest.device(Device::Of(1));
         guest.for_cpu(PA, 64, BOTH);
@@ -525,6 +526,96 @@ fn a_device_touches_what_it_does_not_have() {
         guest.model.unmapped_is_stray();
         let lent = stray(&mut guest, Device::Reads(page), page.pa, "not mapped");
         assert_eq!(lent, None);
+    }
+}
+
+/// Which mappings may not be there at once, and where they meet.
+#[test]
+fn two_mappings_of_one_buffer() {
+    for core in CORES {
+        for (first, second) in [(FROM, TO), (TO, FROM), (FROM, FROM), (BOTH, TO)] {
+            for (at, len, meet) in [(0, 64, 0), (32, 8, 32), (50, 100, 50), (72, 64, 64)] {
+                let mut guest = Guest::new(core);
+                guest.device(Device::Map(buffer(70), first));
+                guest.silent();
+                let range = PhysicalRange { pa: PA + at, len };
+                guest.device(Device::Map(range, second));
+                let found = guest.only(&[(TwoMappings, ThisCore)]);
+                assert_eq!(found[0].pa, PA + meet);
+                assert!(found[0].lent.is_some(), "{found:#?}");
+            }
+        }
+        // By bytes, whoever sees to the lines.
+        let mut guest = Guest::new(core);
+        guest.device(Device::MapSharingLines(buffer(70), FROM));
+        guest.device(Device::MapSharingLines(buffer(70), FROM));
+        guest.only(&[(TwoMappings, ThisCore)]);
+    }
+}
+
+#[test]
+fn mappings_that_are_left() {
+    for core in CORES {
+        let page = PhysicalRange {
+            pa: PA & !0xfff,
+            len: 4096,
+        };
+        let mut guest = Guest::new(core);
+        guest.device(Device::Of(1));
+        guest.dma_map(PA + 64, 64, TO);
+        guest.device(Device::Of(2));
+        guest.dma_map(PA + 128, 64, TO);
+        // An object, of which one byte is known, and its page; each mapping once.
+        let object = PhysicalRange {
+            pa: PA + 64,
+            len: 1,
+        };
+        for (freed, left) in [(object, 64), (page, 128)] {
+            guest.device(Device::Freed(freed));
+            let found = guest.only(&[(NeverUnmapped, ThisCore)]);
+            assert_eq!(found.len(), 1, "{found:#?}");
+            assert_eq!(found[0].pa, PA + left);
+            assert!(found[0].lent.is_some(), "{found:#?}");
+        }
+        guest.device(Device::Freed(page));
+        guest.silent();
+        guest.device(Device::DriverGone(2));
+        let found = guest.only(&[(NeverUnmapped, ThisCore)]);
+        assert_eq!((found.len(), found[0].pa), (1, PA + 128));
+        // It has none of the memory any more.
+        guest.store(LINEAR_VA + 128, 4, KERNEL);
+        guest.device(Device::DriverGone(2));
+        guest.silent();
+        guest.store(LINEAR_VA + 64, 4, KERNEL);
+        guest.only(&[(OwnedTouch, ThisCore)]);
+    }
+}
+
+#[test]
+fn a_sync_of_what_the_cpu_has() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 128, FROM);
+        guest.for_cpu(PA, 64, FROM);
+        // A part of it is the device's.
+        guest.for_cpu(PA, 128, FROM);
+        guest.silent();
+        guest.for_cpu(PA, 64, FROM);
+        let found = guest.only(&[(WrongSync, ThisCore)]);
+        assert!(found[0].reason.contains("CPU has this"), "{found:#?}");
+        guest.dma_unmap(PA, 128, FROM);
+        guest.silent();
+    }
+}
+
+#[test]
+fn a_list_with_another_number_of_entries() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, TO);
+        guest.device(Device::WrongCount(buffer(64)));
+        let found = guest.only(&[(WrongSync, ThisCore)]);
+        assert!(found[0].lent.is_some(), "{found:#?}");
     }
 }
 

@@ -104,12 +104,52 @@ fn a_device_in_all_that_it_has() {
             pa: PA + 4096,
             len: 4096,
         }));
-        guest.dma_map(PA, 2048, FROM);
-        guest.dma_map(PA, 2048, TO);
+        for direction in [FROM, TO] {
+            let part = PhysicalRange { pa: PA, len: 2048 };
+            guest.device(Device::MapUnsynced(part, direction));
+        }
         guest.dma_map(PA + 2048, 2048, BOTH);
         let all = PhysicalRange { pa: PA, len: 8192 };
         guest.device(Device::Writes(all));
         guest.device(Device::Reads(all));
+        guest.silent();
+    }
+}
+
+#[test]
+fn mappings_that_may_be_there_at_once() {
+    let range = |at, len| PhysicalRange { pa: PA + at, len };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        // Read only, or lines apart.
+        guest.device(Device::Map(range(0, 70), TO));
+        guest.device(Device::Map(range(8, 70), TO));
+        guest.device(Device::Map(range(96, 8), FROM));
+        // Their driver sees to it, or says so.
+        for device in 0..2 {
+            guest.device(Device::Of(device));
+            guest.device(Device::MapUnsynced(range(0, 256), BOTH));
+        }
+        guest.device(Device::MapSharingLines(range(104, 8), FROM));
+        guest.device(Device::MapSharingLines(range(112, 8), FROM));
+        // One after the other.
+        guest.device(Device::Unmap(range(96, 8), FROM));
+        guest.device(Device::Map(range(96, 8), BOTH));
+        guest.silent();
+    }
+}
+
+/// Freed is what nobody has mapped any more, and the neighbours'.
+#[test]
+fn memory_freed_after_its_mapping() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.dma_map(PA + 4096, 64, FROM);
+        guest.dma_unmap(PA, 64, FROM);
+        guest.device(Device::Freed(PhysicalRange { pa: PA, len: 4096 }));
+        guest.dma_unmap(PA + 4096, 64, FROM);
+        guest.device(Device::DriverGone(0));
         guest.silent();
     }
 }
@@ -122,7 +162,7 @@ fn a_device_that_shares_a_buffer_is_not_seen() {
         let mut guest = Guest::new(core);
         for device in [1, 2] {
             guest.device(Device::Of(device));
-            guest.device(Device::Map(ALL, FROM));
+            guest.device(Device::MapUnsynced(ALL, FROM));
         }
         guest.device(Device::Writes(ALL));
         for _ in [2, 1] {
@@ -335,9 +375,9 @@ fn mappings_of_two_devices() {
     for core in CORES {
         let mut guest = Guest::new(core);
         guest.device(Device::Of(1));
-        guest.device(Device::Map(ALL, BOTH));
+        guest.device(Device::MapUnsynced(ALL, BOTH));
         guest.device(Device::Of(2));
-        guest.device(Device::Map(ALL, BOTH));
+        guest.device(Device::MapUnsynced(ALL, BOTH));
         // The importer's device has all, and then the buffer's a part of it too.
         guest.for_device(ALL.pa, ALL.len, BOTH);
         guest.device(Device::Of(1));

@@ -250,6 +250,8 @@ fn verb(finding: &Finding) -> &'static str {
         ("dirty-over-device", false) => "written",
         ("stale-instruction", _) => "executed",
         ("wrong-sync", _) => "wrong call",
+        ("two-mappings", _) => "mapped again",
+        ("never-unmapped", _) => "memory freed",
         ("stray-dma", _) => "touched",
         ("lost-write" | "two-types", true) => "found",
         (_, true) => "loaded",
