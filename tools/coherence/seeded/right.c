@@ -187,6 +187,22 @@ static int entries_in_a_line(struct run *r)
 	return 0;
 }
 
+/*
+ * Two receive buffers meet within a word. The device has the second one when the kernel copies
+ * the first, whole words, and drops what is not its own of the last one.
+ */
+static int last_word(struct run *r)
+{
+	void *second = (void *)r->kernel + LINE + 6;
+	dma_addr_t dma = dma_map_single(r->dev, second, LINE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	READ_ONCE(r->kernel[(LINE + 6) / sizeof(u32)]);
+	dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+	return 0;
+}
+
 /* A packet that ends within a word, of which the kernel reads no more than is there. */
 static int short_packet(struct run *r)
 {
@@ -599,6 +615,7 @@ const struct coherence_case coherence_right[] = {
 	{ "mapped-in-turns", mapped_in_turns },
 	{ "two-sent-from-a-line", two_sent_from_a_line },
 	{ "entries-in-a-line", entries_in_a_line },
+	{ "last-word", last_word },
 	{ "short-packet", short_packet },
 	{ "failed-copy-keeps-store", failed_copy_keeps_store },
 	{ "separate-lines", separate_lines },

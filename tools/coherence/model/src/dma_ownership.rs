@@ -673,7 +673,7 @@ fn add(spans: &mut Vec<Span>, new: Span) {
 }
 
 /// Takes a span out of spans.
-fn remove(spans: &mut Vec<Span>, gone: Span) {
+pub fn remove(spans: &mut Vec<Span>, gone: Span) {
     let rest = spans.iter().flat_map(|span| span.without(gone));
     *spans = rest.collect();
 }

@@ -2,6 +2,7 @@
 //! From what can be to what is said about it.
 
 use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
+use crate::cores::WORD;
 use crate::events::Site;
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::line::{Class, Line, Writer, DEVICE};
@@ -67,9 +68,6 @@ impl Model {
         }
     }
 }
-
-/// Bytes in a word.
-const WORD: u32 = 4;
 
 /// Faults of one line in one access: one of a hazard.
 #[derive(Debug, Default)]

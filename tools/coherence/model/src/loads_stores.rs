@@ -3,8 +3,8 @@
 
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
-use crate::cores::LINE;
-use crate::dma_ownership::{Owned, Span};
+use crate::cores::{LINE, WORD};
+use crate::dma_ownership::{remove, Owned, Span};
 use crate::events::{Access, MemoryType, Operation, PhysicalRange};
 use crate::hazards::{Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -58,19 +58,25 @@ impl Model {
                 len,
                 ..*access
             };
-            self.access_line(&part, kind, sink);
+            self.access_line(&part, access, kind, sink);
         }
     }
 
     /// The part of an access that is in one line.
-    fn access_line(&mut self, access: &Access, kind: LoadOrStore, sink: &mut dyn Sink) {
+    fn access_line(
+        &mut self,
+        access: &Access,
+        whole: &Access,
+        kind: LoadOrStore,
+        sink: &mut dyn Sink,
+    ) {
         let mut found = LineFindings::default();
         self.check_types(access, &mut found, sink);
         let cached = group(access.memory) != UNCACHED;
         if cached && self.virtual_bits != 0 {
             self.check_virtual_line(access, kind, &mut found);
         }
-        let touched = self.check_owner(access, kind, &mut found);
+        let touched = self.check_owner(access, whole, kind, &mut found);
         match (kind, cached) {
             (LoadOrStore::Load, true) => self.load_cached(access, touched, &mut found),
             (LoadOrStore::Load, false) => self.load_uncached(access, touched, &mut found),
@@ -166,7 +172,13 @@ impl Model {
 
     /// A touch of what a device owns. Returns the bytes touched: what they hold
     /// is anybody's guess.
-    fn check_owner(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) -> u32 {
+    fn check_owner(
+        &mut self,
+        access: &Access,
+        whole: &Access,
+        kind: LoadOrStore,
+        found: &mut LineFindings,
+    ) -> u32 {
         let line_pa = access.pa & !(LINE - 1);
         let (victim, writer, which) = match kind {
             LoadOrStore::Load => (cpu(access), Party::Device, Owned::ToWrite),
@@ -174,7 +186,7 @@ impl Model {
         };
         let forbidden = self.owned_bytes(line_pa, which);
         let touched = forbidden & mask(access.pa, access.len);
-        if touched != 0 {
+        if touched != 0 && !(kind == LoadOrStore::Load && self.is_last_word(whole)) {
             found.add(Fault {
                 hazard: Hazard::OwnedTouch,
                 shown: Shown::ThisCore,
@@ -185,6 +197,20 @@ impl Model {
             });
         }
         touched
+    }
+
+    /// Whether this is at most a word, of which a device has a part only: copies and
+    /// checksums load whole words across the end of what is theirs, and drop the rest.
+    fn is_last_word(&self, load: &Access) -> bool {
+        let span = Span::of(PhysicalRange {
+            pa: load.pa,
+            len: load.len,
+        });
+        let mut rest = vec![span];
+        for part in self.dma.owned(span, Owned::ToWrite) {
+            remove(&mut rest, part);
+        }
+        load.len <= WORD && !rest.is_empty()
     }
 
     /// Whether accesses like this one may take the fast path from now on.

@@ -370,6 +370,29 @@ fn cpu_reads_during_a_receive() {
     }
 }
 
+/// More than a copy's last word: two words, all of one, or a store.
+#[test]
+fn more_than_a_last_word() {
+    for core in CORES {
+        for (at, len, stores) in [
+            (24, 8, false),
+            (32, 4, false),
+            (30, 1, false),
+            (28, 4, true),
+        ] {
+            let mut guest = Guest::new(core);
+            guest.dma_map(PA + 30, 34, FROM);
+            if stores {
+                guest.store(LINEAR_VA + at, len, KERNEL);
+            } else {
+                guest.load(LINEAR_VA + at, len, KERNEL);
+            }
+            let found = guest.found.iter().map(|it| it.hazard);
+            assert!(found.collect::<Vec<_>>().contains(&OwnedTouch), "{at}");
+        }
+    }
+}
+
 #[test]
 fn write_combined_data_not_drained() {
     for core in CORES {

@@ -154,6 +154,21 @@ fn memory_freed_after_its_mapping() {
     }
 }
 
+/// A copy loads its last word whole, of which the device has the rest.
+#[test]
+fn a_copys_last_word() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA + 30, 100, FROM);
+        guest.load(LINEAR_VA + 28, 4, KERNEL);
+        // Across two lines too.
+        guest.dma_map(PA + 200, 24, FROM);
+        guest.load(LINEAR_VA + 222, 4, KERNEL);
+        guest.silent();
+    }
+}
+
 /// Which of two devices it was that wrote nobody knows.
 #[test]
 fn a_device_that_shares_a_buffer_is_not_seen() {
