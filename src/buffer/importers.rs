@@ -31,7 +31,6 @@ use crate::{
         },
         errno::EOPNOTSUPP,
         kernel_view::KernelView,
-        user,
         wait_queue::{
             EndedBy,
             Patience, //
@@ -114,8 +113,7 @@ impl Buffer {
         }
         if storage.policy().is_cached() {
             if self.has_aliases(storage.policy()) {
-                // Of all processes, as the mmap lock comes before that of an importer.
-                user::flush_all();
+                self.address_space().lock().flush(range);
             }
             mapping.sync_all_for_device();
         }
@@ -135,7 +133,7 @@ impl Buffer {
             let policy = self.state.lock().storage.policy();
             if self.has_aliases(policy) {
                 // A program may have read what the device then wrote.
-                user::flush_all();
+                self.address_space().lock().flush(mapping.range());
             }
             self.return_view(&view);
             self.state.lock().access.ownership.remove_view(view.id);

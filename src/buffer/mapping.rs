@@ -19,7 +19,6 @@ use crate::{
         cpu,
         errno::EOPNOTSUPP,
         transfer::KernelBytes,
-        user,
         vma::{
             Mapped,
             NewMapping,
@@ -56,12 +55,12 @@ impl Buffer {
             *state.users.mappings()? += 1;
             state.storage.clone()
         };
-        let mapped =
-            if self.has_aliases(storage.policy()) && user::maps_already(&new, &**self, self.size) {
-                Err(EBUSY)
-            } else {
-                storage.mmap(new, self.clone(), self.mapping)
-            };
+        let is_refused =
+            self.has_aliases(storage.policy()) && self.address_space().lock().has_some_of(&new);
+        let mapped = match is_refused {
+            true => Err(EBUSY),
+            false => storage.mmap(new, self.clone(), self.mapping),
+        };
         match mapped {
             Ok(()) => {
                 self.counters.maps.fetch_add(1, Relaxed);
@@ -84,10 +83,6 @@ impl Mapped for Buffer {
         if let Ok(mappings) = self.state.lock().users.mappings() {
             *mappings -= 1;
         }
-    }
-
-    fn is_mapped(&self) -> bool {
-        self.state.lock().users.counts().0 > 0
     }
 
     fn fault(&self, unfilled: &Unfilled<'_>) -> Result {

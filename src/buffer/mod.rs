@@ -14,10 +14,11 @@
 //!
 //! `views` and `state` are never held while data is copied from or to a program: ranges
 //! that are locked (`crate::rules::range_lock`) keep reads, writes, copies and SYNC apart
-//! meanwhile. For cache maintenance the mmap lock is only tried. Whoever holds the mmap
-//! lock (mmap, fork, munmap, a fault) never waits for a range. An importer does, with the
-//! reservation lock held, to map: who has a range locked waits for no program, and only
-//! tries a reservation lock, but for a DMA engine at most.
+//! meanwhile. On VIVT caches `i_mmap_rwsem` is held while a page is copied, without page
+//! faults. Cache maintenance does without the mmap lock. Whoever holds the mmap lock (mmap,
+//! fork, munmap, a fault) never waits for a range. An importer does, with the reservation
+//! lock held, to map: who has a range locked waits for no program, and only tries a
+//! reservation lock, but for a DMA engine at most.
 
 pub(crate) mod announce;
 mod fences;

@@ -39,7 +39,6 @@ use crate::{
             self,
             STRETCH, //
         },
-        user::CurrentMappings,
         wait_queue::{
             EndedBy,
             Patience, //
@@ -259,9 +258,7 @@ impl Buffer {
         let reach = state.access.ownership.with_views(range);
         drop(state);
         if is_cached {
-            CurrentMappings::with(|mappings| {
-                mappings.of(self, reach, self.size).flush(reach);
-            });
+            self.address_space().lock().flush(reach);
         }
     }
 }

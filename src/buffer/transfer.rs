@@ -17,10 +17,7 @@ use crate::{
         cpu,
         task,
         transfer::Transfer,
-        user::{
-            self,
-            CurrentMappings, //
-        },
+        user,
         wait_queue::Patience, //
     },
 };
@@ -197,17 +194,15 @@ impl Buffer {
     ) -> Result<usize> {
         let mut done = 0;
         for page in range.pieces(PAGE_SIZE) {
-            let count = CurrentMappings::with(|mappings| {
-                let mappings = mappings.of(self, page, self.size);
-                storage.with_view(page, |view| {
-                    user::alone_without_faults(|| {
-                        mappings.flush(page);
-                        let count = iter.copy(view);
-                        view.flush();
-                        // The program's side of the copy may be a mapping of these bytes.
-                        mappings.flush(page);
-                        count
-                    })
+            let count = storage.with_view(page, |view| {
+                let mappings = self.address_space().lock();
+                user::alone_without_faults(|| {
+                    mappings.flush(page);
+                    let count = iter.copy(view);
+                    view.flush();
+                    // The program's side of the copy may be a mapping of these bytes.
+                    mappings.flush(page);
+                    count
                 })
             })?;
             done += count;

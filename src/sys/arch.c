@@ -6,9 +6,12 @@
 #include <linux/cacheflush.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/fs.h>
+#include <linux/interval_tree_generic.h>
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/vmalloc.h>
 #ifdef CONFIG_ARM
 #include <asm/cachetype.h>
@@ -20,6 +23,11 @@
 #endif
 
 #include "helpers.h"
+
+/* A kernel for VIVT caches, where user mappings have lines of their own. */
+#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
+#define HAS_FLUSHED_MAPPINGS
+#endif
 
 enum shmbuf_mt shmbuf_memory_type(enum shmbuf_cache_mode mode)
 {
@@ -181,22 +189,61 @@ int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecom
 				  vma->vm_page_prot);
 }
 
-/*
- * As flush_cache_range() of the running process, but no more than the lines:
- * that flushes whole pages. It goes in steps of a line from the start on.
- */
-void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end)
+#ifdef HAS_FLUSHED_MAPPINGS
+static unsigned long first_page(struct vm_area_struct *vma)
 {
-#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
-	__cpuc_flush_user_range(round_down(start, L1_CACHE_BYTES), end, vma->vm_flags);
-#endif
+	return vma->vm_pgoff;
 }
 
-void shmbuf_flush_user_all(void)
+static unsigned long last_page(struct vm_area_struct *vma)
 {
-#if defined(CONFIG_ARM) && !defined(CONFIG_CPU_CACHE_VIPT)
-	flush_cache_all();
+	return vma->vm_pgoff + vma_pages(vma) - 1;
+}
+
+/* The tree of mm/interval_tree.c, which modules cannot call; it is only searched. */
+INTERVAL_TREE_DEFINE(struct vm_area_struct, shared.rb, unsigned long, shared.rb_subtree_last,
+		     first_page, last_page, static inline, mappings)
+#endif
+
+bool shmbuf_is_mapped_by(struct mm_struct *mm, struct address_space *space, size_t start,
+			 size_t end)
+{
+#ifdef HAS_FLUSHED_MAPPINGS
+	const unsigned long first = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+	struct vm_area_struct *vma = mappings_iter_first(&space->i_mmap, first, last);
+
+	for (; vma; vma = mappings_iter_next(vma, first, last))
+		if (vma->vm_mm == mm)
+			return true;
+#endif
+	return false;
+}
+
+/*
+ * As flush_cache_range() of what is mapped where this CPU runs, but no more than
+ * the lines: that flushes whole pages. It goes in steps of a line from the start
+ * on. A kernel thread runs in the address space of whoever ran before it.
+ */
+void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end)
+{
+#ifdef HAS_FLUSHED_MAPPINGS
+	const unsigned long first = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+	struct vm_area_struct *vma = mappings_iter_first(&space->i_mmap, first, last);
+
+	if (!vma)
+		return;
+	for (; vma; vma = mappings_iter_next(vma, first, last)) {
+		const size_t mapped = vma->vm_pgoff << PAGE_SHIFT;
+		const size_t size = vma->vm_end - vma->vm_start;
+		const unsigned long from = vma->vm_start + max(start, mapped) - mapped;
+
+		if (vma->vm_mm == current->active_mm)
+			__cpuc_flush_user_range(round_down(from, L1_CACHE_BYTES),
+						vma->vm_start + min(end - mapped, size),
+						vma->vm_flags);
+	}
+	/* The flush of ARM926 and its like leaves the lines in the write buffer. */
+	shmbuf_drain_write_buffer();
 #endif
 }
 

@@ -144,14 +144,14 @@ void shmbuf_vm_unmap_aliases(void)
 	vm_unmap_aliases();
 }
 
-void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm)
+void shmbuf_lock_mappings(struct address_space *space)
 {
-	vma_iter_init(iter, mm, 0);
+	i_mmap_lock_read(space);
 }
 
-struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter)
+void shmbuf_unlock_mappings(struct address_space *space)
 {
-	return vma_next(iter);
+	i_mmap_unlock_read(space);
 }
 
 struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations)

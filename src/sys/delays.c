@@ -93,8 +93,8 @@ DELAYED(ww_mutex_lock_interruptible, int, (struct ww_mutex *lock, struct ww_acqu
 DELAYED(ww_mutex_trylock, int, (struct ww_mutex *lock, struct ww_acquire_ctx *context),
 	(lock, context))
 DELAYED(ww_mutex_unlock, void, (struct ww_mutex *lock), (lock))
-DELAYED(rust_helper_mmap_read_trylock, bool, (struct mm_struct *mm), (mm))
-DELAYED(rust_helper_mmap_read_unlock, void, (struct mm_struct *mm), (mm))
+DELAYED(down_read, void, (struct rw_semaphore *lock), (lock))
+DELAYED(up_read, void, (struct rw_semaphore *lock), (lock))
 
 DELAYED(prepare_to_wait, void,
 	(struct wait_queue_head *head, struct wait_queue_entry *entry, int state),

@@ -14,6 +14,7 @@
 
 use kernel::{
     bindings::{
+        address_space,
         completion,
         device,
         dma_addr_t,
@@ -30,7 +31,6 @@ use kernel::{
         scatterlist,
         sg_table,
         vm_area_struct,
-        vma_iterator,
         workqueue_struct, //
     },
     ffi, //

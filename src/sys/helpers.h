@@ -19,6 +19,7 @@ typedef unsigned long long u64;
 #include <linux/types.h>
 #endif
 
+struct address_space;
 struct completion;
 struct device;
 struct dma_async_tx_descriptor;
@@ -35,7 +36,6 @@ struct resource;
 struct scatterlist;
 struct sg_table;
 struct vm_area_struct;
-struct vma_iterator;
 struct workqueue_struct;
 
 /* params.c: module parameters. */
@@ -94,9 +94,9 @@ void *shmbuf_vmap(struct page **pages, unsigned int count, enum shmbuf_cache_mod
 int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecombine);
 
 /* Caches and barriers. */
-void shmbuf_flush_user_range(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end);
-void shmbuf_flush_user_all(void);
+bool shmbuf_is_mapped_by(struct mm_struct *mm, struct address_space *space, size_t start,
+			 size_t end);
+void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end);
 void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
 void shmbuf_drain_write_buffer(void);
 
@@ -134,9 +134,9 @@ void *shmbuf_ioremap_wc(phys_addr_t start, size_t size);
 void shmbuf_vunmap(void *address);
 void shmbuf_vm_unmap_aliases(void);
 
-/* The VMAs of a process. */
-void shmbuf_vma_iter_init(struct vma_iterator *iter, struct mm_struct *mm);
-struct vm_area_struct *shmbuf_vma_next(struct vma_iterator *iter);
+/* The mappings of an address space. */
+void shmbuf_lock_mappings(struct address_space *space);
+void shmbuf_unlock_mappings(struct address_space *space);
 
 /* Files. */
 struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations);

@@ -54,8 +54,6 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     fn mapping_opened(&self);
     /// A VMA of this object is gone. Called with the mmap lock held for writing.
     fn mapping_closed(&self);
-    /// Whether there are VMAs of this object, in any process. Called with an mmap lock held.
-    fn is_mapped(&self) -> bool;
     /// A page of a mapping that is [left to faults](NewMapping::leave_to_faults) was touched and is
     /// not there: [fill](Unfilled::fill) it, or refuse. Called with the mmap lock or the VMA's own
     /// held for reading.
@@ -449,23 +447,6 @@ impl Unfilled<'_> {
             _ => Err(EFAULT),
         }
     }
-}
-
-/// Whether `vma` is a mapping of `object`.
-///
-/// # Safety
-///
-/// `vma` must be valid, and the mmap lock of its address space held.
-pub(super) unsafe fn maps(vma: *const bindings::vm_area_struct, object: &dyn Mapped) -> bool {
-    // SAFETY: By this function's contract.
-    let (operations, private) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
-    let mut ours = [&FIXED, &BY_FAULTS, &REFCOUNTED].into_iter();
-    if !ours.any(|ours| ptr::eq(operations, &ours.0)) {
-        return false;
-    }
-    // SAFETY: A VMA with these operations has such a reference.
-    let attached = unsafe { Arc::<Attached>::borrow(private) };
-    ptr::addr_eq(&raw const *attached.object, object)
 }
 
 impl Attached {

@@ -4,7 +4,10 @@
 //! the driver each marked line is an error, by that number, and no other is.
 
 use crate::sys::{
-    address_space::AddressSpace,
+    address_space::{
+        AddressSpace,
+        LockedMappings, //
+    },
     configfs::Keepable,
     dma_attachment::{
         Attachment,
@@ -26,10 +29,6 @@ use crate::sys::{
     },
     node::NodeOperations,
     span::Span,
-    user::{
-        CurrentMappings,
-        MappingsOf, //
-    },
     vma::{
         NewMapping,
         NewVma,
@@ -120,10 +119,9 @@ fn address_of_anything<T: dma_buf::Exporter>(exporter: &T) -> usize {
     exporter.vmap().unwrap() //~ E0308
 }
 
-/// What a process maps is known while its mmap lock is held.
-fn mappings_without_the_lock() {
-    let _ = CurrentMappings(None); //~ E0423
-    let _ = MappingsOf(1); //~ E0423
+/// What is mapped of a buffer stays so while the lock of its mappings is held.
+fn mappings_without_the_lock(space: &AddressSpace) {
+    let _ = LockedMappings(space); //~ E0423
 }
 
 /// What can be kept is the data of a folder, while configfs keeps that.
