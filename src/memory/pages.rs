@@ -440,7 +440,11 @@ impl ViewedPages {
     /// Those of [`Self::window`], and [`EINTR`] if the process was killed; the range is as good as
     /// untouched then, since what was maintained of it changed nothing that the CPU sees.
     pub(super) fn clean_and_invalidate(&self, range: Range) -> Result {
-        if self.policy().is_cached() {
+        if !self.policy().is_cached() {
+            // No line of it is anywhere.
+        } else if cpu::flushes_all_instead(range.len()) {
+            cpu::flush_all();
+        } else {
             task::in_stretches(range, |stretch| {
                 // What is flushed at once must be physically contiguous.
                 stretch

@@ -12,6 +12,7 @@
 #include <linux/mm.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/vmalloc.h>
 #ifdef CONFIG_ARM
 #include <asm/cachetype.h>
@@ -243,6 +244,34 @@ void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end
 						vma->vm_flags);
 	}
 	/* The flush of ARM926 and its like leaves the lines in the write buffer. */
+	shmbuf_drain_write_buffer();
+#endif
+}
+
+/*
+ * One core with VIVT caches and no outer one: what is in no line of its data
+ * cache is in memory, and no line comes by itself. The whole cache has so many
+ * lines at most to clean, and one by one takes an operation for each line of the
+ * range, whether it is there or not.
+ */
+bool shmbuf_flushes_all_instead(size_t size)
+{
+#ifdef HAS_FLUSHED_MAPPINGS
+#ifdef CONFIG_OUTER_CACHE
+	if (outer_cache.flush_range)
+		return false;
+#endif
+	/* The size of the data cache: ARM DDI 0100, B2.2.2. */
+	return size >= SZ_512 << (read_cpuid_cachetype() >> 18 & 7);
+#else
+	return false;
+#endif
+}
+
+void shmbuf_flush_all(void)
+{
+#ifdef CONFIG_ARM
+	flush_cache_all();
 	shmbuf_drain_write_buffer();
 #endif
 }

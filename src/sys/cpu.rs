@@ -68,6 +68,19 @@ pub(crate) fn cache_line() -> usize {
     unsafe { ffi::shmbuf_dma_cache_alignment() as usize }
 }
 
+/// Whether to [`flush_all`] instead of `size` bytes, line by line: that reaches memory, and takes no
+/// longer. Any context.
+pub(crate) fn flushes_all_instead(size: usize) -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_flushes_all_instead(size) }
+}
+
+/// Cleans and invalidates all lines of this CPU's own caches, of whatever memory. Any context.
+pub(crate) fn flush_all() {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_flush_all() };
+}
+
 /// Waits until the writes before it have left the write buffer, and the outer cache's, for
 /// memory. Any context.
 pub(crate) fn drain_write_buffer() {

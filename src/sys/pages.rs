@@ -3,6 +3,7 @@
 //! Pages, one after the other in physical memory or wherever they are.
 
 use super::{
+    cpu,
     ffi,
     span::Span,
     task, //
@@ -355,6 +356,10 @@ impl Pages {
     ///
     /// [`EINTR`] if the process was killed; some lines may remain then.
     pub(crate) fn flush(&self) -> Result {
+        if cpu::flushes_all_instead(self.size()) {
+            cpu::flush_all();
+            return Ok(());
+        }
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
         if let Some(span) = self.linear() {
