@@ -105,14 +105,17 @@ void shmbuf_get_page(struct page *page)
 	get_page(page);
 }
 
-void shmbuf_page_set_reserved(struct page *page)
+/* Of a block of the buddy allocator, whose struct pages follow each other. */
+void shmbuf_pages_set_reserved(struct page *first, unsigned int order)
 {
-	SetPageReserved(page);
+	for (unsigned int n = 0; n < 1U << order; n++)
+		SetPageReserved(first + n);
 }
 
-void shmbuf_page_clear_reserved(struct page *page)
+void shmbuf_pages_clear_reserved(struct page *first, unsigned int order)
 {
-	ClearPageReserved(page);
+	for (unsigned int n = 0; n < 1U << order; n++)
+		ClearPageReserved(first + n);
 }
 
 /*

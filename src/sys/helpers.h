@@ -124,8 +124,8 @@ bool shmbuf_page_is_highmem(struct page *page);
 void *shmbuf_page_address(struct page *page);
 bool shmbuf_page_is_kmapped(struct page *page);
 void shmbuf_get_page(struct page *page);
-void shmbuf_page_set_reserved(struct page *page);
-void shmbuf_page_clear_reserved(struct page *page);
+void shmbuf_pages_set_reserved(struct page *first, unsigned int order);
+void shmbuf_pages_clear_reserved(struct page *first, unsigned int order);
 
 /* Memory that others write at the same time. */
 void shmbuf_copy_shared(void *to, const void *from, size_t size);

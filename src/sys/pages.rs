@@ -94,18 +94,20 @@ enum Layout {
 ///
 /// # Invariants
 ///
-/// `first` is a page, at `phys`; `linear` is its linear address, if it has one.
+/// `first` is a page, at `phys`; `linear` is its linear address, if it has one. All pages together are
+/// a block of the buddy allocator of `order`, or each is one of order 0.
 struct Run {
     first: NonNull<bindings::page>,
     phys: bindings::phys_addr_t,
     linear: Option<NonNull<u8>>,
+    order: u32,
 }
 
 impl Run {
     /// # Safety
     ///
-    /// `first` must be a page.
-    unsafe fn new(first: NonNull<bindings::page>) -> Self {
+    /// `first` must be a page of a block of `order`.
+    unsafe fn new(first: NonNull<bindings::page>, order: u32) -> Self {
         let page = first.as_ptr();
         // SAFETY: By this function's contract; a page outside of highmem has a linear address.
         let (pfn, linear) = unsafe {
@@ -120,6 +122,7 @@ impl Run {
             first,
             phys: (pfn as bindings::phys_addr_t) << PAGE_SHIFT,
             linear,
+            order,
         }
     }
 }
@@ -128,9 +131,9 @@ impl Run {
 ///
 /// # Invariants
 ///
-/// The `count` pages of `layout`, at least one but while they are allocated, are of order 0, and one
-/// reference to each is ours. They have PG_reserved set if `references` is [`References::Ours`], and
-/// no reference but ours then.
+/// The `count` pages of `layout`, at least one but while they are allocated, are in blocks of the buddy
+/// allocator to each of which one reference is ours. They have PG_reserved set if `references` is
+/// [`References::Ours`], and no reference but ours then; else each page is a block.
 pub(crate) struct Pages {
     layout: Layout,
     count: usize,
@@ -161,7 +164,7 @@ impl Pages {
         // pages at most.
         let mut aside = KVVec::new();
         loop {
-            let pages = Self::next_contiguous(request)?;
+            let mut pages = Self::next_contiguous(request)?;
             match pages.share_kmapped()? {
                 Some(kmapped) => aside.push(kmapped, GFP_KERNEL_ACCOUNT)?,
                 None => return Ok(pages),
@@ -185,9 +188,9 @@ impl Pages {
 
         let order = count.next_power_of_two().ilog2();
         let is_chargeable = order <= bindings::MAX_PAGE_ORDER;
-        let run = |first| {
+        let run = |(first, order)| {
             // SAFETY: It is called with the first page of what was allocated.
-            let run = unsafe { Run::new(first) };
+            let run = unsafe { Run::new(first, order) };
             Self::own(Layout::Run(run), count, references)
         };
         // Both allocators fall back to lower zones silently.
@@ -196,7 +199,8 @@ impl Pages {
         let none = || task::go_on().and(Err(ENOMEM));
 
         if is_chargeable {
-            match Self::from_buddy(count, order, zone.flags(charge)).map(run) {
+            let block = Self::from_buddy(count, order, zone.flags(charge), references);
+            match block.map(run) {
                 Some(pages) if fits(&pages) => return Ok(pages),
                 // The control group may have refused, and would be passed by.
                 None if charge == Charge::Caller => return none(),
@@ -205,27 +209,32 @@ impl Pages {
         }
         // SAFETY: The function has no requirements.
         NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.flags(Charge::Kernel)) })
-            .map(run)
+            .map(|first| run((first, 0)))
             .filter(fits)
             .map_or_else(none, Ok)
     }
 
-    /// Allocates contiguous pages from the buddy allocator, which has this order, and returns the
-    /// excess to it.
+    /// Allocates contiguous pages from the buddy allocator, which has this order: a block, or single
+    /// pages where others have references to each, or there is an excess, which is returned. The first
+    /// page, and the order of the blocks.
     fn from_buddy(
         count: usize,
         order: u32,
         flags: bindings::gfp_t,
-    ) -> Option<NonNull<bindings::page>> {
+        references: References,
+    ) -> Option<(NonNull<bindings::page>, u32)> {
         // SAFETY: The order is one that the allocator has.
         let first = NonNull::new(unsafe { bindings::alloc_pages(flags, order) })?;
+        if count == 1 << order && references == References::Ours {
+            return Some((first, order));
+        }
         // SAFETY: We own the block of this order, which is not compound.
         unsafe { bindings::split_page(first.as_ptr(), order) };
         for n in count..1 << order {
             // SAFETY: After the split each page is ours by itself, and nobody knows this one.
             unsafe { bindings::__free_pages(nth(first, n), 0) };
         }
-        Some(first)
+        Some((first, 0))
     }
 
     /// Allocates pages one by one, wherever they lie. The contents are whatever was there. The
@@ -262,7 +271,7 @@ impl Pages {
             pages.count += 1;
             if request.references == References::Ours {
                 // SAFETY: The page was just allocated, and nobody else knows it.
-                unsafe { ffi::shmbuf_page_set_reserved(page.as_ptr()) };
+                unsafe { ffi::shmbuf_pages_set_reserved(page.as_ptr(), 0) };
             }
         }
         Ok(pages)
@@ -277,13 +286,25 @@ impl Pages {
             references,
         };
         if references == References::Ours {
-            for n in 0..count {
+            pages.each_block(|first, order| {
                 // SAFETY: The pages were just allocated, and nobody else knows them.
-                unsafe { ffi::shmbuf_page_set_reserved(pages.nth(n)) };
-                task::cond_resched();
-            }
+                unsafe { ffi::shmbuf_pages_set_reserved(pages.nth(first), order) };
+            });
         }
         pages
+    }
+
+    /// Calls `f` with the number of the first page and the order of one block after the other. May
+    /// sleep.
+    fn each_block(&self, mut f: impl FnMut(usize, u32)) {
+        let order = match &self.layout {
+            Layout::Run(run) => run.order,
+            Layout::List(_) => 0,
+        };
+        for n in (0..self.count).step_by(1 << order) {
+            f(n, order);
+            task::cond_resched();
+        }
     }
 
     /// The page `n`. One that is none of them is a bug, and panics.
@@ -406,10 +427,16 @@ impl Pages {
 
     /// Other references to the pages that kmap() has left a mapping of, if there are some. They remain
     /// allocated when `self` is dropped.
-    fn share_kmapped(&self) -> Result<Option<Self>> {
+    fn share_kmapped(&mut self) -> Result<Option<Self>> {
         let mut list = KVVec::new();
         for page in self.kmapped() {
             list.push(page, GFP_KERNEL_ACCOUNT)?;
+        }
+        if let (Layout::Run(run), false) = (&mut self.layout, list.is_empty()) {
+            // SAFETY: The block is ours, by the type invariants, and not compound.
+            unsafe { bindings::split_page(run.first.as_ptr(), run.order) };
+            // INVARIANT: Just split.
+            run.order = 0;
         }
         for page in &list {
             // SAFETY: The page is ours, by the type invariants; the reference is given back when what
@@ -433,17 +460,16 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        for n in 0..self.count {
-            let page = self.nth(n);
+        self.each_block(|first, order| {
+            let first = self.nth(first);
             if self.references == References::Ours {
                 // SAFETY: By the type invariants.
-                unsafe { ffi::shmbuf_page_clear_reserved(page) };
+                unsafe { ffi::shmbuf_pages_clear_reserved(first, order) };
             }
             // SAFETY: The reference is ours, by the type invariants, and nothing of ours maps the
-            // page any more. Whoever else has a reference keeps the page.
-            unsafe { bindings::__free_pages(page, 0) };
-            task::cond_resched();
-        }
+            // pages any more. Whoever else has a reference to a page keeps it.
+            unsafe { bindings::__free_pages(first, order) };
+        });
     }
 }
 
