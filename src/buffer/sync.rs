@@ -153,12 +153,11 @@ impl Buffer {
         let Some(own) = storage.own_mapping() else {
             return Ok(());
         };
-        let mut walk = own.walk();
         task::in_stretches(range, |stretch| {
             let mut rest = Some(stretch);
             while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
                 self.withdraw(part);
-                walk.sync_for_device(part);
+                own.mapping().sync_for_device(part);
                 cpu::drain_write_buffer();
             }
             Ok(())
@@ -187,7 +186,6 @@ impl Buffer {
         let Some(own) = storage.own_mapping() else {
             return Ok(());
         };
-        let mut walk = own.walk();
         let next = |rest: &mut _| {
             let state = self.state.lock();
             state.access.ownership.first_of_own(rest, Member::Yes)
@@ -196,7 +194,7 @@ impl Buffer {
             go_on()?;
             let mut rest = Some(stretch);
             while let Some(part) = rest.and_then(|_| next(&mut rest)) {
-                walk.sync_for_cpu(part);
+                own.mapping().sync_for_cpu(part);
                 self.state.lock().access.ownership.return_own(part);
             }
             Ok(())

@@ -447,9 +447,8 @@ impl ViewedPages {
         } else {
             task::in_stretches(range, |stretch| {
                 // What is flushed at once must be physically contiguous.
-                stretch
-                    .pieces(self.pages.contiguity())
-                    .try_for_each(|run| self.window(run).map(|window| window.span(run).flush()))
+                let mut runs = self.pages.runs(stretch);
+                runs.try_for_each(|run| self.window(run).map(|window| window.span(run).flush()))
             })?;
         }
         cpu::drain_write_buffer();

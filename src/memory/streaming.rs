@@ -17,9 +17,7 @@ use crate::{
         dma_device::DmaDevice,
         dma_mapping::{
             Backing,
-            DeviceMapping,
-            Entry,
-            Walk, //
+            DeviceMapping, //
         },
     },
 };
@@ -73,8 +71,8 @@ impl OwnMapping {
         (self.mapping.dma(), &self.device)
     }
 
-    /// A walk along the memory, to sync what of it is lent or returned.
-    pub(crate) fn walk(&self) -> Walk<'_, impl Iterator<Item = Entry> + '_> {
-        self.mapping.walk()
+    /// What of it is lent, or returned, is synced by this.
+    pub(crate) fn mapping(&self) -> &DeviceMapping {
+        &self.mapping
     }
 }

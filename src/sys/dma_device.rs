@@ -8,7 +8,10 @@ use super::{
     compat::bound,
     ffi,
     pages::Pages,
-    task,
+    task::{
+        self,
+        STRETCH, //
+    },
     NAME, //
 };
 use crate::rules::range::Range;
@@ -115,13 +118,13 @@ impl DmaDevice {
 
     /// Whether all of `pages` is inside the DMA mask, so that no copy is needed for the device.
     pub(crate) fn reaches(&self, pages: &Pages) -> bool {
-        Range::whole(pages.size())
-            .pieces(pages.contiguity())
-            .all(|piece| {
-                task::cond_resched();
-                let (phys, size) = (pages.phys(piece.start()), piece.len());
-                reaches(self.device(), phys, size)
-            })
+        let stretches = Range::whole(pages.size()).pieces(STRETCH);
+        let mut runs = stretches.flat_map(|stretch| pages.runs(stretch));
+        runs.all(|run| {
+            task::cond_resched();
+            let (phys, size) = (pages.phys(run.start()), run.len());
+            reaches(self.device(), phys, size)
+        })
     }
 }
 

@@ -24,10 +24,7 @@ use crate::rules::{
 use core::{
     cell::UnsafeCell,
     cmp::min,
-    iter::{
-        self,
-        Peekable, //
-    },
+    iter,
     ptr::{
         self,
         NonNull, //
@@ -103,11 +100,11 @@ impl Backing {
         }
     }
 
-    /// How many bytes from a multiple of this many on are physically contiguous.
-    fn contiguity(&self) -> usize {
+    /// The first bytes of `range`, which is inside the memory, as far as they are physically contiguous.
+    fn first_run(&self, range: Range) -> Range {
         match &self.0 {
-            Memory::Pages(pages) => pages.contiguity(),
-            Memory::Coherent(_) => usize::MAX,
+            Memory::Pages(pages) => pages.first_run(range),
+            Memory::Coherent(_) => range,
         }
     }
 }
@@ -122,6 +119,8 @@ pub(crate) struct Scatterlist {
     table: UnsafeCell<bindings::sg_table>,
     range: Range,
     memory: Backing,
+    /// Room for what is mapped, if there is more than one entry.
+    entries: KVVec<Entry>,
 }
 
 // SAFETY: A list belongs to no thread.
@@ -171,14 +170,20 @@ impl Scatterlist {
             }
         })?;
         // INVARIANT: Just made, of pages.
-        Ok(Self {
+        let mut list = Self {
             table,
             range,
             memory,
-        })
+            entries: KVVec::new(),
+        };
+        let count = list.table.get_mut().orig_nents as usize;
+        if count > 1 {
+            list.entries.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(list)
     }
 
-    /// Maps the pages for a device.
+    /// Maps the pages for a device. Allocates nothing itself.
     ///
     /// # Errors
     ///
@@ -210,12 +215,14 @@ impl Scatterlist {
             bindings::dma_map_sgtable(raw(&device), table, direction.into(), attrs)
         })?;
         // INVARIANT: Just mapped.
-        Ok(DeviceMapping {
+        let mut mapping = DeviceMapping {
             direction,
             device,
             list: self,
             _bound: bound,
-        })
+        };
+        mapping.note_entries()?;
+        Ok(mapping)
     }
 }
 
@@ -320,6 +327,47 @@ impl DeviceMapping {
         entries.next().map_or(0, |entry| entry.dma_address())
     }
 
+    /// Notes where the device finds each physically contiguous part of the memory, to be searched.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if the DMA API made more of them than there were in the table, which it does not.
+    fn note_entries(&mut self) -> Result {
+        let Scatterlist {
+            table,
+            range,
+            memory,
+            entries,
+        } = &mut self.list;
+        if entries.capacity() == 0 {
+            return Ok(());
+        }
+        let is_direct = is_direct(&self.device);
+        let mut at = range.start();
+        // SAFETY: By the type invariants.
+        for entry in unsafe { SGTable::from_raw(table.get()) }.iter() {
+            task::cond_resched();
+            let mapped = Range::between(at, at + entry.dma_len() as usize);
+            at = mapped.end();
+            let mut rest = Some(mapped);
+            while let Some(left) = rest {
+                // It may join what an IOMMU made contiguous only for the device.
+                let run = match is_direct {
+                    true => left,
+                    false => memory.first_run(left),
+                };
+                rest = left.behind(run);
+                let offset = (run.start() - mapped.start()) as bindings::dma_addr_t;
+                let entry = Entry {
+                    range: run,
+                    dma: entry.dma_address() + offset,
+                };
+                entries.push_within_capacity(entry).map_err(|_| ENOMEM)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the device has a copy of the memory, which each sync makes anew (swiotlb).
     pub(crate) fn bounces(&self) -> bool {
         let device = raw(&self.device);
@@ -349,53 +397,46 @@ impl DeviceMapping {
 
     /// The physically contiguous parts of `range` that are mapped.
     pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
-        self.entries()
-            .flat_map(move |entry| self.parts(entry, range, usize::MAX))
+        self.parts(range, usize::MAX)
     }
 
-    /// The entries of the table.
-    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        // SAFETY: By the type invariants.
-        let entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
-        entries.scan(self.list.range.start(), |at, entry| {
-            let range = Range::between(*at, *at + entry.dma_len() as usize);
-            *at = range.end();
-            Some(Entry {
-                range,
-                dma: entry.dma_address(),
-            })
-        })
-    }
-
-    /// The physically contiguous parts of `range` that `entry` has, cut at the multiples of `most`.
-    fn parts(&self, entry: Entry, range: Range, most: usize) -> impl Iterator<Item = Segment<'_>> {
-        // An entry may join what an IOMMU made contiguous only for the device.
-        let step = min(self.list.memory.contiguity(), most);
-        let wanted = entry.range.intersect(range).into_iter();
-        wanted
-            .flat_map(move |wanted| wanted.pieces(step))
-            .map(move |piece| Segment {
+    /// The physically contiguous parts of `range` that are mapped, cut at the multiples of `most`.
+    fn parts(&self, range: Range, most: usize) -> impl Iterator<Item = Segment<'_>> {
+        let all = &self.list.entries;
+        let first = all.partition_point(|entry| entry.range.end() <= range.start());
+        let one = all.is_empty().then(|| Entry {
+            range: self.list.range,
+            dma: self.dma(),
+        });
+        let entries = Iterator::chain(all[first..].iter().copied(), one);
+        let wanted = entries.map_while(move |entry| Some((entry, entry.range.intersect(range)?)));
+        wanted.flat_map(move |(entry, part)| {
+            part.pieces(most).map(move |piece| Segment {
                 mapping: self,
                 dma: entry.dma + (piece.start() - entry.range.start()) as bindings::dma_addr_t,
                 len: piece.len(),
             })
+        })
     }
 
-    /// [`Walk::sync_for_cpu`] of one range.
+    /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
+    /// virtual addresses remain on VIVT caches. May sleep.
     pub(crate) fn sync_for_cpu(&self, range: Range) {
-        self.walk().sync_for_cpu(range);
+        let (device, direction) = (raw(&self.device), self.direction as u32);
+        for Segment { dma, len, .. } in self.parts(range, STRETCH) {
+            task::cond_resched();
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe { ffi::shmbuf_dma_sync_for_cpu(device, dma, len, direction) };
+        }
     }
 
-    /// [`Walk::sync_for_device`] of one range.
+    /// Makes what the CPU wrote to `range` of the memory visible to the device. May sleep.
     pub(crate) fn sync_for_device(&self, range: Range) {
-        self.walk().sync_for_device(range);
-    }
-
-    /// A walk from the first byte on.
-    pub(crate) fn walk(&self) -> Walk<'_, impl Iterator<Item = Entry> + '_> {
-        Walk {
-            mapping: self,
-            entries: self.entries().peekable(),
+        let (device, direction) = (raw(&self.device), self.direction as u32);
+        for Segment { dma, len, .. } in self.parts(range, STRETCH) {
+            task::cond_resched();
+            // SAFETY: The bytes are inside the mapping, and physically contiguous.
+            unsafe { ffi::shmbuf_dma_sync_for_device(device, dma, len, direction) };
         }
     }
 
@@ -433,62 +474,12 @@ impl DeviceMapping {
     }
 }
 
-/// An entry of the table of a [`DeviceMapping`].
+/// A physically contiguous part of the memory of a [`DeviceMapping`].
 #[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    /// The part of the memory that it maps.
+struct Entry {
     range: Range,
-    /// Where the device finds that.
+    /// Where the device finds it.
     dma: bindings::dma_addr_t,
-}
-
-/// A walk along the memory of a [`DeviceMapping`]: what is synced, a range after the other in ascending
-/// order, costs as much as what lies between, not as a search for each.
-pub(crate) struct Walk<'a, I: Iterator<Item = Entry>> {
-    mapping: &'a DeviceMapping,
-    /// The entries that are not behind us.
-    entries: Peekable<I>,
-}
-
-impl<I: Iterator<Item = Entry>> Walk<'_, I> {
-    /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
-    /// virtual addresses remain on VIVT caches. May sleep.
-    pub(crate) fn sync_for_cpu(&mut self, range: Range) {
-        let DeviceMapping {
-            device, direction, ..
-        } = self.mapping;
-        self.each_part(range, |dma, len| {
-            // SAFETY: The bytes are inside the mapping, and physically contiguous.
-            unsafe { ffi::shmbuf_dma_sync_for_cpu(raw(device), dma, len, *direction as u32) };
-        });
-    }
-
-    /// Makes what the CPU wrote to `range` of the memory visible to the device. May sleep.
-    pub(crate) fn sync_for_device(&mut self, range: Range) {
-        let DeviceMapping {
-            device, direction, ..
-        } = self.mapping;
-        self.each_part(range, |dma, len| {
-            // SAFETY: The bytes are inside the mapping, and physically contiguous.
-            unsafe { ffi::shmbuf_dma_sync_for_device(raw(device), dma, len, *direction as u32) };
-        });
-    }
-
-    /// Calls `f` with DMA address and length of each physically contiguous part of `range` that is
-    /// mapped, at most a [`STRETCH`] at a time. May sleep.
-    fn each_part(&mut self, range: Range, mut f: impl FnMut(bindings::dma_addr_t, usize)) {
-        while let Some(&entry) = self.entries.peek() {
-            for Segment { dma, len, .. } in self.mapping.parts(entry, range, STRETCH) {
-                task::cond_resched();
-                f(dma, len);
-            }
-            if entry.range.end() >= range.end() {
-                // The next range may begin in it.
-                break;
-            }
-            self.entries.next();
-        }
-    }
 }
 
 impl Drop for DeviceMapping {

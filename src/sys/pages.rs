@@ -9,7 +9,10 @@ use super::{
     task, //
 };
 use crate::rules::range::Range;
-use core::ptr::NonNull;
+use core::{
+    iter,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     page::{
@@ -322,11 +325,32 @@ impl Pages {
         self.count << PAGE_SHIFT
     }
 
-    /// How many bytes from a multiple of this many on are physically contiguous.
-    pub(crate) fn contiguity(&self) -> usize {
-        match self.layout {
-            Layout::Run(_) => usize::MAX,
-            Layout::List(_) => PAGE_SIZE,
+    /// The physically contiguous parts of `range`, one after the other. One that is not inside is a
+    /// bug, and panics.
+    pub(crate) fn runs(&self, range: Range) -> impl Iterator<Item = Range> + '_ {
+        let mut rest = Some(range);
+        iter::from_fn(move || {
+            let all = rest?;
+            let run = self.first_run(all);
+            rest = all.behind(run);
+            Some(run)
+        })
+    }
+
+    /// The first bytes of `range`, as far as they are physically contiguous. One that is not inside is a
+    /// bug, and panics.
+    pub(super) fn first_run(&self, range: Range) -> Range {
+        assert!(range.end() <= self.size());
+        let Layout::List(list) = &self.layout else {
+            return range;
+        };
+        // SAFETY: By the type invariants.
+        let pfn = |n: usize| unsafe { ffi::shmbuf_page_to_pfn(list[n].as_ptr()) };
+        let (first, last) = (range.start() / PAGE_SIZE, (range.end() - 1) / PAGE_SIZE);
+        let start = pfn(first);
+        match (first + 1..=last).find(|&n| pfn(n) != start + (n - first)) {
+            Some(elsewhere) => Range::between(range.start(), elsewhere * PAGE_SIZE),
+            None => range,
         }
     }
 

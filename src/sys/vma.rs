@@ -23,10 +23,7 @@ use super::{
     transfer::KernelBytes, //
 };
 use crate::rules::range::Range;
-use core::{
-    cmp::min,
-    ptr, //
-};
+use core::ptr;
 use kernel::{
     bindings,
     error::to_result,
@@ -220,8 +217,9 @@ impl<'a> NewMapping<'a> {
             *prot = ffi::shmbuf_prot(*prot, mode.number());
             *prot
         };
-        let step = min(pages.contiguity(), STRETCH);
-        let filled = self.range.pieces(step).try_for_each(|run| {
+        let stretches = self.range.pieces(STRETCH);
+        let mut runs = stretches.flat_map(|stretch| pages.runs(stretch));
+        let filled = runs.try_for_each(|run| {
             task::go_on()?;
             // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps, as the
             // range is inside of them.
