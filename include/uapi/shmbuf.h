@@ -75,7 +75,7 @@ enum shmbuf_kind {
 	SHMBUF_KIND_COHERENT	= 1,
 	/* Write-back pages mapped for DMA; SYNC moves their ownership. */
 	SHMBUF_KIND_STREAMING	= 2,
-	/* Single write-back pages mapped for DMA by a scatter-gather table. */
+	/* Write-back pages wherever they lie, mapped for DMA by a scatter-gather table. */
 	SHMBUF_KIND_SCATTER	= 3,
 	/* Coherent DMA memory of less than a page (dma_pool); not mappable. */
 	SHMBUF_KIND_POOL	= 4,

@@ -218,7 +218,7 @@ impl fmt::Display for MappingRefusal {
 /// What kind of pages a buffer would be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Single pages, anywhere.
+    /// Single pages, or what there is in a row, anywhere.
     Single,
     /// Pages one after the other in physical memory.
     Contiguous,

@@ -55,6 +55,12 @@ gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account)
 	       (account ? __GFP_ACCOUNT : 0);
 }
 
+/* What is free, without making room for it. */
+gfp_t shmbuf_gfp_at_once(gfp_t flags)
+{
+	return (flags & ~(__GFP_DIRECT_RECLAIM | __GFP_RETRY_MAYFAIL)) | __GFP_NORETRY;
+}
+
 struct page *shmbuf_alloc_contig_pages(unsigned long count, gfp_t flags)
 {
 #ifdef CONFIG_CONTIG_ALLOC

@@ -116,6 +116,7 @@ enum shmbuf_zone {
 unsigned long shmbuf_total_pages(void);
 unsigned long shmbuf_total_highmem_pages(void);
 gfp_t shmbuf_gfp(enum shmbuf_zone zone, bool account);
+gfp_t shmbuf_gfp_at_once(gfp_t flags);
 struct page *shmbuf_alloc_contig_pages(unsigned long count, gfp_t flags);
 struct page *shmbuf_nth_page(struct page *first, unsigned long n);
 unsigned long shmbuf_page_to_pfn(struct page *page);

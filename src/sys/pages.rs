@@ -10,6 +10,7 @@ use super::{
 };
 use crate::rules::range::Range;
 use core::{
+    cmp::min,
     iter,
     ptr::NonNull, //
 };
@@ -89,9 +90,17 @@ pub(crate) struct Request {
 enum Layout {
     /// One after the other.
     Run(Run),
-    /// Each wherever it is.
-    List(KVVec<NonNull<bindings::page>>),
+    /// Blocks wherever they are, by all their pages, and how many there are of each order: the largest
+    /// are the first.
+    List(KVVec<NonNull<bindings::page>>, Blocks),
 }
+
+/// How many blocks there are of each order.
+type Blocks = [usize; LARGEST as usize + 1];
+
+/// The order of the largest blocks of pages that need not follow each other: up to there the
+/// allocator has some without great pains (PAGE_ALLOC_COSTLY_ORDER).
+const LARGEST: u32 = bindings::PAGE_ALLOC_COSTLY_ORDER;
 
 /// Pages one after the other, from the first one on.
 ///
@@ -240,8 +249,8 @@ impl Pages {
         Some((first, 0))
     }
 
-    /// Allocates pages one by one, wherever they lie. The contents are whatever was there. The
-    /// control group is always charged. May sleep.
+    /// Allocates pages wherever they lie, in blocks as large as there are some at once. The contents are
+    /// whatever was there. The control group is always charged. May sleep.
     ///
     /// # Errors
     ///
@@ -261,23 +270,52 @@ impl Pages {
         }
 
         // Dropped with what it has if there is no more.
-        let mut pages = Self::own(Layout::List(KVVec::new()), 0, request.references);
-        let Layout::List(list) = &mut pages.layout else {
+        let layout = Layout::List(KVVec::new(), Blocks::default());
+        let mut pages = Self::own(layout, 0, request.references);
+        let Layout::List(list, blocks) = &mut pages.layout else {
             return Err(ENOMEM);
         };
         list.reserve(count, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..count {
+        let mut order = LARGEST;
+        while pages.count < count {
             task::go_on()?;
-            // SAFETY: The function has no requirements.
-            let page = NonNull::new(unsafe { bindings::alloc_pages(flags, 0) }).ok_or(ENOMEM)?;
-            list.push(page, GFP_KERNEL_ACCOUNT)?;
-            pages.count += 1;
-            if request.references == References::Ours {
-                // SAFETY: The page was just allocated, and nobody else knows it.
-                unsafe { ffi::shmbuf_pages_set_reserved(page.as_ptr(), 0) };
+            order = min(order, (count - pages.count).ilog2());
+            let Some(first) = Self::block(flags, order) else {
+                order = order.checked_sub(1).ok_or(ENOMEM)?;
+                continue;
+            };
+            for n in 0..1 << order {
+                // SAFETY: The block has so many pages.
+                let page = NonNull::new(unsafe { nth(first, n) });
+                // There is room.
+                let _ = list.push_within_capacity(page.unwrap_or(first));
+            }
+            pages.count += 1 << order;
+            match request.references {
+                References::Ours => {
+                    blocks[order as usize] += 1;
+                    // SAFETY: The pages were just allocated, and nobody else knows them.
+                    unsafe { ffi::shmbuf_pages_set_reserved(first.as_ptr(), order) };
+                }
+                References::Shared => {
+                    blocks[0] += 1 << order;
+                    // SAFETY: The block is ours, and not compound.
+                    unsafe { bindings::split_page(first.as_ptr(), order) };
+                }
             }
         }
         Ok(pages)
+    }
+
+    /// A block for [`Self::scattered`], if there is one, or, for a single page, if one can be had.
+    fn block(flags: bindings::gfp_t, order: u32) -> Option<NonNull<bindings::page>> {
+        let flags = match order {
+            0 => flags,
+            // SAFETY: The function has no requirements.
+            _ => unsafe { ffi::shmbuf_gfp_at_once(flags) },
+        };
+        // SAFETY: The order is one that the allocator has.
+        NonNull::new(unsafe { bindings::alloc_pages(flags, order) })
     }
 
     /// Takes the pages of `layout`, which are ours.
@@ -300,13 +338,20 @@ impl Pages {
     /// Calls `f` with the number of the first page and the order of one block after the other. May
     /// sleep.
     fn each_block(&self, mut f: impl FnMut(usize, u32)) {
-        let order = match &self.layout {
-            Layout::Run(run) => run.order,
-            Layout::List(_) => 0,
+        let mut n = 0;
+        let mut blocks = |count, order| {
+            for _ in 0..count {
+                f(n, order);
+                n += 1 << order;
+                task::cond_resched();
+            }
         };
-        for n in (0..self.count).step_by(1 << order) {
-            f(n, order);
-            task::cond_resched();
+        match &self.layout {
+            Layout::Run(run) => blocks(self.count >> run.order, run.order),
+            Layout::List(_, counts) => {
+                let orders = (0..LARGEST + 1).zip(counts).rev();
+                orders.for_each(|(order, &count)| blocks(count, order));
+            }
         }
     }
 
@@ -316,7 +361,7 @@ impl Pages {
         match &self.layout {
             // SAFETY: By the type invariants, and `n` is one of them.
             Layout::Run(run) => unsafe { nth(run.first, n) },
-            Layout::List(list) => list[n].as_ptr(),
+            Layout::List(list, _) => list[n].as_ptr(),
         }
     }
 
@@ -341,7 +386,7 @@ impl Pages {
     /// bug, and panics.
     pub(super) fn first_run(&self, range: Range) -> Range {
         assert!(range.end() <= self.size());
-        let Layout::List(list) = &self.layout else {
+        let Layout::List(list, _) = &self.layout else {
             return range;
         };
         // SAFETY: By the type invariants.
@@ -370,7 +415,9 @@ impl Pages {
     pub(super) fn list(&self, range: Range) -> Option<&[NonNull<bindings::page>]> {
         match &self.layout {
             Layout::Run(_) => None,
-            Layout::List(list) => Some(&list[range.start() / PAGE_SIZE..range.end() / PAGE_SIZE]),
+            Layout::List(list, _) => {
+                Some(&list[range.start() / PAGE_SIZE..range.end() / PAGE_SIZE])
+            }
         }
     }
 
@@ -468,7 +515,9 @@ impl Pages {
             unsafe { ffi::shmbuf_get_page(page.as_ptr()) };
         }
         let count = list.len();
-        Ok((count > 0).then(|| Self::own(Layout::List(list), count, References::Shared)))
+        let mut blocks = Blocks::default();
+        blocks[0] = count;
+        Ok((count > 0).then(|| Self::own(Layout::List(list, blocks), count, References::Shared)))
     }
 
     /// The linear mapping of contiguous pages, if there is one.

@@ -79,7 +79,7 @@ abi_enum! {
         Coherent = SHMBUF_KIND_COHERENT "coherent",
         /// Write-back pages mapped for DMA; SYNC hands them to and fro.
         Streaming = SHMBUF_KIND_STREAMING "streaming",
-        /// Single write-back pages mapped for DMA by a scatter-gather table.
+        /// Write-back pages wherever they lie, mapped for DMA by a scatter-gather table.
         Scatter = SHMBUF_KIND_SCATTER "scatter",
         /// Coherent DMA memory of less than a page; it cannot be mapped.
         Pool = SHMBUF_KIND_POOL "pool",

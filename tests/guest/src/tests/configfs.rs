@@ -523,7 +523,7 @@ fn masks(env: &Env) {
             }
             let info = info(&open("mask"));
             let first = info.dma_addr.expect("root sees addresses").address;
-            // What follows the first page of kind scatter lies elsewhere.
+            // What follows the first page of kind scatter may lie elsewhere.
             let length = if kind == Kind::Scatter {
                 page() as u64
             } else {

@@ -643,15 +643,15 @@ fn unwritable(env: &Env) {
 }
 
 /// Some of many scattered buffers are not contiguous by chance, the less so
-/// where every other page beside them is in use.
+/// where every other block of eight pages beside them is in use.
 fn scattered(env: &Env) {
     let display = open(DISPLAY);
     let alloc = |pages| {
         let alloc = Alloc::new((pages * page()) as u64, Kind::Scatter);
         env.open().alloc(&alloc).expect("ALLOC")
     };
-    let singles: Vec<_> = (0..512).map(|_| alloc(1)).collect();
-    let _kept: Vec<_> = singles.into_iter().step_by(2).collect();
+    let blocks: Vec<_> = (0..512).map(|_| alloc(8)).collect();
+    let _kept: Vec<_> = blocks.into_iter().step_by(2).collect();
     let buffers: Vec<_> = (0..32).map(|_| alloc(64)).collect();
     let mut refusals = 0;
     for buffer in &buffers {
