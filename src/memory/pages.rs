@@ -22,7 +22,10 @@ use crate::{
             Wanted, //
         },
         kind::Kind,
-        machine::Machine,
+        machine::{
+            Caches,
+            Machine, //
+        },
         mapping::Mapping,
         policy::Policy,
         range::Range,
@@ -106,15 +109,6 @@ impl Windows {
         *last = Some(vmap.clone());
         Ok(vmap)
     }
-}
-
-/// What is in pages that get a view.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Contents {
-    /// A buffer's, written by any view.
-    Kept,
-    /// Whatever was there. All of it is written over, and settled, before anybody looks.
-    Undefined,
 }
 
 /// How pages are allocated, and what failed if there are none in a zone.
@@ -214,10 +208,18 @@ impl ViewedPages {
             }
             _ => Self::contiguous(&allocator.machine, request, spec.policy)?,
         };
-        let viewed = Self::over(spec.policy, Contents::Undefined, charged, pages)?;
-        viewed.each_part(|part| viewed.window(part).map(|window| window.span(part).zero()))?;
-        viewed.settle()?;
-        Ok(viewed)
+        Self::forget_other_types(&allocator.machine, spec.policy);
+        pages.zero()?;
+        Ok(Self::over(spec.policy, charged, pages)?)
+    }
+
+    /// Makes sure that nothing fills the cache with what gets `policy` by a mapping that is gone. A
+    /// write-back one is of the same type, and others fill nothing; nor does a core with VIVT caches,
+    /// unless it uses the mapping.
+    fn forget_other_types(machine: &Machine, policy: Policy) {
+        if policy != Policy::Writeback && machine.caches != Caches::Vivt {
+            vmap::flush_removed();
+        }
     }
 
     /// Counts `size` bytes of pages. The excess of the page allocator's blocks goes back to it at
@@ -246,22 +248,11 @@ impl ViewedPages {
         source.allocate(request, zones, |_| true)
     }
 
-    /// The view of `pages` for `policy`. There is no other view of them now, and by the time this
-    /// returns no cache line that an earlier one left, but those that undefined contents are
-    /// written over in.
+    /// The view of `pages` for `policy`. There is no other view of them now, and no cache line of
+    /// another.
     // The last argument is dropped first: the pages count until they are given back.
-    fn over(
-        policy: Policy,
-        contents: Contents,
-        charged: Arc<Charged>,
-        pages: Arc<Pages>,
-    ) -> Result<Self> {
-        vmap::flush_removed();
+    fn over(policy: Policy, charged: Arc<Charged>, pages: Arc<Pages>) -> Result<Self> {
         let is_linear = policy == Policy::Writeback && pages.linear().is_some();
-        // Who had the pages before left lines of the linear map alone, of the same type.
-        if !is_linear || contents == Contents::Kept {
-            pages.flush()?;
-        }
         let by = if is_linear {
             ViewedBy::LinearMap
         } else {
@@ -307,9 +298,10 @@ impl ViewedPages {
         if let ViewedBy::Windows(windows) = &self.by {
             *windows.last.lock() = None;
         }
+        Self::forget_other_types(machine, policy);
+        self.pages.flush()?;
         Ok(Self::over(
             policy,
-            Contents::Kept,
             self.charged.clone(),
             self.pages.clone(),
         )?)
@@ -325,7 +317,10 @@ impl ViewedPages {
         };
         let charged = Self::charge(allocator, request.size)?;
         let pages = Self::contiguous(&allocator.machine, request, policy)?;
-        let new = Self::over(policy, Contents::Undefined, charged, pages)?;
+        Self::forget_other_types(&allocator.machine, policy);
+        // Whoever had the pages before left lines of another type.
+        pages.flush()?;
+        let new = Self::over(policy, charged, pages)?;
         self.each_part(|part| {
             let from = self.window(part)?;
             let to = new.window(part)?;

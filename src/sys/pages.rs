@@ -448,15 +448,42 @@ impl Pages {
     ///
     /// [`EINTR`] if the process was killed; some lines may remain then.
     pub(crate) fn flush(&self) -> Result {
-        if cpu::flushes_all_instead(self.size()) {
-            cpu::flush_all();
-            return Ok(());
-        }
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
+        match cpu::flushes_all_instead(self.size()) {
+            true => cpu::flush_all(),
+            false => self.each_part(|part| part.flush())?,
+        }
+        Ok(())
+    }
+
+    /// Fills new pages with zeroes, which are in memory then. No line of them remains, of whoever had
+    /// them before neither: he had them by the mapping that they are zeroed by, which is cached, or by
+    /// one whose lines went with it, where those are others. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the process was killed.
+    pub(crate) fn zero(&self) -> Result {
+        if cpu::flushes_all_instead(self.size()) {
+            self.each_part(|part| part.zero())?;
+            cpu::flush_all();
+        } else {
+            self.each_part(|part| {
+                part.zero();
+                part.flush();
+            })?;
+        }
+        cpu::drain_write_buffer();
+        Ok(())
+    }
+
+    /// Calls `f` with the pages by the kernel's write-back mapping, the linear one where there is one,
+    /// as long as the process lives: physically contiguous parts, one after the other. May sleep.
+    fn each_part(&self, mut f: impl FnMut(Span<'_>)) -> Result {
         if let Some(span) = self.linear() {
             return task::in_stretches(Range::whole(self.size()), |stretch| {
-                span.slice(stretch).flush();
+                f(span.slice(stretch));
                 Ok(())
             });
         }
@@ -464,10 +491,10 @@ impl Pages {
             task::go_on()?;
             // SAFETY: By the type invariants; unmapped below.
             let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
-            // SAFETY: The page is mapped there.
-            unsafe {
-                ffi::shmbuf_flush_kernel_range(address, self.phys(n << PAGE_SHIFT), PAGE_SIZE)
-            };
+            if let Some(address) = NonNull::new(address.cast()) {
+                // SAFETY: The page is mapped there.
+                f(unsafe { Span::new(address, PAGE_SIZE, self.phys(n << PAGE_SHIFT)) });
+            }
             // SAFETY: It is the page that was mapped last.
             unsafe { bindings::kunmap_local(address) };
         }
