@@ -87,7 +87,7 @@ impl Buffer {
         match storage.policy().is_cached() {
             true => self.maintain(storage, range, phase, caller)?,
             // It has no lines, and nothing of it is ever lent.
-            false => storage.clean_and_invalidate(range)?,
+            false => storage.clean_and_invalidate(range, phase)?,
         }
         self.counters.syncs.fetch_add(1, Relaxed);
         Ok(())
@@ -96,7 +96,7 @@ impl Buffer {
     /// [`Self::sync_with`] of cached memory, which is locked.
     fn maintain(&self, storage: &Storage, range: Range, phase: Phase, caller: Caller) -> Result {
         self.flush_mappings(range);
-        self.maintain_unlent(storage, range)?;
+        self.maintain_unlent(storage, range, phase)?;
         match (caller, phase) {
             (Caller::Reads, _) => {}
             (Caller::Writes, Phase::Start) => {
@@ -123,14 +123,14 @@ impl Buffer {
     /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
     /// of, which have no business where it has one of its own; and, where the kernel's view has lines
     /// of its own, for importers that use that view, or did (dma_buf_vmap()).
-    fn maintain_unlent(&self, storage: &Storage, range: Range) -> Result {
+    fn maintain_unlent(&self, storage: &Storage, range: Range, phase: Phase) -> Result {
         let has_vmaps = self.has_aliases(storage.policy()) && self.state.lock().was_vmapped;
         if storage.own_mapping().is_some() && !has_vmaps {
             return Ok(());
         }
         let mut rest = Some(range);
         while let Some(part) = rest.and_then(|_| self.first(&mut rest, Member::No)) {
-            storage.clean_and_invalidate(part)?;
+            storage.clean_and_invalidate(part, phase)?;
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ use crate::{
             Machine, //
         },
         mapping::Mapping,
+        ownership::Phase,
         policy::Policy,
         range::Range,
         spec::Checked, //
@@ -333,7 +334,7 @@ impl ViewedPages {
 
     /// Brings what the kernel wrote to memory.
     fn settle(&self) -> Result {
-        self.clean_and_invalidate(Range::whole(self.pages.size()))
+        self.clean_and_invalidate(Range::whole(self.pages.size()), Phase::End)
     }
 
     /// Calls `f` with one part after the other, each inside a window, as long as the process lives.
@@ -427,14 +428,14 @@ impl ViewedPages {
         }
     }
 
-    /// Makes memory and the kernel's view of `range` the same: its lines are cleaned and
-    /// invalidated, where it is cached. Costs as much as the range. May sleep.
+    /// Makes memory and the kernel's view of `range` the same where CPU access begins or ends: its lines
+    /// are cleaned and invalidated, where it is cached. Costs as much as the range. May sleep.
     ///
     /// # Errors
     ///
     /// Those of [`Self::window`], and [`EINTR`] if the process was killed; the range is as good as
     /// untouched then, since what was maintained of it changed nothing that the CPU sees.
-    pub(super) fn clean_and_invalidate(&self, range: Range) -> Result {
+    pub(super) fn clean_and_invalidate(&self, range: Range, phase: Phase) -> Result {
         if !self.policy().is_cached() {
             // No line of it is anywhere.
         } else if cpu::flushes_all_instead(range.len()) {
@@ -443,7 +444,14 @@ impl ViewedPages {
             task::in_stretches(range, |stretch| {
                 // What is flushed at once must be physically contiguous.
                 let mut runs = self.pages.runs(stretch);
-                runs.try_for_each(|run| self.window(run).map(|window| window.span(run).flush()))
+                runs.try_for_each(|run| {
+                    let window = self.window(run)?;
+                    match phase {
+                        Phase::Start => window.span(run).refresh(),
+                        Phase::End => window.span(run).flush(),
+                    }
+                    Ok(())
+                })
             })?;
         }
         cpu::drain_write_buffer();

@@ -27,6 +27,7 @@ use crate::{
             MemoryType, //
         },
         mapping::Mapping,
+        ownership::Phase,
         policy::Policy,
         range::Range,
         spec::Checked, //
@@ -299,17 +300,18 @@ impl Storage {
         }
     }
 
-    /// Makes memory and the kernel's view of `range` the same: what was written by the view is in
-    /// memory, and what is read by it comes from there. Costs as much as the range. May sleep.
+    /// Makes memory and the kernel's view of `range` the same: where CPU access ends, what was written by
+    /// the view is in memory, and where it begins, what is read by it comes from there, unless it was
+    /// written by it. Costs as much as the range. May sleep.
     ///
     /// Only for what the CPU owns: a dirty line would overwrite what a device wrote.
     ///
     /// # Errors
     ///
     /// Those of [`Self::with_view`], and [`EINTR`] if the process was killed.
-    pub(crate) fn clean_and_invalidate(&self, range: Range) -> Result {
+    pub(crate) fn clean_and_invalidate(&self, range: Range, phase: Phase) -> Result {
         match self.pages() {
-            Some(pages) => pages.clean_and_invalidate(range),
+            Some(pages) => pages.clean_and_invalidate(range, phase),
             None => {
                 cpu::drain_write_buffer();
                 Ok(())

@@ -278,27 +278,16 @@ void shmbuf_flush_all(void)
 
 /*
  * Clean and invalidate, line by line, so that a store at the same moment is
- * not lost; the inner cache once more, as it may have fetched from the outer
- * one in between.
+ * not lost. From the beginning of a line on: on ARMv5, and on an early PL310, it
+ * goes in steps of a line from there, and from the middle of one may miss the
+ * last.
  */
-void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
+static void flush_inner(void *addr, size_t size)
 {
 #ifdef CONFIG_ARM
-	/*
-	 * From the beginning of a line: on ARMv5, and on an early PL310, it
-	 * goes in steps of a line from there on, and from the middle of one
-	 * may miss the last.
-	 */
 	const size_t before = (unsigned long)addr % L1_CACHE_BYTES;
 
-	addr -= before;
-	__cpuc_flush_dcache_area(addr, before + size);
-#ifdef CONFIG_OUTER_CACHE
-	if (outer_cache.flush_range) {
-		outer_flush_range(phys - before, phys + size);
-		__cpuc_flush_dcache_area(addr, before + size);
-	}
-#endif
+	__cpuc_flush_dcache_area(addr - before, before + size);
 #endif
 #ifdef CONFIG_ARM64
 	/* dcache_clean_inval_poc(), which modules cannot call. */
@@ -311,6 +300,27 @@ void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size)
 		asm volatile("dc civac, %0" : : "r" (at) : "memory");
 	dsb(sy);
 #endif
+}
+
+static void flush_outer(phys_addr_t phys, size_t size)
+{
+#if defined(CONFIG_ARM) && defined(CONFIG_OUTER_CACHE)
+	outer_flush_range(round_down(phys, L1_CACHE_BYTES), phys + size);
+#endif
+}
+
+/* What the inner cache had goes through the outer one. */
+void shmbuf_flush_to_memory(void *addr, phys_addr_t phys, size_t size)
+{
+	flush_inner(addr, size);
+	flush_outer(phys, size);
+}
+
+/* What the inner cache fetches from the outer one meanwhile is gone afterwards. */
+void shmbuf_flush_from_memory(void *addr, phys_addr_t phys, size_t size)
+{
+	flush_outer(phys, size);
+	flush_inner(addr, size);
 }
 
 void shmbuf_drain_write_buffer(void)

@@ -99,7 +99,8 @@ bool shmbuf_is_mapped_by(struct mm_struct *mm, struct address_space *space, size
 void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end);
 bool shmbuf_flushes_all_instead(size_t size);
 void shmbuf_flush_all(void);
-void shmbuf_flush_kernel_range(void *addr, phys_addr_t phys, size_t size);
+void shmbuf_flush_to_memory(void *addr, phys_addr_t phys, size_t size);
+void shmbuf_flush_from_memory(void *addr, phys_addr_t phys, size_t size);
 void shmbuf_drain_write_buffer(void);
 
 /* calls.c: what the kernel crate's bindings lack. */

@@ -452,7 +452,10 @@ impl Pages {
         // and for a device that does not reach the page.
         match cpu::flushes_all_instead(self.size()) {
             true => cpu::flush_all(),
-            false => self.each_part(|part| part.flush())?,
+            false => self.each_part(|part| {
+                part.flush();
+                part.refresh();
+            })?,
         }
         Ok(())
     }

@@ -118,14 +118,20 @@ impl<'a> Span<'a> {
     }
 
     /// Cleans and invalidates the cache lines of the span, down to memory and in the outer cache
-    /// too. A store at the same moment is not lost. Lines under other virtual addresses remain on
-    /// VIVT caches. The outer cache goes by physical addresses: a span has to be physically contiguous
+    /// too: what was written by it is in memory. A core that reads ahead may have lines again, of what is
+    /// in memory now. A store at the same moment is not lost. Lines under other virtual addresses remain
+    /// on VIVT caches. The outer cache goes by physical addresses: a span has to be physically contiguous
     /// to be flushed whole. What is flushed instead loses nothing. Any context.
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariants.
-        unsafe {
-            ffi::shmbuf_flush_kernel_range(self.ptr.as_ptr().cast(), self.phys, self.len);
-        }
+        unsafe { ffi::shmbuf_flush_to_memory(self.ptr.as_ptr().cast(), self.phys, self.len) };
+    }
+
+    /// [`Self::flush`], but in the other order: no line remains of what was in memory before it, and
+    /// what was written by the span may be in the outer cache yet. Any context.
+    pub(crate) fn refresh(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_flush_from_memory(self.ptr.as_ptr().cast(), self.phys, self.len) };
     }
 }
 
