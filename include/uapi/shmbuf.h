@@ -54,6 +54,7 @@
  *	They are short where read(2) is.
  *	ENOSPC		the position is at or past the end
  *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
+ * splice(2), sendfile(2): as read(2) and write(2)
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END; EINVAL outside of 0 to the size
  *
  * With O_NONBLOCK, which fcntl(2) sets and clears, read, write, SYNC and

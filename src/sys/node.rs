@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A misc device with what the kernel crate's lacks: data of its own, a file
-//! mode, and llseek on a file of fixed size. And open files without a node.
+//! mode, llseek on a file of fixed size, and splice. And open files without a node.
 
 use super::{
     address_space::AddressSpace,
@@ -220,6 +220,9 @@ impl<T: NodeOperations> Adapter<T> {
         bindings::file_operations {
             llseek: Some(Self::llseek),
             poll: Some(Self::poll),
+            // The kernel's own, by way of `read_iter` and `write_iter`.
+            splice_read: Some(bindings::copy_splice_read),
+            splice_write: Some(bindings::iter_file_splice_write),
             // In Linux 7.2 the kernel crate's table has none: nothing would keep the module.
             owner: this_module(),
             // SAFETY: The kernel crate's table is a constant.

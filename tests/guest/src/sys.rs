@@ -293,6 +293,33 @@ impl Probe {
     }
 }
 
+/// splice(2) of `length` bytes, at the offset that is given, or at the file's position. The offset
+/// is moved as the position would be.
+pub fn splice(
+    from: impl AsFd,
+    at: Option<&mut i64>,
+    to: impl AsFd,
+    to_at: Option<&mut i64>,
+    length: usize,
+) -> Result<usize, Errno> {
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let pointer = |at: Option<&mut i64>| at.map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    // SAFETY: the kernel reads and writes the two offsets alone.
+    result(unsafe { libc::splice(from, pointer(at), to, pointer(to_at), length, 0) })
+}
+
+/// sendfile(2) from an offset on.
+pub fn sendfile(
+    to: impl AsFd,
+    from: impl AsFd,
+    mut at: i64,
+    length: usize,
+) -> Result<usize, Errno> {
+    let (to, from) = (to.as_fd().as_raw_fd(), from.as_fd().as_raw_fd());
+    // SAFETY: the kernel reads and writes the offset alone.
+    result(unsafe { libc::sendfile64(to, from, &mut at, length) })
+}
+
 /// vmsplice(2) of a whole region.
 pub fn vmsplice(to: impl AsFd, region: &Region) -> Result<usize, Errno> {
     let iovec = libc::iovec {
@@ -301,6 +328,16 @@ pub fn vmsplice(to: impl AsFd, region: &Region) -> Result<usize, Errno> {
     };
     // SAFETY: the kernel only reads, and checks the addresses.
     result(unsafe { libc::vmsplice(to.as_fd().as_raw_fd(), &iovec, 1, 0) })
+}
+
+/// vmsplice(2) of what is in a pipe.
+///
+/// # Safety
+///
+/// Nothing has a reference to what the vector points to, or there is no memory.
+pub unsafe fn vmsplice_out(from: impl AsFd, to: &libc::iovec) -> Result<usize, Errno> {
+    // SAFETY: the caller has promised it.
+    result(unsafe { libc::vmsplice(from.as_fd().as_raw_fd(), to, 1, 0) })
 }
 
 /// Maps all that the process has at its addresses, so that [`faults`] counts what comes later

@@ -12,6 +12,7 @@ mod edu;
 mod export;
 mod failed_allocations;
 mod fences;
+mod files;
 mod importers;
 mod info;
 mod leaks;
@@ -182,6 +183,7 @@ fn combinations(machine: &Machine) -> (Vec<Config>, Vec<Config>, Vec<Config>) {
 pub fn all(machine: &Machine) -> Vec<Test> {
     let claims: Vec<Claim> = [
         data::CLAIMS,
+        files::CLAIMS,
         mapping::CLAIMS,
         policy::CLAIMS,
         info::CLAIMS,

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs do with any file: a buffer does it too, or refuses it as the kernel's own
+//! character devices do.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::{fd::AsFd, unix::fs::FileExt},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    libc,
+    unistd::{self, pipe},
+};
+use shmbuf::{Access, Alloc, Phase};
+
+use super::{
+    alloc::{kinds, make},
+    claim,
+    data::{assert_both, assert_pattern, fresh, load_all, read_all, store_all, write_all},
+    Claim, Scope,
+};
+use crate::{
+    runner::Env,
+    sys::{self, page, refused, sendfile, splice, vmsplice, Region},
+};
+
+pub(super) const CLAIMS: &[Claim] = &[
+    claim(Scope::Each, "spliced_to_a_pipe", to_pipe),
+    claim(Scope::Each, "spliced_from_a_pipe", from_pipe),
+    claim(Scope::Each, "vmspliced_pages_are_written", from_vmsplice),
+    claim(Scope::Each, "pipe_is_vmspliced_to_a_mapping", to_vmsplice),
+    claim(Scope::Each, "sendfile_to_a_file", send_to),
+    claim(Scope::Each, "sendfile_from_a_file", send_from),
+    claim(Scope::Once, "sendfile_of_each_private_buffer", private),
+    claim(Scope::Kind, "splice_moves_the_position", position),
+    claim(Scope::Kind, "splice_ends_at_the_end", end),
+    claim(Scope::Kind, "splice_needs_the_right_handle", rights),
+    claim(Scope::Owned, "splice_refuses_what_is_lent", lent),
+];
+
+/// A new, empty file that is no buffer.
+pub(super) fn regular_file() -> File {
+    let path = std::env::temp_dir().join(format!("shmbuf-test-{}", std::process::id()));
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true).open(&path);
+    std::fs::remove_file(&path).expect("unlink");
+    file.expect("a file")
+}
+
+/// Reads from a pipe until nobody has its other end.
+fn drain(from: impl AsFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let from = from.as_fd().try_clone_to_owned().expect("dup");
+    File::from(from).read_to_end(&mut bytes).expect("read");
+    bytes
+}
+
+/// Splices all from an offset of the buffer on to a pipe that another thread reads.
+fn to_pipe(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let pattern = fresh();
+    store_all(&mapping, 0, pattern);
+    for start in [0, 4093] {
+        let (from, to) = pipe().expect("pipe");
+        let reader = thread::spawn(move || drain(from));
+        let (mut at, end) = (start as i64, env.size() as i64);
+        while at < end {
+            let before = at;
+            let count = splice(&buffer, Some(&mut at), &to, None, (end - before) as usize);
+            let count = count.expect("splice");
+            assert!(count > 0 && at == before + count as i64, "{count} bytes");
+        }
+        drop(to);
+        let got = reader.join().expect("the reader ends");
+        assert_eq!(got.len(), env.size() - start);
+        assert_pattern(pattern, start, &got, "the pipe");
+    }
+}
+
+/// Splices all from a pipe that another thread writes to the buffer, from an offset on.
+fn from_pipe(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    for start in [0, 4093] {
+        // Cached mappings have it in the cache now.
+        let mut expected = load_all(&mapping);
+        let pattern = fresh();
+        pattern.fill(start, &mut expected[start..]);
+        let (from, to) = pipe().expect("pipe");
+        let bytes = expected[start..].to_vec();
+        let writer = thread::spawn(move || File::from(to).write_all(&bytes).expect("write"));
+        let (mut at, end) = (start as i64, env.size() as i64);
+        while at < end {
+            let before = at;
+            let count = splice(&from, None, &buffer, Some(&mut at), (end - before) as usize);
+            let count = count.expect("splice");
+            assert!(count > 0 && at == before + count as i64, "{count} bytes");
+        }
+        writer.join().expect("the writer ends");
+        assert!(load_all(&mapping) == expected, "mapping");
+        assert!(read_all(&buffer) == expected, "read(2)");
+    }
+}
+
+/// Bytes that a pipe has room for.
+const PIPE: usize = 64 << 10;
+
+/// Memory of this process that is no buffer.
+fn memory(bytes: &[u8]) -> Region {
+    let region = Region::anonymous(bytes.len());
+    for (offset, word) in (0..).step_by(4).zip(bytes.chunks_exact(4)) {
+        region.write(offset, u32::from_ne_bytes(word.try_into().expect("4")));
+    }
+    region
+}
+
+fn from_vmsplice(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    write_all(&buffer, fresh());
+    let pattern = fresh();
+    for at in (0..env.size()).step_by(PIPE) {
+        let region = memory(&pattern.bytes(at, PIPE));
+        let (from, to) = pipe().expect("pipe");
+        assert_eq!(vmsplice(&to, &region), Ok(PIPE));
+        let mut to_at = at as i64;
+        let count = splice(&from, None, &buffer, Some(&mut to_at), PIPE);
+        assert_eq!(count, Ok(PIPE));
+    }
+    assert_both(&buffer, &mapping, pattern);
+}
+
+/// What is in a pipe goes to a mapping, as read(2) of it does.
+fn to_vmsplice(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let (before, pattern) = (fresh(), fresh());
+    write_all(&buffer, before);
+    let (from, to) = pipe().expect("pipe");
+    let sent = pattern.bytes(page() + 5, PIPE);
+    assert_eq!(unistd::write(&to, &sent), Ok(PIPE));
+    let iovec = libc::iovec {
+        iov_base: mapping.as_ptr().wrapping_add(page() + 5).cast(),
+        iov_len: PIPE,
+    };
+    let mut done = 0;
+    while done < PIPE {
+        let rest = libc::iovec {
+            iov_base: iovec.iov_base.wrapping_byte_add(done),
+            iov_len: PIPE - done,
+        };
+        // SAFETY: the bytes are in the mapping, to which there are no references.
+        done += unsafe { sys::vmsplice_out(&from, &rest) }.expect("vmsplice");
+    }
+    let mut expected = before.bytes(0, env.size());
+    expected[page() + 5..][..PIPE].copy_from_slice(&sent);
+    assert!(load_all(&mapping) == expected, "mapping");
+    assert!(read_all(&buffer) == expected, "read(2)");
+}
+
+/// sendfile(2) until all has moved.
+#[track_caller]
+fn send_all(to: impl AsFd, from: impl AsFd, length: usize) {
+    let mut done = 0;
+    while done < length {
+        let count = sendfile(&to, &from, done as i64, length - done).expect("sendfile");
+        assert!(count > 0, "{done} of {length} bytes");
+        done += count;
+    }
+}
+
+fn send_to(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let pattern = fresh();
+    store_all(&mapping, 0, pattern);
+    let file = regular_file();
+    send_all(&file, &buffer, env.size());
+    let mut got = vec![0; env.size()];
+    file.read_exact_at(&mut got, 0).expect("read");
+    assert_pattern(pattern, 0, &got, "the file");
+    // That is all.
+    assert_eq!(sendfile(&file, &buffer, env.size() as i64, 1), Ok(0));
+}
+
+fn send_from(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    write_all(&buffer, fresh());
+    load_all(&mapping);
+    let (file, pattern) = (regular_file(), fresh());
+    let bytes = pattern.bytes(0, env.size());
+    file.write_all_at(&bytes, 0).expect("write");
+    send_all(&buffer, &file, env.size());
+    assert_both(&buffer, &mapping, pattern);
+}
+
+/// They have no node, and were not opened.
+fn private(env: &Env) {
+    for kind in kinds() {
+        let size = match kind {
+            shmbuf::Kind::Pool => 256,
+            _ => 2 * page() as u64,
+        };
+        let from = make(env, &Alloc::new(size, kind));
+        let to = make(env, &Alloc::new(size, kind));
+        let pattern = fresh();
+        write_all(&from, pattern);
+        send_all(&to, &from, size as usize);
+        assert_pattern(pattern, 0, &read_all(&to), "read(2)");
+    }
+}
+
+fn position(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let position = || sys::lseek(&buffer, 0, libc::SEEK_CUR);
+    let (from, to) = pipe().expect("pipe");
+    assert_eq!(splice(&buffer, None, &to, None, 101), Ok(101));
+    assert_eq!(position(), Ok(101));
+    assert_eq!(splice(&from, None, &buffer, None, 101), Ok(101));
+    assert_eq!(position(), Ok(202));
+    let mut expected = pattern.bytes(0, env.size());
+    expected.copy_within(0..101, 101);
+    assert!(read_all(&buffer) == expected);
+    // An offset is another.
+    assert_eq!(splice(&buffer, Some(&mut 7), &to, None, 11), Ok(11));
+    assert_eq!(position(), Ok(202));
+}
+
+fn end(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let size = env.size() as i64;
+    let (from, to) = pipe().expect("pipe");
+    assert_eq!(
+        splice(&buffer, Some(&mut (size - 33)), &to, None, 100),
+        Ok(33)
+    );
+    let mut bytes = [0; 33];
+    assert_eq!(unistd::read(&from, &mut bytes), Ok(33));
+    assert_pattern(pattern, env.size() - 33, &bytes, "the pipe");
+    assert_eq!(
+        splice(&buffer, Some(&mut size.clone()), &to, None, 100),
+        Ok(0)
+    );
+
+    assert_eq!(unistd::write(&to, &[7; 50]), Ok(50));
+    let written = splice(&from, None, &buffer, Some(&mut (size - 33)), 50);
+    assert_eq!(written, Ok(33));
+    // The rest is still in the pipe.
+    let refusal = splice(&from, None, &buffer, Some(&mut size.clone()), 17);
+    refused(refusal, Errno::ENOSPC);
+    assert_eq!(unistd::read(&from, &mut bytes), Ok(17));
+    assert_eq!(read_all(&buffer)[env.size() - 33..], [7; 33]);
+}
+
+fn rights(env: &Env) {
+    let reader = env.open_read_only();
+    let (from, to) = pipe().expect("pipe");
+    assert_eq!(splice(&reader, Some(&mut 0), &to, None, 10), Ok(10));
+    refused(splice(&from, None, &reader, Some(&mut 0), 10), Errno::EBADF);
+    refused(sendfile(&reader, env.open(), 0, 10), Errno::EBADF);
+}
+
+fn lent(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let page = page() as u64;
+    let sync = |phase| {
+        let synced = buffer.sync(page..2 * page, Access::ReadWrite, phase);
+        synced.expect("SYNC");
+    };
+    sync(Phase::End);
+    let (from, to) = pipe().expect("pipe");
+    let mut at = page as i64;
+    refused(splice(&buffer, Some(&mut at), &to, None, 10), Errno::EBUSY);
+    refused(sendfile(&to, &buffer, at, 10), Errno::EBUSY);
+    // Up to there it goes.
+    at -= 5;
+    assert_eq!(splice(&buffer, Some(&mut at), &to, None, 10), Ok(5));
+    let back = |at: i64| splice(&from, None, &buffer, Some(&mut at.clone()), 5);
+    refused(back(page as i64), Errno::EBUSY);
+    sync(Phase::Begin);
+    assert_eq!(back(page as i64), Ok(5));
+    let got = read_all(&buffer);
+    assert_pattern(
+        pattern,
+        page as usize - 5,
+        &got[page as usize..][..5],
+        "read(2)",
+    );
+}
