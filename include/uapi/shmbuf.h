@@ -55,11 +55,16 @@
  *	ENOSPC		the position is at or past the end
  *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
  * splice(2), sendfile(2): as read(2) and write(2)
+ * fsync(2), fdatasync(2), msync(2)
+ *	They bring to memory what the CPU has written, except to bytes that are
+ *	lent to a device, and change no owner. They wait for other callers.
+ *	EINTR		a signal interrupted that wait
+ *	ENOMEM		as read(2)
  * lseek(2): SEEK_SET, SEEK_CUR, SEEK_END; EINVAL outside of 0 to the size
  *
  * With O_NONBLOCK, which fcntl(2) sets and clears, read, write, SYNC and
  * SET_CACHE do not wait for other callers that use the same bytes. COPY waits
- * unless it is asynchronous. poll(2) reports the end of an asynchronous copy,
+ * unless it is asynchronous, and fsync(2) waits. poll(2) reports the end of an asynchronous copy,
  * and not when other callers are done.
  */
 #ifndef _UAPI_SHMBUF_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! SYNC: what devices are lent, and what comes back from them.
+//! SYNC: what devices are lent, and what comes back from them. And fsync(2), which moves nothing.
 //!
 //! On VIVT caches the lines of the program's own mappings go first. To lend, bytes
 //! are marked, so that nobody gets them from here on, then taken from strict
@@ -120,6 +120,29 @@ impl Buffer {
         self.sync_with(range, phase, caller, Patience::Until(EndedBy::Signal))
     }
 
+    /// Brings what the CPU wrote to the bytes from `first` to `last` to memory, as far as the buffer
+    /// has them. Every byte keeps its owner; what a device was lent is left alone. Waits until a signal
+    /// comes: who asks for this has no use for a refusal that means "later".
+    ///
+    /// # Errors
+    ///
+    /// - [`ERESTARTSYS`] if a signal came while waiting for who uses some of it;
+    /// - [`EINTR`] if the process was killed: some of the range may not be in memory;
+    /// - [`ENOMEM`], see [`Storage::with_view`].
+    pub(crate) fn bring_to_memory(&self, first: u64, last: u64) -> Result {
+        let Some(range) = Range::inclusive(first, last, self.size) else {
+            return Ok(());
+        };
+        let patience = Patience::Until(EndedBy::Signal);
+        let locked = Locked::wait(self, &[Request::exact(range, Mode::Shared)], patience)?;
+        let storage = locked.storage();
+        if !storage.policy().is_cached() {
+            return storage.clean_and_invalidate(range);
+        }
+        self.flush_mappings(range);
+        self.clean_unlent(storage, range)
+    }
+
     /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
     /// of, which have no business where it has one of its own; and, where the kernel's view has lines
     /// of its own, for importers that use that view, or did (dma_buf_vmap()).
@@ -128,6 +151,11 @@ impl Buffer {
         if storage.own_mapping().is_some() && !has_vmaps {
             return Ok(());
         }
+        self.clean_unlent(storage, range)
+    }
+
+    /// Cleans and invalidates what of `range` the CPU owns.
+    fn clean_unlent(&self, storage: &Storage, range: Range) -> Result {
         let mut rest = Some(range);
         while let Some(part) = rest.and_then(|_| self.first(&mut rest, Member::No)) {
             storage.clean_and_invalidate(part, phase)?;

@@ -92,6 +92,10 @@ impl NodeOperations for Handle {
         self.note(self.buffer().write(position, iter, patience))
     }
 
+    fn fsync(&self, first: u64, last: u64) -> Result {
+        self.note(self.buffer().bring_to_memory(first, last))
+    }
+
     fn mmap(&self, vma: NewVma<'_>) -> Result {
         self.note(self.buffer().mmap(vma))
     }

@@ -71,6 +71,12 @@ impl Range {
         })
     }
 
+    /// The part from `first` to `last`, with that byte too, that a buffer of `size` bytes has, if any.
+    pub(crate) fn inclusive(first: u64, last: u64, size: usize) -> Option<Self> {
+        let length = min(last, u64::MAX - 1).checked_sub(first)? + 1;
+        Self::clamped(first, length.try_into().unwrap_or(usize::MAX), size)
+    }
+
     /// Checks that cache maintenance of this range touches nothing outside it.
     ///
     /// # Errors
@@ -255,6 +261,23 @@ mod tests {
             (5, 0, None),
         ] {
             assert_eq!(Range::clamped(position, length, 100), expected);
+        }
+    }
+
+    #[test]
+    fn inclusive_has_its_last_byte() {
+        for (first, last, expected) in [
+            (0, 0, Some(range(0, 1))),
+            (90, 99, Some(range(90, 100))),
+            (90, 100, Some(range(90, 100))),
+            (0, u64::MAX, Some(range(0, 100))),
+            (99, i64::MAX as u64, Some(range(99, 100))),
+            (100, 100, None),
+            (100, u64::MAX, None),
+            (u64::MAX, u64::MAX, None),
+            (1, 0, None),
+        ] {
+            assert_eq!(Range::inclusive(first, last, 100), expected);
         }
     }
 

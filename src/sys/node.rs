@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A misc device with what the kernel crate's lacks: data of its own, a file
-//! mode, llseek on a file of fixed size, and splice. And open files without a node.
+//! mode, llseek on a file of fixed size, splice and fsync. And open files without a node.
 
 use super::{
     address_space::AddressSpace,
@@ -75,6 +75,9 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
         iter: &mut IovIterSource<'_>,
         patience: Patience,
     ) -> Result<usize>;
+    /// Serves fsync(2), and msync(2) of mappings of the file: brings the bytes from `first` to `last`
+    /// to where they are to stay.
+    fn fsync(&self, first: u64, last: u64) -> Result;
     /// Serves mmap(2).
     fn mmap(&self, vma: NewVma<'_>) -> Result;
     /// Serves ioctl(2).
@@ -220,6 +223,7 @@ impl<T: NodeOperations> Adapter<T> {
         bindings::file_operations {
             llseek: Some(Self::llseek),
             poll: Some(Self::poll),
+            fsync: Some(Self::fsync),
             // The kernel's own, by way of `read_iter` and `write_iter`.
             splice_read: Some(bindings::copy_splice_read),
             splice_write: Some(bindings::iter_file_splice_write),
@@ -244,6 +248,23 @@ impl<T: NodeOperations> Adapter<T> {
         let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
         // SAFETY: The file is valid.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, adapter.handle.size() as i64) }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file with these operations.
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        first: i64,
+        last: i64,
+        _only_data: c_int,
+    ) -> c_int {
+        // SAFETY: The private data was set by `open` and is borrowed until `release`.
+        let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        match adapter.handle.fsync(first as u64, last as u64) {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
     }
 
     /// # Safety

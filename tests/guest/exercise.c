@@ -6,7 +6,8 @@
  *
  * The device is played by hints to the checker. It gets the buffer by SYNC and
  * reads all of it, then writes all of it. In a ring it has some slots of the
- * buffer, while the program works in the others.
+ * buffer, while the program works in the others. And it reads what fsync(2) and
+ * msync(2) have brought to memory, without being given it.
  */
 #include <err.h>
 #include <errno.h>
@@ -215,6 +216,13 @@ static void ring(void)
 	}
 }
 
+/* Bring the buffer to memory, as a program does that knows nothing of SYNC. */
+static void settle(uint32_t how)
+{
+	if (how % 2 ? fsync(fd) : msync((void *)map, words * 4, MS_SYNC))
+		err(1, "%s", how % 2 ? "fsync" : "msync");
+}
+
 int main(void)
 {
 	struct shmbuf_info info = { 0 };
@@ -259,6 +267,12 @@ int main(void)
 		load(map, seed);
 	}
 	ring();
+	for (uint32_t seed = 200; seed < 200 + ROUNDS; seed++) {
+		store(map, seed);
+		settle(seed);
+		device(coherence_device_reads, 0, info.size);
+		load(map, seed);
+	}
 
 	engine();
 	return 0;

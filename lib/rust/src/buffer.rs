@@ -417,6 +417,17 @@ impl Buffer {
             .map_err(Error::io(Operation::Write))
     }
 
+    /// Brings what the CPU wrote, by whatever means, to memory, and moves no owner. What a device was
+    /// lent stays as it is. Waits for other calls, with O_NONBLOCK too.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM if there is no memory for the queue of calls, or for the kernel's window of a large
+    /// buffer; EINVAL from a driver that is older than this call.
+    pub fn fsync(&self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io(Operation::Fsync))
+    }
+
     /// Maps bytes of the buffer. `offset` is a multiple of the page size.
     ///
     /// A touch of a [strict](crate::MappingKind::Strict) mapping while the

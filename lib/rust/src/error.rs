@@ -40,6 +40,8 @@ pub enum Operation {
     Read,
     /// pwrite(2)
     Write,
+    /// fsync(2)
+    Fsync,
     /// mmap(2)
     Map,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Operation {
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Fsync => "fsync",
             Self::Map => "mmap",
         })
     }

@@ -285,6 +285,8 @@ fn transfers(env: &Env) {
         // Reading and writing allocate nothing that they could not do without.
         let counts = each((&alloc, "read"), read, |_| {});
         assert_eq!(counts.fatal(), 0, "{alloc:?}");
+        let counts = each((&alloc, "fsync"), || buffer.fsync(), |_| {});
+        assert_eq!(counts.fatal(), 0, "{alloc:?}");
         let bytes = pattern.bytes(0, alloc.size as usize);
         let counts = each((&alloc, "write"), || buffer.write_at(&bytes, 0), |_| {});
         assert_eq!(counts.fatal(), 0, "{alloc:?}");

@@ -5,24 +5,30 @@
 use std::{
     fs::File,
     io::{Read, Write},
+    ops::Range,
     os::{fd::AsFd, unix::fs::FileExt},
-    thread,
+    process::Command,
+    ptr::NonNull,
+    slice, thread,
 };
 
 use nix::{
     errno::Errno,
     libc,
+    sys::mman::{self, MsFlags},
     unistd::{self, pipe},
 };
-use shmbuf::{Access, Alloc, Phase};
+use shmbuf::{Access, Alloc, Buffer, Kind, Mapping, Phase, Protection};
 
 use super::{
-    alloc::{kinds, make},
+    alloc::{every, kinds, make},
     claim,
     data::{assert_both, assert_pattern, fresh, load_all, read_all, store_all, write_all},
+    signals::set_nonblocking,
     Claim, Scope,
 };
 use crate::{
+    module::DEVICE,
     runner::Env,
     sys::{self, page, refused, sendfile, splice, vmsplice, Region},
 };
@@ -39,6 +45,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "splice_ends_at_the_end", end),
     claim(Scope::Kind, "splice_needs_the_right_handle", rights),
     claim(Scope::Owned, "splice_refuses_what_is_lent", lent),
+    claim(Scope::Each, "fsync_and_msync_keep_data", synced),
+    claim(Scope::Each, "msync_of_any_part", msync_parts),
+    claim(Scope::Kind, "fsync_by_any_handle", fsync_rights),
+    claim(Scope::Owned, "fsync_moves_no_owner", fsync_owner),
+    claim(Scope::Once, "fsync_of_each_private_buffer", fsync_private),
+    claim(Scope::Kind, "dd_with_fsync", dd),
 ];
 
 /// A new, empty file that is no buffer.
@@ -203,7 +215,7 @@ fn send_from(env: &Env) {
 fn private(env: &Env) {
     for kind in kinds() {
         let size = match kind {
-            shmbuf::Kind::Pool => 256,
+            Kind::Pool => 256,
             _ => 2 * page() as u64,
         };
         let from = make(env, &Alloc::new(size, kind));
@@ -297,4 +309,168 @@ fn lent(env: &Env) {
         &got[page as usize..][..5],
         "read(2)",
     );
+}
+
+/// msync(2) of a part of a mapping.
+fn msync(mapping: &Mapping, offset: usize, length: usize, flags: MsFlags) -> Result<(), Errno> {
+    let address = NonNull::new(mapping.as_ptr()).expect("a mapping");
+    // SAFETY: the kernel looks for mappings of these addresses, and changes no memory.
+    unsafe { mman::msync(address.byte_add(offset).cast(), length, flags) }
+}
+
+/// Each call that brings a whole buffer to memory.
+fn sync_all(buffer: &Buffer, mapping: &Mapping) -> [Result<(), Errno>; 4] {
+    let msync = |flags| msync(mapping, 0, mapping.len(), flags);
+    [
+        unistd::fsync(buffer),
+        unistd::fdatasync(buffer),
+        msync(MsFlags::MS_SYNC),
+        // It does nothing, for any file.
+        msync(MsFlags::MS_ASYNC),
+    ]
+}
+
+fn synced(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    for n in 0..4 {
+        let pattern = fresh();
+        store_all(&mapping, 0, pattern);
+        assert_eq!(sync_all(&buffer, &mapping)[n], Ok(()), "call {n}");
+        assert_both(&buffer, &mapping, pattern);
+        let pattern = fresh();
+        write_all(&buffer, pattern);
+        assert_eq!(sync_all(&buffer, &mapping)[n], Ok(()), "call {n}");
+        assert_both(&buffer, &mapping, pattern);
+    }
+}
+
+fn msync_parts(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let pattern = fresh();
+    store_all(&mapping, 0, pattern);
+    let (page, size) = (page(), env.size());
+    for (offset, length) in [
+        (0, 1),
+        (0, page),
+        (page, page),
+        (size - page, page),
+        (size - page, 1),
+        (size / 2, size / 4),
+    ] {
+        for flags in [MsFlags::MS_SYNC, MsFlags::MS_SYNC | MsFlags::MS_INVALIDATE] {
+            assert_eq!(msync(&mapping, offset, length, flags), Ok(()), "{offset}");
+        }
+    }
+    refused(msync(&mapping, 1, page, MsFlags::MS_SYNC), Errno::EINVAL);
+    assert_both(&buffer, &mapping, pattern);
+    // A mapping that begins inside of the buffer, and of which a part is gone.
+    drop(mapping);
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let (shared, half) = (libc::MAP_SHARED, size / 2);
+    let mut part = Region::map(&buffer, half, protection, shared, half as i64).expect("mmap");
+    let msync = |part: &Region, offset| {
+        let address = NonNull::new(part.at(offset)).expect("a mapping");
+        // SAFETY: the kernel looks for mappings of these addresses, and changes no memory.
+        unsafe { mman::msync(address.cast(), half - offset, MsFlags::MS_SYNC) }
+    };
+    assert_eq!(msync(&part, 0), Ok(()));
+    part.unmap(page, page).expect("munmap");
+    assert_eq!(msync(&part, 0), Err(Errno::ENOMEM));
+    assert_eq!(msync(&part, 2 * page), Ok(()));
+    // Of a private mapping there is nothing to bring anywhere.
+    let private = Region::map(&buffer, page, libc::PROT_READ, libc::MAP_PRIVATE, 0);
+    let private = private.expect("mmap");
+    let address = NonNull::new(private.start()).expect("a mapping");
+    // SAFETY: as above.
+    let result = unsafe { mman::msync(address.cast(), page, MsFlags::MS_SYNC) };
+    assert_eq!(result, Ok(()));
+    assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+}
+
+fn fsync_rights(env: &Env) {
+    let writer = env.open();
+    let pattern = fresh();
+    write_all(&writer, pattern);
+    let write_only = File::options().write(true).open(DEVICE).expect(DEVICE);
+    let read_only = env.open_read_only();
+    assert_eq!(unistd::fsync(&write_only), Ok(()));
+    assert_eq!(unistd::fsync(&read_only), Ok(()));
+    assert_eq!(read_only.fsync(), Ok(()));
+    // Python's mmap.flush() of what was opened for reading.
+    let mapping = read_only.map(0, env.size(), Protection::Read);
+    let mapping = mapping.expect("mmap");
+    assert_eq!(msync(&mapping, 0, env.size(), MsFlags::MS_SYNC), Ok(()));
+    set_nonblocking(&writer);
+    assert_eq!(writer.fsync(), Ok(()));
+    assert_pattern(pattern, 0, &load_all(&mapping), "mapping");
+    assert_eq!(writer.info().expect("INFO").mappings, 1);
+}
+
+fn fsync_owner(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let pattern = fresh();
+    store_all(&mapping, 0, pattern);
+    let line = u64::from(buffer.info().expect("INFO").cache_line);
+    let expect = |expected: &[Range<u64>]| {
+        for result in sync_all(&buffer, &mapping) {
+            assert_eq!(result, Ok(()));
+        }
+        assert_eq!(buffer.lent().expect("LENT"), expected);
+    };
+    let sync = |range: Range<u64>, phase| {
+        buffer.sync(range, Access::ReadWrite, phase).expect("SYNC");
+    };
+    expect(&[]);
+    assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+    // Some of it, here and there, and then all.
+    let end = buffer.size();
+    sync(line..2 * line, Phase::End);
+    sync(end - line..end, Phase::End);
+    expect(&[line..2 * line, end - line..end]);
+    sync(0..end, Phase::End);
+    expect(slice::from_ref(&(0..end)));
+    refused(buffer.read_at(&mut [0], 0), Errno::EBUSY);
+    sync(0..end, Phase::Begin);
+    expect(&[]);
+    assert_both(&buffer, &mapping, pattern);
+}
+
+fn fsync_private(env: &Env) {
+    for alloc in every(&env.machine) {
+        let buffer = make(env, &alloc);
+        let pattern = fresh();
+        write_all(&buffer, pattern);
+        let size = buffer.size() as usize;
+        assert_eq!(buffer.fsync(), Ok(()), "{alloc:?}");
+        assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+        if alloc.kind == Kind::Pool {
+            continue;
+        }
+        let mapping = buffer.map(0, size, Protection::ReadWrite).expect("mmap");
+        let pattern = fresh();
+        store_all(&mapping, 0, pattern);
+        let result = msync(&mapping, 0, size, MsFlags::MS_SYNC);
+        assert_eq!(result, Ok(()), "{alloc:?}");
+        assert_both(&buffer, &mapping, pattern);
+        // A dma-buf is another file, which the kernel has no fsync for.
+        let dma_buf = buffer.export(.., Protection::ReadWrite).expect("EXPORT");
+        refused(unistd::fsync(&dma_buf), Errno::EINVAL);
+    }
+}
+
+fn dd(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let arguments = ["if=/dev/zero", "bs=4096", "count=1", "conv=notrunc,fsync"];
+    let output = format!("of={DEVICE}");
+    let ended = Command::new("dd").args(arguments).arg(output).output();
+    let ended = ended.expect("dd");
+    assert!(ended.status.success(), "{ended:?}");
+    let got = read_all(&buffer);
+    assert_eq!(got[..4096], [0; 4096]);
+    assert_pattern(pattern, 4096, &got[4096..], "read(2)");
 }

@@ -125,6 +125,7 @@ fn calls(env: &Env) {
     buffer
         .sync(.., Access::ReadWrite, Phase::Begin)
         .expect("SYNC");
+    assert_killed("fsync", again(|| buffer.fsync().expect("fsync")));
     let info = || drop(buffer.info().expect("INFO"));
     assert_killed("INFO", again(info));
     let export = || drop(export_all(&buffer));
@@ -205,6 +206,7 @@ impl Used {
             ("SYNC of a dma-buf", |it| {
                 export_all(&it.to).sync(Access::Read, Phase::Begin)
             }),
+            ("fsync", |it| it.to.fsync()),
             ("read", |it| it.to.read_at(&mut [0; 64], 0).map(drop)),
             ("write", |it| it.to.write_at(&[0; 64], 0).map(drop)),
             ("write to the source", |it| {
