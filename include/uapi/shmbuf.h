@@ -25,7 +25,9 @@
  *			kernel's own check)
  *	EOPNOTSUPP	copy-on-write (MAP_PRIVATE with PROT_WRITE): a private
  *			read-only mapping works and cannot become writable; or
- *			kind pool, which shares its page with other buffers
+ *			kind pool, which shares its page with other buffers; or
+ *			the node was opened with O_SYNC or O_DSYNC, and the
+ *			memory is cached and needs SYNC: see the kernel log
  *	EPERM		PROT_EXEC
  *	EACCES		PROT_WRITE and MAP_SHARED on a handle that is not open
  *			for writing
@@ -51,7 +53,8 @@
  *			view, in buffers above 4 MiB that are not write-back or
  *			not in the linear map
  * write(2), pwrite(2)
- *	They are short where read(2) is.
+ *	They are short where read(2) is. With O_SYNC or O_DSYNC, or RWF_SYNC or
+ *	RWF_DSYNC, the bytes are in memory when the call returns.
  *	ENOSPC		the position is at or past the end
  *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
  * splice(2), sendfile(2): as read(2) and write(2)

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     rules::{
+        failure::Failure,
         line_set::Member,
         range::Range,
         range_lock::{
@@ -38,14 +39,19 @@ use kernel::{
 };
 
 impl Buffer {
-    /// Maps the part that `vma` says, all of it, at once or by faults.
+    /// Maps the part that `vma` says, all of it, at once or by faults. A `synchronous` mapping is one
+    /// for which nobody will call SYNC.
     ///
     /// # Errors
     ///
     /// Those of mmap(2) in `include/uapi/shmbuf.h`.
-    pub(crate) fn mmap(self: &Arc<Self>, vma: NewVma<'_>) -> Result {
+    pub(crate) fn mmap(
+        self: &Arc<Self>,
+        vma: NewVma<'_>,
+        synchronous: bool,
+    ) -> Result<(), Failure> {
         if !self.state.lock().storage.kind().is_mappable() {
-            return Err(EOPNOTSUPP);
+            return Err(EOPNOTSUPP.into());
         }
         let new = NewMapping::new(vma, self.size)?;
 
@@ -55,11 +61,17 @@ impl Buffer {
             *state.users.mappings()? += 1;
             state.storage.clone()
         };
+        let policy = storage.policy();
         let is_refused =
-            self.has_aliases(storage.policy()) && self.address_space().lock().has_some_of(&new);
-        let mapped = match is_refused {
-            true => Err(EBUSY),
-            false => storage.mmap(new, self.clone(), self.mapping),
+            self.has_aliases(policy) && self.address_space().lock().has_some_of(&new);
+        let mapped = if synchronous && self.machine().needs_sync(policy) {
+            Err(Failure::Synchronous(policy))
+        } else if is_refused {
+            Err(EBUSY.into())
+        } else {
+            storage
+                .mmap(new, self.clone(), self.mapping)
+                .map_err(Failure::from)
         };
         match mapped {
             Ok(()) => {

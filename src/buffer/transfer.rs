@@ -16,7 +16,10 @@ use crate::{
     sys::{
         cpu,
         task,
-        transfer::Transfer,
+        transfer::{
+            Settle,
+            Transfer, //
+        },
         user,
         wait_queue::Patience, //
     },
@@ -54,12 +57,13 @@ impl Buffer {
         let Some(range) = Range::clamped(position, iter.len(), self.size) else {
             return Ok(0);
         };
-        let count = self.transfer(range, Mode::Shared, iter, patience)?;
+        let count = self.transfer(range, Mode::Shared, iter, Settle::Later, patience)?;
         self.counters.bytes_read.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
 
-    /// Writes `iter` from `position` on; short at the end.
+    /// Writes `iter` from `position` on; short at the end. With [`Settle::Now`] what was written is in
+    /// memory afterwards.
     ///
     /// # Errors
     ///
@@ -68,13 +72,14 @@ impl Buffer {
         &self,
         position: u64,
         iter: &mut IovIterSource<'_>,
+        settle: Settle,
         patience: Patience,
     ) -> Result<usize> {
         if iter.is_empty() {
             return Ok(0);
         }
         let range = Range::clamped(position, iter.len(), self.size).ok_or(ENOSPC)?;
-        let count = self.transfer(range, Mode::Exclusive, iter, patience)?;
+        let count = self.transfer(range, Mode::Exclusive, iter, settle, patience)?;
         self.counters.bytes_written.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
@@ -86,6 +91,7 @@ impl Buffer {
         range: Range,
         mode: Mode,
         iter: &mut impl Transfer,
+        settle: Settle,
         patience: Patience,
     ) -> Result<usize> {
         if self.kind == Kind::Region {
@@ -108,7 +114,7 @@ impl Buffer {
                         (&*last.insert(locked), part)
                     }
                 };
-                let count = self.copy_piece(locked.storage(), part, iter)?;
+                let count = self.copy_piece(locked.storage(), part, iter, settle)?;
                 done += count;
                 rest = left.after(count);
                 present = piece.len();
@@ -148,7 +154,7 @@ impl Buffer {
     ) -> Result<usize> {
         let mut done = 0;
         for piece in range.pieces(storage.window_size()) {
-            let count = self.copy_piece(storage, piece, iter)?;
+            let count = self.copy_piece(storage, piece, iter, Settle::Later)?;
             done += count;
             if count < piece.len() {
                 break;
@@ -157,16 +163,21 @@ impl Buffer {
         Ok(done)
     }
 
-    /// [`Self::copy_locked`] for a range inside one window.
+    /// [`Self::copy_locked`] for a range inside one window, and what it leaves in the cache.
     fn copy_piece(
         &self,
         storage: &Storage,
         piece: Range,
         iter: &mut impl Transfer,
+        settle: Settle,
     ) -> Result<usize> {
         let policy = storage.policy();
         if self.has_aliases(policy) {
+            // It leaves nothing there.
             return self.copy_aliased(storage, piece, iter);
+        }
+        if policy.is_cached() && settle == Settle::Now {
+            return copy_settled(storage, piece, iter);
         }
         if !policy.is_cached() {
             // What the program stored may be in the write buffer.
@@ -192,9 +203,8 @@ impl Buffer {
         range: Range,
         iter: &mut impl Transfer,
     ) -> Result<usize> {
-        let mut done = 0;
-        for page in range.pieces(PAGE_SIZE) {
-            let count = storage.with_view(page, |view| {
+        each_page(range, |page| {
+            storage.with_view(page, |view| {
                 let mappings = self.address_space().lock();
                 user::alone_without_faults(|| {
                     mappings.flush(page);
@@ -204,14 +214,39 @@ impl Buffer {
                     mappings.flush(page);
                     count
                 })
-            })?;
-            done += count;
-            if count < page.len() {
-                break;
-            }
-        }
-        Ok(done)
+            })
+        })
     }
+}
+
+/// [`Buffer::copy_piece`] to memory. By pages, each of which is physically contiguous.
+// As [`Buffer::copy_aliased`].
+#[inline(never)]
+fn copy_settled(storage: &Storage, range: Range, iter: &mut impl Transfer) -> Result<usize> {
+    let done = each_page(range, |page| {
+        storage.with_view(page, |view| {
+            let count = user::without_faults(|| iter.copy(view));
+            view.flush();
+            count
+        })
+    });
+    cpu::drain_write_buffer();
+    done
+}
+
+/// Copies one page of `range` after the other, and returns how many bytes that were: of what was
+/// copied, none is lost because of an error that comes later.
+fn each_page(range: Range, mut copy: impl FnMut(Range) -> Result<usize>) -> Result<usize> {
+    let mut done = 0;
+    for page in range.pieces(PAGE_SIZE) {
+        match copy(page) {
+            Ok(count) if count == page.len() => done += count,
+            Ok(count) => return Ok(done + count),
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// Copies between registers of a device, which has no owner and no cache lines, and a program.

@@ -130,7 +130,7 @@ impl Exporter for Export {
             vma.forbid_writing()?;
         }
         vma.move_offset(self.range.start())?;
-        self.buffer().mmap(vma)
+        Ok(self.buffer().mmap(vma, false)?)
     }
 
     fn has_vmap(&self) -> bool {

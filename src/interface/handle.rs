@@ -10,9 +10,12 @@ use crate::{
         background::Background,
         engine::Engine, //
     },
+    rules::failure::Failure,
     sys::{
         address_space::AddressSpace,
+        cpu,
         node::NodeOperations,
+        transfer::Settle,
         vma::NewVma,
         wait_queue::Patience, //
     },
@@ -87,17 +90,19 @@ impl NodeOperations for Handle {
         &self,
         position: u64,
         iter: &mut IovIterSource<'_>,
+        settle: Settle,
         patience: Patience,
     ) -> Result<usize> {
-        self.note(self.buffer().write(position, iter, patience))
+        self.note(self.buffer().write(position, iter, settle, patience))
     }
 
     fn fsync(&self, first: u64, last: u64) -> Result {
         self.note(self.buffer().bring_to_memory(first, last))
     }
 
-    fn mmap(&self, vma: NewVma<'_>) -> Result {
-        self.note(self.buffer().mmap(vma))
+    fn mmap(&self, vma: NewVma<'_>, synchronous: bool) -> Result {
+        let mapped = self.buffer().mmap(vma, synchronous);
+        self.note(mapped.map_err(|failure| logged("mmap", failure)))
     }
 
     fn ioctl(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
@@ -143,4 +148,12 @@ impl Handle {
     fn note<T>(&self, result: Result<T>) -> Result<T> {
         self.buffer().counters().note(result)
     }
+}
+
+/// Says in the log what a program can only see as a number.
+pub(super) fn logged(call: &str, failure: Failure) -> Error {
+    if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
+        pr_notice!("{call}: {failure}\n");
+    }
+    failure.into()
 }

@@ -5,6 +5,7 @@
 use super::{
     dmabuf::Exported,
     handle::{
+        logged,
         Handle,
         Opened, //
     },
@@ -267,14 +268,6 @@ fn install(make: impl FnOnce() -> Result<ARef<File>>) -> Result<isize> {
     let number = descriptor.reserved_fd();
     descriptor.fd_install(file);
     Ok(number as isize)
-}
-
-/// Says in the log what a program can only see as a number.
-fn logged(call: &str, failure: Failure) -> Error {
-    if !matches!(failure, Failure::Other(_)) && cpu::log_allowed() {
-        pr_notice!("{call}: {failure}\n");
-    }
-    failure.into()
 }
 
 /// The value that a field has, by its number.

@@ -271,6 +271,8 @@ pub(crate) enum Failure {
     Refused(Policy, Kind, Refusal),
     /// The way of mapping cannot be honoured: [`EOPNOTSUPP`].
     MappingRefused(Mapping, Kind, MappingRefusal),
+    /// A mapping for which nobody calls SYNC would be cached, with this policy: [`EOPNOTSUPP`].
+    Synchronous(Policy),
     /// There would be too much private memory: [`EDQUOT`].
     Limit {
         /// Bytes that were asked for.
@@ -340,6 +342,7 @@ impl From<Failure> for Error {
             Failure::TooBig(_) => EFBIG,
             Failure::Refused(..)
             | Failure::MappingRefused(..)
+            | Failure::Synchronous(_)
             | Failure::NoRegion
             | Failure::Bounced => EOPNOTSUPP,
             Failure::Name => EEXIST,
@@ -369,6 +372,11 @@ impl fmt::Display for Failure {
             Self::MappingRefused(mapping, kind, refusal) => {
                 f.write_fmt(fmt!("mapping={mapping} kind={kind}: {refusal}"))
             }
+            Self::Synchronous(policy) => f.write_fmt(fmt!(
+                "policy={policy}: the handle was opened with O_SYNC or O_DSYNC, and a mapping of this \
+                 buffer is cached: it needs SYNC; open the node without them, or use a buffer that \
+                 is not cached (kind=coherent, or kind=pages with policy=writecombine)"
+            )),
             Self::Limit { size, used, limit } => f.write_fmt(fmt!(
                 "size={}: with the {} in use, private buffers would exceed limit={}; root can \
                  raise it in /sys/module/shmbuf/parameters",
@@ -543,6 +551,10 @@ mod tests {
             (
                 Failure::MappingRefused(Mapping::Strict, Kind::Pages, MappingRefusal::NoOwner),
                 "mapping=strict kind=pages: ",
+            ),
+            (
+                Failure::Synchronous(Policy::Writethrough),
+                "policy=writethrough: ",
             ),
             (Failure::Dma(64 << 20, Cma::None), "size=64M: "),
             (Failure::Reach(4096), "size=4K: "),

@@ -147,6 +147,12 @@ impl Machine {
             && policy != Policy::Writeback
     }
 
+    /// Whether a program and a device that use memory of this policy see what the other wrote only
+    /// after SYNC.
+    pub(crate) fn needs_sync(&self, policy: Policy) -> bool {
+        policy.is_cached() && self.caches != Caches::Snooping
+    }
+
     /// A memory type in the architecture's words.
     ///
     /// Sources: ARM DDI 0198 (ARM926EJ-S) 4.2, ARM DDI 0406C (ARMv7-A) A3.5 and B3.8, ARM
@@ -321,6 +327,21 @@ pub(crate) mod tests {
         };
         for kind in Kind::ALL.into_iter().filter(|&kind| kind != Kind::Region) {
             assert_eq!(snooping.policies(kind), set(&[Policy::Writeback]));
+        }
+    }
+
+    #[test]
+    fn cached_memory_needs_sync_unless_devices_snoop() {
+        let snooping = Machine {
+            caches: Caches::Snooping,
+            ..ARMV7
+        };
+        for policy in Policy::ALL {
+            let cached = matches!(policy, Policy::Writeback | Policy::Writethrough);
+            for machine in [ARMV5, ARMV7, ARM64] {
+                assert_eq!(machine.needs_sync(policy), cached);
+            }
+            assert!(!snooping.needs_sync(policy));
         }
     }
 

@@ -176,6 +176,12 @@ struct file *shmbuf_file_new(const char *name, const struct file_operations *ope
 					FMODE_PREAD | FMODE_PWRITE);
 }
 
+/* O_SYNC and O_DSYNC, RWF_SYNC and RWF_DSYNC all say this. */
+bool shmbuf_iocb_is_synchronous(const struct kiocb *iocb)
+{
+	return iocb->ki_flags & IOCB_DSYNC;
+}
+
 int shmbuf_reserved_attach(struct device *dev, struct device *node)
 {
 	return of_reserved_mem_device_init_by_idx(dev, dev_of_node(node), 0);

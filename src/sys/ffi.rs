@@ -23,6 +23,7 @@ use kernel::{
         file,
         file_operations,
         gfp_t,
+        kiocb,
         mm_struct,
         page,
         pgprot_t,

@@ -30,6 +30,7 @@ struct dma_resv;
 struct dmaengine_result;
 struct file;
 struct file_operations;
+struct kiocb;
 struct mm_struct;
 struct page;
 struct resource;
@@ -146,6 +147,7 @@ void shmbuf_unlock_mappings(struct address_space *space);
 struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
+bool shmbuf_iocb_is_synchronous(const struct kiocb *iocb);
 
 /* Reserved memory of a device-tree node. */
 int shmbuf_reserved_attach(struct device *dev, struct device *node);

@@ -7,6 +7,7 @@ use super::{
     address_space::AddressSpace,
     compat::this_module,
     ffi,
+    transfer::Settle,
     vma::NewVma,
     wait_queue::Patience, //
 };
@@ -24,6 +25,7 @@ use kernel::{
         to_result, //
     },
     fs::{
+        file::flags,
         File,
         Kiocb,
         LocalFile, //
@@ -73,13 +75,14 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
         &self,
         position: u64,
         iter: &mut IovIterSource<'_>,
+        settle: Settle,
         patience: Patience,
     ) -> Result<usize>;
     /// Serves fsync(2), and msync(2) of mappings of the file: brings the bytes from `first` to `last`
     /// to where they are to stay.
     fn fsync(&self, first: u64, last: u64) -> Result;
-    /// Serves mmap(2).
-    fn mmap(&self, vma: NewVma<'_>) -> Result;
+    /// Serves mmap(2), `synchronous` if the file was opened with O_SYNC or O_DSYNC.
+    fn mmap(&self, vma: NewVma<'_>, synchronous: bool) -> Result;
     /// Serves ioctl(2).
     fn ioctl(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize>;
     /// Serves poll(2): registers the waiter with `register`, and then looks whether reading and
@@ -305,9 +308,11 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
         Ok(adapter)
     }
 
-    fn mmap(adapter: &Self, _file: &File, vma: &VmaNew) -> Result {
+    fn mmap(adapter: &Self, file: &File, vma: &VmaNew) -> Result {
+        let synchronous = file.flags() & flags::O_DSYNC != 0;
         // SAFETY: The core has just made it, and we do no more with it.
-        adapter.handle.mmap(unsafe { NewVma::new(vma) })
+        let vma = unsafe { NewVma::new(vma) };
+        adapter.handle.mmap(vma, synchronous)
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
@@ -323,7 +328,13 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
     fn write_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
         let (before, patience) = (iov.len(), patience(&kiocb));
-        let count = kiocb.file().handle.write(position, iov, patience)?;
+        // SAFETY: The kiocb is valid.
+        let settle = match unsafe { ffi::shmbuf_iocb_is_synchronous(kiocb.as_raw()) } {
+            true => Settle::Now,
+            false => Settle::Later,
+        };
+        let handle = &kiocb.file().handle;
+        let count = handle.write(position, iov, settle, patience)?;
         // The core believes it.
         let count = count.min(before.saturating_sub(iov.len()));
         *kiocb.ki_pos_mut() += count as i64;

@@ -42,6 +42,15 @@ impl RangeView<'_> {
     }
 }
 
+/// When what a write leaves in the cache goes to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settle {
+    /// Before the write returns: O_SYNC, O_DSYNC, RWF_SYNC, RWF_DSYNC.
+    Now,
+    /// Some time.
+    Later,
+}
+
 /// Who reads a buffer, or writes it.
 pub(crate) trait Transfer {
     /// Copies all of `view`, and returns how many bytes that were: fewer on a bad address, or if the

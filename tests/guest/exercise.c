@@ -6,8 +6,8 @@
  *
  * The device is played by hints to the checker. It gets the buffer by SYNC and
  * reads all of it, then writes all of it. In a ring it has some slots of the
- * buffer, while the program works in the others. And it reads what fsync(2) and
- * msync(2) have brought to memory, without being given it.
+ * buffer, while the program works in the others. And it reads what fsync(2),
+ * msync(2) and O_DSYNC have brought to memory, without being given it.
  */
 #include <err.h>
 #include <errno.h>
@@ -223,9 +223,19 @@ static void settle(uint32_t how)
 		err(1, "%s", how % 2 ? "fsync" : "msync");
 }
 
+/* Write all of the buffer through a handle whose writes are synchronous. */
+static void write_through(int synchronous, uint32_t *copy, uint32_t seed)
+{
+	for (size_t i = 0; i < words; i++)
+		copy[i] = seed + i;
+	if (pwrite(synchronous, copy, words * 4, 0) != (ssize_t)words * 4)
+		err(1, "pwrite");
+}
+
 int main(void)
 {
 	struct shmbuf_info info = { 0 };
+	int synchronous;
 	uint32_t *copy;
 
 	fd = open("/dev/shmbuf", O_RDWR);
@@ -270,6 +280,14 @@ int main(void)
 	for (uint32_t seed = 200; seed < 200 + ROUNDS; seed++) {
 		store(map, seed);
 		settle(seed);
+		device(coherence_device_reads, 0, info.size);
+		load(map, seed);
+	}
+	synchronous = open("/dev/shmbuf", O_RDWR | O_DSYNC);
+	if (synchronous < 0)
+		err(1, "open");
+	for (uint32_t seed = 300; seed < 300 + ROUNDS; seed++) {
+		write_through(synchronous, copy, seed);
 		device(coherence_device_reads, 0, info.size);
 		load(map, seed);
 	}

@@ -240,9 +240,10 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "offset plus length must be inside the buffer, the offset a multiple of the page size, \
              and the length not zero"
         }
-        (Map, Errno::EACCES) => {
-            "the handle or dma-buf is read-only: open or export it for writing; or the buffer is of \
-             kind pool, which cannot be mapped: use read and write"
+        (Map, Errno::EACCES) => "the handle or dma-buf is read-only: open or export it for writing",
+        (Map, Errno::EOPNOTSUPP) => {
+            "the buffer is cached, and the node was opened with O_SYNC or O_DSYNC: open it without \
+             them; or the buffer is of kind pool, which cannot be mapped: use read and write"
         }
         (Map, Errno::EBUSY) => {
             "this processor's cache is virtually indexed, and this process has a cached mapping of \

@@ -3,10 +3,14 @@
 //! character devices do.
 
 use std::{
+    ffi::c_int,
     fs::File,
     io::{Read, Write},
     ops::Range,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     process::Command,
     ptr::NonNull,
     slice, thread,
@@ -18,7 +22,7 @@ use nix::{
     sys::mman::{self, MsFlags},
     unistd::{self, pipe},
 };
-use shmbuf::{Access, Alloc, Buffer, Kind, Mapping, Phase, Protection};
+use shmbuf::{Access, Alloc, Buffer, Kind, Mapping, Phase, Policy, Protection};
 
 use super::{
     alloc::{every, kinds, make},
@@ -28,6 +32,8 @@ use super::{
     Claim, Scope,
 };
 use crate::{
+    kmsg::{Line, Log},
+    machine::Arch,
     module::DEVICE,
     runner::Env,
     sys::{self, page, refused, sendfile, splice, vmsplice, Region},
@@ -51,6 +57,26 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Owned, "fsync_moves_no_owner", fsync_owner),
     claim(Scope::Once, "fsync_of_each_private_buffer", fsync_private),
     claim(Scope::Kind, "dd_with_fsync", dd),
+    claim(Scope::Each, "synchronous_writes_are_seen", synchronous),
+    claim(
+        Scope::Each,
+        "synchronous_handle_maps_what_is_not_cached",
+        synchronous_mapping,
+    ),
+    claim(
+        Scope::Once,
+        "synchronous_handle_maps_as_the_policy_is_now",
+        synchronous_policies,
+    ),
+    claim(
+        Scope::Own,
+        "synchronous_handle_is_told_why_it_maps_nothing",
+        synchronous_reason,
+    )
+    .unless(|machine, _| {
+        let snooping = matches!(machine.arch, Arch::Snooping);
+        snooping.then_some("nothing needs SYNC here")
+    }),
 ];
 
 /// A new, empty file that is no buffer.
@@ -473,4 +499,133 @@ fn dd(env: &Env) {
     let got = read_all(&buffer);
     assert_eq!(got[..4096], [0; 4096]);
     assert_pattern(pattern, 4096, &got[4096..], "read(2)");
+}
+
+/// Opens the node with more flags.
+fn open_with(flags: c_int) -> Buffer {
+    let mut options = File::options();
+    let options = options.read(true).write(true).custom_flags(flags);
+    Buffer::from_fd(options.open(DEVICE).expect(DEVICE).into()).expect("a handle")
+}
+
+/// pwritev2(2) of some bytes.
+fn pwritev2(buffer: &Buffer, bytes: &[u8], at: usize, flags: c_int) -> Result<usize, Errno> {
+    let iovec = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let fd = buffer.as_fd().as_raw_fd();
+    // SAFETY: the kernel only reads, and the vector is that of a slice.
+    let count = unsafe { libc::pwritev2(fd, &iovec, 1, at as _, flags) };
+    Errno::result(count).map(|count| count as usize)
+}
+
+/// A way to write some bytes, to an offset.
+type Writing = (&'static str, fn(&[u8], usize) -> Result<usize, Errno>);
+
+/// Each way to write synchronously.
+const SYNCHRONOUS: [Writing; 4] = [
+    ("O_SYNC", |bytes, at| {
+        sys::pwrite(
+            open_with(libc::O_SYNC),
+            bytes.as_ptr(),
+            bytes.len(),
+            at as i64,
+        )
+    }),
+    ("O_DSYNC", |bytes, at| {
+        sys::pwrite(
+            open_with(libc::O_DSYNC),
+            bytes.as_ptr(),
+            bytes.len(),
+            at as i64,
+        )
+    }),
+    ("RWF_SYNC", |bytes, at| {
+        pwritev2(&open_with(0), bytes, at, libc::RWF_SYNC)
+    }),
+    ("RWF_DSYNC", |bytes, at| {
+        pwritev2(&open_with(0), bytes, at, libc::RWF_DSYNC)
+    }),
+];
+
+/// What they write is there, whole, and nothing else changes, though caches are maintained by lines.
+fn synchronous(env: &Env) {
+    let buffer = env.open();
+    let mapping = env.map(&buffer);
+    let pattern = fresh();
+    store_all(&mapping, 0, pattern);
+    let mut expected = pattern.bytes(0, env.size());
+    let (page, size) = (page(), env.size());
+    for (what, write) in SYNCHRONOUS {
+        for (at, length) in [
+            (0, 1),
+            (31, 2),
+            (page - 1, 2),
+            (page + 7, 3 * page),
+            (size - 5, 5),
+            (size / 2 - 3, size / 4 + 11),
+        ] {
+            let bytes = fresh().bytes(at, length);
+            // A line of a mapping that is dirty beside the bytes.
+            let beside = (at + length).min(size - 4) & !3;
+            let word = fastrand::u32(..);
+            mapping.write_u32(beside, word);
+            expected[beside..][..4].copy_from_slice(&word.to_ne_bytes());
+            assert_eq!(write(&bytes, at), Ok(length), "{what} at {at}");
+            expected[at..][..length].copy_from_slice(&bytes);
+        }
+        assert!(load_all(&mapping) == expected, "{what}: mapping");
+        assert!(read_all(&buffer) == expected, "{what}: read(2)");
+        let past = write(&[0; 7], size);
+        refused(past, Errno::ENOSPC);
+        assert_eq!(write(&expected[size - 3..], size - 3), Ok(3));
+    }
+}
+
+/// Whether a mapping of the policy would need SYNC.
+fn needs_sync(env: &Env, policy: Policy) -> bool {
+    let cached = matches!(policy, Policy::WriteBack | Policy::WriteThrough);
+    cached && !matches!(env.machine.arch, Arch::Snooping)
+}
+
+/// Tries to map the buffer through a handle that was opened with O_SYNC or O_DSYNC.
+#[track_caller]
+fn assert_maps_synchronously(env: &Env, works: bool) {
+    for flags in [libc::O_SYNC, libc::O_DSYNC] {
+        let handle = open_with(flags);
+        let mapped = handle.map(0, env.size(), Protection::ReadWrite);
+        if works {
+            let pattern = fresh();
+            let mapping = mapped.expect("mmap");
+            store_all(&mapping, 0, pattern);
+            assert_both(&handle, &mapping, pattern);
+        } else {
+            refused(mapped.map(drop), Errno::EOPNOTSUPP);
+        }
+        assert_eq!(handle.info().expect("INFO").mappings, 0);
+    }
+}
+
+fn synchronous_mapping(env: &Env) {
+    assert_maps_synchronously(env, !needs_sync(env, env.config.policy));
+}
+
+fn synchronous_policies(env: &Env) {
+    let handle = open_with(libc::O_SYNC);
+    for policy in env.machine.settable(&env.config).iter() {
+        handle.set_cache(policy).expect("SET_CACHE");
+        assert_maps_synchronously(env, !needs_sync(env, policy));
+    }
+    handle.set_cache(env.config.policy).expect("SET_CACHE");
+}
+
+fn synchronous_reason(env: &Env) {
+    // So there is room in the log for it.
+    env.module.must_load(&env.config.parameters());
+    let mut log = Log::from_now();
+    let mapped = open_with(libc::O_SYNC).map(0, env.size(), Protection::Read);
+    refused(mapped.map(drop), Errno::EOPNOTSUPP);
+    let says = |line: Line| line.text.contains("mmap") && line.text.contains("O_SYNC");
+    assert!(log.lines().into_iter().any(says), "no reason in the log");
 }
