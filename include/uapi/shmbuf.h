@@ -46,8 +46,9 @@
  *	EFAULT		the pointer is bad, and nothing was read
  *	EINVAL		kind region: position or length is not a multiple of
  *			shmbuf_info.access_width
- *	EAGAIN		O_NONBLOCK: a SYNC, a COPY or another transfer uses the
- *			first byte, so the call would have to wait
+ *	EAGAIN		O_NONBLOCK or RWF_NOWAIT: a SYNC, a COPY or another
+ *			transfer uses the first byte, so the call would have to
+ *			wait
  *	EINTR		a signal interrupted that wait, and nothing was read
  *	ENOMEM		no memory for the queue of calls; or for the kernel's
  *			view, in buffers above 4 MiB that are not write-back or
@@ -55,7 +56,7 @@
  * write(2), pwrite(2)
  *	They are short where read(2) is. With O_SYNC or O_DSYNC, or RWF_SYNC or
  *	RWF_DSYNC, the bytes are in memory when the call returns.
- *	ENOSPC		the position is at or past the end
+ *	ENOSPC		the position is at or past the end; O_APPEND, RWF_APPEND
  *	EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOMEM	as read(2)
  * splice(2), sendfile(2): as read(2) and write(2)
  * fsync(2), fdatasync(2), msync(2)

@@ -124,7 +124,7 @@ impl Buffer {
                     // before it.
                     present = iter.fault_in(rest.map_or(0, Range::len));
                     // And what is there may go away again and again before it is copied.
-                    if count == 0 && kernel::current!().signal_pending() {
+                    if count == 0 && task::is_signalled() {
                         return Err(ERESTARTSYS);
                     }
                 }

@@ -168,12 +168,28 @@ struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operat
 	return anon_inode_create_getfile(name, operations, NULL, O_RDONLY, NULL);
 }
 
+/* With RWF_NOWAIT, which io_uring uses too, reads and writes do not wait for other callers. */
+void shmbuf_file_takes_nowait(struct file *file)
+{
+	file->f_mode |= FMODE_NOWAIT;
+}
+
 /* With a position, as a file that was opened. */
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data)
 {
 	return anon_inode_getfile_fmode(name, operations, data, O_RDWR,
-					FMODE_PREAD | FMODE_PWRITE);
+					FMODE_PREAD | FMODE_PWRITE | FMODE_NOWAIT);
+}
+
+bool shmbuf_iocb_is_nowait(const struct kiocb *iocb)
+{
+	return iocb->ki_flags & IOCB_NOWAIT;
+}
+
+bool shmbuf_iocb_appends(const struct kiocb *iocb)
+{
+	return iocb->ki_flags & IOCB_APPEND;
 }
 
 /* O_SYNC and O_DSYNC, RWF_SYNC and RWF_DSYNC all say this. */
@@ -463,6 +479,11 @@ bool shmbuf_read_implies_exec(void)
 bool shmbuf_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+bool shmbuf_sigpending(void)
+{
+	return task_sigpending(current);
 }
 
 void shmbuf_cond_resched(void)

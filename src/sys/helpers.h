@@ -147,6 +147,9 @@ void shmbuf_unlock_mappings(struct address_space *space);
 struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
+void shmbuf_file_takes_nowait(struct file *file);
+bool shmbuf_iocb_is_nowait(const struct kiocb *iocb);
+bool shmbuf_iocb_appends(const struct kiocb *iocb);
 bool shmbuf_iocb_is_synchronous(const struct kiocb *iocb);
 
 /* Reserved memory of a device-tree node. */
@@ -220,6 +223,7 @@ bool shmbuf_capable_noaudit(int capability);
 unsigned int shmbuf_user(void);
 bool shmbuf_read_implies_exec(void);
 bool shmbuf_fatal_signal_pending(void);
+bool shmbuf_sigpending(void);
 void shmbuf_cond_resched(void);
 void shmbuf_pagefault_disable(void);
 void shmbuf_pagefault_enable(void);

@@ -194,7 +194,12 @@ pub(crate) fn handle<T: NodeOperations>(file: &LocalFile) -> Option<&T> {
 /// That of who reads or writes.
 fn patience<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> Patience {
     // SAFETY: The kiocb is valid, and so is its file.
-    Patience::of(unsafe { File::from_raw_file((*kiocb.as_raw()).ki_filp) })
+    unsafe {
+        match ffi::shmbuf_iocb_is_nowait(kiocb.as_raw()) {
+            true => Patience::None,
+            false => Patience::of(File::from_raw_file((*kiocb.as_raw()).ki_filp)),
+        }
+    }
 }
 
 /// The private data of an open file. Nobody but this file can make one.
@@ -304,7 +309,10 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
         // The operations do not get the file: it has no adapter yet.
         let adapter = Self::new(T::open(data, file.flags())?)?;
         // SAFETY: The file is being opened, and keeps the adapter.
-        unsafe { adapter.space.adopt(file.as_ptr()) };
+        unsafe {
+            adapter.space.adopt(file.as_ptr());
+            ffi::shmbuf_file_takes_nowait(file.as_ptr());
+        }
         Ok(adapter)
     }
 
@@ -326,14 +334,19 @@ impl<T: NodeOperations> MiscDevice for Adapter<T> {
     }
 
     fn write_iter(mut kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
-        let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
+        let handle = &kiocb.file().handle;
+        // SAFETY: The kiocb is valid.
+        let position = match unsafe { ffi::shmbuf_iocb_appends(kiocb.as_raw()) } {
+            // There is no room, as on a block device.
+            true => handle.size() as u64,
+            false => u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?,
+        };
         let (before, patience) = (iov.len(), patience(&kiocb));
         // SAFETY: The kiocb is valid.
         let settle = match unsafe { ffi::shmbuf_iocb_is_synchronous(kiocb.as_raw()) } {
             true => Settle::Now,
             false => Settle::Later,
         };
-        let handle = &kiocb.file().handle;
         let count = handle.write(position, iov, settle, patience)?;
         // The core believes it.
         let count = count.min(before.saturating_sub(iov.len()));

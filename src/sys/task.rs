@@ -30,6 +30,13 @@ pub(crate) fn go_on() -> Result {
     }
 }
 
+/// Whether a signal came. Work that the kernel has for the task is none: a call that io_uring makes
+/// is not made again because of that, but fails.
+pub(crate) fn is_signalled() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_sigpending() }
+}
+
 /// Calls `f` with one [`STRETCH`] of `range` after the other, as long as the process lives: what is in
 /// one, as most is, is done. May sleep.
 ///

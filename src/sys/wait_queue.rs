@@ -32,7 +32,8 @@ pub(crate) enum EndedBy {
 /// Whether something is waited for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It is not: the file was opened with O_NONBLOCK, or a lock is held that others need.
+    /// It is not: the file was opened with O_NONBLOCK, the call has RWF_NOWAIT, or a lock is held that
+    /// others need.
     None,
     /// Until it is there, or a signal comes.
     Until(EndedBy),

@@ -96,6 +96,26 @@ pub fn pwrite(fd: impl AsFd, from: *const u8, length: usize, at: i64) -> Result<
     result(unsafe { libc::pwrite64(fd.as_fd().as_raw_fd(), from.cast(), length, at) })
 }
 
+/// preadv2(2) with any flags.
+pub fn preadv2(fd: impl AsFd, to: &mut [u8], at: usize, flags: c_int) -> Result<usize, Errno> {
+    let iovec = libc::iovec {
+        iov_base: to.as_mut_ptr().cast(),
+        iov_len: to.len(),
+    };
+    // SAFETY: the vector is that of a slice.
+    result(unsafe { libc::preadv2(fd.as_fd().as_raw_fd(), &iovec, 1, at as _, flags) })
+}
+
+/// pwritev2(2) with any flags.
+pub fn pwritev2(fd: impl AsFd, from: &[u8], at: usize, flags: c_int) -> Result<usize, Errno> {
+    let iovec = libc::iovec {
+        iov_base: from.as_ptr().cast_mut().cast(),
+        iov_len: from.len(),
+    };
+    // SAFETY: the kernel only reads, and the vector is that of a slice.
+    result(unsafe { libc::pwritev2(fd.as_fd().as_raw_fd(), &iovec, 1, at as _, flags) })
+}
+
 /// lseek(2) with any `whence`.
 pub fn lseek(fd: impl AsFd, offset: i64, whence: c_int) -> Result<u64, Errno> {
     // SAFETY: no memory is involved.

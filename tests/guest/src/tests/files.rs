@@ -36,7 +36,7 @@ use crate::{
     machine::Arch,
     module::DEVICE,
     runner::Env,
-    sys::{self, page, refused, sendfile, splice, vmsplice, Region},
+    sys::{self, page, preadv2, pwritev2, refused, sendfile, splice, vmsplice, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -77,6 +77,8 @@ pub(super) const CLAIMS: &[Claim] = &[
         let snooping = matches!(machine.arch, Arch::Snooping);
         snooping.then_some("nothing needs SYNC here")
     }),
+    claim(Scope::Kind, "preadv2_and_pwritev2_flags", flags_of_calls),
+    claim(Scope::Kind, "appended_is_past_the_end", appended),
 ];
 
 /// A new, empty file that is no buffer.
@@ -508,18 +510,6 @@ fn open_with(flags: c_int) -> Buffer {
     Buffer::from_fd(options.open(DEVICE).expect(DEVICE).into()).expect("a handle")
 }
 
-/// pwritev2(2) of some bytes.
-fn pwritev2(buffer: &Buffer, bytes: &[u8], at: usize, flags: c_int) -> Result<usize, Errno> {
-    let iovec = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    let fd = buffer.as_fd().as_raw_fd();
-    // SAFETY: the kernel only reads, and the vector is that of a slice.
-    let count = unsafe { libc::pwritev2(fd, &iovec, 1, at as _, flags) };
-    Errno::result(count).map(|count| count as usize)
-}
-
 /// A way to write some bytes, to an offset.
 type Writing = (&'static str, fn(&[u8], usize) -> Result<usize, Errno>);
 
@@ -542,10 +532,10 @@ const SYNCHRONOUS: [Writing; 4] = [
         )
     }),
     ("RWF_SYNC", |bytes, at| {
-        pwritev2(&open_with(0), bytes, at, libc::RWF_SYNC)
+        pwritev2(open_with(0), bytes, at, libc::RWF_SYNC)
     }),
     ("RWF_DSYNC", |bytes, at| {
-        pwritev2(&open_with(0), bytes, at, libc::RWF_DSYNC)
+        pwritev2(open_with(0), bytes, at, libc::RWF_DSYNC)
     }),
 ];
 
@@ -628,4 +618,66 @@ fn synchronous_reason(env: &Env) {
     refused(mapped.map(drop), Errno::EOPNOTSUPP);
     let says = |line: Line| line.text.contains("mmap") && line.text.contains("O_SYNC");
     assert!(log.lines().into_iter().any(says), "no reason in the log");
+}
+
+/// Flags of Linux 5.7 to 6.14, which the C library may not know.
+const RWF_NOAPPEND: c_int = 0x20;
+const RWF_ATOMIC: c_int = 0x40;
+const RWF_DONTCACHE: c_int = 0x80;
+/// No flag of any Linux so far.
+const RWF_UNKNOWN: c_int = 1 << 30;
+
+fn flags_of_calls(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let mut bytes = [0; 100];
+    for flags in [
+        0,
+        libc::RWF_HIPRI,
+        libc::RWF_NOWAIT,
+        libc::RWF_SYNC,
+        libc::RWF_DSYNC,
+    ] {
+        bytes.fill(0);
+        assert_eq!(preadv2(&buffer, &mut bytes, 5, flags), Ok(100), "{flags}");
+        assert_pattern(pattern, 5, &bytes, "preadv2(2)");
+        assert_eq!(pwritev2(&buffer, &bytes, 5, flags), Ok(100), "{flags}");
+    }
+    for flags in [RWF_ATOMIC, RWF_DONTCACHE, RWF_UNKNOWN] {
+        refused(preadv2(&buffer, &mut bytes, 5, flags), Errno::EOPNOTSUPP);
+        refused(pwritev2(&buffer, &[0; 100], 5, flags), Errno::EOPNOTSUPP);
+    }
+    // At the end there is no waiting either.
+    let size = env.size();
+    let got = preadv2(&buffer, &mut bytes, size - 7, libc::RWF_NOWAIT);
+    assert_eq!(got, Ok(7));
+    assert_eq!(preadv2(&buffer, &mut bytes, size, libc::RWF_NOWAIT), Ok(0));
+    let past = pwritev2(&buffer, &bytes, size, libc::RWF_NOWAIT);
+    refused(past, Errno::ENOSPC);
+    // As are those of a private buffer, which has no node.
+    let private = make(env, &Alloc::new(page() as u64, Kind::Pages));
+    let got = preadv2(&private, &mut bytes, 0, libc::RWF_NOWAIT);
+    assert_eq!((got, bytes), (Ok(100), [0; 100]));
+    assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+}
+
+/// Past the end of what cannot grow, as on a block device.
+fn appended(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    refused(
+        pwritev2(&buffer, &[7; 10], 0, libc::RWF_APPEND),
+        Errno::ENOSPC,
+    );
+    let appending = open_with(libc::O_APPEND);
+    refused(unistd::write(&appending, &[7; 10]), Errno::ENOSPC);
+    refused(appending.write_at(&[7; 10], 0), Errno::ENOSPC);
+    assert_eq!(unistd::write(&appending, &[]), Ok(0));
+    assert_pattern(pattern, 0, &read_all(&appending), "after refused writes");
+    let other = fresh();
+    let written = pwritev2(&appending, &other.bytes(3, 10), 3, RWF_NOAPPEND);
+    assert_eq!(written, Ok(10));
+    assert_pattern(other, 3, &read_all(&buffer)[3..13], "read(2)");
 }

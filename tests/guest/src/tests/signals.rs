@@ -10,6 +10,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{fcntl, FcntlArg, OFlag},
+    libc,
     sys::signal::{kill, Signal},
 };
 use shmbuf::{abi, Access, Alloc, Buffer, Kind, MappingKind, Phase, Policy};
@@ -27,7 +28,7 @@ use crate::{
     ktap::diagnose,
     process::{Child, Turn},
     runner::Env,
-    sys::{page, refused},
+    sys::{page, preadv2, pwritev2, refused},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -309,6 +310,22 @@ fn nonblocking(env: &Env) {
             |it| it.read_at(&mut [0; 64], 0).map(drop),
             |it| it.write_at(&[0; 64], 0).map(drop),
         ];
+        // That a call does not wait can also be said of the call.
+        let mut bytes = [0; 64];
+        refused(
+            preadv2(&used.to, &mut bytes, 0, libc::RWF_NOWAIT),
+            Errno::EAGAIN,
+        );
+        refused(
+            pwritev2(&used.to, &bytes, 0, libc::RWF_NOWAIT),
+            Errno::EAGAIN,
+        );
+        refused(
+            pwritev2(&used.from, &bytes, 0, libc::RWF_NOWAIT),
+            Errno::EAGAIN,
+        );
+        assert_eq!(preadv2(&used.from, &mut bytes, 0, libc::RWF_NOWAIT), Ok(64));
+        assert_eq!(pwritev2(&used.other, &bytes, 0, libc::RWF_NOWAIT), Ok(64));
         for buffer in [&used.to, &used.from, &used.other] {
             set_nonblocking(buffer);
         }
