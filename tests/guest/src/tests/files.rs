@@ -8,18 +8,22 @@ use std::{
     io::{Read, Write},
     ops::Range,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::fs::{FileExt, OpenOptionsExt},
     },
     process::Command,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     slice, thread,
 };
 
 use nix::{
     errno::Errno,
+    fcntl::{fcntl, FcntlArg, OFlag},
     libc,
-    sys::mman::{self, MsFlags},
+    sys::{
+        mman::{self, MsFlags},
+        stat,
+    },
     unistd::{self, pipe},
 };
 use shmbuf::{Access, Alloc, Buffer, Kind, Mapping, Phase, Policy, Protection};
@@ -79,6 +83,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     }),
     claim(Scope::Kind, "preadv2_and_pwritev2_flags", flags_of_calls),
     claim(Scope::Kind, "appended_is_past_the_end", appended),
+    claim(Scope::Kind, "open_flags", open_flags),
+    claim(Scope::Kind, "requests_of_any_file", requests),
+    claim(Scope::Kind, "requests_of_regular_files", regular_files),
 ];
 
 /// A new, empty file that is no buffer.
@@ -680,4 +687,153 @@ fn appended(env: &Env) {
     let written = pwritev2(&appending, &other.bytes(3, 10), 3, RWF_NOAPPEND);
     assert_eq!(written, Ok(10));
     assert_pattern(other, 3, &read_all(&buffer)[3..13], "read(2)");
+}
+
+fn open_flags(env: &Env) {
+    let buffer = env.open();
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    // What has no meaning here, or a meaning that the kernel sees to.
+    for flags in [
+        libc::O_TRUNC,
+        libc::O_CREAT,
+        libc::O_NOATIME,
+        libc::O_NOCTTY,
+        libc::O_NOFOLLOW,
+        libc::O_NONBLOCK,
+        libc::O_ASYNC,
+        libc::O_LARGEFILE,
+    ] {
+        let handle = open_with(flags);
+        assert_eq!(handle.size(), buffer.size(), "{flags:o}");
+        assert_pattern(pattern, 0, &read_all(&handle), "read(2)");
+        assert_eq!(handle.write_at(&pattern.bytes(0, 10), 0), Ok(10));
+    }
+    let open = |flags| {
+        let mut options = File::options();
+        options.read(true).custom_flags(flags).open(DEVICE)
+    };
+    // There is no way past the page cache, as there is none.
+    refused(open(libc::O_DIRECT), Errno::EINVAL);
+    refused(open(libc::O_DIRECTORY), Errno::ENOTDIR);
+    let path = open(libc::O_PATH).expect("O_PATH");
+    refused(unistd::read(&path, &mut [0]), Errno::EBADF);
+    let direct = fcntl(&buffer, FcntlArg::F_SETFL(OFlag::O_DIRECT));
+    refused(direct, Errno::EINVAL);
+}
+
+/// A character device of the kernel's own.
+fn another_device() -> File {
+    let mut options = File::options();
+    options
+        .read(true)
+        .write(true)
+        .open("/dev/zero")
+        .expect("/dev/zero")
+}
+
+fn requests(env: &Env) {
+    let buffer = env.open();
+    let request = |fd: BorrowedFd<'_>, number, argument: &mut c_int| {
+        // SAFETY: no call of these takes more than a number.
+        unsafe { sys::ioctl(fd, number as u32, ptr::from_mut(argument).cast()) }
+    };
+    let zero = another_device();
+    for fd in [buffer.as_fd(), zero.as_fd()] {
+        let flags = |get| fcntl(fd, get).expect("fcntl");
+        for number in [libc::FIONREAD, libc::FIOASYNC, libc::FIOQSIZE] {
+            refused(request(fd, number, &mut 1), Errno::ENOTTY);
+        }
+        assert_eq!(unistd::isatty(fd), Ok(false));
+        for on in [1, 0] {
+            assert_eq!(request(fd, libc::FIONBIO, &mut { on }), Ok(()));
+            let set = flags(FcntlArg::F_GETFL) & libc::O_NONBLOCK != 0;
+            assert_eq!(set, on == 1);
+        }
+        for (number, on) in [(libc::FIONCLEX, false), (libc::FIOCLEX, true)] {
+            assert_eq!(request(fd, number, &mut 0), Ok(()));
+            assert_eq!(flags(FcntlArg::F_GETFD) & libc::FD_CLOEXEC != 0, on);
+        }
+    }
+}
+
+/// A call, by a descriptor that is open for reading and writing.
+type Call = (&'static str, fn(RawFd, RawFd) -> isize, Errno);
+
+/// Calls that are for regular files alone. The second descriptor is that of one.
+const FOR_REGULAR_FILES: [Call; 7] = [
+    // SAFETY: no memory of ours is involved in any of these.
+    (
+        "ftruncate",
+        |fd, _| unsafe { libc::ftruncate(fd, 0) } as isize,
+        Errno::EINVAL,
+    ),
+    // SAFETY: as above.
+    (
+        "fallocate",
+        |fd, _| unsafe { libc::fallocate(fd, 0, 0, 1) } as isize,
+        Errno::ENODEV,
+    ),
+    // SAFETY: as above.
+    (
+        "readahead",
+        |fd, _| unsafe { libc::readahead(fd, 0, 1) },
+        Errno::EINVAL,
+    ),
+    (
+        "sync_file_range",
+        // SAFETY: as above.
+        |fd, _| unsafe { libc::sync_file_range(fd, 0, 1, 0) } as isize,
+        Errno::ESPIPE,
+    ),
+    (
+        "copy_file_range from it",
+        |fd, file| {
+            let (none, length) = (ptr::null_mut(), 1);
+            // SAFETY: as above.
+            unsafe { libc::copy_file_range(fd, none, file, none, length, 0) }
+        },
+        Errno::EINVAL,
+    ),
+    (
+        "copy_file_range to it",
+        |fd, file| {
+            let (none, length) = (ptr::null_mut(), 1);
+            // SAFETY: as above.
+            unsafe { libc::copy_file_range(file, none, fd, none, length, 0) }
+        },
+        Errno::EINVAL,
+    ),
+    // SAFETY: as above.
+    (
+        "SEEK_DATA",
+        |fd, _| unsafe { libc::lseek(fd, 0, libc::SEEK_DATA) } as isize,
+        Errno::EINVAL,
+    ),
+];
+
+fn regular_files(env: &Env) {
+    let (buffer, zero) = (env.open(), another_device());
+    let private = make(env, &Alloc::new(page() as u64, Kind::Pages));
+    let pattern = fresh();
+    write_all(&buffer, pattern);
+    let file = regular_file();
+    file.write_all_at(b"some", 0).expect("write");
+    for (what, call, errno) in FOR_REGULAR_FILES {
+        for fd in [buffer.as_fd(), private.as_fd(), zero.as_fd()] {
+            // The one exception: /dev/zero has an lseek(2) that does nothing.
+            if what == "SEEK_DATA" && fd.as_raw_fd() == zero.as_raw_fd() {
+                continue;
+            }
+            let result = Errno::result(call(fd.as_raw_fd(), file.as_raw_fd()));
+            assert_eq!(result, Err(errno), "{what}");
+        }
+    }
+    let stat = stat::fstat(&buffer).expect("fstat");
+    assert_eq!(
+        (stat.st_mode & libc::S_IFMT, stat.st_size),
+        (libc::S_IFCHR, 0)
+    );
+    assert_pattern(pattern, 0, &read_all(&buffer), "read(2)");
+    assert_eq!(private.size(), page() as u64);
 }

@@ -31,6 +31,7 @@ mod slots;
 mod stress;
 mod strict;
 mod sync;
+mod uring;
 mod waits;
 
 use std::{
@@ -184,6 +185,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
     let claims: Vec<Claim> = [
         data::CLAIMS,
         files::CLAIMS,
+        uring::CLAIMS,
         mapping::CLAIMS,
         policy::CLAIMS,
         info::CLAIMS,

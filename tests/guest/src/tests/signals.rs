@@ -179,15 +179,15 @@ fn calls(env: &Env) {
 type Wait = (&'static str, fn(&Used) -> shmbuf::Result<()>);
 
 /// Buffers of which ranges are in use for as long as a copy goes on.
-struct Used {
+pub(super) struct Used {
     from: Buffer,
-    to: Buffer,
-    other: Buffer,
+    pub(super) to: Buffer,
+    pub(super) other: Buffer,
 }
 
 impl Used {
     /// A copy begins.
-    fn new(env: &Env, size: u64) -> Self {
+    pub(super) fn new(env: &Env, size: u64) -> Self {
         let [from, to, other] = [0, 1, 2].map(|_| make(env, &Alloc::new(size, Kind::Pages)));
         let copy = raw_copy(&to, &from, |it| {
             (it.flags, it.length) = (abi::SHMBUF_COPY_ASYNC, size);
