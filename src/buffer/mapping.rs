@@ -62,8 +62,7 @@ impl Buffer {
             state.storage.clone()
         };
         let policy = storage.policy();
-        let is_refused =
-            self.has_aliases(policy) && self.address_space().lock().has_some_of(&new);
+        let is_refused = self.has_aliases(policy) && self.address_space().lock().has_some_of(&new);
         let mapped = if synchronous && self.machine().needs_sync(policy) {
             Err(Failure::Synchronous(policy))
         } else if is_refused {

@@ -137,10 +137,10 @@ impl Buffer {
         let locked = Locked::wait(self, &[Request::exact(range, Mode::Shared)], patience)?;
         let storage = locked.storage();
         if !storage.policy().is_cached() {
-            return storage.clean_and_invalidate(range);
+            return storage.clean_and_invalidate(range, Phase::End);
         }
         self.flush_mappings(range);
-        self.clean_unlent(storage, range)
+        self.clean_unlent(storage, range, Phase::End)
     }
 
     /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
@@ -151,11 +151,11 @@ impl Buffer {
         if storage.own_mapping().is_some() && !has_vmaps {
             return Ok(());
         }
-        self.clean_unlent(storage, range)
+        self.clean_unlent(storage, range, phase)
     }
 
     /// Cleans and invalidates what of `range` the CPU owns.
-    fn clean_unlent(&self, storage: &Storage, range: Range) -> Result {
+    fn clean_unlent(&self, storage: &Storage, range: Range, phase: Phase) -> Result {
         let mut rest = Some(range);
         while let Some(part) = rest.and_then(|_| self.first(&mut rest, Member::No)) {
             storage.clean_and_invalidate(part, phase)?;

@@ -211,6 +211,10 @@ impl ViewedPages {
         };
         Self::forget_other_types(&allocator.machine, spec.policy);
         pages.zero()?;
+        match spec.policy {
+            Policy::Writeback => pages.clean()?,
+            _ => pages.flush()?,
+        }
         Ok(Self::over(spec.policy, charged, pages)?)
     }
 

@@ -448,37 +448,42 @@ impl Pages {
     ///
     /// [`EINTR`] if the process was killed; some lines may remain then.
     pub(crate) fn flush(&self) -> Result {
+        self.flush_by(|part| {
+            part.flush();
+            part.refresh();
+        })
+    }
+
+    /// Brings what was written by the kernel's write-back mapping to memory, in one pass: who reads ahead
+    /// may have lines of it again, so the pages have to keep that type. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the process was killed.
+    pub(crate) fn clean(&self) -> Result {
+        self.flush_by(|part| part.flush())
+    }
+
+    fn flush_by(&self, f: impl FnMut(Span<'_>)) -> Result {
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
         match cpu::flushes_all_instead(self.size()) {
             true => cpu::flush_all(),
-            false => self.each_part(|part| {
-                part.flush();
-                part.refresh();
-            })?,
+            false => self.each_part(f)?,
         }
+        cpu::drain_write_buffer();
         Ok(())
     }
 
-    /// Fills new pages with zeroes, which are in memory then. No line of them remains, of whoever had
-    /// them before neither: he had them by the mapping that they are zeroed by, which is cached, or by
-    /// one whose lines went with it, where those are others. May sleep.
+    /// Fills new pages with zeroes, by the kernel's write-back mapping, in whose lines they are then.
+    /// Whoever had the pages before left no lines but by that mapping, or by one whose lines went with
+    /// it. May sleep.
     ///
     /// # Errors
     ///
     /// [`EINTR`] if the process was killed.
     pub(crate) fn zero(&self) -> Result {
-        if cpu::flushes_all_instead(self.size()) {
-            self.each_part(|part| part.zero())?;
-            cpu::flush_all();
-        } else {
-            self.each_part(|part| {
-                part.zero();
-                part.flush();
-            })?;
-        }
-        cpu::drain_write_buffer();
-        Ok(())
+        self.each_part(|part| part.zero())
     }
 
     /// Calls `f` with the pages by the kernel's write-back mapping, the linear one where there is one,
