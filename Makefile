@@ -27,18 +27,20 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py recipes.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py recipes.py python.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: test
 test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence checker, on all 32-bit boards
 	@$(T)/setup $(BOARDS_32BIT)
+	@$(T)/setup-board-python armhf
 	@$(PARALLEL) $(TESTS)
 
 .PHONY: test-all
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
+	@$(T)/setup-board-python armhf arm64
 	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
 	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py checker_cost.py compat.py swiotlb.py bench.py)
 
@@ -212,7 +214,7 @@ kernels: ## install those on Debian systems, boot their own kernels, use the mod
 fmt: ## format all Rust and Python
 ifndef KDIR
 	@$(T)/setup-python
-	$(RUN) python -m ruff format tests/host
+	$(RUN) python -m ruff format tests/host lib/python
 endif
 	$(RUN) rustfmt $(shell find src -name '*.rs')
 	$(RUN) cargo fmt --all --manifest-path lib/Cargo.toml

@@ -34,6 +34,7 @@ WHERE = {
     ("first-program.md", "insmod"): "tests/host/test_shell.py::test_first_program",
     ("recipes.md", "mkdir"): "tests/host/test_recipes.py::test_page_compiles_the_programs",
     ("recipes.md", "#"): "tests/host/test_recipes.py::test_recipes",
+    ("recipes.md", "# python3"): "tests/host/test_python.py::test_on_board",
     ("kernels.md", "make deb"): "tests/stock/run",
     (
         "kernels.md",

@@ -3,9 +3,7 @@
 
 import base64
 import contextlib
-import fcntl
 import hashlib
-import importlib.util
 import re
 import struct
 import subprocess
@@ -44,12 +42,12 @@ class Section:
     text: str
     #: names of the files that it links
     files: list[str] = field(init=False)
-    #: pieces of C
+    #: pieces of the programs
     pieces: list[str] = field(init=False)
 
     def __post_init__(self):
         self.files = re.findall(r"\(\.\./samples/recipes/(\S+?)\)", self.text)
-        self.pieces = re.findall(r"^```c\n(.*?)^```$", self.text, re.M | re.S)
+        self.pieces = re.findall(r"^```(?:c|python)\n(.*?)^```$", self.text, re.M | re.S)
 
     def blocks(self) -> list[str]:
         """Its indented blocks."""
@@ -72,7 +70,7 @@ def sections() -> dict[str, Section]:
 
 
 def test_page_shows_the_programs():
-    """Each piece of C is in a file that its section links, and each file is on the page."""
+    """Each piece is in a file that its section links, and each file is on the page."""
     linked = set()
     for section in sections().values():
         linked |= set(section.files)
@@ -81,7 +79,7 @@ def test_page_shows_the_programs():
             assert any(piece in text for text in texts), f"{section.title}: not there:\n{piece}"
         for name, text in zip(section.files, texts, strict=True):
             shown = any(piece in text for piece in section.pieces)
-            assert shown or not name.endswith(".c"), f"{section.title}: nothing of {name}"
+            assert shown or not name.endswith((".c", ".py")), f"{section.title}: nothing of {name}"
     assert linked == {path.name for path in tracked("samples/recipes/*")}
 
 
@@ -98,68 +96,6 @@ def test_page_compiles_the_programs():
         text=True,
     ).stdout.split()
     assert sorted(made) == [f"/tmp/recipes/{name}" for name in names]
-
-
-def sample():
-    """The Python of the recipes."""
-    spec = importlib.util.spec_from_file_location("recipe", FOLDER / "shmbuf.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-#: Prints what the sample has, as the compiler has it.
-DUMP = """
-#include <stdio.h>
-#include <shmbuf.h>
-int main(void)
-{
-	struct shmbuf_info info = {
-		.flags = 1, .kind = 2, .policy = 3, .policies = 4, .size = 5, .phys_addr = 6,
-		.dma_addr = 7, .owner = 8, .cache_line = 9, .mappings = 10, .reserved = 11,
-		.memory_type = "12", .dma_device = "13", .mapping = 14, .direction = 15,
-		.exports = 16, .access_width = 17, .name = "18", .engine = "19",
-	};
-	struct shmbuf_sync sync = { .length = 5, .flags = SHMBUF_SYNC_RW | SHMBUF_SYNC_END };
-	struct shmbuf_alloc alloc = {
-		.size = 5, .kind = SHMBUF_KIND_STREAMING, .policy = SHMBUF_POLICY_DEFAULT,
-	};
-	unsigned long calls[] = { SHMBUF_IOC_INFO, SHMBUF_IOC_SYNC, SHMBUF_IOC_ALLOC };
-
-	fwrite(calls, sizeof(calls), 1, stdout);
-	fwrite(&info, sizeof(info), 1, stdout);
-	fwrite(&sync, sizeof(sync), 1, stdout);
-	fwrite(&alloc, sizeof(alloc), 1, stdout);
-	return 0;
-}
-"""
-
-
-def test_python(tmp_path, monkeypatch):
-    """Its calls are those of C, byte by byte."""
-    source = tmp_path / "dump.c"
-    source.write_text(DUMP)
-    must(["gcc", f"-I{TOP}/include/uapi", "-o", tmp_path / "dump", source])
-    dumped = subprocess.run([tmp_path / "dump"], check=True, capture_output=True).stdout
-    numbers, info, sync, alloc = struct.unpack("24s216s24s40s", dumped)
-    calls = struct.unpack("3L", numbers)
-    made = []
-
-    def ioctl(fd, request, argument):
-        """As fcntl.ioctl says of itself."""
-        assert fd == 3
-        made.append((request, bytes(argument)))
-        return 4 if isinstance(argument, bytearray) else info
-
-    monkeypatch.setattr(fcntl, "ioctl", ioctl)
-    recipe = sample()
-    found = [
-        it.rstrip(b"\0").decode() if isinstance(it, bytes) else str(it) for it in recipe.info(3)
-    ]
-    assert found == [str(number) for number in range(1, 20)]
-    recipe.sync(3, 5, recipe.SYNC_END)
-    assert recipe.alloc(3, 5) == 4
-    assert made == list(zip(calls, (bytes(216), sync, alloc), strict=True))
 
 
 @contextlib.contextmanager

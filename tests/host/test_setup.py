@@ -194,6 +194,8 @@ MADE = [
     "build-01234567-demo",
     "build-01234567-kdir-01234567",
     "venv-0123456789ab",
+    "python-armhf-0123456789ab",
+    "python-arm64-0123456789ab.partial",
     "readme-trixie",
     "debian-stock-0123456789ab",
     "debian-stock-7.2-0123456789ab",

@@ -10,6 +10,24 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 
+#: Compilers to read the header with, 32 and 64 bits, C and C++. Some have no headers of their own
+#: in the toolchain tree.
+_OF_X86 = ["-isystem", "/usr/include/x86_64-linux-gnu"]
+_OF_ARM = ["-isystem", "/usr/arm-linux-gnueabihf/include"]
+COMPILERS = {
+    "armhf c99": ["arm-linux-gnueabihf-gcc", "-std=c99"],
+    "armel c99": ["arm-linux-gnueabi-gcc", "-march=armv5te", "-std=c99"],
+    "arm64 c99 clang": ["clang-19", "--target=aarch64-linux-gnu", "-std=c99", *_OF_X86],
+    "x86-64 c99": ["gcc", "-std=c99"],
+    "x86-64 c11 clang": ["clang-19", "-std=c11"],
+    "i386 c99 clang": ["clang-19", "--target=i386-linux-gnu", "-std=c99", *_OF_X86],
+    "x86-64 c++11": ["clang-19", "-x", "c++", "-std=c++11"],
+    "armhf c++17": [
+        *("clang-19", "--target=arm-linux-gnueabihf", "-x", "c++", "-std=c++17"),
+        *_OF_ARM,
+    ],
+}
+
 
 def shell_names(script: str, *args: str) -> list[str]:
     """What a piece of shell prints that knows the names of the set-up's lib.sh."""

@@ -255,6 +255,12 @@ debian() {
 		"$(cat "$top/tests/toolchain/debian-$1" "$top/tests/toolchain/setup-debian" | sha256sum | cut -c1-12)"
 }
 
+# board_python ARCH: the Python of the boards, which setup-board-python makes, named likewise.
+board_python() {
+	printf '%s/python-%s-%s' "$cache" "$1" \
+		"$(sha256sum <"$top/tests/toolchain/setup-board-python" | cut -c1-12)"
+}
+
 # Kernel source and build folders, named by what goes into them.
 linux_tarball=/usr/src/linux-source-7.3.tar.xz
 kernel_source() {
