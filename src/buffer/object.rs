@@ -203,6 +203,8 @@ pub(crate) struct Counters {
     pub(crate) policy_changes: Atomic<u64>,
     pub(crate) bytes_read: Atomic<u64>,
     pub(crate) bytes_written: Atomic<u64>,
+    /// What copies wrote.
+    pub(crate) bytes_copied: Atomic<u64>,
     pub(crate) refusals: Atomic<u64>,
 }
 
@@ -342,6 +344,7 @@ impl Counters {
             policy_changes: Atomic::new(0),
             bytes_read: Atomic::new(0),
             bytes_written: Atomic::new(0),
+            bytes_copied: Atomic::new(0),
             refusals: Atomic::new(0),
         }
     }

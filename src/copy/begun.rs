@@ -59,6 +59,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::Relaxed,
         Arc, //
     },
     time::Jiffies, //
@@ -165,6 +166,8 @@ pub(crate) struct Copy {
     _announced: (Announced, Option<Announced>),
     locked: Both,
     lease: Lease,
+    /// Where it writes.
+    target: (Arc<Buffer>, Range),
 }
 
 /// A copy that has begun, and its fence as a file, if that is wanted.
@@ -291,6 +294,7 @@ impl Copy {
             _announced: announced,
             locked,
             lease,
+            target: to.clone(),
         };
         Ok((copy, file))
     }
@@ -311,6 +315,11 @@ impl Copy {
 
     /// Tells those who wait for the fence that it has ended with `result`. Returns what is still locked.
     pub(super) fn signal(self, result: Result) -> Both {
+        if result.is_ok() {
+            let (buffer, range) = &self.target;
+            let copied = &buffer.counters().bytes_copied;
+            copied.fetch_add(range.len() as u64, Relaxed);
+        }
         self.promise.keep(match result {
             // What the program does about that is nothing to the others: this copy is over.
             Err(ERESTARTSYS) => Err(ECANCELED),

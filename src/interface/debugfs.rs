@@ -150,6 +150,7 @@ fn show_counters(buffer: &Arc<Buffer>, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         ("policy changes", &counters.policy_changes),
         ("bytes read", &counters.bytes_read),
         ("bytes written", &counters.bytes_written),
+        ("bytes copied", &counters.bytes_copied),
         ("refusals", &counters.refusals),
     ] {
         let count = Decimal(counter.load(Relaxed));

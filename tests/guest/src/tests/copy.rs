@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -13,12 +14,14 @@ use shmbuf_verify::Pattern;
 use super::{
     alloc::{every, make, map, SIZE},
     claim,
+    copy_async::is_ready,
     data::{fresh, load_all, read_all, store_all, write_all},
-    Claim, Scope,
+    without_debugfs, Claim, Scope,
 };
 use crate::{
     machine::Machine,
     module::Config,
+    procfs::counter,
     runner::Env,
     sys::{page, refused},
 };
@@ -29,6 +32,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "copy_within_a_buffer", within).unless(without_engine),
     claim(Scope::Once, "copy_of_4_mib", large).unless(without_engine),
     claim(Scope::Once, "copy_needs_the_cpu_to_own_both", owned).unless(without_engine),
+    claim(Scope::Once, "copies_are_counted", counted).unless(without_engine_or_debugfs),
     claim(Scope::Once, "copy_refuses_bad_arguments", bad_arguments).unless(without_engine),
     claim(Scope::Once, "copy_without_an_engine_is_refused", no_engine).unless(|machine, config| {
         let there = without_engine(machine, config).is_none();
@@ -47,6 +51,10 @@ pub(super) fn without_engine(_: &Machine, _: &Config) -> Option<&'static str> {
         .count()
         == 0;
     none.then_some("no DMA engine")
+}
+
+fn without_engine_or_debugfs(machine: &Machine, config: &Config) -> Option<&'static str> {
+    without_engine(machine, config).or_else(|| without_debugfs(machine, config))
 }
 
 /// Buffers of each kind and policy that devices reach.
@@ -178,6 +186,24 @@ fn large(env: &Env) {
         let [from, to] = [0, 1].map(|_| make(env, &Alloc::new(4 << 20, kind)));
         check("4 MiB", &from, 1, &to, 2, (4 << 20) - 2);
     }
+}
+
+fn counted(env: &Env) {
+    let buffer = env.open();
+    let other = make(env, &Alloc::new(SIZE, Kind::Pages));
+    let before = counter("bytes copied");
+    let copied = || counter("bytes copied") - before;
+    buffer.copy_from(5, &other, 0..777).expect("COPY");
+    assert_eq!(copied(), 777, "after a COPY to the buffer");
+    other.copy_from(0, &buffer, 0..100).expect("COPY");
+    assert_eq!(copied(), 777, "after a COPY from it");
+    refused(buffer.copy_from(0, &buffer, 0..1), Errno::EINVAL);
+    assert_eq!(copied(), 777, "after one that was refused");
+    let begun = buffer.begin_copy_from(1000, &buffer, 0..64, None);
+    begun.expect("COPY");
+    assert!(is_ready(&buffer, Duration::from_secs(10)), "it goes on");
+    buffer.copy_result().expect("COPY_RESULT");
+    assert_eq!(copied(), 777 + 64, "after one in the background");
 }
 
 fn owned(env: &Env) {
