@@ -6,6 +6,7 @@ use super::fences::Fences;
 use crate::{
     memory::{
         allocator::Allocator,
+        limit::Payer,
         storage::Storage, //
     },
     rules::{
@@ -264,6 +265,15 @@ impl Buffer {
         match &self.name {
             Some(name) => CString::try_from_fmt(fmt!("shmbuf-{name}")),
             None => CString::try_from_fmt(fmt!("shmbuf")),
+        }
+    }
+
+    /// The folder of debugfs that the buffer is shown in.
+    pub(crate) fn folder_name(&self) -> &CStr {
+        match (&self.name, &self.allocator.payer) {
+            (Some(name), _) => name.as_cstr(),
+            (None, Payer::Administrator) => c"default",
+            (None, Payer::Program(..)) => c"private",
         }
     }
 

@@ -32,6 +32,7 @@ use kernel::{
     dma::DataDirection,
     fs::File,
     prelude::*,
+    str::CString,
     sync::{
         aref::ARef,
         Arc, //
@@ -118,6 +119,10 @@ impl Exporter for Export {
 
     fn end_cpu_access(&self) -> Result {
         self.sync(Phase::End)
+    }
+
+    fn name(&self) -> Result<CString> {
+        CString::try_from_fmt(fmt!("shmbuf-{}", self.buffer().folder_name()))
     }
 
     fn address_space(&self) -> Arc<AddressSpace> {

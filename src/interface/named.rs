@@ -108,7 +108,7 @@ impl Named {
     ) -> Result<Pin<KBox<Self>>> {
         let buffer = opened.buffer.clone();
         let shown = buffer.clone();
-        let folder = buffer.name().unwrap_or(c"default");
+        let folder = buffer.folder_name();
         let node_name = CString::try_from(node)?;
         KBox::try_pin_init(
             try_pin_init!(Self {

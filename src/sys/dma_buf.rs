@@ -11,8 +11,7 @@ use super::{
     },
     dma_fence::Reservation,
     kernel_view::KernelView,
-    vma::NewVma,
-    NAME, //
+    vma::NewVma, //
 };
 use core::{
     marker::PhantomData,
@@ -33,6 +32,7 @@ use kernel::{
     mm::virt::VmaNew,
     new_mutex,
     prelude::*,
+    str::CString,
     sync::{
         aref::ARef,
         Arc,
@@ -53,6 +53,9 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     fn begin_cpu_access(&self) -> Result;
     /// The CPU no longer accesses the memory. Called with no lock held.
     fn end_cpu_access(&self) -> Result;
+    /// What the dma-buf is called, where the kernel shows it to people. Asked once, when the dma-buf
+    /// is made.
+    fn name(&self) -> Result<CString>;
     /// Where the mappings of programs are. Asked once, when the dma-buf is made.
     fn address_space(&self) -> Arc<AddressSpace>;
     /// A program calls mmap(2); the range is inside the dma-buf.
@@ -73,6 +76,8 @@ struct Private<T> {
     view: Mutex<Option<KernelView>>,
     // Goes after what uses it.
     space: Arc<AddressSpace>,
+    /// What the dma-buf is called: `exp_name` points to it.
+    name: CString,
 }
 
 /// A new dma-buf of `size` bytes, whole pages. It keeps `exporter`, and the module, as long as it
@@ -90,18 +95,22 @@ pub(crate) fn export<T: Exporter>(
     let ops = Operations::<T>::table(exporter.has_vmap());
     let space = exporter.address_space();
     let kept = space.clone();
+    let name = exporter.name()?;
+    let exp_name = name.as_char_ptr();
     let private = KBox::pin_init(
         pin_init!(Private {
             exporter,
             view <- new_mutex!(None, "dma_buf::view"),
             space: kept,
+            name,
         }),
         GFP_KERNEL_ACCOUNT,
     )?
     .into_foreign();
     let reservation = Arc::into_raw(reservation);
     let info = bindings::dma_buf_export_info {
-        exp_name: NAME.as_char_ptr(),
+        // In the private data, which nobody is left to ask for it when it goes.
+        exp_name,
         owner: this_module(),
         ops,
         size,

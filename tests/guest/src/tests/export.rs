@@ -38,7 +38,7 @@ use crate::{
     machine::Machine,
     module::Config,
     process::Child,
-    procfs::private_used,
+    procfs::{fdinfo, field, private_used},
     runner::Env,
     sys::{self, faults, page, refused, resized, settle, Region},
 };
@@ -47,6 +47,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Each, "dma_buf_has_the_same_bytes", same_bytes),
     claim(Scope::Each, "dma_buf_has_its_range_alone", ranges),
     claim(Scope::Each, "dma_buf_keeps_memory_and_module", keeps).unless(without_debugfs),
+    claim(Scope::Once, "dma_buf_says_whose_it_is", named),
     claim(Scope::Each, "dma_buf_sync_moves_the_owner", sync),
     claim(Scope::Each, "dma_buf_and_second_mapping", second),
     claim(Scope::EachPages, "exported_keeps_its_policy", set_cache),
@@ -236,6 +237,16 @@ fn same_bytes(env: &Env) {
         View::DmaBuf(&dma_buf),
         View::DmaBuf(&other),
     ]);
+}
+
+fn named(env: &Env) {
+    for (buffer, name) in [
+        (env.open(), "shmbuf-default"),
+        (private(env, 1), "shmbuf-private"),
+    ] {
+        let dma_buf = export_all(&buffer);
+        assert_eq!(field(&fdinfo(&dma_buf), "exp_name"), name);
+    }
 }
 
 fn ranges(env: &Env) {

@@ -20,6 +20,7 @@ use crate::{
     ktap::diagnose,
     machine::mount_debugfs,
     process::Child,
+    procfs::{fdinfo, field},
     sys::{page, refused, Region},
 };
 
@@ -77,7 +78,11 @@ pub(super) fn map(buffer: &Buffer) -> Mapping {
 #[track_caller]
 pub(super) fn export(buffer: &Buffer) -> Option<DmaBuf> {
     match buffer.export(.., Protection::ReadWrite) {
-        Ok(fd) => Some(DmaBuf::from_fd(fd).expect("a dma-buf")),
+        Ok(fd) => {
+            let name = info(buffer).name.expect("a name");
+            assert_eq!(field(&fdinfo(&fd), "exp_name"), format!("shmbuf-{name}"));
+            Some(DmaBuf::from_fd(fd).expect("a dma-buf"))
+        }
         Err(error) => {
             assert_eq!(error.errno(), Some(Errno::EOPNOTSUPP));
             let kind = info(buffer).kind;
