@@ -6,6 +6,7 @@ import re
 import board as boards
 import pytest
 import report
+from console import Program
 
 
 def test_demo(machine):
@@ -73,6 +74,8 @@ TOOL = {
     "shmbuf set-policy writeback --json | grep memory_type": ' *"memory_type": ".*write-back.*",',
     "(sleep 1; shmbuf read --length 16) >/dev/null & "
     "shmbuf watch --json -n 3 -c 1": '.*"buffer":"default","counters":{"bytes_read":{"by":16,.*',
+    "TERM=dumb shmbuf top 2>&1": "shmbuf: (this terminal cannot be drawn on|the output is no ).*",
+    "shmbuf top 2>&1 | cat": "shmbuf: the output is no terminal: use shmbuf watch or shmbuf list",
     # What is no buffer is not written to.
     "echo precious >/tmp/f; echo x | shmbuf write /tmp/f; cat /tmp/f; rm /tmp/f": "precious",
     "echo x | shmbuf write /dev/ram0 2>&1": ".*/dev/ram0: .*not a shmbuf buffer.*",
@@ -90,6 +93,66 @@ def test_tool(machine, subtests):
         with subtests.test(command):
             out = machine.run(command)
             assert re.fullmatch(last, out.lines[-1]), out.text
+    machine.check("rmmod shmbuf")
+
+
+#: What there is to see: programs with a mapping, a dma-buf and a private buffer.
+USERS = (
+    "shmbuf-test hold >/dev/null & hold=$!",
+    "shmbuf export -- sleep 1000 & export=$!",
+    "shmbuf alloc 64K --kind scatter -- sleep 1000 & alloc=$!",
+    "until shmbuf info | grep -q '^exports: *1'; do sleep 0.1; done",
+    "until shmbuf info | grep -q '^mappings: *1'; do sleep 0.1; done",
+    "kill -STOP $hold",
+)
+
+
+def test_top(machine, subtests):
+    """The screen on the board's console: what it shows, its keys, and what it leaves behind."""
+    if isinstance(machine, boards.SshBoard):
+        pytest.skip("a real board's console is not at hand")
+    machine.check(f"insmod {machine.module}")
+    machine.check("; ".join(USERS))
+    before = machine.check("stty -a")
+    with subtests.test("what is shown, in 80 columns, by keys"):
+        program = Program(machine, "shmbuf top -n 0.5")
+        program.shows(
+            "shmbuf top: 2 buffers +rates per second, every 0.5 s   up, down: select   q: quit"
+        )
+        program.shows(r"default +pages +\S.* 1M +0 +0 +0 +0 +0")
+        program.shows(r"[1-9]\d*/fd/\d+ +scatter +\S.* 64K +0 +- +- +- +-")
+        program.shows(r"default: policy \w+, mapping pfnmap, direction bidirectional, owner cpu,")
+        program.shows(r" *\d+ shmbuf-test +1 +1 +0")
+        program.shows(r" *\d+ sleep +0 +0 +1")
+        program.types(b"j")
+        program.shows(r"\d+/fd/\d+: policy .*")
+        program.shows(r" *\d+ sleep +1 +- +-")
+        program.types(b"q")
+        assert program.ends() == 0
+        # 39 and 49 are "as usual".
+        assert not re.search(rb"\x1b\[[0-9;]*[34][0-8][m;]", program.raw), "colours on a vt102"
+    with subtests.test("rates, and a buffer that comes and goes"):
+        made = "cd /sys/kernel/config/shmbuf && mkdir it && echo 1 >it/enable"
+        machine.check("mount -t configfs none /sys/kernel/config; :")
+        comes_and_goes = f"sleep 2; {made}; sleep 8; echo 0 >it/enable; rmdir it"
+        machine.check(f"({comes_and_goes}) >/dev/null 2>&1 & :")
+        writes = "while sleep 0.5; do echo 0123456 | shmbuf write; done"
+        machine.check(f"({writes}) >/dev/null 2>&1 & writes=$!")
+        program = Program(machine, "shmbuf top")
+        program.shows(r"shmbuf top: 3 buffers .*")
+        program.shows(r"it +pages +\S.*")
+        program.shows(r"default +pages +\S.* 1M +0 +0 +[1-9]\d* +0 +0")
+        program.shows(r"shmbuf top: 2 buffers .*")
+        program.types(b"\x03")
+        assert program.ends() == 0
+    with subtests.test("what is missing"):
+        machine.check("umount /sys/kernel/debug")
+        program = Program(machine, "shmbuf top -c 1")
+        program.shows("no rates: debugfs is not mounted: as root, mount -t debugfs debugfs")
+        assert program.ends() == 0
+        machine.check("mount -t debugfs debugfs /sys/kernel/debug")
+    assert machine.check("stty -a") == before
+    machine.check("kill -KILL $writes $hold $export $alloc; wait")
     machine.check("rmmod shmbuf")
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Arguments that several commands have.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use anyhow::{ensure, Result};
 use clap::{
@@ -45,6 +45,32 @@ pub fn within(offset: u64, length: Option<u64>, size: u64) -> Result<Range<u64>>
     Ok(offset..offset + length)
 }
 
+/// How often a command looks again.
+#[derive(Args)]
+pub struct LookArguments {
+    /// Seconds between two looks
+    #[arg(short = 'n', long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+    /// End after so many intervals
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+}
+
+impl LookArguments {
+    /// An item for each interval.
+    pub fn intervals(&self) -> impl Iterator<Item = u64> {
+        0..self.count.unwrap_or(u64::MAX)
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|interval| !interval.is_zero())
+        .ok_or("give a number of seconds, such as 1 or 0.2".into())
+}
+
 /// A parser that takes the name of one of the values; help and completions list the names.
 pub fn named<T>(
     values: impl Into<Vec<T>>,
@@ -79,5 +105,13 @@ mod tests {
         assert!(within(4096, Some(4097)).unwrap_err().contains("4096 bytes"));
         assert!(within(1, Some(u64::MAX)).is_err());
         assert!(within(u64::MAX, Some(2)).is_err());
+    }
+
+    #[test]
+    fn intervals_are_more_than_nothing() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "x", "inf", "NaN", "1e300"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
     }
 }

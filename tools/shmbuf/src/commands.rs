@@ -11,6 +11,7 @@ mod man;
 mod read;
 mod set_policy;
 mod sync;
+mod top;
 mod verify;
 mod watch;
 mod write;
@@ -34,6 +35,7 @@ pub enum Command {
     Verify(verify::Options),
     Export(export::Options),
     Watch(watch::Options),
+    Top(top::Options),
     Completions(completions::Options),
     Man(man::Options),
 }
@@ -53,6 +55,7 @@ impl Command {
             Self::Verify(options) => options.run(),
             Self::Export(options) => options.run(),
             Self::Watch(options) => options.run(),
+            Self::Top(options) => options.run(),
             Self::Completions(options) => options.run(),
             Self::Man(options) => options.run(),
         }

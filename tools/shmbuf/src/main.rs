@@ -4,9 +4,12 @@
 mod arguments;
 mod buffer;
 mod commands;
+mod counters;
 mod file;
 mod inherit;
 mod kernel_log;
+mod nodes;
+mod processes;
 mod size;
 
 use std::process::ExitCode;

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shmbuf list`: lists the buffers that have a node.
 
-use std::{
-    fs, io,
-    ops::Range,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use clap::Args;
 use comfy_table::{presets, CellAlignment, Table};
 use serde_json::Value;
-use shmbuf::{Buffer, Info};
 
 use super::info;
-use crate::size;
+use crate::{
+    nodes::{self, Node},
+    size,
+};
 
 /// List the buffers that have a node: /dev/shmbuf and /dev/shmbuf-*
 ///
@@ -29,17 +26,13 @@ pub struct Options {
 
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
-        let nodes = nodes(Path::new("/dev")).context("/dev cannot be read: mount it")?;
-        ensure!(
-            !nodes.is_empty(),
-            "there is no /dev/shmbuf: load the module (insmod shmbuf.ko)"
-        );
-        let mut rows = Vec::new();
+        let paths = nodes::paths()?;
+        ensure!(!paths.is_empty(), nodes::NONE);
+        let mut nodes = Vec::new();
         let mut code = ExitCode::SUCCESS;
-        for path in nodes {
-            let all = |buffer: Buffer| Ok((buffer.info()?, buffer.lent()?));
-            match Buffer::open_read_only(&path).and_then(all) {
-                Ok((info, lent)) => rows.push(Row { path, info, lent }),
+        for path in paths {
+            match Node::read(&path) {
+                Ok(node) => nodes.push(node),
                 Err(error) => {
                     eprintln!("shmbuf: {}: {error}", path.display());
                     code = ExitCode::from(2);
@@ -47,51 +40,30 @@ impl Options {
             }
         }
         if self.json {
-            println!("{:#}", as_json(&rows));
-        } else if !rows.is_empty() {
-            println!("{}", table(&rows));
+            println!("{:#}", as_json(&nodes));
+        } else if !nodes.is_empty() {
+            println!("{}", table(&nodes));
         }
         Ok(code)
     }
 }
 
-/// A buffer that has a node.
-struct Row {
-    path: PathBuf,
-    info: Info,
-    lent: Vec<Range<u64>>,
-}
-
-fn as_json(rows: &[Row]) -> Value {
-    let object = |row: &Row| {
-        let mut object = info::as_json(&row.info, &row.lent);
-        object["node"] = row.path.display().to_string().into();
+fn as_json(nodes: &[Node]) -> Value {
+    let object = |node: &Node| {
+        let mut object = info::as_json(&node.info, &node.lent);
+        object["node"] = node.path.display().to_string().into();
         object
     };
-    rows.iter().map(object).collect()
-}
-
-/// The nodes of buffers in a folder, in the order of their names.
-fn nodes(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut nodes = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == "shmbuf" || name.as_encoded_bytes().starts_with(b"shmbuf-") {
-            nodes.push(entry.path());
-        }
-    }
-    nodes.sort();
-    Ok(nodes)
+    nodes.iter().map(object).collect()
 }
 
 /// In 80 columns with names of up to 13 letters; info has the memory type.
-fn table(rows: &[Row]) -> String {
+fn table(nodes: &[Node]) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_header(["NODE", "KIND", "POLICY", "SIZE", "OWNER", "MAPS", "EXPORTS"]);
-    for Row { path, info, .. } in rows {
+    for Node { path, info, .. } in nodes {
         table.add_row([
             path.display().to_string(),
             info.kind.to_string(),
@@ -115,20 +87,7 @@ fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
     use crate::commands::info::tests::example;
-    use shmbuf::{Kind, Owner, Policy};
-
-    #[test]
-    fn nodes_are_found_by_name_and_sorted() {
-        let folder = std::env::temp_dir().join(format!("shmbuf-list-{}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        for name in ["shmbuf-b", "shmbufx", "null", "shmbuf-a", "shmbuf"] {
-            fs::File::create(folder.join(name)).unwrap();
-        }
-        let found = nodes(&folder).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap()).collect();
-        assert_eq!(names, ["shmbuf", "shmbuf-a", "shmbuf-b"]);
-    }
+    use shmbuf::{Info, Kind, Owner, Policy};
 
     #[test]
     fn columns_are_aligned() {
@@ -138,7 +97,7 @@ mod tests {
             exports: 10,
             ..example()
         };
-        let row = |path: &str, info| Row {
+        let row = |path: &str, info| Node {
             path: path.into(),
             info,
             lent: Vec::new(),
@@ -168,7 +127,7 @@ NODE               KIND       POLICY     SIZE  OWNER  MAPS  EXPORTS
         };
         let path = format!("/dev/shmbuf-{}", "n".repeat(13)).into();
         let lent = Vec::new();
-        let text = table(&[Row { path, info, lent }]);
+        let text = table(&[Node { path, info, lent }]);
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 }

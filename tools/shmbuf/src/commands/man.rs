@@ -93,6 +93,8 @@ fn by_hand() -> Roff {
                 "SHMBUF_DMABUF_FD",
                 "The number of the file descriptor of a dma-buf: export sets it for its command.",
             ),
+            ("TERM", "The kind of terminal that top draws on."),
+            ("NO_COLOR", "If it is set, top uses no colours."),
         ],
     );
     section(
@@ -131,6 +133,10 @@ fn by_hand() -> Roff {
             (
                 "shmbuf sync end && shmbuf sync start",
                 "Lend the buffer to the device, and take it back.",
+            ),
+            (
+                "shmbuf top",
+                "See who uses which buffer, and what happens to it.",
             ),
             (
                 "shmbuf export -- my-importer",

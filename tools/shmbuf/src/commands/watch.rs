@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shmbuf watch`: prints how the counters of all buffers change.
 
-use std::{
-    collections::BTreeMap,
-    fmt, fs, io,
-    path::Path,
-    process::ExitCode,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fmt, process::ExitCode, thread::sleep, time::Instant};
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::Result;
 use clap::Args;
-use nix::sys::statfs::{statfs, DEBUGFS_MAGIC};
 use serde_json::{json, Value};
 
-const DEBUGFS: &str = "/sys/kernel/debug";
-const FOLDER: &str = "/sys/kernel/debug/shmbuf";
+use crate::{
+    arguments::LookArguments,
+    counters::{self, Counters},
+};
 
 /// Print how the counters of buffers change, until interrupted
 ///
@@ -27,34 +21,25 @@ const FOLDER: &str = "/sys/kernel/debug/shmbuf";
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// Seconds between two looks
-    #[arg(short = 'n', long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    interval: Duration,
-    /// End after so many intervals
-    #[arg(short, long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    looks: LookArguments,
     /// As JSON: an object in each line, without the counters that did not change
     #[arg(long)]
     json: bool,
 }
 
-/// Buffers by name, and what each has counted, in the driver's order.
-type Counters = BTreeMap<String, Vec<(String, u64)>>;
-
 impl Options {
     pub fn run(self) -> Result<ExitCode> {
         let begin = Instant::now();
-        let mut before = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
+        let mut before = counters::read()?;
         if !self.json {
             let names: Vec<_> = before.keys().map(String::as_str).collect();
             println!("watching: {}", names.join(", "));
         }
 
-        let mut intervals = 0;
-        while self.count.is_none_or(|count| intervals < count) {
-            sleep(self.interval);
-            intervals += 1;
-            let now = read(Path::new(FOLDER)).map_err(|error| advice(&error))?;
+        for _ in self.looks.intervals() {
+            sleep(self.looks.interval);
+            let now = counters::read()?;
             let seconds = begin.elapsed().as_secs_f64();
             for change in changes(&before, &now) {
                 if self.json {
@@ -67,46 +52,6 @@ impl Options {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|interval| !interval.is_zero())
-        .ok_or("give a number of seconds, such as 1 or 0.2".into())
-}
-
-/// Reads the counters of all buffers.
-fn read(folder: &Path) -> io::Result<Counters> {
-    let mut all = Counters::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let text = match fs::read_to_string(entry.path().join("counters")) {
-            // A buffer that is gone by now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text?,
-        };
-        let name = entry.file_name().to_string_lossy().into_owned();
-        all.insert(name, parse(&text)?);
-    }
-    Ok(all)
-}
-
-/// The counters in lines "name: number".
-fn parse(text: &str) -> io::Result<Vec<(String, u64)>> {
-    let counter = |line: &str| {
-        let (name, number) = line.rsplit_once(": ")?;
-        Some((name.into(), number.parse().ok()?))
-    };
-    text.lines()
-        .map(|line| {
-            counter(line).ok_or_else(|| {
-                let what = format!("\"{line}\" is no counter: is this tool older than the driver?");
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })
-        })
-        .collect()
 }
 
 /// A buffer that came, went or counted.
@@ -185,50 +130,10 @@ fn changes<'a>(before: &'a Counters, now: &'a Counters) -> Vec<Change<'a>> {
     changes
 }
 
-/// What to do when the counters cannot be read.
-fn advice(error: &io::Error) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            anyhow!("{DEBUGFS}: {error}: debugfs is root's alone: run as root")
-        }
-        io::ErrorKind::NotFound => match missing(Path::new(DEBUGFS)) {
-            Ok(()) => anyhow!("there is no {FOLDER}: load the module (insmod shmbuf.ko)"),
-            Err(error) => error,
-        },
-        _ => anyhow!("{FOLDER}: {error}"),
-    }
-}
-
-/// Why there is nothing of ours in debugfs, unless it is there itself.
-fn missing(debugfs: &Path) -> Result<()> {
-    if !debugfs.exists() {
-        bail!("this kernel has no debugfs: it has to be built with CONFIG_DEBUG_FS=y");
-    }
-    let path = debugfs.display();
-    let system = statfs(debugfs).with_context(|| path.to_string())?;
-    if system.filesystem_type() != DEBUGFS_MAGIC {
-        bail!("debugfs is not mounted: as root, mount -t debugfs debugfs {path}");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn counters(text: &str) -> Counters {
-        [("default".into(), parse(text).unwrap())].into()
-    }
-
-    #[test]
-    fn names_may_have_spaces() {
-        let all = parse("maps: 3\nbytes read: 18446744073709551615\n").unwrap();
-        assert_eq!(all, [("maps".into(), 3), ("bytes read".into(), u64::MAX)]);
-        for text in ["maps", "maps: ", "maps: -1", "maps 3", "3"] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains("is no counter"), "{text}");
-        }
-    }
+    use crate::counters::tests::counters;
 
     fn told(before: &Counters, now: &Counters) -> Vec<String> {
         let changes = changes(before, now);
@@ -264,34 +169,5 @@ mod tests {
         assert_eq!(told(&none, &some), ["default: new"]);
         assert_eq!(told(&some, &none), ["default: gone"]);
         assert_eq!(changes(&some, &none)[0].as_json(1.0)["exists"], false);
-    }
-
-    #[test]
-    fn folders_are_buffers() {
-        let folder = std::env::temp_dir().join(format!("shmbuf-watch-{}", std::process::id()));
-        fs::create_dir_all(folder.join("default")).unwrap();
-        fs::create_dir(folder.join("gone")).unwrap();
-        fs::write(folder.join("default/counters"), "maps: 3\n").unwrap();
-        let all = read(&folder);
-        fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(all.unwrap(), counters("maps: 3\n"));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let error = missing(Path::new("/nonexistent")).unwrap_err();
-        assert!(error.to_string().contains("CONFIG_DEBUG_FS"));
-        let error = missing(Path::new("/proc")).unwrap_err();
-        assert!(error
-            .to_string()
-            .ends_with("mount -t debugfs debugfs /proc"));
-    }
-
-    #[test]
-    fn intervals_are_more_than_nothing() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["0", "-1", "x", "inf", "NaN", "1e300"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
     }
 }
