@@ -23,7 +23,8 @@ use crate::{
 pub struct Options {
     #[command(flatten)]
     looks: LookArguments,
-    /// As JSON: an object in each line, without the counters that did not change
+    /// As JSON, an object in each line: first each buffer with all its counters,
+    /// then those that change
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +33,11 @@ impl Options {
     pub fn run(self) -> Result<ExitCode> {
         let begin = Instant::now();
         let mut before = counters::read()?;
-        if !self.json {
+        if self.json {
+            for change in all(&before) {
+                println!("{}", change.as_json(0.0));
+            }
+        } else {
             let names: Vec<_> = before.keys().map(String::as_str).collect();
             println!("watching: {}", names.join(", "));
         }
@@ -61,7 +66,8 @@ struct Change<'a> {
 }
 
 enum What<'a> {
-    New,
+    /// It came, and has counted so much since.
+    New(&'a [(String, u64)]),
     Gone,
     /// By how much each counter changed, and what it is now.
     Counted(Vec<(&'a str, i64, u64)>),
@@ -71,7 +77,7 @@ impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.buffer)?;
         match &self.what {
-            What::New => f.write_str("new"),
+            What::New(_) => f.write_str("new"),
             What::Gone => f.write_str("gone"),
             What::Counted(counters) => {
                 let shown = counters
@@ -85,11 +91,18 @@ impl fmt::Display for Change<'_> {
 
 impl Change<'_> {
     fn as_json(&self, seconds: f64) -> Value {
+        let counter = |name: &str, by: Value, now: u64| {
+            (name.replace(' ', "_"), json!({ "by": by, "now": now }))
+        };
         let counters = match &self.what {
-            What::New | What::Gone => Value::Null,
+            What::New(counters) => counters
+                .iter()
+                .map(|(name, now)| counter(name, json!(now), *now))
+                .collect(),
+            What::Gone => Value::Null,
             What::Counted(counters) => counters
                 .iter()
-                .map(|(name, by, now)| (name.replace(' ', "_"), json!({ "by": by, "now": now })))
+                .map(|(name, by, now)| counter(name, json!(by), *now))
                 .collect(),
         };
         json!({
@@ -101,12 +114,23 @@ impl Change<'_> {
     }
 }
 
+/// Each buffer with all counters, none of which has changed yet.
+fn all(now: &Counters) -> Vec<Change<'_>> {
+    now.iter()
+        .map(|(buffer, counters)| {
+            let counters = counters.iter().map(|(name, now)| (&**name, 0, *now));
+            let what = What::Counted(counters.collect());
+            Change { buffer, what }
+        })
+        .collect()
+}
+
 /// What changed of each buffer.
 fn changes<'a>(before: &'a Counters, now: &'a Counters) -> Vec<Change<'a>> {
     let mut changes = Vec::new();
     for (buffer, counters) in now {
         let Some(old) = before.get(buffer) else {
-            let what = What::New;
+            let what = What::New(counters);
             changes.push(Change { buffer, what });
             continue;
         };
@@ -169,5 +193,24 @@ mod tests {
         assert_eq!(told(&none, &some), ["default: new"]);
         assert_eq!(told(&some, &none), ["default: gone"]);
         assert_eq!(changes(&some, &none)[0].as_json(1.0)["exists"], false);
+        let come = changes(&none, &some)[0].as_json(1.0);
+        assert_eq!(come["counters"], json!({ "maps": { "by": 3, "now": 3 } }));
+    }
+
+    #[test]
+    fn a_script_begins_with_what_there_is() {
+        let now = counters("maps: 3\nbytes read: 0\n");
+        let expected = json!({
+            "seconds": 0.0,
+            "buffer": "default",
+            "exists": true,
+            "counters": {
+                "maps": { "by": 0, "now": 3 },
+                "bytes_read": { "by": 0, "now": 0 },
+            },
+        });
+        let all = all(&now);
+        let lines: Vec<_> = all.iter().map(|change| change.as_json(0.0)).collect();
+        assert_eq!(lines, [expected]);
     }
 }
