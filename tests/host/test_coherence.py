@@ -46,6 +46,8 @@ NOT_UNDER_IT = [
     # A read-only dma-buf lends nothing, so the CPU writes what the device reads, between two SYNCs.
     # The DMA API has no word for that.
     "edu_that_only_reads_",
+    # They touch what they like.
+    "fuzzed_programs",
 ]
 
 #: And those that take the longest there, and do with much memory, or again and again, what others

@@ -8,6 +8,7 @@ mod demo;
 mod drivers;
 mod expect;
 mod fault_injection;
+mod fuzz;
 mod heap;
 mod hold;
 mod kmsg;
@@ -89,6 +90,13 @@ enum Command {
     Stress(stress::Options),
     /// Map a loaded buffer, say where, and stay, for a look from outside
     Hold(hold::Options),
+    /// Make up programs of system calls, and find those at which something goes wrong
+    Fuzz {
+        #[command(flatten)]
+        module: ModuleFile,
+        #[command(flatten)]
+        options: fuzz::Options,
+    },
     /// Do each call between two marks, for a plugin of the emulator that counts
     Bench,
 }
@@ -146,6 +154,7 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Stress(options) => stress::run(&options),
         Command::Hold(options) => hold::run(&options),
+        Command::Fuzz { module, options } => fuzz::run(&options, &module.into()),
         Command::Bench => bench::run(),
     }
 }

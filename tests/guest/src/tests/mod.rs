@@ -13,6 +13,7 @@ mod export;
 mod failed_allocations;
 mod fences;
 mod files;
+mod fuzz;
 mod importers;
 mod info;
 mod leaks;
@@ -211,6 +212,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         copy::CLAIMS,
         copy_async::CLAIMS,
         fences::CLAIMS,
+        fuzz::CLAIMS,
         edu::CLAIMS,
         configfs::CLAIMS,
         devicetree::CLAIMS,
