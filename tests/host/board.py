@@ -279,9 +279,7 @@ class SshBoard(Board):
     def __init__(self, env: str):
         self.name = Path(env).resolve().parent.name
         # Programs for ARMv7 unless the file says others.
-        os.environ.setdefault(
-            "LG_PROGRAMS", shell_names("echo $programs/${PROGRAMS:-armhf}")[0]
-        )
+        os.environ.setdefault("LG_PROGRAMS", shell_names("echo $programs/${PROGRAMS:-armhf}")[0])
         self.env = Environment(env)
         self.target = self.env.get_target("main")
 

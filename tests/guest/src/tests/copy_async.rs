@@ -72,8 +72,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     slow("sync_that_waited_finds_the_result", result_after_sync),
     slow("info_takes_no_channel", unasked),
     slow("engine_is_the_named_one", named),
-    slow("engine_that_snoops_copies_cached_memory_only", snooping)
-        .unless(|machine, config| without_slow_engine(machine, config).or_else(|| all_snoop(machine))),
+    slow("engine_that_snoops_copies_cached_memory_only", snooping).unless(|machine, config| {
+        without_slow_engine(machine, config).or_else(|| all_snoop(machine))
+    }),
     slow("engine_that_leaves_ends_its_copies", unbound),
     claim(Scope::Own, "suspend_waits_for_a_copy", suspend)
         .unless(|machine, config| without_slow_engine(machine, config).or_else(without_suspend)),

@@ -45,7 +45,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     with_device("edu_is_within_its_mask", within_mask),
     with_device("edu_keeps_to_the_direction", directions),
     with_device("edu_owns_what_it_has_mapped", owned),
-    claim(Scope::Own, "edu_that_snoops_takes_cached_memory_only", snooping).unless(without_snooping),
+    claim(
+        Scope::Own,
+        "edu_that_snoops_takes_cached_memory_only",
+        snooping,
+    )
+    .unless(without_snooping),
     with_device("edu_that_only_reads_takes_nothing", reader),
     with_device("edu_fills_a_ring_of_slots", ring),
     with_device("edu_refuses_bad_arguments", bad_arguments),
