@@ -163,9 +163,9 @@ def test_no_rustc(kdir):
 def test_unknown_name_in_a_pattern(tmp_path):
     """An error that the kernel crate lacks is a variable there, and would match all others too."""
     copy = copy_of_checkout(tmp_path / "shmbuf")
-    source = copy / "src/interface/dmabuf.rs"
+    source = copy / "src/buffer/importers.rs"
     known = source.read_text()
-    source.write_text(known.replace("Err(EOPNOTSUPP) =>", "Err(EUNKNOWN) =>"))
+    source.write_text(known.replace("Err(EIO) =>", "Err(EUNKNOWN) =>"))
     assert source.read_text() != known
     kernel = shell_names('kernel_build "$1"', BOARD)[0]
     make = ["make", "-C", copy, f"KDIR={kernel}", "ARCH=arm", "LLVM=-19"]
