@@ -219,7 +219,6 @@ fn set_cache(env: &Env) {
 fn sync(env: &Env) {
     load(env);
     let small = 2 * page() as u64;
-    let mut needed = 0;
     // The kernel's view is one window of it at a time.
     let windowed = env
         .machine
@@ -261,16 +260,13 @@ fn sync(env: &Env) {
                             sync(other(phase)).expect("SYNC back");
                         },
                     );
-                    if size == small || kind.has_owner() {
-                        // One window shows all of it, or none is needed.
-                        assert_eq!(counts.fatal(), 0, "{alloc:?}");
-                    }
-                    needed += counts.fatal();
+                    // One window shows all of it, or none is needed: what is larger than a VIVT
+                    // cache is flushed with all of that.
+                    assert_eq!(counts.fatal(), 0, "{alloc:?}");
                 }
             }
         }
     }
-    assert_eq!(needed != 0, windowed, "windows were made");
 }
 
 fn transfers(env: &Env) {
