@@ -4,7 +4,6 @@
 use crate::byte_states::States;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::Owned;
 use crate::line::{Fillable, Line, Writer};
 use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
 use crate::model::Model;
@@ -82,7 +81,7 @@ impl Model {
         line.number_fillable(&mut self.states);
         if owned {
             // The device may have written just now.
-            let bytes = self.owned_bytes(pa & !(LINE - 1), Owned::ToWriteUnseen);
+            let bytes = self.owned_bytes(pa & !(LINE - 1), false);
             let device = Some(Writer::DEVICE);
             line.split(
                 &mut self.states,

@@ -258,8 +258,7 @@ impl Guest {
 
     /// `dma_unmap_single`.
     pub fn dma_unmap(&mut self, pa: u32, len: u32, direction: Direction) {
-        self.device(Device::UnmapBegins(PhysicalRange { pa, len }, direction));
-        self.arch_for_cpu(pa, len, direction);
+        self.for_cpu(pa, len, direction);
         self.device(Device::Unmap(PhysicalRange { pa, len }, direction));
     }
 

@@ -56,8 +56,6 @@ pub struct Reference {
     pub fillable: Vec<bool>,
     /// Words that a device owns and may write, with what.
     owned: [Option<Value>; WORDS],
-    /// Words that a device was to write, and did not.
-    unwritten: [bool; WORDS],
 }
 
 impl Reference {
@@ -76,7 +74,6 @@ impl Reference {
             next: 1,
             fillable: vec![false; copies],
             owned: [None; WORDS],
-            unwritten: [false; WORDS],
         }
     }
 
@@ -197,12 +194,11 @@ impl Reference {
         }
     }
 
-    /// Loads a word. Returns whether it may not be the newest, or nobody wrote it who
-    /// was to.
+    /// Loads a word. Returns whether it may not be the newest.
     pub fn load(&mut self, i: usize, word: usize, memory: MemoryType) -> bool {
         let newest = self.newest[word];
         if !self.cached(memory) {
-            return self.device_reads_old(word);
+            return self.worlds.iter().any(|world| world.memory[word] != newest);
         }
         let old = self.worlds.iter().any(|world| {
             let words = world.inner[i].map_or(world.behind(), |copy| copy.words);
@@ -216,7 +212,7 @@ impl Reference {
             worlds.push(world);
         }
         self.become_all(worlds);
-        old || self.unwritten[word]
+        old
     }
 
     fn become_all(&mut self, worlds: Vec<World>) {
@@ -271,7 +267,6 @@ impl Reference {
         let value = self.next;
         self.next += 1;
         self.newest[word] = value;
-        self.unwritten[word] = false;
         value
     }
 
@@ -324,7 +319,6 @@ impl Reference {
 
     /// Nobody cares any more what is where: it may as well be the newest.
     pub fn new_owner(&mut self) {
-        self.unwritten = [false; WORDS];
         let newest = self.newest;
         self.step(|mut world, then| {
             world.memory = newest;
@@ -344,10 +338,10 @@ impl Reference {
             .any(|world| world.behind()[word] != newest)
     }
 
-    /// Whether a device may not read the newest, or nobody wrote it who was to.
+    /// Whether a device may not read the newest.
     pub fn device_reads_old(&self, word: usize) -> bool {
         let newest = self.newest[word];
-        self.unwritten[word] || self.worlds.iter().any(|world| world.memory[word] != newest)
+        self.worlds.iter().any(|world| world.memory[word] != newest)
     }
 
     /// Whether the line may be dirty anywhere.
@@ -375,11 +369,6 @@ impl Reference {
             world.device_wrote = false;
             then(world);
         });
-    }
-
-    /// A device that was to write a word, and that is seen whenever it does, did not.
-    pub fn device_did_not_write(&mut self, word: usize) {
-        self.unwritten[word] = true;
     }
 
     /// It has written it, and writes no more.
