@@ -206,11 +206,12 @@ REASONS = [
         "offset plus length must be inside the buffer, the offset a multiple of the page size, "
         "and the length not zero",
     ),
+    ("mmap", errno.EACCES, "the handle or dma-buf is read-only: open or export it for writing"),
     (
         "mmap",
-        errno.EACCES,
-        "the handle or dma-buf is read-only: open or export it for writing; or the buffer is of "
-        "kind pool, which cannot be mapped: use read and write",
+        errno.EOPNOTSUPP,
+        "the buffer is cached, and the node was opened with O_SYNC or O_DSYNC: open it without "
+        "them; or the buffer is of kind pool, which cannot be mapped: use read and write",
     ),
     (
         "mmap",
