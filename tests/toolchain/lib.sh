@@ -20,8 +20,8 @@ cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 # on no kernel is in $programs. All else is for the kernels that test, or with
 # SHMBUF_KERNEL=bench for those that measure, which have nothing that looks for
 # faults, or with SHMBUF_KERNEL=demo for those that have only what the demo needs and
-# are built sooner. With SHMBUF_KDIR=<built kernel tree> it is for
-# that kernel in place of the boards'.
+# are built sooner. With SHMBUF_KDIR=<built kernel tree> it is for that kernel in place
+# of the boards'.
 build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
 programs=$build/programs
 build=$build${SHMBUF_KERNEL:+-$SHMBUF_KERNEL}
@@ -314,7 +314,7 @@ kernel_config() {
 	esac
 }
 # How long a kernel usually takes.
-kernel_minutes() { [ "${SHMBUF_KERNEL:-}" = demo ] && echo 2-5 || echo 7-15; }
+kernel_minutes() { [ "${SHMBUF_KERNEL:-}" = demo ] && echo 2-5 || echo 4-15; }
 
 # Whether the modules of the tests are wanted; the demo runs none.
 has_tests() { [ "${SHMBUF_KERNEL:-}" != demo ]; }
