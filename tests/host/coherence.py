@@ -195,8 +195,8 @@ class CheckedBoard(boards.QemuBoard):
             raise boards.BoardError("QEMU ended in another way: the checker says why") from error
         self.dead = "it was switched off"
         findings, totals = read(self.report)
-        new, kernels = divided(findings)
-        for finding, reason in kernels:
+        new, old = divided(findings)
+        for finding, reason in old:
             print(f"{finding.text}\n    known: {reason}")
         return new, totals
 
@@ -224,23 +224,45 @@ def parse(line: dict) -> Finding:
     )
 
 
-def known() -> dict[tuple[str, str], str]:
-    """The kernel's own, by hazard and function, with the reason."""
+@dataclass(frozen=True)
+class Known:
+    """An entry of tools/coherence/known."""
+
+    hazard: str
+    #: a function of the kernel, or the prefix below, a function and its driver
+    where: str
+    reason: str
+
+    MAPPED_BY = "mapped-by="
+
+    def fits(self, finding: Finding) -> bool:
+        if self.hazard != finding.hazard:
+            return False
+        if not self.where.startswith(self.MAPPED_BY):
+            return self.where == finding.function
+        function, _, driver = self.where.removeprefix(self.MAPPED_BY).partition("@")
+        mapped = ((finding.told.get("lent") or {}).get("mapped") or {}).get("by")
+        if not mapped or mapped["unit"] not in ("", driver):
+            return False
+        inlined = (line["function"] for line in mapped["source"])
+        return function in (mapped["function"], *inlined)
+
+
+def known() -> list[Known]:
     lines = (TOP / "tools/coherence/known").read_text().splitlines()
-    entries = [line.split(" ", 2) for line in lines if not line.startswith("#")]
-    return {(hazard, function): reason for hazard, function, reason in entries}
+    return [Known(*line.split(" ", 2)) for line in lines if not line.startswith("#")]
 
 
 def divided(findings: Iterable[Finding]) -> tuple[list[Finding], list[tuple[Finding, str]]]:
-    """Those that are new, and the kernel's own, each with its reason."""
-    reasons = known()
-    new, kernels = [], []
+    """Those that are new, and those that are known, each with its reason."""
+    entries = known()
+    new, old = [], []
     for finding in findings:
-        if reason := reasons.get((finding.hazard, finding.function)):
-            kernels.append((finding, reason))
+        if entry := next((it for it in entries if it.fits(finding)), None):
+            old.append((finding, entry.reason))
         else:
             new.append(finding)
-    return new, kernels
+    return new, old
 
 
 def labelled(findings: Iterable[Finding], label: str) -> list[Finding]:

@@ -75,17 +75,17 @@ def told(
     run: Run, findings: Sequence[Finding], totals: dict, reports: Sequence[klog.Report]
 ) -> tuple[str, int]:
     """What a run has found, for people, and the exit status."""
-    new, kernels = coherence.divided(findings)
+    new, old = coherence.divided(findings)
     lines = [finding.text for finding in new] + totals["more"]
     for report in reports:
         lines.append(f"kernel ({report.kind}): {report.said}\n    line {report.line} of kernel.log")
-    for finding, reason in kernels:
-        lines.append(f"known, not counted: {finding.text}\n    {reason}")
+    for finding, reason in old:
+        lines.append(f"known, counted apart: {finding.text}\n    {reason}")
     by_checker = len(new) + totals["unlisted"]
     found = by_checker + len(reports)
     lines.append(
-        f"{counted(found, 'finding')} ({by_checker} of the checker, {len(reports)} of the kernel) "
-        f"in {counted(totals['accesses'], 'load')} and stores. {run.sentence()}"
+        f"{counted(found, 'finding')} ({by_checker} of the checker, {len(reports)} of the kernel), "
+        f"{len(old)} known, in {counted(totals['accesses'], 'load')} and stores. {run.sentence()}"
     )
     if run.interrupted:
         status = 130

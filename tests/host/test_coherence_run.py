@@ -68,7 +68,7 @@ RAN = Run("toaster", "modprobe mine", status=0)
         (RAN, [], "", TOTALS, 0, "0 findings (0 of the checker, 0 of the kernel)"),
         (RAN, [FOUND], "", TOTALS, 2, "1 finding (1 of the checker, 0 of the kernel)"),
         (RAN, [], OOPS, TOTALS, 2, "1 finding (0 of the checker, 1 of the kernel)"),
-        (RAN, [KNOWN], "", TOTALS, 0, "0 findings (0 of the checker, 0 of the kernel)"),
+        (RAN, [KNOWN], "", TOTALS, 0, "0 findings (0 of the checker, 0 of the kernel), 1 known,"),
         (RAN, [], "", TOTALS | {"unlisted": 7, "more": ["7 more"]}, 2, "7 findings (7 of the ch"),
         (RAN, [], "", coherence_run.NOTHING, 1, "0 loads and stores"),
         (Run("toaster", "false", status=5), [], "", TOTALS, 3, "ended with exit status 5."),
@@ -93,11 +93,36 @@ def test_order():
         "stale-read",
         "kernel (Oops): ",
         "    line 1 of",
-        "known, not counted",
+        "known, counted apart",
         "    A test at",
     ]
     assert [line.startswith(it) for line, it in zip(lines, begins, strict=False)] == [True] * 5
     assert lines[-1].startswith("2 findings ")
+
+
+def mapped_by(function: str, unit: str, **inlined: str) -> dict:
+    """A finding about memory that this function has mapped."""
+    source = [{"function": it, "file": "x.c", "line": 1} for it in inlined.values()]
+    by = {"function": function, "unit": unit, "source": source}
+    return FOUND | {"hazard": "owned-touch", "lent": {"mapped": {"by": by, "order": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("finding", "is_known"),
+    [
+        (mapped_by("e100_rx_alloc_skb", "e100"), True),
+        # In the kernel, and inlined.
+        (mapped_by("e100_rx_alloc_skb", ""), True),
+        (mapped_by("e100_up", "e100", inlined="e100_rx_alloc_skb"), True),
+        (mapped_by("e100_rx_alloc_skb", "mine"), False),
+        (mapped_by("e100_up", "e100"), False),
+        (mapped_by("e100_rx_alloc_skb", "e100") | {"hazard": "stale-read"}, False),
+        (FOUND | {"hazard": "owned-touch", "lent": None}, False),
+    ],
+)
+def test_known_by_who_mapped_the_memory(finding, is_known):
+    new, old = coherence.divided(findings(finding))
+    assert (len(new), len(old)) == (not is_known, is_known)
 
 
 def test_module_that_is_not_free_is_no_finding(tmp_path):

@@ -54,13 +54,17 @@ enum hazard {
 	STALE_INSTRUCTION = 32,
 	NOT_DRAINED = 64,
 	WRONG_SYNC = 128,
+	UNWRITTEN_READ = 256,
+	STRAY_DMA = 512,
+	TWO_MAPPINGS = 1024,
+	NEVER_UNMAPPED = 2048,
 };
 
 /* What a checker has to report about a case on a core, and nothing else. */
 struct expectation {
-	u8 this_core;	/* the core shows these */
-	u8 some_core;	/* it does not, but others of its architecture do */
-	u8 possible;	/* other names of the same fault */
+	u16 this_core;	/* the core shows these */
+	u16 some_core;	/* it does not, but others of its architecture do */
+	u16 possible;	/* other names of the same fault */
 };
 
 struct coherence_case {

@@ -196,11 +196,12 @@ static int test_mmap(struct file *file, struct vm_area_struct *vma)
 	return ret;
 }
 
-static void show_set(struct seq_file *seq, u8 set, const char *where, const char **before)
+static void show_set(struct seq_file *seq, u16 set, const char *where, const char **before)
 {
 	static const char *const names[] = {
 		"stale-read", "lost-write", "dirty-over-device", "two-types",
 		"owned-touch", "stale-instruction", "not-drained", "wrong-sync",
+		"unwritten-read", "stray-dma", "two-mappings", "never-unmapped",
 	};
 	unsigned int i;
 

@@ -83,6 +83,7 @@ static int ring(struct run *r, enum dma_data_direction direction)
 
 	if (dma_mapping_error(r->dev, dma))
 		return -ENOMEM;
+	transfer(dma, bytes, direction);
 	for (at = 0; at < 2 * PAGE_SIZE; at += bytes) {
 		size_t mine = at % PAGE_SIZE, next = (at + bytes) % PAGE_SIZE;
 
@@ -125,6 +126,112 @@ static int two_buffers(struct run *r)
 	dma_unmap_single(r->dev, second, bytes, DMA_FROM_DEVICE);
 	load_lines(next, bytes);
 	return 0;
+}
+
+/* What was received is sent on in place, one mapping after the other. */
+static int mapped_in_turns(struct run *r)
+{
+	dma_addr_t dma;
+
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, PAGE_SIZE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, PAGE_SIZE);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/* Two headers in one line that are sent, each mapped by itself: the device only reads. */
+static int two_sent_from_a_line(struct run *r)
+{
+	dma_addr_t dma[2];
+	unsigned int i;
+
+	store_lines(r->kernel, LINE, 42);
+	for (i = 0; i < 2; i++) {
+		dma[i] = dma_map_single(r->dev, (void *)r->kernel + i * LINE / 2, LINE / 2,
+					DMA_TO_DEVICE);
+		if (dma_mapping_error(r->dev, dma[i]))
+			return -ENOMEM;
+		coherence_device_reads(dma[i], LINE / 2);
+	}
+	while (i--)
+		dma_unmap_single(r->dev, dma[i], LINE / 2, DMA_TO_DEVICE);
+	return 0;
+}
+
+/* One list whose entries meet within a line, unmapped whole, and then freed. */
+static int entries_in_a_line(struct run *r)
+{
+	const size_t bytes = LINE + LINE / 2;
+	struct page *page = alloc_page(GFP_KERNEL);
+	struct scatterlist list[2];
+
+	if (!page)
+		return -ENOMEM;
+	sg_init_table(list, 2);
+	sg_set_page(&list[0], page, bytes, 0);
+	sg_set_page(&list[1], page, bytes, bytes);
+	if (dma_map_sg(r->dev, list, 2, DMA_FROM_DEVICE) == 2) {
+		coherence_device_writes(sg_dma_address(list), 2 * bytes);
+		dma_sync_sg_for_cpu(r->dev, list, 2, DMA_FROM_DEVICE);
+		load_lines(page_address(page), 2 * bytes);
+		dma_unmap_sg(r->dev, list, 2, DMA_FROM_DEVICE);
+	}
+	__free_page(page);
+	return 0;
+}
+
+/*
+ * Two receive buffers meet within a word. The device has the second one when the kernel copies
+ * the first, whole words, and drops what is not its own of the last one.
+ */
+static int last_word(struct run *r)
+{
+	void *second = (void *)r->kernel + LINE + 6;
+	dma_addr_t dma = dma_map_single(r->dev, second, LINE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	READ_ONCE(r->kernel[(LINE + 6) / sizeof(u32)]);
+	dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/* A packet that ends within a word, of which the kernel reads no more than is there. */
+static int short_packet(struct run *r)
+{
+	const size_t bytes = LINE + 6;
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, bytes);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, bytes);
+	/* Words are what a checksum adds. */
+	READ_ONCE(r->kernel[bytes / sizeof(u32)]);
+	return 0;
+}
+
+/* A copy that fails, to memory that nobody has stored to since it was written back. */
+static int failed_copy_keeps_store(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, LINE, 42);
+	flush_lines(r->kernel, r->pa, LINE);
+	dma = dma_map_single(r->dev, r->kernel, LINE, DMA_BIDIRECTIONAL);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, LINE);
+	dma_unmap_single(r->dev, dma, LINE, DMA_BIDIRECTIONAL);
+	return verify(lines_hold(r->kernel, LINE, 42));
 }
 
 /* A counter next to a receive buffer, in a line of its own. */
@@ -254,6 +361,20 @@ static int engine_mapped(struct run *r)
 	}
 	dma_unmap_single(r->dev, from, half, DMA_TO_DEVICE);
 	return ret ?: verify(lines_hold(destination, half, 42));
+}
+
+/* Memory that was never mapped for any device, as an FPGA has it, or firmware. */
+static int never_mapped(struct run *r)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	if (!page)
+		return -ENOMEM;
+	store_lines(page_address(page), PAGE_SIZE, 42);
+	flush_lines(page_address(page), page_to_phys(page), PAGE_SIZE);
+	transfer(page_to_phys(page), PAGE_SIZE, DMA_BIDIRECTIONAL);
+	__free_page(page);
+	return 0;
 }
 
 /* A picture where a display driver has it. */
@@ -491,10 +612,17 @@ const struct coherence_case coherence_right[] = {
 	{ "transmit-ring", transmit_ring },
 	{ "receive-ring", receive_ring },
 	{ "two-buffers", two_buffers },
+	{ "mapped-in-turns", mapped_in_turns },
+	{ "two-sent-from-a-line", two_sent_from_a_line },
+	{ "entries-in-a-line", entries_in_a_line },
+	{ "last-word", last_word },
+	{ "short-packet", short_packet },
+	{ "failed-copy-keeps-store", failed_copy_keeps_store },
 	{ "separate-lines", separate_lines },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },
 	{ "played-mapped", played },
+	{ "never-mapped", never_mapped },
 	{ "picture", picture },
 	{ "highmem", highmem },
 	{ "vmap-flushed", vmap_flushed },

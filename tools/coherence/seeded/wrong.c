@@ -9,6 +9,9 @@
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/platform_device.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
 #include <linux/vmalloc.h>
 
 #include "case.h"
@@ -348,7 +351,8 @@ static int destination_dirty(struct run *r)
 
 /*
  * dma_map_single() and dma_unmap_single() as "flush the cache", and then the
- * transfer. ARM926EJ-S does not speculate, so the lines stay away: right there.
+ * transfer. The device has no mapping any more. ARM926EJ-S does not speculate, so
+ * the lines stay away: right there, by luck.
  * Cortex-A9 may fetch a line through the linear mapping while the device
  * writes, and the kernel reads that one.
  * Right: unmap, or sync for the CPU, after the transfer.
@@ -369,7 +373,8 @@ static int invalidated_before_only(struct run *r)
  * A receive buffer is mapped once and synced for the CPU after each transfer,
  * but never back for the device. ARM926EJ-S: the sync for the CPU does nothing,
  * it is the one for the device that invalidates, so the second transfer is not
- * seen. Cortex-A9: the sync for the CPU invalidates, and all is well by luck.
+ * seen. Cortex-A9: the sync for the CPU invalidates, and all is well by luck. On both
+ * the second sync is of what the CPU has.
  */
 static int no_sync_for_device(struct run *r)
 {
@@ -603,6 +608,230 @@ static int receive_sync_too_short(struct run *r)
 }
 
 /*
+ * The driver hands on all of a receive buffer, and not what the device has said
+ * that it wrote: the rest is what the memory held before, perhaps another
+ * program's. On both cores. Right: no more than was received.
+ */
+static int more_than_received(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, LINE + 6);
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, 3 * LINE);
+	return 0;
+}
+
+/*
+ * The descriptor says more bytes than were mapped, and the device reads what is
+ * behind the buffer. Right: the length that was mapped.
+ */
+static int beyond_the_mapping(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, 2 * LINE, 42);
+	flush_lines(r->kernel, r->pa, 2 * LINE);
+	dma = dma_map_single(r->dev, r->kernel, LINE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, LINE + LINE / 2);
+	dma_unmap_single(r->dev, dma, LINE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * A ring of descriptors is freed before the device was stopped, and the device
+ * looks there for the next one. Right: stop the device, then free.
+ */
+static int freed_before_stopped(struct run *r)
+{
+	dma_addr_t dma;
+	void *ring = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!ring)
+		return -ENOMEM;
+	drain_stores();
+	coherence_device_reads(dma, LINE);
+	dma_free_coherent(r->dev, PAGE_SIZE, ring, dma);
+	coherence_device_reads(dma, LINE);
+	return 0;
+}
+
+/*
+ * A status word in a buffer for transmitting, which the device writes: nothing
+ * was invalidated for that. Right: DMA_BIDIRECTIONAL.
+ */
+static int against_the_direction(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, sizeof(u32));
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * In place, in the wrong order: what was received is sent on, and the mapping by
+ * which the device wrote it is still there. On both cores. Right: unmap first.
+ */
+static int mapped_both_ways(struct run *r)
+{
+	dma_addr_t received, sent;
+
+	received = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	if (dma_mapping_error(r->dev, received))
+		return -ENOMEM;
+	coherence_device_writes(received, PAGE_SIZE);
+	sent = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (!dma_mapping_error(r->dev, sent)) {
+		coherence_device_reads(sent, PAGE_SIZE);
+		dma_unmap_single(r->dev, sent, PAGE_SIZE, DMA_TO_DEVICE);
+	}
+	dma_unmap_single(r->dev, received, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * Two events of one and a half lines each, one after the other, each mapped by itself:
+ * what is done to the line in the middle for one is done to the other too. On both
+ * cores. Right: events that begin and end with lines.
+ */
+static int two_in_a_line(struct run *r)
+{
+	const size_t bytes = LINE + LINE / 2;
+	void *next = (void *)r->kernel + bytes;
+	dma_addr_t first = dma_map_single(r->dev, r->kernel, bytes, DMA_FROM_DEVICE);
+	dma_addr_t second = dma_map_single(r->dev, next, bytes, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, first) || dma_mapping_error(r->dev, second))
+		return -ENOMEM;
+	dma_unmap_single(r->dev, first, bytes, DMA_FROM_DEVICE);
+	dma_unmap_single(r->dev, second, bytes, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A page is freed, and then unmapped: in between it is somebody else's, and the
+ * device has it. On both cores. Right: the other way round.
+ */
+static int freed_before_unmapped(struct run *r)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	dma_addr_t dma;
+
+	if (!page)
+		return -ENOMEM;
+	dma = dma_map_page(r->dev, page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+	__free_page(page);
+	if (!dma_mapping_error(r->dev, dma))
+		dma_unmap_page(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	return 0;
+}
+
+/* The same with an object. */
+static int object_freed_before_unmapped(struct run *r)
+{
+	void *object = kmalloc(PAGE_SIZE / 2, GFP_KERNEL);
+	dma_addr_t dma;
+
+	if (!object)
+		return -ENOMEM;
+	dma = dma_map_single(r->dev, object, PAGE_SIZE / 2, DMA_TO_DEVICE);
+	kfree(object);
+	if (!dma_mapping_error(r->dev, dma))
+		dma_unmap_single(r->dev, dma, PAGE_SIZE / 2, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * A driver goes, or its device, and leaves a mapping behind: nobody can unmap it any
+ * more. On both cores.
+ */
+static int mapping_left_behind(struct run *r)
+{
+	const struct platform_device_info info = {
+		.name = "coherence-test-leaves",
+		.id = PLATFORM_DEVID_AUTO,
+		.dma_mask = DMA_BIT_MASK(32),
+	};
+	struct platform_device *device = platform_device_register_full(&info);
+	dma_addr_t dma;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	dma = dma_map_page(&device->dev, r->page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+	platform_device_unregister(device);
+	return dma == DMA_MAPPING_ERROR ? -ENOMEM : 0;
+}
+
+/*
+ * A receive buffer is synced for the CPU again after it was looked at, instead of
+ * back for the device. On both cores.
+ */
+static int synced_for_the_cpu_twice(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+	unsigned int i;
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, PAGE_SIZE);
+	for (i = 0; i < 2; i++) {
+		dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+		load_lines(r->kernel, PAGE_SIZE);
+	}
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A list of two entries is unmapped as one of one. On both cores. Right: the number
+ * that was mapped.
+ */
+static int list_unmapped_in_part(struct run *r)
+{
+	const size_t half = PAGE_SIZE / 2;
+	struct scatterlist list[2];
+
+	sg_init_table(list, 2);
+	sg_set_page(&list[0], r->page, half, 0);
+	sg_set_page(&list[1], r->page, half, half);
+	if (dma_map_sg(r->dev, list, 2, DMA_TO_DEVICE) != 2)
+		return -ENOMEM;
+	dma_unmap_sg(r->dev, list, 1, DMA_TO_DEVICE);
+	return 0;
+}
+
+/*
+ * A device that is to write over what the kernel has stored fails, and the kernel
+ * goes on with what it has: but its lines were invalidated when the device got
+ * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
+ */
+static int failed_copy_loses_store(struct run *r)
+{
+	dma_addr_t dma;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		store_lines(r->kernel, LINE, 42);
+		dma = dma_map_single(r->dev, r->kernel, LINE, DMA_FROM_DEVICE);
+		if (dma_mapping_error(r->dev, dma))
+			return -ENOMEM;
+		/* The first time it does not. */
+		if (!i)
+			coherence_device_writes(dma, LINE);
+		dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+		load_lines(r->kernel, LINE);
+	}
+	return 0;
+}
+
+/*
  * A program writes a function, runs it, writes another one to the same place
  * and runs that. The instruction cache still has the first. On both cores.
  * Right: cacheflush(2), which is what __builtin___clear_cache() calls.
@@ -659,9 +888,11 @@ const struct coherence_case coherence_faults[] = {
 	{ "destination-dirty", destination_dirty,
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE) },
 	{ "invalidated-before-only", invalidated_before_only,
-	  .cortex_a9 = { .this_core = STALE_READ } },
+	  .arm926 = { .this_core = STRAY_DMA },
+	  .cortex_a9 = { .this_core = STRAY_DMA | STALE_READ } },
 	{ "no-sync-for-device", no_sync_for_device,
-	  .arm926 = { .this_core = STALE_READ } },
+	  .arm926 = { .this_core = WRONG_SYNC | STALE_READ },
+	  .cortex_a9 = { .this_core = WRONG_SYNC } },
 	{ "shared-line", shared_line,
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE, .possible = STALE_READ | LOST_WRITE) },
 	{ "invalidated-with-neighbour", invalidated_with_neighbour,
@@ -689,6 +920,30 @@ const struct coherence_case coherence_faults[] = {
 	{ "receive-sync-too-short", receive_sync_too_short,
 	  .arm926 = { .this_core = OWNED_TOUCH },
 	  .cortex_a9 = { .this_core = OWNED_TOUCH, .possible = STALE_READ } },
+	{ "more-than-received", more_than_received,
+	  EVERY_CORE(.this_core = UNWRITTEN_READ) },
+	{ "failed-copy-loses-store", failed_copy_loses_store,
+	  EVERY_CORE(.this_core = LOST_WRITE) },
+	{ "beyond-the-mapping", beyond_the_mapping,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
+	{ "freed-before-stopped", freed_before_stopped,
+	  EVERY_CORE(.this_core = STRAY_DMA, .possible = STALE_READ) },
+	{ "against-the-direction", against_the_direction,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
+	{ "mapped-both-ways", mapped_both_ways,
+	  EVERY_CORE(.this_core = TWO_MAPPINGS, .possible = STALE_READ) },
+	{ "two-in-a-line", two_in_a_line,
+	  EVERY_CORE(.this_core = TWO_MAPPINGS) },
+	{ "freed-before-unmapped", freed_before_unmapped,
+	  EVERY_CORE(.this_core = NEVER_UNMAPPED, .possible = OWNED_TOUCH) },
+	{ "object-freed-before-unmapped", object_freed_before_unmapped,
+	  EVERY_CORE(.this_core = NEVER_UNMAPPED, .possible = OWNED_TOUCH) },
+	{ "mapping-left-behind", mapping_left_behind,
+	  EVERY_CORE(.this_core = NEVER_UNMAPPED) },
+	{ "synced-for-the-cpu-twice", synced_for_the_cpu_twice,
+	  EVERY_CORE(.this_core = WRONG_SYNC) },
+	{ "list-unmapped-in-part", list_unmapped_in_part,
+	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
 };

@@ -50,6 +50,8 @@ pub struct State {
     pub buffered: Buffered,
     /// An invalidation may have thrown the newest value away.
     pub invalidated: bool,
+    /// A device was to write the byte, and did not; nobody has since.
+    pub unwritten: bool,
 }
 
 /// Why a reader may not get the newest value. The most telling comes first.
@@ -115,7 +117,8 @@ pub struct Verdict {
 /// What is asked of a state often.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
-    /// Whoever reads gets the newest value, and nothing is buffered.
+    /// Whoever reads gets the newest value, and nothing is buffered or was to be
+    /// written.
     pub settled: bool,
     /// The line may be dirty somewhere, on the emulated core.
     pub dirty_on_this_core: bool,
@@ -177,6 +180,7 @@ impl States {
             some_core: [Possibility::POWER_ON].into(),
             buffered: Buffered::No,
             invalidated: false,
+            unwritten: false,
         });
         states
     }
@@ -206,6 +210,7 @@ impl States {
             some_core: [Possibility::in_dirty_line()].into(),
             buffered: Buffered::No,
             invalidated: false,
+            unwritten: false,
         });
         self.step(dirty, ByteEvent::Nothing, Fills::default())
     }
@@ -285,11 +290,22 @@ impl States {
             }
             _ => (from.buffered, from.invalidated),
         };
+        let unwritten = match event {
+            ByteEvent::Unwritten => true,
+            ByteEvent::StoreBack(_, true)
+            | ByteEvent::StoreThrough(_)
+            | ByteEvent::StoreMemory { .. }
+            | ByteEvent::DeviceWrites
+            | ByteEvent::DeviceMayWrite
+            | ByteEvent::Forget => false,
+            _ => from.unwritten,
+        };
         let next = self.intern(State {
             this_core,
             some_core,
             buffered,
             invalidated,
+            unwritten,
         });
         self.steps.insert((id, event, fills), next);
         next
@@ -393,7 +409,7 @@ fn summary(state: &State) -> Summary {
     };
     let mut all = state.this_core.iter().chain(&state.some_core);
     Summary {
-        settled: state.buffered == Buffered::No && all.all(|p| p.settled()),
+        settled: state.buffered == Buffered::No && !state.unwritten && all.all(|p| p.settled()),
         dirty_on_this_core: dirty(&state.this_core),
         dirty_on_some_core: dirty(&state.some_core),
         copies: copies(&state.this_core) | copies(&state.some_core),

@@ -255,6 +255,8 @@ pub enum ByteEvent {
     DeviceWrites,
     /// A device writes this byte, or wrote the same value before.
     DeviceMayWrite,
+    /// A device was to write this byte, and did not.
+    Unwritten,
     /// Whatever is where, it is right from here on.
     Forget,
     /// Two inner copies change their numbers.
@@ -326,7 +328,9 @@ impl CacheRules {
                 let (i, j) = (usize::from(i), usize::from(j));
                 then(p.with_inner(i, p.inner(j)).with_inner(j, p.inner(i)));
             }
-            ByteEvent::Drain | ByteEvent::OuterSync | ByteEvent::Nothing => then(p),
+            ByteEvent::Drain | ByteEvent::OuterSync | ByteEvent::Unwritten | ByteEvent::Nothing => {
+                then(p)
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 
 /// Bytes in a cache line of all cores here, inner and outer.
 pub const LINE: u32 = 32;
+/// Bytes in a word.
+pub const WORD: u32 = 4;
 
 /// How the inner data cache finds its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

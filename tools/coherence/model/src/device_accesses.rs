@@ -4,7 +4,7 @@
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
-use crate::dma_ownership::{Misfit, Span};
+use crate::dma_ownership::{Misfit, Owned, Returned, Span, Terms, WithDevice};
 use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Call, Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -12,6 +12,7 @@ use crate::line::{Class, Fillable, Writer};
 use crate::line_records::{mask, parts};
 use crate::line_storage::Page;
 use crate::model::Model;
+use crate::reasons;
 
 /// What a device does with a range now, or from now on.
 #[derive(Debug, Clone, Copy)]
@@ -49,26 +50,67 @@ impl Model {
         let order = self.order;
         let call = Call { site, order };
         match what {
-            Device::Reads(range) => self.device_does(Deed::READS, range, site, sink),
-            Device::Writes(range) => self.device_does(Deed::WRITES, range, site, sink),
+            Device::Reads(range) => self.device_seen(Deed::READS, range, site, sink),
+            Device::Writes(range) => self.device_seen(Deed::WRITES, range, site, sink),
             Device::Of(device) => self.dma.set_device(device),
-            Device::Map(range, direction) => self.dma.map(range, direction, call),
+            Device::Map(range, direction) => {
+                self.map(range, direction, Terms::Usual, call, sink);
+            }
+            Device::MapSharingLines(range, direction) => {
+                self.map(range, direction, Terms::SharingLines, call, sink);
+            }
+            Device::MapUnsynced(range, direction) => {
+                self.map(range, direction, Terms::Unsynced, call, sink);
+            }
             Device::Owns(range, direction) => self.device_owns(range, direction, call, sink),
-            Device::Returns(range, direction) => self.device_returns(range, direction, site, sink),
+            Device::Returns(range, direction) => {
+                self.device_returns(range, direction, false, site, sink);
+            }
+            Device::UnmapBegins(range, direction) => {
+                self.device_returns(range, direction, true, site, sink);
+            }
             Device::Unmap(range, direction) => {
                 let result = self.dma.unmap(range, direction, call);
                 self.judge_sync(result, range, site, sink);
             }
+            Device::WrongCount(range) => {
+                self.judge_sync(Err(Misfit(reasons::OTHER_COUNT)), range, site, sink);
+            }
+            Device::Freed(range) => {
+                for left in self.dma.left_in(range) {
+                    self.report_call(Hazard::NeverUnmapped, left, site, sink);
+                }
+            }
+            Device::DriverGone(device) => {
+                for left in self.dma.left_by(device) {
+                    self.report_call(Hazard::NeverUnmapped, left, site, sink);
+                }
+                self.dma.forget_device(device);
+            }
             Device::Coherent(range) => {
-                self.dma.set_coherent(range, true);
+                self.dma.coherent_allocated(range, call);
                 self.mark_pages(range, |page| page.coherent = true);
                 self.judge_device(Deed::WRITES, range, site, sink);
             }
             Device::CoherentFreed(range) => {
-                self.dma.set_coherent(range, false);
+                self.dma.coherent_freed(range, call);
                 self.forget(range);
             }
         }
+    }
+
+    fn map(
+        &mut self,
+        range: PhysicalRange,
+        direction: Direction,
+        terms: Terms,
+        call: Call,
+        sink: &mut dyn Sink,
+    ) {
+        if let Some(common) = self.dma.common(range, direction, terms) {
+            self.report_call(Hazard::TwoMappings, common, call.site, sink);
+        }
+        self.dma.map(range, direction, terms, call);
     }
 
     fn device_owns(
@@ -87,7 +129,10 @@ impl Model {
             reads_now: false,
             writes: direction.device_writes(),
         };
-        self.device_does(deed, range, call.site, sink);
+        self.judge_device(deed, range, call.site, sink);
+        if deed.writes && !self.dma.is_seen(range, direction) {
+            self.device_wrote(range, ByteEvent::DeviceWrites);
+        }
         self.mark_pages(range, |page| page.owned = true);
         self.judge_sync(result, range, call.site, sink);
     }
@@ -96,18 +141,24 @@ impl Model {
         &mut self,
         range: PhysicalRange,
         direction: Direction,
+        unmaps: bool,
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
         self.catch_up_range(range);
-        let mut written = Vec::new();
+        let mut parts = Vec::new();
         let result = self
             .dma
-            .returns(range, direction, |part| written.push(part));
-        for part in written {
-            // It wrote when it got it, or now, or in between: `change` has seen
-            // to that.
-            self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
+            .returns(range, direction, unmaps, |part| parts.push(part));
+        for part in parts {
+            match part {
+                // It wrote when it got it, or now, or in between: `change` has
+                // seen to that.
+                Returned::MayBeWritten(part) => {
+                    self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
+                }
+                Returned::Unwritten(part) => self.device_did_not_write(part.range()),
+            }
         }
         self.judge_sync(result, range, site, sink);
     }
@@ -121,29 +172,72 @@ impl Model {
         sink: &mut dyn Sink,
     ) {
         if let Err(Misfit(reason)) = result {
-            let fault = Fault {
-                hazard: Hazard::WrongSync,
-                shown: Shown::ThisCore,
+            let what = WithDevice {
                 pa: range.pa,
-                victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
-                writer: Party::Nobody,
                 reason,
             };
-            self.report(fault, None, sink);
+            self.report_call(Hazard::WrongSync, what, site, sink);
         }
     }
 
-    fn device_does(
+    /// Reports a call of the kernel's.
+    fn report_call(
+        &self,
+        hazard: Hazard,
+        what: WithDevice,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        let fault = Fault {
+            hazard,
+            shown: Shown::ThisCore,
+            pa: what.pa,
+            victim: site.map_or(Party::Device, |site| Party::Cpu { va: 0, site }),
+            writer: Party::Nobody,
+            reason: what.reason,
+        };
+        self.report(fault, None, sink);
+    }
+
+    /// A device was seen to do this.
+    fn device_seen(
         &mut self,
         deed: Deed,
         range: PhysicalRange,
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
+        self.judge_stray(range, deed.writes, site, sink);
+        self.dma.accessed(range, deed.writes);
         self.judge_device(deed, range, site, sink);
         if deed.writes {
             self.device_wrote(range, ByteEvent::DeviceWrites);
         }
+    }
+
+    /// Reports a device that touches what it does not have.
+    fn judge_stray(
+        &self,
+        range: PhysicalRange,
+        writes: bool,
+        site: Option<Site>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(stray) = self.dma.stray(range, writes) else {
+            return;
+        };
+        if stray.reason == reasons::NEVER_MAPPED && !self.unmapped_is_stray {
+            return;
+        }
+        let fault = Fault {
+            hazard: Hazard::StrayDma,
+            shown: Shown::ThisCore,
+            pa: stray.pa,
+            victim: Party::Device,
+            writer: Party::Nobody,
+            reason: stray.reason,
+        };
+        self.report(fault, site, sink);
     }
 
     /// What a device runs into that reads or writes this.
@@ -169,6 +263,10 @@ impl Model {
                             found.judge_buffers(states, class, bytes, line_pa);
                         }
                     }
+                }
+                if deed.reads_now {
+                    let reader = (Reader::Memory, Party::Device);
+                    found.judge_unwritten(states, line, bytes, reader, line_pa);
                 }
                 if deed.writes {
                     let unsettled = |class: &&Class| !states.summary(class.state).settled;
@@ -200,6 +298,22 @@ impl Model {
                 );
             });
             self.stored(pa, bytes);
+        }
+    }
+
+    /// Memory has what it had before the device got it.
+    fn device_did_not_write(&mut self, range: PhysicalRange) {
+        for (pa, len) in parts(range.pa, range.len) {
+            let bytes = mask(pa, len);
+            self.edit(pa, |line, states| {
+                line.split(
+                    states,
+                    bytes,
+                    ByteEvent::Unwritten,
+                    ByteEvent::Nothing,
+                    None,
+                );
+            });
         }
     }
 
@@ -245,12 +359,12 @@ impl Model {
         }
     }
 
-    /// Bytes of a line that a device owns and may write, or owns at all.
-    pub(crate) fn owned_bytes(&mut self, line_pa: u32, all: bool) -> u32 {
+    /// Bytes of a line that a device owns.
+    pub(crate) fn owned_bytes(&mut self, line_pa: u32, which: Owned) -> u32 {
         if !self.page(line_pa).owned {
             return 0;
         }
-        let owned = self.dma.owned(Span::line(line_pa), all);
+        let owned = self.dma.owned(Span::line(line_pa), which);
         owned.fold(0, |bytes, part| bytes | part.bytes())
     }
 

@@ -4,8 +4,13 @@
 //! The rules are those of Documentation/core-api/dma-api.rst ("Synchronise a
 //! single contiguous or scatter/gather mapping for the CPU and device") and of
 //! `check_sync()` in kernel/dma/debug.c.
+//!
+//! Of a device that nobody sees it is taken that it writes all that is its to
+//! write. Of one that was seen at its work ([`Dma::accessed`]) each access is known
+//! from then on, so what is mapped for it alone to write, and it was not seen to write,
+//! it did not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::cores::LINE;
 use crate::events::{Direction, PhysicalRange};
@@ -65,6 +70,39 @@ impl Span {
             end: self.end.min(other.end),
         }
     }
+
+    /// The lines of which it has something.
+    fn lines(self) -> Self {
+        let line = u64::from(LINE);
+        Self {
+            start: self.start / line * line,
+            end: self.end.next_multiple_of(line),
+        }
+    }
+
+    /// What is before and after a part of it.
+    fn without(self, part: Self) -> impl Iterator<Item = Self> {
+        let before = Self {
+            end: self.end.min(part.start),
+            ..self
+        };
+        let after = Self {
+            start: self.start.max(part.end),
+            ..self
+        };
+        [before, after].into_iter().filter(|s| !s.is_empty())
+    }
+}
+
+/// Who sees to the caches, and to other mappings of the same lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terms {
+    /// Map and unmap sync, and no other mapping has anything of the lines.
+    Usual,
+    /// Others may have other bytes of the lines.
+    SharingLines,
+    /// The driver syncs by itself, and others may have anything of it.
+    Unsynced,
 }
 
 /// A DMA mapping.
@@ -73,11 +111,38 @@ struct Mapped {
     device: u32,
     span: Span,
     direction: Direction,
+    terms: Terms,
     call: Call,
+    /// Whether it was reported as one that nobody unmaps.
+    left: bool,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
     owned: Vec<(Span, Direction, Call)>,
+    /// What the device was seen to write of these parts, apart from each other.
+    written: Vec<Span>,
 }
+
+/// What became of a part of a mapping that a device could write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// The device may have written it, now or before.
+    MayBeWritten(Span),
+    /// It did not.
+    Unwritten(Span),
+}
+
+/// Which of the parts that devices own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owned {
+    /// All.
+    All,
+    /// Those that the device may write.
+    ToWrite,
+    /// Those that the device may write unseen.
+    ToWriteUnseen,
+}
+
+const PAGE: u64 = 1 << 12;
 
 /// Mappings that ended are remembered, so many at most.
 const REMEMBERED: usize = 1024;
@@ -90,20 +155,34 @@ pub struct Dma {
     // By first byte. Several mappings may begin at the same byte.
     mappings: BTreeMap<(u64, u32), Mapped>,
     next: u32,
+    // Devices that were seen to access what is mapped for them.
+    seen: HashSet<u32>,
     // Length of the longest mapping since there were none.
     longest: u64,
-    // Mappings that ended, the newest last: which memory, mapped and unmapped by whom.
+    // Mappings and coherent memory that ended, the newest last: which memory, mapped
+    // and unmapped by whom.
     ended: VecDeque<(Span, Call, Call)>,
-    coherent: BTreeMap<u64, Span>,
+    // With the call that allocated it.
+    coherent: BTreeMap<u64, (Span, Call)>,
     longest_coherent: u64,
 }
 
-/// The range or direction does not fit any mapping.
+/// Something that is wrong with what devices have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WithDevice {
+    /// The first byte.
+    pub pa: u32,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// A call does not fit any mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit(pub &'static str);
 
 const NO_MAPPING: Misfit = Misfit(reasons::NO_MAPPING);
 const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
+const WITH_CPU: Misfit = Misfit(reasons::WITH_CPU);
 
 impl Dma {
     /// What follows is of this device.
@@ -112,7 +191,7 @@ impl Dma {
     }
 
     /// A mapping begins. The CPU owns it at first.
-    pub fn map(&mut self, range: PhysicalRange, direction: Direction, call: Call) {
+    pub fn map(&mut self, range: PhysicalRange, direction: Direction, terms: Terms, call: Call) {
         let span = Span::of(range);
         if span.is_empty() {
             return;
@@ -123,8 +202,11 @@ impl Dma {
             device: self.device,
             span,
             direction,
+            terms,
             call,
+            left: false,
             owned: Vec::new(),
+            written: Vec::new(),
         };
         self.mappings.insert((span.start, self.next), mapped);
     }
@@ -151,7 +233,165 @@ impl Dma {
         };
         mapped.take(span);
         mapped.owned.push((span, direction, call));
+        remove(&mut mapped.written, span);
         mapped.fits(direction)
+    }
+
+    /// Where a mapping that is to be made and another one have something in common, and
+    /// a device may write.
+    pub fn common(
+        &self,
+        range: PhysicalRange,
+        direction: Direction,
+        terms: Terms,
+    ) -> Option<WithDevice> {
+        let span = Span::of(range);
+        if span.is_empty() || terms == Terms::Unsynced {
+            return None;
+        }
+        let others = self.overlapping(span.lines()).filter(|(_, other)| {
+            let writes = direction.device_writes() || other.direction.device_writes();
+            writes && other.terms != Terms::Unsynced
+        });
+        let shared = others.filter_map(|(_, other)| {
+            let bytes = other.span.common(span);
+            if !bytes.is_empty() {
+                return Some((bytes.start, reasons::SAME_BYTES));
+            }
+            let line = other.span.lines().common(span.lines());
+            let apart = [terms, other.terms].contains(&Terms::SharingLines);
+            (!apart).then_some((line.start, reasons::SAME_LINE))
+        });
+        let (pa, reason) = shared.min()?;
+        Some(WithDevice {
+            pa: pa as u32,
+            reason,
+        })
+    }
+
+    /// Mappings of memory that is freed, each the first time.
+    pub fn left_in(&mut self, range: PhysicalRange) -> Vec<WithDevice> {
+        let span = Span::of(range);
+        let keys: Vec<_> = self.overlapping(span).map(|(&key, _)| key).collect();
+        let mut all = Vec::new();
+        for key in keys {
+            if let Some(mapped) = self.mappings.get_mut(&key) {
+                if !std::mem::replace(&mut mapped.left, true) {
+                    all.push(WithDevice {
+                        pa: mapped.span.common(span).start as u32,
+                        reason: reasons::FREED,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// Mappings of a device whose driver has gone.
+    pub fn left_by(&self, device: u32) -> Vec<WithDevice> {
+        let left = self.mappings.values().filter(|it| it.device == device);
+        left.map(|mapped| WithDevice {
+            pa: mapped.span.start as u32,
+            reason: reasons::DRIVER_GONE,
+        })
+        .collect()
+    }
+
+    /// Another device may have this number from now on.
+    pub fn forget_device(&mut self, device: u32) {
+        self.mappings.retain(|_, mapped| mapped.device != device);
+        self.seen.remove(&device);
+        if self.mappings.is_empty() {
+            self.longest = 0;
+        }
+    }
+
+    /// Whether nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.mappings.is_empty()
+    }
+
+    /// The first byte of a range that no mapping lets a device read or write now.
+    pub fn stray(&self, range: PhysicalRange, writes: bool) -> Option<WithDevice> {
+        let span = Span::of(range);
+        if span.is_empty() {
+            return None;
+        }
+        let mut rest = vec![span];
+        for (_, mapped) in self.overlapping(span) {
+            if mapped.lets(writes) {
+                remove(&mut rest, mapped.span);
+            }
+        }
+        for part in self.coherent(span) {
+            remove(&mut rest, part);
+        }
+        let first = rest.iter().map(|part| part.start).min()?;
+        let byte = |start| Span {
+            start,
+            end: start + 1,
+        };
+        // Word by word, the first one is what tells. The next page may be anybody's.
+        let beyond = first % PAGE != 0 && self.has(byte(first - 1));
+        let reason = if self.has(byte(first)) {
+            reasons::AGAINST
+        } else if rest != [span] || beyond {
+            reasons::BEYOND
+        } else if self
+            .ended
+            .iter()
+            .any(|(span, ..)| span.contains(byte(first)))
+        {
+            reasons::ENDED
+        } else {
+            reasons::NEVER_MAPPED
+        };
+        Some(WithDevice {
+            pa: first as u32,
+            reason,
+        })
+    }
+
+    /// Whether any of this is mapped, or coherent memory.
+    fn has(&self, span: Span) -> bool {
+        self.overlapping(span).next().is_some() || self.coherent(span).next().is_some()
+    }
+
+    /// A device is seen to read or write this.
+    pub fn accessed(&mut self, range: PhysicalRange, writes: bool) {
+        let span = Span::of(range);
+        let devices: HashSet<u32> = self
+            .overlapping(span)
+            .filter(|(_, mapped)| mapped.lets(writes))
+            .map(|(_, mapped)| mapped.device)
+            .collect();
+        // Where several devices have mapped the same nobody knows which one it is.
+        if devices.len() == 1 {
+            self.seen.extend(devices);
+        }
+        if !writes {
+            return;
+        }
+        let keys: Vec<_> = self.overlapping(span).map(|(&key, _)| key).collect();
+        for key in keys {
+            if let Some(mapped) = self.mappings.get_mut(&key) {
+                if mapped.direction == Direction::FromDevice {
+                    add(&mut mapped.written, mapped.span.common(span));
+                }
+            }
+        }
+    }
+
+    /// Whether all that the device does in the mapping to which this belongs is seen,
+    /// and nothing in it is the device's to read.
+    pub fn is_seen(&self, range: PhysicalRange, direction: Direction) -> bool {
+        self.find(Span::of(range), direction, true)
+            .and_then(|key| self.mappings.get(&key))
+            .is_some_and(|mapped| self.all_is_seen(mapped))
+    }
+
+    fn all_is_seen(&self, mapped: &Mapped) -> bool {
+        mapped.direction == Direction::FromDevice && self.seen.contains(&mapped.device)
     }
 
     /// Whether the mapping in which the device owns this, by this direction,
@@ -162,34 +402,53 @@ impl Dma {
             .is_some_and(|mapped| mapped.direction.device_reads())
     }
 
-    /// The CPU gets a part of a mapping back. Parts that the device may have
-    /// written go to `written`.
+    /// The CPU gets a part of a mapping back. Parts that the device could write go
+    /// to `could_write`.
     ///
     /// # Errors
     ///
-    /// Where no mapping fits. If only the direction doesn't, the CPU owns the
-    /// part all the same.
+    /// Where no mapping fits, or, unless an unmap begins, where the CPU has all of the
+    /// part already. If only the direction doesn't fit, the CPU owns the part all
+    /// the same.
     pub fn returns(
         &mut self,
         range: PhysicalRange,
         direction: Direction,
-        mut written: impl FnMut(Span),
+        unmaps: bool,
+        mut could_write: impl FnMut(Returned),
     ) -> Result<(), Misfit> {
         let span = Span::of(range);
         if span.is_empty() {
             return Ok(());
         }
         let key = self.find(span, direction, true).ok_or(NO_MAPPING)?;
+        let seen = self.mappings.get(&key).is_some_and(|m| self.all_is_seen(m));
         let Some(mapped) = self.mappings.get_mut(&key) else {
             return Err(NO_MAPPING);
         };
-        for (part, owner) in mapped.take(span) {
+        let taken = mapped.take(span);
+        let with_cpu = taken.is_empty() && !unmaps;
+        for (part, owner) in taken {
+            if seen {
+                let mut unwritten = vec![part];
+                for &written in &mapped.written {
+                    remove(&mut unwritten, written);
+                }
+                unwritten
+                    .into_iter()
+                    .for_each(|part| could_write(Returned::Unwritten(part)));
+                continue;
+            }
             let said = mapped.direction.device_writes() && direction.device_writes();
             if owner.device_writes() || said {
-                written(part);
+                could_write(Returned::MayBeWritten(part));
             }
         }
-        mapped.fits(direction)
+        mapped.fits(direction)?;
+        if with_cpu {
+            return Err(WITH_CPU);
+        }
+        Ok(())
     }
 
     /// A mapping ends.
@@ -220,10 +479,7 @@ impl Dma {
         let Some(mapped) = key.and_then(|key| self.mappings.remove(&key)) else {
             return Err(NO_MAPPING);
         };
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back((mapped.span, mapped.call, call));
+        self.remember(mapped.span, mapped.call, call);
         if self.mappings.is_empty() {
             self.longest = 0;
         }
@@ -237,12 +493,12 @@ impl Dma {
         Ok(())
     }
 
-    /// Parts of `span` that a device owns and may write, or with `all` those
-    /// that it owns.
-    pub fn owned(&self, span: Span, all: bool) -> impl Iterator<Item = Span> + '_ {
+    /// Parts of `span` that a device owns.
+    pub fn owned(&self, span: Span, which: Owned) -> impl Iterator<Item = Span> + '_ {
         self.overlapping(span)
+            .filter(move |(_, mapped)| which != Owned::ToWriteUnseen || !self.all_is_seen(mapped))
             .flat_map(|(_, mapped)| &mapped.owned)
-            .filter(move |(_, direction, _)| all || direction.device_writes())
+            .filter(move |(_, direction, _)| which == Owned::All || direction.device_writes())
             .map(move |(part, ..)| part.common(span))
             .filter(|part| !part.is_empty())
     }
@@ -274,21 +530,31 @@ impl Dma {
         self.ended.retain(|(span, ..)| span.common(gone).is_empty());
     }
 
-    /// Coherent memory begins or ends.
-    pub fn set_coherent(&mut self, range: PhysicalRange, is: bool) {
+    /// Coherent memory begins.
+    pub fn coherent_allocated(&mut self, range: PhysicalRange, call: Call) {
         let span = Span::of(range);
-        if span.is_empty() {
-            return;
-        }
-        if is {
+        if !span.is_empty() {
             self.longest_coherent = self.longest_coherent.max(span.end - span.start);
-            self.coherent.insert(span.start, span);
-        } else {
-            self.coherent.remove(&span.start);
-            if self.coherent.is_empty() {
-                self.longest_coherent = 0;
-            }
+            self.coherent.insert(span.start, (span, call));
         }
+    }
+
+    /// Coherent memory ends.
+    pub fn coherent_freed(&mut self, range: PhysicalRange, call: Call) {
+        if let Some((span, allocated)) = self.coherent.remove(&u64::from(range.pa)) {
+            self.remember(span, allocated, call);
+        }
+        if self.coherent.is_empty() {
+            self.longest_coherent = 0;
+        }
+    }
+
+    /// What a device had until now.
+    fn remember(&mut self, span: Span, begun: Call, ended: Call) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((span, begun, ended));
     }
 
     /// The coherent parts of `span`.
@@ -296,23 +562,26 @@ impl Dma {
         let from = span.start.saturating_sub(self.longest_coherent);
         self.coherent
             .range(from..span.end)
-            .map(move |(_, part)| part.common(span))
+            .map(move |(_, (part, _))| part.common(span))
             .filter(|part| !part.is_empty())
     }
 
     /// All that is mapped or coherent.
     pub fn all(&self) -> impl Iterator<Item = Span> + '_ {
         let mapped = self.mappings.values().map(|mapped| mapped.span);
-        mapped.chain(self.coherent.values().copied())
+        mapped.chain(self.coherent.values().map(|(span, _)| *span))
     }
 
     /// Bytes that the records of ownership take.
     pub fn size(&self) -> usize {
         let parts: usize = self.mappings.values().map(|m| m.owned.capacity()).sum();
+        let written: usize = self.mappings.values().map(|m| m.written.capacity()).sum();
         self.mappings.len() * (size_of::<Mapped>() + 16)
             + parts * size_of::<(Span, Direction, Call)>()
+            + written * size_of::<Span>()
+            + self.seen.capacity() * (size_of::<u32>() + 1)
             + self.ended.capacity() * size_of::<(Span, Call, Call)>()
-            + self.coherent.len() * size_of::<(u64, Span)>()
+            + self.coherent.len() * size_of::<(u64, Span, Call)>()
     }
 
     fn overlapping(&self, span: Span) -> impl Iterator<Item = (&(u64, u32), &Mapped)> {
@@ -352,6 +621,15 @@ impl Mapped {
         }
     }
 
+    /// Whether the device may read, or write.
+    fn lets(&self, writes: bool) -> bool {
+        if writes {
+            self.direction.device_writes()
+        } else {
+            self.direction.device_reads()
+        }
+    }
+
     /// How the device has a byte.
     fn lent(&self, byte: Span) -> Lent {
         let mut owned = self.owned.iter();
@@ -373,22 +651,29 @@ impl Mapped {
                 continue;
             }
             taken.push((common, direction));
-            let before = Span {
-                end: common.start,
-                ..part
-            };
-            let after = Span {
-                start: common.end,
-                ..part
-            };
-            kept.extend(
-                [before, after]
-                    .into_iter()
-                    .filter(|s| !s.is_empty())
-                    .map(|s| (s, direction, call)),
-            );
+            kept.extend(part.without(common).map(|s| (s, direction, call)));
         }
         self.owned = kept;
         taken
     }
+}
+
+/// Adds a span to spans that are apart from each other.
+fn add(spans: &mut Vec<Span>, new: Span) {
+    let mut all = new;
+    spans.retain(|span| {
+        let apart = span.end < all.start || all.end < span.start;
+        if !apart {
+            all.start = all.start.min(span.start);
+            all.end = all.end.max(span.end);
+        }
+        apart
+    });
+    spans.push(all);
+}
+
+/// Takes a span out of spans.
+pub fn remove(spans: &mut Vec<Span>, gone: Span) {
+    let rest = spans.iter().flat_map(|span| span.without(gone));
+    *spans = rest.collect();
 }

@@ -128,14 +128,30 @@ pub enum Device {
     /// A mapping for a device was made, before any of its maintenance: from
     /// `Owns` on the device may read or write at any moment.
     Map(PhysicalRange, Direction),
+    /// So was one of an entry of a list, or one whose driver has said that it shares
+    /// lines with others: such mappings come and go together.
+    MapSharingLines(PhysicalRange, Direction),
+    /// So was one that map and unmap do not sync: the driver does
+    /// (DMA_ATTR_SKIP_CPU_SYNC, and memory that the DMA API allocates). There may
+    /// be others of the same memory.
+    MapUnsynced(PhysicalRange, Direction),
     /// The maintenance of `Map` or of a sync for the device is done: the
     /// device owns it, until `Returns`. In a part of a mapping for a sync.
     Owns(PhysicalRange, Direction),
     /// A sync for the CPU begins, before any of its maintenance: the device
     /// has written all that it was free to write, and writes no more.
     Returns(PhysicalRange, Direction),
-    /// The mapping ends (after `Returns`).
+    /// The same, of an unmap that begins: the CPU may have the memory already.
+    UnmapBegins(PhysicalRange, Direction),
+    /// The mapping ends (after `UnmapBegins`).
     Unmap(PhysicalRange, Direction),
+    /// An unmap or a sync begins of a list, of which this is an entry, with another
+    /// number of entries than it was mapped with.
+    WrongCount(PhysicalRange),
+    /// This memory is freed.
+    Freed(PhysicalRange),
+    /// The driver of this device has gone, with all that it manages.
+    DriverGone(u32),
     /// Coherent memory was allocated (non-cached on these cores): the device
     /// may access it at any moment without ever owning it.
     Coherent(PhysicalRange),

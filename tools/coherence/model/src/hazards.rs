@@ -49,8 +49,27 @@ named! {
         StaleInstruction = "stale-instruction",
         /// A buffered store may not have reached memory when a device reads it.
         NotDrained = "not-drained",
-        /// A sync or unmap of a range or in a direction that does not fit the mapping.
+        /// A sync or unmap that does not fit the mapping: its range, its direction, how
+        /// many entries its list has, or who has the memory.
         WrongSync = "wrong-sync",
+        /// What a device was to write, and did not, is read.
+        UnwrittenRead = "unwritten-read",
+        /// A device reads or writes what no live mapping gives it.
+        StrayDma = "stray-dma",
+        /// A mapping by which a device may write shares bytes or a line with another.
+        TwoMappings = "two-mappings",
+        /// A mapping is still there when its memory is freed, or its driver goes.
+        NeverUnmapped = "never-unmapped",
+    }
+}
+
+impl Hazard {
+    /// Whether it is in what the kernel calls, and not in what is loaded or stored.
+    pub fn is_of_a_call(self) -> bool {
+        matches!(
+            self,
+            Self::WrongSync | Self::TwoMappings | Self::NeverUnmapped
+        )
     }
 }
 

@@ -2,9 +2,10 @@
 //! From what can be to what is said about it.
 
 use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
+use crate::cores::WORD;
 use crate::events::Site;
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
-use crate::line::{Class, Line, DEVICE};
+use crate::line::{Class, Line, Writer, DEVICE};
 use crate::model::Model;
 use crate::reasons;
 
@@ -22,7 +23,8 @@ pub struct Fault {
 impl Fault {
     /// Whether a device takes part, now or before.
     fn concerns_device(&self) -> bool {
-        self.hazard == Hazard::WrongSync
+        self.hazard.is_of_a_call()
+            || self.hazard == Hazard::UnwrittenRead
             || self.victim == Party::Device
             || self.writer == Party::Device
     }
@@ -125,6 +127,50 @@ impl LineFindings {
             victim,
             writer: class.writer.party(pa),
             reason,
+        });
+    }
+
+    /// Judges a reader that gets bytes which a device was to write, and did not.
+    /// `pa` is of the line. That this core has lost a value, or has it elsewhere, is more
+    /// telling.
+    pub fn judge_unwritten(
+        &mut self,
+        states: &mut States,
+        line: &Line,
+        bytes: u32,
+        (reader, victim): (Reader, Party),
+        pa: u32,
+    ) {
+        let mut unwritten = 0u32;
+        let mut writer = Writer::NOBODY;
+        for class in &line.classes {
+            let part = class.bytes & bytes;
+            let verdict = states.verdict(class.state, reader);
+            let right = part != 0
+                && states.get(class.state).unwritten
+                && verdict.this_core.first().is_none();
+            if right && (unwritten == 0 || part.trailing_zeros() < unwritten.trailing_zeros()) {
+                writer = class.writer;
+            }
+            unwritten |= if right { part } else { 0 };
+        }
+        // Copies and checksums load whole words across the end of what was written,
+        // and drop the rest.
+        let last_word = bytes.count_ones() <= WORD && unwritten != bytes;
+        if unwritten == 0 || last_word {
+            return;
+        }
+        let pa = pa + unwritten.trailing_zeros();
+        self.add(Fault {
+            hazard: Hazard::UnwrittenRead,
+            shown: Shown::ThisCore,
+            pa,
+            victim,
+            writer: match writer.party(pa) {
+                Party::Device => Party::Nobody,
+                before => before,
+            },
+            reason: reasons::NOT_WRITTEN,
         });
     }
 

@@ -4,6 +4,7 @@
 use crate::byte_states::States;
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
+use crate::dma_ownership::Owned;
 use crate::line::{Fillable, Line, Writer};
 use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
 use crate::model::Model;
@@ -81,7 +82,7 @@ impl Model {
         line.number_fillable(&mut self.states);
         if owned {
             // The device may have written just now.
-            let bytes = self.owned_bytes(pa & !(LINE - 1), false);
+            let bytes = self.owned_bytes(pa & !(LINE - 1), Owned::ToWriteUnseen);
             let device = Some(Writer::DEVICE);
             line.split(
                 &mut self.states,

@@ -3,8 +3,8 @@
 
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
-use crate::cores::LINE;
-use crate::dma_ownership::Span;
+use crate::cores::{LINE, WORD};
+use crate::dma_ownership::{remove, Owned, Span};
 use crate::events::{Access, MemoryType, Operation, PhysicalRange};
 use crate::hazards::{Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
@@ -58,19 +58,25 @@ impl Model {
                 len,
                 ..*access
             };
-            self.access_line(&part, kind, sink);
+            self.access_line(&part, access, kind, sink);
         }
     }
 
     /// The part of an access that is in one line.
-    fn access_line(&mut self, access: &Access, kind: LoadOrStore, sink: &mut dyn Sink) {
+    fn access_line(
+        &mut self,
+        access: &Access,
+        whole: &Access,
+        kind: LoadOrStore,
+        sink: &mut dyn Sink,
+    ) {
         let mut found = LineFindings::default();
         self.check_types(access, &mut found, sink);
         let cached = group(access.memory) != UNCACHED;
         if cached && self.virtual_bits != 0 {
             self.check_virtual_line(access, kind, &mut found);
         }
-        let touched = self.check_owner(access, kind, &mut found);
+        let touched = self.check_owner(access, whole, kind, &mut found);
         match (kind, cached) {
             (LoadOrStore::Load, true) => self.load_cached(access, touched, &mut found),
             (LoadOrStore::Load, false) => self.load_uncached(access, touched, &mut found),
@@ -103,6 +109,7 @@ impl Model {
             for class in &line.classes {
                 found.judge(states, class, judged, reader, line_pa, victim);
             }
+            found.judge_unwritten(states, line, judged, (reader, victim), line_pa);
             line.step(states, load);
         });
     }
@@ -115,6 +122,8 @@ impl Model {
             for class in &line.classes {
                 found.judge(states, class, judged, Reader::Memory, line_pa, victim);
             }
+            let reader = (Reader::Memory, victim);
+            found.judge_unwritten(states, line, judged, reader, line_pa);
         });
     }
 
@@ -125,7 +134,7 @@ impl Model {
         let writer = Some(Writer::cpu(va, access.site));
         // What the device may write, but for what the store itself should not
         // have touched.
-        let owned = self.owned_bytes(line_pa, false) & !bytes;
+        let owned = self.owned_bytes(line_pa, Owned::ToWrite) & !bytes;
         let device_may_write = owned | self.coherent_bytes(line_pa);
         self.edit(pa, |line, states| {
             let copy = line.copy_or_new(states, key);
@@ -163,15 +172,21 @@ impl Model {
 
     /// A touch of what a device owns. Returns the bytes touched: what they hold
     /// is anybody's guess.
-    fn check_owner(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) -> u32 {
+    fn check_owner(
+        &mut self,
+        access: &Access,
+        whole: &Access,
+        kind: LoadOrStore,
+        found: &mut LineFindings,
+    ) -> u32 {
         let line_pa = access.pa & !(LINE - 1);
-        let (victim, writer) = match kind {
-            LoadOrStore::Load => (cpu(access), Party::Device),
-            LoadOrStore::Store => (Party::Device, cpu(access)),
+        let (victim, writer, which) = match kind {
+            LoadOrStore::Load => (cpu(access), Party::Device, Owned::ToWrite),
+            LoadOrStore::Store => (Party::Device, cpu(access), Owned::All),
         };
-        let forbidden = self.owned_bytes(line_pa, kind == LoadOrStore::Store);
+        let forbidden = self.owned_bytes(line_pa, which);
         let touched = forbidden & mask(access.pa, access.len);
-        if touched != 0 {
+        if touched != 0 && !(kind == LoadOrStore::Load && self.is_last_word(whole)) {
             found.add(Fault {
                 hazard: Hazard::OwnedTouch,
                 shown: Shown::ThisCore,
@@ -184,6 +199,20 @@ impl Model {
         touched
     }
 
+    /// Whether this is at most a word, of which a device has a part only: copies and
+    /// checksums load whole words across the end of what is theirs, and drop the rest.
+    fn is_last_word(&self, load: &Access) -> bool {
+        let span = Span::of(PhysicalRange {
+            pa: load.pa,
+            len: load.len,
+        });
+        let mut rest = vec![span];
+        for part in self.dma.owned(span, Owned::ToWrite) {
+            remove(&mut rest, part);
+        }
+        load.len <= WORD && !rest.is_empty()
+    }
+
     /// Whether accesses like this one may take the fast path from now on.
     fn allow_fast_path(&mut self, access: &Access) {
         let page_pa = access.pa & !0xfff;
@@ -192,7 +221,7 @@ impl Model {
             len: 1 << 12,
         });
         let owned = self.page(access.pa).owned;
-        let still_owned = owned && self.dma.owned(whole, true).next().is_some();
+        let still_owned = owned && self.dma.owned(whole, Owned::All).next().is_some();
         let group = group(access.memory);
         let alone = self.virtual_bits == 0
             || group == UNCACHED

@@ -42,6 +42,8 @@ pub struct Model {
     pub(crate) outer_buffered: HashSet<u32, SmallKeyHash>,
     /// Whether lines that nobody accessed yet may be dirty, from before.
     pub(crate) unknown: bool,
+    /// Whether a device may only touch what was mapped for one.
+    pub(crate) unmapped_is_stray: bool,
     /// Lines ever touched.
     pub(crate) touched: u64,
     /// Bits of the virtual page number that tell inner copies apart.
@@ -90,6 +92,7 @@ impl Model {
             buffered: HashSet::default(),
             outer_buffered: HashSet::default(),
             unknown: false,
+            unmapped_is_stray: false,
             touched: 0,
             key_bits,
             virtual_bits: match core.indexing {
@@ -100,6 +103,17 @@ impl Model {
             scratch: Line::default(),
             core,
         }
+    }
+
+    /// From now on a device may only touch memory that was mapped for one. Else memory
+    /// that nobody ever mapped is nobody's business: displays and FPGAs have such.
+    pub fn unmapped_is_stray(&mut self) {
+        self.unmapped_is_stray = true;
+    }
+
+    /// Whether anything is mapped for a device.
+    pub fn has_mappings(&self) -> bool {
+        !self.dma.is_empty()
     }
 
     /// Lines that were ever touched, and bytes that their state takes now.

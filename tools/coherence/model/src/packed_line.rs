@@ -455,9 +455,9 @@ fn fast_path(states: &mut States, (a, b): (StateId, StateId), fills: Fills) -> F
         }
     }
     let mut fine = |reader| {
-        [a, b]
-            .into_iter()
-            .all(|state| states.verdict(state, reader) == Verdict::default())
+        [a, b].into_iter().all(|state| {
+            states.verdict(state, reader) == Verdict::default() && !states.get(state).unwritten
+        })
     };
     if load && fine(Reader::Inner(0)) {
         fast_path |= FastPath::LOAD;

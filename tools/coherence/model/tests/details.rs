@@ -158,8 +158,13 @@ fn who_gave_the_memory_away_is_said_of_a_devices_values_alone() {
     let page = PhysicalRange { pa: PA, len: 4096 };
     guest.device(Device::Writes(buffer));
     guest.load(LINEAR_VA, 4, KERNEL);
-    let found = guest.only(&[(Hazard::StaleRead, Shown::ThisCore)]);
-    assert_eq!(found[0].lent, Some(Lent { mapped, holder }));
+    let found = guest.only(&[
+        (Hazard::StaleRead, Shown::ThisCore),
+        (Hazard::StrayDma, Shown::ThisCore),
+    ]);
+    for finding in found {
+        assert_eq!(finding.lent, Some(Lent { mapped, holder }));
+    }
     guest.model.new_owner(page);
     guest.device(Device::Writes(buffer));
     guest.load(LINEAR_VA, 4, KERNEL);

@@ -8,12 +8,12 @@ use coherence_model::cores::{Core, Indexing, CORES, LINE};
 use coherence_model::events::{
     Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
 };
-use coherence_model::hazards::{Hazard, Party, Shown};
+use coherence_model::hazards::{Hazard, Holder, Party, Shown};
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
-    DirtyOverDevice, LostWrite, NotDrained, OwnedTouch, StaleInstruction, StaleRead, TwoTypes,
-    WrongSync,
+    DirtyOverDevice, LostWrite, NeverUnmapped, NotDrained, OwnedTouch, StaleInstruction, StaleRead,
+    StrayDma, TwoMappings, TwoTypes, UnwrittenRead, WrongSync,
 };
 use Shown::{SomeCore, ThisCore};
 
@@ -177,7 +177,8 @@ fn touched_while_another_device_has_it() {
         let mut guest = Guest::new(core);
         for device in [1, 2] {
             guest.device(Device::Of(device));
-            guest.dma_map(PA, 64, BOTH);
+            guest.device(Device::MapUnsynced(buffer(64), BOTH));
+            guest.for_device(PA, 64, BOTH);
         }
         guest.device(Device::Of(1));
         guest.for_cpu(PA, 64, BOTH);
@@ -369,6 +370,29 @@ fn cpu_reads_during_a_receive() {
     }
 }
 
+/// More than a copy's last word: two words, all of one, or a store.
+#[test]
+fn more_than_a_last_word() {
+    for core in CORES {
+        for (at, len, stores) in [
+            (24, 8, false),
+            (32, 4, false),
+            (30, 1, false),
+            (28, 4, true),
+        ] {
+            let mut guest = Guest::new(core);
+            guest.dma_map(PA + 30, 34, FROM);
+            if stores {
+                guest.store(LINEAR_VA + at, len, KERNEL);
+            } else {
+                guest.load(LINEAR_VA + at, len, KERNEL);
+            }
+            let found = guest.found.iter().map(|it| it.hazard);
+            assert!(found.collect::<Vec<_>>().contains(&OwnedTouch), "{at}");
+        }
+    }
+}
+
 #[test]
 fn write_combined_data_not_drained() {
     for core in CORES {
@@ -428,6 +452,212 @@ fn a_sync_that_throws_a_store_away() {
         guest.for_device(PA, 64, FROM);
         let found = guest.only(&[(LostWrite, ThisCore)]);
         names(&found, LostWrite, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+    }
+}
+
+#[test]
+fn more_is_read_than_the_device_wrote() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        // The first time that the device is seen, and the next.
+        for written in [42, 10] {
+            let (va, pa) = (LINEAR_VA + written, PA + written);
+            guest.fill(LINEAR_VA, 64, PROGRAM);
+            guest.flush(LINEAR_VA, 64);
+            guest.dma_map(PA, 64, FROM);
+            guest.device(Device::Writes(buffer(written)));
+            guest.dma_unmap(PA, 64, FROM);
+            // Its last word has something of it.
+            guest.read(LINEAR_VA, written + 2, KERNEL);
+            guest.silent();
+            guest.load(va, 1, KERNEL);
+            let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, cpu(va, KERNEL)));
+            let lent = found[0].lent.unwrap();
+            assert!(matches!(lent.holder, Holder::Unmapped(_)), "{found:#?}");
+            guest.load(va + 2, 4, KERNEL);
+            guest.only(&[(UnwrittenRead, ThisCore)]);
+            // Of two words at once the second has nothing of it.
+            guest.load(va - 2, 8, KERNEL);
+            guest.only(&[(UnwrittenRead, ThisCore)]);
+            guest.map(USER_VA, PA, MemoryType::StronglyOrdered);
+            guest.load(USER_VA + 60, 4, PROGRAM);
+            let found = guest.found.iter().map(|it| it.hazard);
+            assert!(found.collect::<Vec<_>>().contains(&UnwrittenRead));
+            guest.found.clear();
+            guest.unmap(USER_VA);
+            guest.dma_map(PA, 64, TO);
+            guest.device(Device::Reads(buffer(64)));
+            let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, Party::Device));
+            guest.dma_unmap(PA, 64, TO);
+        }
+        // Who was there before is known where the device was seen before.
+        guest.load(LINEAR_VA + 40, 4, KERNEL);
+        let found = guest.only(&[(UnwrittenRead, ThisCore)]);
+        assert_eq!(found[0].writer, cpu(LINEAR_VA + 40, PROGRAM));
+    }
+}
+
+/// A device, and what it may not touch: the reason says why.
+#[test]
+fn a_device_touches_what_it_does_not_have() {
+    let range = |at, len| PhysicalRange { pa: PA + at, len };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        let stray = |guest: &mut Guest, what, pa, reason| {
+            guest.device(what);
+            let found = guest.only(&[(StrayDma, ThisCore)]);
+            assert_eq!((found[0].pa, found[0].victim), (pa, Party::Device));
+            assert!(found[0].reason.contains(reason), "{found:#?}");
+            found[0].lent
+        };
+        guest.dma_map(PA, 64, TO);
+        guest.dma_map(PA + 64, 64, FROM);
+        stray(&mut guest, Device::Writes(range(4, 4)), PA + 4, "not let");
+        stray(&mut guest, Device::Reads(range(60, 8)), PA + 64, "not let");
+        stray(
+            &mut guest,
+            Device::Writes(range(120, 9)),
+            PA + 128,
+            "beyond",
+        );
+        // Word by word, the first word says it.
+        stray(
+            &mut guest,
+            Device::Writes(range(128, 4)),
+            PA + 128,
+            "beyond",
+        );
+        guest.dma_unmap(PA, 64, TO);
+        guest.dma_unmap(PA + 64, 64, FROM);
+        let lent = stray(&mut guest, Device::Reads(range(0, 4)), PA, "ended");
+        assert!(matches!(lent.unwrap().holder, Holder::Unmapped(_)));
+        let page = PhysicalRange {
+            pa: PA + 0x1000,
+            len: 4096,
+        };
+        guest.device(Device::Coherent(page));
+        guest.device(Device::Reads(page));
+        guest.silent();
+        guest.device(Device::CoherentFreed(page));
+        stray(&mut guest, Device::Writes(page), page.pa, "ended");
+        // That of somebody else by now.
+        guest.model.new_owner(page);
+        guest.device(Device::Writes(page));
+        guest.silent();
+        guest.model.unmapped_is_stray();
+        let lent = stray(&mut guest, Device::Reads(page), page.pa, "not mapped");
+        assert_eq!(lent, None);
+    }
+}
+
+/// Which mappings may not be there at once, and where they meet.
+#[test]
+fn two_mappings_of_one_buffer() {
+    for core in CORES {
+        for (first, second) in [(FROM, TO), (TO, FROM), (FROM, FROM), (BOTH, TO)] {
+            for (at, len, meet) in [(0, 64, 0), (32, 8, 32), (50, 100, 50), (72, 64, 64)] {
+                let mut guest = Guest::new(core);
+                guest.device(Device::Map(buffer(70), first));
+                guest.silent();
+                let range = PhysicalRange { pa: PA + at, len };
+                guest.device(Device::Map(range, second));
+                let found = guest.only(&[(TwoMappings, ThisCore)]);
+                assert_eq!(found[0].pa, PA + meet);
+                assert!(found[0].lent.is_some(), "{found:#?}");
+            }
+        }
+        // By bytes, whoever sees to the lines.
+        let mut guest = Guest::new(core);
+        guest.device(Device::MapSharingLines(buffer(70), FROM));
+        guest.device(Device::MapSharingLines(buffer(70), FROM));
+        guest.only(&[(TwoMappings, ThisCore)]);
+    }
+}
+
+#[test]
+fn mappings_that_are_left() {
+    for core in CORES {
+        let page = PhysicalRange {
+            pa: PA & !0xfff,
+            len: 4096,
+        };
+        let mut guest = Guest::new(core);
+        guest.device(Device::Of(1));
+        guest.dma_map(PA + 64, 64, TO);
+        guest.device(Device::Of(2));
+        guest.dma_map(PA + 128, 64, TO);
+        // An object, of which one byte is known, and its page; each mapping once.
+        let object = PhysicalRange {
+            pa: PA + 64,
+            len: 1,
+        };
+        for (freed, left) in [(object, 64), (page, 128)] {
+            guest.device(Device::Freed(freed));
+            let found = guest.only(&[(NeverUnmapped, ThisCore)]);
+            assert_eq!(found.len(), 1, "{found:#?}");
+            assert_eq!(found[0].pa, PA + left);
+            assert!(found[0].lent.is_some(), "{found:#?}");
+        }
+        guest.device(Device::Freed(page));
+        guest.silent();
+        guest.device(Device::DriverGone(2));
+        let found = guest.only(&[(NeverUnmapped, ThisCore)]);
+        assert_eq!((found.len(), found[0].pa), (1, PA + 128));
+        // It has none of the memory any more.
+        guest.store(LINEAR_VA + 128, 4, KERNEL);
+        guest.device(Device::DriverGone(2));
+        guest.silent();
+        guest.store(LINEAR_VA + 64, 4, KERNEL);
+        guest.only(&[(OwnedTouch, ThisCore)]);
+    }
+}
+
+#[test]
+fn a_sync_of_what_the_cpu_has() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 128, FROM);
+        guest.for_cpu(PA, 64, FROM);
+        // A part of it is the device's.
+        guest.for_cpu(PA, 128, FROM);
+        guest.silent();
+        guest.for_cpu(PA, 64, FROM);
+        let found = guest.only(&[(WrongSync, ThisCore)]);
+        assert!(found[0].reason.contains("CPU has this"), "{found:#?}");
+        guest.dma_unmap(PA, 128, FROM);
+        guest.silent();
+    }
+}
+
+#[test]
+fn a_list_with_another_number_of_entries() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, TO);
+        guest.device(Device::WrongCount(buffer(64)));
+        let found = guest.only(&[(WrongSync, ThisCore)]);
+        assert!(found[0].lent.is_some(), "{found:#?}");
+    }
+}
+
+/// The device has failed, and so what was in the cache is in no place any more.
+#[test]
+fn a_copy_that_fails_loses_what_was_dirty() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.device(Device::Writes(buffer(64)));
+        guest.dma_unmap(PA, 64, FROM);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA, 64, FROM);
+        guest.dma_unmap(PA, 64, FROM);
+        guest.silent();
+        guest.load(LINEAR_VA, 4, KERNEL);
+        let found = guest.only(&[(LostWrite, ThisCore)]);
+        assert_eq!(found[0].writer, cpu(LINEAR_VA, KERNEL));
     }
 }
 

@@ -45,6 +45,8 @@ enum Event {
     DeviceWrites(usize),
     /// A device owns a word until the end of some more events.
     Owns(usize),
+    /// So does one of which each access is seen.
+    OwnsSeen(usize),
     Returns,
     NewOwner,
 }
@@ -75,7 +77,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => copy.prop_map(Event::Gone),
         1 => word.clone().prop_map(Event::DeviceReads),
         1 => word.clone().prop_map(Event::DeviceWrites),
-        1 => word.prop_map(Event::Owns),
+        1 => word.clone().prop_map(Event::Owns),
+        1 => word.prop_map(Event::OwnsSeen),
         1 => Just(Event::Returns),
         1 => Just(Event::NewOwner),
     ]
@@ -95,6 +98,30 @@ struct Pair {
     references: [[Reference; 2]; 2],
     // The line and the word that a device owns.
     owned: Option<(usize, usize)>,
+    // Whether that is the device which is seen, and it has not written the word yet.
+    seen: bool,
+    unwritten: bool,
+}
+
+/// The number of the device that is seen.
+const SEEN: u32 = 7;
+
+/// A model that has seen that device once, in memory far away.
+fn model(core: Core) -> Model {
+    let mut model = Model::new(core);
+    let far = PhysicalRange {
+        pa: 0x0100_0000,
+        len: 4,
+    };
+    for what in [
+        Device::Of(SEEN),
+        Device::Map(far, Direction::FromDevice),
+        Device::Writes(far),
+        Device::Unmap(far, Direction::FromDevice),
+    ] {
+        model.device(what, None, &mut |_| {});
+    }
+    model
 }
 
 impl Pair {
@@ -115,9 +142,11 @@ impl Pair {
         let copies = addresses(&core).len();
         Self {
             core,
-            model: Model::new(core),
+            model: model(core),
             references: PA.map(|_| [this, some].map(|rules| Reference::new(rules, copies))),
             owned: None,
+            seen: false,
+            unwritten: false,
         }
     }
 
@@ -177,9 +206,12 @@ impl Pair {
             | Event::Store(_, w, _)
             | Event::Fetch(w)
             | Event::DeviceReads(w)
-            | Event::DeviceWrites(w)
                 if self.owned == Some((n, w)) =>
             {
+                return ([false; 2], [false; 2]);
+            }
+            // What is the device's to write unseen it may have written already.
+            Event::DeviceWrites(w) if self.owned == Some((n, w)) && !self.seen => {
                 return ([false; 2], [false; 2]);
             }
             Event::Load(c, w, memory) => {
@@ -264,6 +296,9 @@ impl Pair {
                 references.each_mut().map(|r| r.device_reads_old(w))
             }
             Event::DeviceWrites(w) => {
+                if self.owned == Some((n, w)) {
+                    self.unwritten = false;
+                }
                 self.model.device(Device::Writes(range(w)), None, &mut sink);
                 references.each_mut().map(|r| {
                     let dirty = r.is_dirty();
@@ -280,19 +315,26 @@ impl Pair {
                     false
                 })
             }
-            Event::Owns(w) => {
+            Event::Owns(w) | Event::OwnsSeen(w) => {
                 if self.owned.is_some() {
                     return ([false; 2], [false; 2]);
                 }
                 self.owned = Some((n, w));
+                self.seen = matches!(event, Event::OwnsSeen(_));
+                self.unwritten = self.seen;
+                let device = if self.seen { SEEN } else { 0 };
+                let seen = self.seen;
                 let direction = Direction::FromDevice;
+                self.model.device(Device::Of(device), None, &mut sink);
                 self.model
                     .device(Device::Map(range(w), direction), None, &mut sink);
                 self.model
                     .device(Device::Owns(range(w), direction), None, &mut sink);
                 references.each_mut().map(|r| {
                     let dirty = r.is_dirty();
-                    r.device_owns(w);
+                    if !seen {
+                        r.device_owns(w);
+                    }
                     dirty
                 })
             }
@@ -309,13 +351,23 @@ impl Pair {
                     .device(Device::Returns(range, direction), None, &mut sink);
                 self.model
                     .device(Device::Unmap(range, direction), None, &mut sink);
+                let (seen, unwritten) = (self.seen, self.unwritten);
                 all[line].each_mut().map(|r| {
-                    r.device_returns();
+                    if !seen {
+                        r.device_returns();
+                    } else if unwritten {
+                        r.device_did_not_write(w);
+                    }
                     false
                 })
             }
         };
-        found.retain(|finding| !matches!(finding.hazard, Hazard::TwoTypes | Hazard::NotDrained));
+        found.retain(|finding| {
+            !matches!(
+                finding.hazard,
+                Hazard::TwoTypes | Hazard::NotDrained | Hazard::StrayDma
+            )
+        });
         let here = found.iter().any(|f| f.shown == Shown::ThisCore);
         let [this, some] = expected;
         ([here, !found.is_empty()], [this, this || some])

@@ -35,7 +35,7 @@ fn dma_map_and_unmap() {
             guest.device(Device::Reads(PhysicalRange { pa: PA, len: 256 }));
             guest.dma_unmap(PA, 256, TO);
             guest.dma_map(PA, 256, FROM);
-            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 100 }));
+            guest.device(Device::Writes(PhysicalRange { pa: PA, len: 256 }));
             guest.dma_unmap(PA, 256, FROM);
             guest.read(LINEAR_VA, 256, KERNEL);
             guest.fill(LINEAR_VA, 256, KERNEL);
@@ -48,6 +48,146 @@ fn dma_map_and_unmap() {
                 guest.maintain(all);
             }
         }
+    }
+}
+
+/// Of a packet that is shorter than its buffer nobody reads more than the packet, but
+/// for the rest of its last word.
+#[test]
+fn what_the_device_wrote_is_read() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        guest.fill(LINEAR_VA, 256, KERNEL);
+        guest.dma_map(PA, 256, FROM);
+        for (at, len) in [(0, 30), (64, 11)] {
+            let pa = PA + at;
+            guest.device(Device::Writes(PhysicalRange { pa, len }));
+            guest.for_cpu(pa, 64, FROM);
+            guest.read(LINEAR_VA + at, len, KERNEL);
+            guest.fill(LINEAR_VA + at + len + 1, 8, KERNEL);
+            guest.read(LINEAR_VA + at, len + 8, KERNEL);
+            guest.for_device(pa, 64, FROM);
+        }
+        // The whole of it the next time, in pieces.
+        for at in [128, 0, 192, 64] {
+            let part = PhysicalRange {
+                pa: PA + at,
+                len: 64,
+            };
+            guest.device(Device::Writes(part));
+        }
+        guest.dma_unmap(PA, 256, FROM);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        // What the device may read too has what was there before.
+        guest.dma_map(PA, 256, BOTH);
+        guest.device(Device::Writes(PhysicalRange { pa: PA, len: 8 }));
+        guest.dma_unmap(PA, 256, BOTH);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        // Who has the memory next writes there first, or does not care.
+        guest.dma_map(PA, 256, FROM);
+        guest.dma_unmap(PA, 256, FROM);
+        let page = PhysicalRange { pa: PA, len: 4096 };
+        guest.model.new_owner(page);
+        guest.read(LINEAR_VA, 256, KERNEL);
+        guest.silent();
+    }
+}
+
+/// A transfer over two mappings that are neighbours, and coherent memory after them.
+#[test]
+fn a_device_in_all_that_it_has() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.model.unmapped_is_stray();
+        guest.device(Device::Coherent(PhysicalRange {
+            pa: PA + 4096,
+            len: 4096,
+        }));
+        for direction in [FROM, TO] {
+            let part = PhysicalRange { pa: PA, len: 2048 };
+            guest.device(Device::MapUnsynced(part, direction));
+        }
+        guest.dma_map(PA + 2048, 2048, BOTH);
+        let all = PhysicalRange { pa: PA, len: 8192 };
+        guest.device(Device::Writes(all));
+        guest.device(Device::Reads(all));
+        guest.silent();
+    }
+}
+
+#[test]
+fn mappings_that_may_be_there_at_once() {
+    let range = |at, len| PhysicalRange { pa: PA + at, len };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        // Read only, or lines apart.
+        guest.device(Device::Map(range(0, 70), TO));
+        guest.device(Device::Map(range(8, 70), TO));
+        guest.device(Device::Map(range(96, 8), FROM));
+        // Their driver sees to it, or says so.
+        for device in 0..2 {
+            guest.device(Device::Of(device));
+            guest.device(Device::MapUnsynced(range(0, 256), BOTH));
+        }
+        guest.device(Device::MapSharingLines(range(104, 8), FROM));
+        guest.device(Device::MapSharingLines(range(112, 8), FROM));
+        // One after the other.
+        guest.device(Device::Unmap(range(96, 8), FROM));
+        guest.device(Device::Map(range(96, 8), BOTH));
+        guest.silent();
+    }
+}
+
+/// Freed is what nobody has mapped any more, and the neighbours'.
+#[test]
+fn memory_freed_after_its_mapping() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.dma_map(PA, 64, FROM);
+        guest.dma_map(PA + 4096, 64, FROM);
+        guest.dma_unmap(PA, 64, FROM);
+        guest.device(Device::Freed(PhysicalRange { pa: PA, len: 4096 }));
+        guest.dma_unmap(PA + 4096, 64, FROM);
+        guest.device(Device::DriverGone(0));
+        guest.silent();
+    }
+}
+
+/// A copy loads its last word whole, of which the device has the rest.
+#[test]
+fn a_copys_last_word() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.dma_map(PA + 30, 100, FROM);
+        guest.load(LINEAR_VA + 28, 4, KERNEL);
+        // Across two lines too.
+        guest.dma_map(PA + 200, 24, FROM);
+        guest.load(LINEAR_VA + 222, 4, KERNEL);
+        guest.silent();
+    }
+}
+
+/// Which of two devices it was that wrote nobody knows.
+#[test]
+fn a_device_that_shares_a_buffer_is_not_seen() {
+    const ALL: PhysicalRange = PhysicalRange { pa: PA, len: 128 };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for device in [1, 2] {
+            guest.device(Device::Of(device));
+            guest.device(Device::MapUnsynced(ALL, FROM));
+        }
+        guest.device(Device::Writes(ALL));
+        for _ in [2, 1] {
+            guest.device(Device::Unmap(ALL, FROM));
+            guest.device(Device::Of(1));
+        }
+        guest.dma_map(ALL.pa, ALL.len, FROM);
+        guest.dma_unmap(ALL.pa, ALL.len, FROM);
+        guest.read(LINEAR_VA, ALL.len, KERNEL);
+        guest.silent();
     }
 }
 
@@ -96,6 +236,7 @@ fn maps_smaller_than_a_line_and_several_at_once() {
         guest.store(LINEAR_VA, 4, KERNEL);
         guest.dma_unmap(PA + 4, 8, TO);
         guest.dma_map(PA, 4, FROM);
+        guest.device(Device::Writes(PhysicalRange { pa: PA, len: 4 }));
         guest.dma_unmap(PA, 4, FROM);
         guest.read(LINEAR_VA, 64, KERNEL);
         guest.silent();
@@ -249,9 +390,9 @@ fn mappings_of_two_devices() {
     for core in CORES {
         let mut guest = Guest::new(core);
         guest.device(Device::Of(1));
-        guest.device(Device::Map(ALL, BOTH));
+        guest.device(Device::MapUnsynced(ALL, BOTH));
         guest.device(Device::Of(2));
-        guest.device(Device::Map(ALL, BOTH));
+        guest.device(Device::MapUnsynced(ALL, BOTH));
         // The importer's device has all, and then the buffer's a part of it too.
         guest.for_device(ALL.pa, ALL.len, BOTH);
         guest.device(Device::Of(1));

@@ -16,6 +16,7 @@
 //! | `pl310=ADDRESS` | the outer cache's controller |
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
+//! | `stray=all` | report also a device that touches memory which was never mapped for any |
 //! | `summary=off` | no findings on stderr at the end, only in the file |
 //! | `check=on` | compare each translation with QEMU's, and count the differences |
 
@@ -71,6 +72,8 @@ pub struct Arguments {
     pub devices: Addresses,
     /// `track`: from when on loads and stores are tracked.
     pub track: Track,
+    /// `stray`: whether a device may only touch what was mapped for one.
+    pub stray_all: bool,
     /// `summary`: whether the findings are told at the end too.
     pub summary: bool,
     /// `check`: whether translations are compared with QEMU's.
@@ -84,7 +87,7 @@ impl Arguments {
         let (mut symbols, mut vmlinux) = (None, None);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
-        let (mut track, mut summary) = (Track::Boot, true);
+        let (mut track, mut stray_all, mut summary) = (Track::Boot, false, true);
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             match name {
@@ -99,6 +102,7 @@ impl Arguments {
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
                 "track" => track = parse_track(value)?,
+                "stray" => stray_all = value == "all",
                 "summary" => summary = value != "off",
                 "check" => check = value == "on",
                 _ => match DeviceKind::named(name) {
@@ -129,6 +133,7 @@ impl Arguments {
             layout,
             devices,
             track,
+            stray_all,
             summary,
             check,
         })
@@ -206,6 +211,13 @@ mod tests {
     fn without_a_summary() {
         let found = parse("core=arm926,report=r,summary=off").unwrap();
         assert!(!found.summary);
+    }
+
+    #[test]
+    fn unmapped_memory() {
+        let stray = |text| parse(text).unwrap().stray_all;
+        assert!(stray("core=arm926,report=r,stray=all"));
+        assert!(!stray("core=arm926,report=r"));
     }
 
     #[test]

@@ -134,6 +134,9 @@ impl Checker {
         let mut reporter = Reporter::new(arguments.report, code);
         reporter.tells = arguments.summary;
         let mut model = Model::new(core);
+        if arguments.stray_all {
+            model.unmapped_is_stray();
+        }
         // As after reset.
         model.maintain(Maintenance::OuterSwitch(false));
         Ok(Self {

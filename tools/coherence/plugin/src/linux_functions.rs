@@ -42,8 +42,12 @@ const TASK_COMM_BYTES: u32 = 16;
 
 /// `DMA_MAPPING_ERROR`
 const MAPPING_ERROR: u32 = u32::MAX;
+/// `DMA_ATTR_SKIP_CPU_SYNC`
+const ATTR_SKIP_CPU_SYNC: u32 = 1 << 5;
 /// `DMA_ATTR_MMIO`
 const ATTR_MMIO: u32 = 1 << 10;
+/// `DMA_ATTR_DEBUGGING_IGNORE_CACHELINES`
+const ATTR_IGNORE_CACHELINES: u32 = 1 << 11;
 
 /// A mapping's caller is on the same stack as what it calls, not farther away.
 const NEAR: u32 = 4096;
@@ -57,18 +61,22 @@ enum Function {
     UnmapList,
     SyncForDevice,
     SyncForCpu,
+    SyncList,
     Allocate,
     Free,
     AllocatePages,
     FreePages,
     NewPages,
+    FreedPages,
+    FreedObject,
+    ReleaseDevice,
     SwitchTo,
     InitModule,
     StartCpu,
 }
 
 impl Function {
-    /// Whether its first argument is the device whose mapping begins or ends.
+    /// Whether its first argument is the device whose mappings begin or end.
     fn is_of_a_device(self) -> bool {
         matches!(
             self,
@@ -78,27 +86,40 @@ impl Function {
                 | Self::UnmapList
                 | Self::AllocatePages
                 | Self::FreePages
+                | Self::ReleaseDevice
         )
     }
 }
 
 /// Functions that not each kernel has: one for one CPU has not the first, and
 /// compilers may put the others into their callers.
-const OPTIONAL: [&str; 3] = ["secondary_start_kernel", "prep_new_page", "post_alloc_hook"];
+const OPTIONAL: [&str; 5] = [
+    "secondary_start_kernel",
+    "prep_new_page",
+    "post_alloc_hook",
+    "__free_frozen_pages",
+    "__free_pages_ok",
+];
 
-const FUNCTIONS: [(&str, Function); 15] = [
+const FUNCTIONS: [(&str, Function); 21] = [
     ("dma_direct_map_phys", Function::Map),
     ("dma_direct_map_sg", Function::MapList),
     ("dma_unmap_phys", Function::Unmap),
     ("dma_direct_unmap_sg", Function::UnmapList),
     ("arch_sync_dma_for_device", Function::SyncForDevice),
     ("arch_sync_dma_for_cpu", Function::SyncForCpu),
+    ("__dma_sync_sg_for_cpu", Function::SyncList),
+    ("__dma_sync_sg_for_device", Function::SyncList),
     ("dma_alloc_attrs", Function::Allocate),
     ("dma_free_attrs", Function::Free),
     ("dma_direct_alloc_pages", Function::AllocatePages),
     ("dma_direct_free_pages", Function::FreePages),
     ("prep_new_page", Function::NewPages),
     ("post_alloc_hook", Function::NewPages),
+    ("__free_frozen_pages", Function::FreedPages),
+    ("__free_pages_ok", Function::FreedPages),
+    ("kfree", Function::FreedObject),
+    ("devres_release_all", Function::ReleaseDevice),
     ("__switch_to", Function::SwitchTo),
     ("do_init_module", Function::InitModule),
     ("secondary_start_kernel", Function::StartCpu),
@@ -143,6 +164,14 @@ const TABLE_BYTES: u32 = 16 << 10;
 /// `THREAD_SIZE`, to which stacks are aligned.
 const STACK_BYTES: u32 = 8192;
 
+/// A scatterlist that is mapped.
+#[derive(Debug, Default)]
+struct List {
+    /// With so many entries.
+    entries: u32,
+    segments: Vec<Segment>,
+}
+
 /// A part of a mapping.
 type Segment = (events::PhysicalRange, Direction);
 
@@ -158,6 +187,8 @@ enum Call {
     /// So many bytes; where the address is stored.
     Allocate(u32, u32),
     AllocatePages(u32, u32, Direction),
+    /// All that is managed for this device.
+    ReleaseDevice(u32),
 }
 
 /// A call that has not returned. Tasks are told apart by their stacks.
@@ -207,6 +238,15 @@ pub trait Cpu {
 pub enum LinuxEvent {
     /// Something about memory that devices access.
     Device(Device),
+    /// The same, done by this instruction.
+    DeviceBy(u32, Device),
+    /// An object of the kernel's was freed, at this virtual address, by this instruction.
+    FreedObject {
+        /// Where it is.
+        va: u32,
+        /// Who frees it.
+        by: u32,
+    },
     /// Pages have a new owner, whoever had them before.
     NewOwner(events::PhysicalRange),
     /// This CPU runs another task, whose task_struct is here.
@@ -322,7 +362,8 @@ pub struct Kernel {
     pending: Vec<Pending>,
     /// Where any of the calls returned to.
     returns: HashSet<u32>,
-    lists: HashMap<u32, Vec<Segment>>,
+    /// By the first entry.
+    lists: HashMap<u32, List>,
 }
 
 impl Kernel {
@@ -428,8 +469,7 @@ impl Kernel {
     pub fn entered(&mut self, pc: u32, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
         self.seen = true;
         if self.is_interface(pc) {
-            // The call, not what comes after it.
-            let caller = (cpu.lr() & !1).wrapping_sub(4);
+            let caller = call_before(cpu.lr());
             // It calls itself too.
             if !self.interface.iter().any(|it| it.contains(&caller)) {
                 self.callers.insert(cpu.sp() / STACK_BYTES, caller);
@@ -451,12 +491,25 @@ impl Kernel {
                 let segment = segment(r1, r2, r3);
                 let list = self.list_of_caller(cpu);
                 self.name_device(r0, events);
-                events.push(LinuxEvent::Device(Device::Map(segment.0, segment.1)));
+                let (range, direction) = segment;
+                let attributes = cpu.stacked();
+                let map = if attributes & ATTR_SKIP_CPU_SYNC != 0 {
+                    Device::MapUnsynced(range, direction)
+                } else if list.is_some() || attributes & ATTR_IGNORE_CACHELINES != 0 {
+                    Device::MapSharingLines(range, direction)
+                } else {
+                    Device::Map(range, direction)
+                };
+                events.push(LinuxEvent::Device(map));
                 self.wait(cpu, Call::Map(segment, list), events);
             }
             // (dev, sgl, nents, dir, attrs)
             Function::MapList => {
-                self.lists.insert(r1, Vec::new());
+                let list = List {
+                    entries: r2,
+                    ..List::default()
+                };
+                self.lists.insert(r1, list);
                 self.wait(cpu, Call::MapList(r1), events);
             }
             // (dev, addr, size, dir, attrs)
@@ -465,7 +518,12 @@ impl Kernel {
             }
             // (dev, sgl, nents, dir, attrs)
             Function::UnmapList => {
-                let mut segments = self.lists.remove(&r1).unwrap_or_default();
+                // A mapping that fails ends as far as it got.
+                let fails = |pending: &Pending| pending.call == Call::MapList(r1);
+                if !self.pending.iter().any(fails) {
+                    self.count_entries(r1, r2, events);
+                }
+                let mut segments = self.lists.remove(&r1).unwrap_or_default().segments;
                 for (_, direction) in &mut segments {
                     *direction = direction_of(r3);
                 }
@@ -477,9 +535,20 @@ impl Kernel {
             }
             Function::SyncForCpu => {
                 let (range, direction) = segment(r0, r1, r2);
-                self.name_device(self.device_on(cpu.sp()), events);
-                events.push(LinuxEvent::Device(Device::Returns(range, direction)));
+                let sp = cpu.sp();
+                self.name_device(self.device_on(sp), events);
+                let unmaps = |pending: &Pending| {
+                    matches!(pending.call, Call::Unmap(_)) && pending.sp.wrapping_sub(sp) < NEAR
+                };
+                let returns = if self.pending.iter().any(unmaps) {
+                    Device::UnmapBegins(range, direction)
+                } else {
+                    Device::Returns(range, direction)
+                };
+                events.push(LinuxEvent::Device(returns));
             }
+            // (dev, sg, nelems, dir)
+            Function::SyncList => self.count_entries(r1, r2, events),
             // (dev, size, dma_handle, gfp, attrs)
             Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
             // (dev, size, cpu_addr, dma_handle, attrs)
@@ -501,6 +570,20 @@ impl Kernel {
                 let range = self.pages.and_then(|pages| pages.range(r0, r1, cpu));
                 events.extend(range.map(LinuxEvent::NewOwner));
             }
+            // (page, order, flags)
+            Function::FreedPages => {
+                let range = self.pages.and_then(|pages| pages.range(r0, r1, cpu));
+                let freed =
+                    |range| LinuxEvent::DeviceBy(call_before(cpu.lr()), Device::Freed(range));
+                events.extend(range.map(freed));
+            }
+            // (object)
+            Function::FreedObject => events.push(LinuxEvent::FreedObject {
+                va: r0,
+                by: call_before(cpu.lr()),
+            }),
+            // (dev)
+            Function::ReleaseDevice => self.wait(cpu, Call::ReleaseDevice(r0), events),
             // (prev, prev's thread_info, next's thread_info), which begins its task_struct
             Function::SwitchTo => events.push(LinuxEvent::Task(r2)),
             // (mod)
@@ -536,14 +619,14 @@ impl Kernel {
         self.pending = pending;
         for Pending { device, call, .. } in returned.into_iter().rev() {
             self.name_device(device, events);
-            self.returned(call, result, cpu, events);
+            self.returned(call, (pc, result), cpu, events);
         }
     }
 
     fn returned(
         &mut self,
         call: Call,
-        result: u32,
+        (pc, result): (u32, u32),
         cpu: &mut impl Cpu,
         events: &mut Vec<LinuxEvent>,
     ) {
@@ -552,7 +635,9 @@ impl Kernel {
             Call::Map((range, direction), _) if result == MAPPING_ERROR => {
                 device(Device::Unmap(range, direction));
             }
-            Call::Map(segment, Some(list)) => self.lists.entry(list).or_default().push(segment),
+            Call::Map(segment, Some(list)) => {
+                self.lists.entry(list).or_default().segments.push(segment);
+            }
             Call::Map(_, None) | Call::MapList(_) => {}
             Call::Unmap(segments) => {
                 for (range, direction) in segments {
@@ -567,8 +652,15 @@ impl Kernel {
             }
             Call::AllocatePages(len, handle, direction) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Map(events::PhysicalRange { pa, len }, direction));
+                    device(Device::MapUnsynced(
+                        events::PhysicalRange { pa, len },
+                        direction,
+                    ));
                 }
+            }
+            Call::ReleaseDevice(of) => {
+                let by = call_before(pc);
+                events.push(LinuxEvent::DeviceBy(by, Device::DriverGone(of)));
             }
         }
     }
@@ -597,6 +689,16 @@ impl Kernel {
         device.copied().unwrap_or_default()
     }
 
+    /// Compares a call about a list with the mapping of it.
+    fn count_entries(&self, list: u32, entries: u32, events: &mut Vec<LinuxEvent>) {
+        let Some(list) = self.lists.get(&list) else {
+            return;
+        };
+        if let (true, Some((range, _))) = (list.entries != entries, list.segments.first()) {
+            events.push(LinuxEvent::Device(Device::WrongCount(*range)));
+        }
+    }
+
     /// Says whose the events are that follow, if they are another device's.
     fn name_device(&mut self, device: u32, events: &mut Vec<LinuxEvent>) {
         if device != self.device {
@@ -617,6 +719,11 @@ impl Kernel {
         });
         callers.min().map(|(_, list)| list)
     }
+}
+
+/// The call, of which this is what comes after it.
+fn call_before(lr: u32) -> u32 {
+    (lr & !1).wrapping_sub(4)
 }
 
 /// From where to where a function goes.
@@ -789,11 +896,106 @@ mod tests {
                 [r.pa, r.len, 1, 0],
                 &inner
             ),
-            [LinuxEvent::Device(Device::Returns(r, ToDevice))]
+            [LinuxEvent::Device(Device::UnmapBegins(r, ToDevice))]
         );
         assert_eq!(
             leave(&mut kernel, 0, &outer),
             [LinuxEvent::Device(Device::Unmap(r, ToDevice))]
+        );
+        // Without the unmap it is a sync.
+        assert_eq!(
+            enter(
+                &mut kernel,
+                Function::SyncForCpu,
+                [r.pa, r.len, 1, 0],
+                &inner
+            ),
+            [LinuxEvent::Device(Device::Returns(r, ToDevice))]
+        );
+    }
+
+    #[test]
+    fn who_sees_to_the_caches() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let r = range(0x6000_1000, 256);
+        for (attributes, what) in [
+            (ATTR_SKIP_CPU_SYNC, Device::MapUnsynced(r, ToDevice)),
+            (ATTR_IGNORE_CACHELINES, Device::MapSharingLines(r, ToDevice)),
+            (0, Device::Map(r, ToDevice)),
+        ] {
+            cpu.memory.insert(SP, attributes);
+            let map = [0, r.pa, r.len, 1];
+            assert_eq!(
+                enter(&mut kernel, Function::Map, map, &cpu),
+                [LinuxEvent::Device(what)]
+            );
+        }
+    }
+
+    /// A list that is synced or unmapped with another number of entries than it has.
+    #[test]
+    fn entries_of_a_list() {
+        let (mut kernel, outer) = (kernel(), at(SP, LR));
+        let inner = at(SP - 64, address(Function::MapList) + 0x20);
+        let (r, sgl) = (range(0x6000_0000, 4096), 0xc200_0000);
+        let map = |kernel: &mut Kernel| {
+            enter(kernel, Function::MapList, [0, sgl, 2, 0], &outer);
+            for r in [r, range(0x6000_8000, 64)] {
+                let mapped = enter(kernel, Function::Map, [0, r.pa, r.len, 0], &inner);
+                let shares = Device::MapSharingLines(r, Bidirectional);
+                assert_eq!(mapped, [LinuxEvent::Device(shares)]);
+                leave(kernel, r.pa, &inner);
+            }
+            leave(kernel, 2, &outer);
+        };
+        map(&mut kernel);
+        let wrong = [LinuxEvent::Device(Device::WrongCount(r))];
+        for (entries, found) in [(2, &[][..]), (1, &wrong)] {
+            let call = [0, sgl, entries, 0];
+            assert_eq!(enter(&mut kernel, Function::SyncList, call, &outer), found);
+        }
+        let unmap = [0, sgl, 1, 0];
+        assert_eq!(
+            enter(&mut kernel, Function::UnmapList, unmap, &outer),
+            wrong
+        );
+        leave(&mut kernel, 0, &outer);
+        // One that fails after its first entry.
+        enter(&mut kernel, Function::MapList, [0, sgl, 2, 0], &outer);
+        enter(&mut kernel, Function::Map, [0, r.pa, r.len, 0], &inner);
+        leave(&mut kernel, r.pa, &inner);
+        let within = at(SP - 64, LR + 4);
+        assert_eq!(enter(&mut kernel, Function::UnmapList, unmap, &within), []);
+    }
+
+    #[test]
+    fn what_is_freed() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        cpu.memory.insert(LIST, 0xef80_0000);
+        cpu.memory.insert(FIRST, 0x6_0000);
+        let page = 0xef80_0000 + 5 * 36;
+        let by = LR - 4;
+        let freed = Device::Freed(range(0x6000_5000, 2 * 4096));
+        assert_eq!(
+            enter(&mut kernel, Function::FreedPages, [page, 1, 0, 0], &cpu),
+            [LinuxEvent::DeviceBy(by, freed)]
+        );
+        let va = 0xc200_0000;
+        assert_eq!(
+            enter(&mut kernel, Function::FreedObject, [va, 0, 0, 0], &cpu),
+            [LinuxEvent::FreedObject { va, by }]
+        );
+        // What is managed for it ends before.
+        assert_eq!(
+            enter(&mut kernel, Function::ReleaseDevice, [7, 0, 0, 0], &cpu),
+            []
+        );
+        assert_eq!(
+            leave(&mut kernel, 0, &cpu),
+            [
+                LinuxEvent::Device(Device::Of(7)),
+                LinuxEvent::DeviceBy(by, Device::DriverGone(7))
+            ]
         );
     }
 
@@ -999,7 +1201,7 @@ mod tests {
             leave(&mut kernel, 0xc200_0000, &cpu),
             [
                 LinuxEvent::Device(Device::Of(7)),
-                LinuxEvent::Device(Device::Map(r, FromDevice))
+                LinuxEvent::Device(Device::MapUnsynced(r, FromDevice))
             ]
         );
         cpu.memory.insert(SP, 0);

@@ -509,7 +509,9 @@ impl Reporter {
             };
         }
         let mut text = match (finding.hazard, victim) {
-            (Hazard::WrongSync, Party::Device) => "by a call that is not known".into(),
+            (hazard, Party::Device) if hazard.is_of_a_call() => {
+                "by a call that is not known".into()
+            }
             _ => format!("by {}", self.party_text(victim)),
         };
         if let Some(site) = finding.by_way_of {

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A run, as the report has it: a JSON object in each line.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 
-/// What the checker finds in Linux itself.
+/// What is found, and known.
 const KNOWN: &str = include_str!("../../known");
 
 /// A line of a source.
@@ -100,7 +98,7 @@ pub struct Finding {
     pub label: String,
     /// How often it was met.
     pub count: u64,
-    /// The reason, if it is one of the kernel's own.
+    /// The reason, if it is known.
     #[serde(skip)]
     pub known: Option<&'static str>,
 }
@@ -224,8 +222,8 @@ impl Run {
                 .map_err(|error| format!("line {}: {error}", number + 1))?;
             match parsed {
                 Line::Finding(mut finding) => {
-                    let function = finding.victim.function.as_deref().unwrap_or_default();
-                    finding.known = known.get(&(finding.hazard.as_str(), function)).copied();
+                    let entry = known.iter().find(|entry| entry.fits(&finding));
+                    finding.known = entry.map(|entry| entry.reason);
                     run.findings.push(*finding);
                 }
                 Line::Kernel { kernel } => run.complaints.push(kernel),
@@ -238,6 +236,11 @@ impl Run {
         Ok(run)
     }
 
+    /// Findings that are known.
+    pub fn known(&self) -> usize {
+        self.findings.len() - self.findings.iter().filter(|it| it.known.is_none()).count()
+    }
+
     /// Findings that count: not those that are known.
     pub fn counted(&self) -> usize {
         let new = self.findings.iter().filter(|it| it.known.is_none()).count();
@@ -246,13 +249,50 @@ impl Run {
     }
 }
 
-/// The kernel's own, by hazard and function, with the reason.
-fn known() -> HashMap<(&'static str, &'static str), &'static str> {
+/// An entry of the file of what is known.
+struct Known {
+    hazard: &'static str,
+    /// A function of the kernel's, or the prefix below, a function and its driver.
+    place: &'static str,
+    reason: &'static str,
+}
+
+const MAPPED_BY: &str = "mapped-by=";
+
+impl Known {
+    fn fits(&self, finding: &Finding) -> bool {
+        if self.hazard != finding.hazard {
+            return false;
+        }
+        let Some(place) = self.place.strip_prefix(MAPPED_BY) else {
+            return finding.victim.function.as_deref() == Some(self.place);
+        };
+        let (function, driver) = place.split_once('@').unwrap_or((place, ""));
+        let lent = finding.lent.as_ref();
+        let Some(by) = lent.and_then(|lent| lent.mapped.by.as_ref()) else {
+            return false;
+        };
+        let inlined = by.source.iter().map(|line| line.function.as_str());
+        let mut functions = inlined.chain(by.function.as_deref());
+        let of_it = by
+            .unit
+            .as_deref()
+            .is_some_and(|unit| ["", driver].contains(&unit));
+        of_it && functions.any(|it| it == function)
+    }
+}
+
+/// What is known.
+fn known() -> Vec<Known> {
     let lines = KNOWN.lines().filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| {
             let mut words = line.splitn(3, ' ');
-            Some(((words.next()?, words.next()?), words.next()?))
+            Some(Known {
+                hazard: words.next()?,
+                place: words.next()?,
+                reason: words.next()?,
+            })
         })
         .collect()
 }
@@ -289,6 +329,22 @@ mod tests {
             ]
         );
         assert!(run.findings[3].known.unwrap().starts_with("A test at boot"));
+    }
+
+    #[test]
+    fn known_by_who_mapped_the_memory() {
+        let known = |function: &str, unit: &str| {
+            let mut run = Run::parse(REPORT).unwrap();
+            let mut finding = run.findings.remove(0);
+            let by = finding.lent.as_mut().unwrap().mapped.by.as_mut().unwrap();
+            by.function = Some(function.into());
+            by.unit = Some(unit.into());
+            known().iter().any(|entry| entry.fits(&finding))
+        };
+        assert!(known("e100_rx_alloc_skb", "e100"));
+        assert!(known("e100_rx_alloc_skb", ""));
+        assert!(!known("e100_rx_alloc_skb", "mine"));
+        assert!(!known("e100_up", "e100"));
     }
 
     #[test]

@@ -142,6 +142,10 @@ const COPIES: &[(&str, &[Copy])] = &[
         ],
     ),
     (
+        "was to write this, and did not",
+        &[copy(Lane::Memory, "what was there before", false)],
+    ),
+    (
         "in the core's write buffer",
         &[
             copy(Lane::Cpu, "newest value, in the write buffer", true),
@@ -246,6 +250,9 @@ fn verb(finding: &Finding) -> &'static str {
         ("dirty-over-device", false) => "written",
         ("stale-instruction", _) => "executed",
         ("wrong-sync", _) => "wrong call",
+        ("two-mappings", _) => "mapped again",
+        ("never-unmapped", _) => "memory freed",
+        ("stray-dma", _) => "touched",
         ("lost-write" | "two-types", true) => "found",
         (_, true) => "loaded",
         (_, false) => "read",

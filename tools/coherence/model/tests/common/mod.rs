@@ -258,7 +258,8 @@ impl Guest {
 
     /// `dma_unmap_single`.
     pub fn dma_unmap(&mut self, pa: u32, len: u32, direction: Direction) {
-        self.for_cpu(pa, len, direction);
+        self.device(Device::UnmapBegins(PhysicalRange { pa, len }, direction));
+        self.arch_for_cpu(pa, len, direction);
         self.device(Device::Unmap(PhysicalRange { pa, len }, direction));
     }
 

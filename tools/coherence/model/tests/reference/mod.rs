@@ -56,6 +56,8 @@ pub struct Reference {
     pub fillable: Vec<bool>,
     /// Words that a device owns and may write, with what.
     owned: [Option<Value>; WORDS],
+    /// Words that a device was to write, and did not.
+    unwritten: [bool; WORDS],
 }
 
 impl Reference {
@@ -74,6 +76,7 @@ impl Reference {
             next: 1,
             fillable: vec![false; copies],
             owned: [None; WORDS],
+            unwritten: [false; WORDS],
         }
     }
 
@@ -194,11 +197,12 @@ impl Reference {
         }
     }
 
-    /// Loads a word. Returns whether it may not be the newest.
+    /// Loads a word. Returns whether it may not be the newest, or nobody wrote it who
+    /// was to.
     pub fn load(&mut self, i: usize, word: usize, memory: MemoryType) -> bool {
         let newest = self.newest[word];
         if !self.cached(memory) {
-            return self.worlds.iter().any(|world| world.memory[word] != newest);
+            return self.device_reads_old(word);
         }
         let old = self.worlds.iter().any(|world| {
             let words = world.inner[i].map_or(world.behind(), |copy| copy.words);
@@ -212,7 +216,7 @@ impl Reference {
             worlds.push(world);
         }
         self.become_all(worlds);
-        old
+        old || self.unwritten[word]
     }
 
     fn become_all(&mut self, worlds: Vec<World>) {
@@ -267,6 +271,7 @@ impl Reference {
         let value = self.next;
         self.next += 1;
         self.newest[word] = value;
+        self.unwritten[word] = false;
         value
     }
 
@@ -319,6 +324,7 @@ impl Reference {
 
     /// Nobody cares any more what is where: it may as well be the newest.
     pub fn new_owner(&mut self) {
+        self.unwritten = [false; WORDS];
         let newest = self.newest;
         self.step(|mut world, then| {
             world.memory = newest;
@@ -338,10 +344,10 @@ impl Reference {
             .any(|world| world.behind()[word] != newest)
     }
 
-    /// Whether a device may not read the newest.
+    /// Whether a device may not read the newest, or nobody wrote it who was to.
     pub fn device_reads_old(&self, word: usize) -> bool {
         let newest = self.newest[word];
-        self.worlds.iter().any(|world| world.memory[word] != newest)
+        self.unwritten[word] || self.worlds.iter().any(|world| world.memory[word] != newest)
     }
 
     /// Whether the line may be dirty anywhere.
@@ -369,6 +375,11 @@ impl Reference {
             world.device_wrote = false;
             then(world);
         });
+    }
+
+    /// A device that was to write a word, and that is seen whenever it does, did not.
+    pub fn device_did_not_write(&mut self, word: usize) {
+        self.unwritten[word] = true;
     }
 
     /// It has written it, and writes no more.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Functions of the kernel, when they are entered and left.
 
-use coherence_model::events::Site;
+use coherence_model::events::{Device, PhysicalRange, Site};
 
 use super::Checker;
 use crate::linux_functions::{Kernel, LinuxEvent};
@@ -36,11 +36,9 @@ impl Checker {
         let caller = kernel.caller(cpu).unwrap_or(pc);
         for event in events {
             match event {
-                LinuxEvent::Device(what) => {
-                    let owner = self.owner(caller, true);
-                    let site = self.reporter.sites.site(caller, owner);
-                    self.device(what, Some(site));
-                }
+                LinuxEvent::Device(what) => self.device_by(caller, what),
+                LinuxEvent::DeviceBy(pc, what) => self.device_by(pc, what),
+                LinuxEvent::FreedObject { va, by } => self.object_freed(va, by),
                 LinuxEvent::NewOwner(pages) => self.model.new_owner(pages),
                 LinuxEvent::Task(task) => {
                     self.cpu.task = Some(task);
@@ -58,6 +56,23 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    fn device_by(&mut self, pc: u32, what: Device) {
+        let owner = self.owner(pc, true);
+        let site = self.reporter.sites.site(pc, owner);
+        self.device(what, Some(site));
+    }
+
+    /// Of an object that is freed its first byte is known.
+    fn object_freed(&mut self, va: u32, by: u32) {
+        if !self.model.has_mappings() {
+            return;
+        }
+        if let Some(translation) = self.walk(va) {
+            let pa = translation.physical(va);
+            self.device_by(by, Device::Freed(PhysicalRange { pa, len: 1 }));
+        }
     }
 
     /// Makes sure, when a program runs for the first time, that the kernel is the
