@@ -128,6 +128,78 @@ static int two_buffers(struct run *r)
 	return 0;
 }
 
+/* A receive buffer that its driver syncs, and a part of it again, as page_pool does. */
+static int synced_by_driver(struct run *r)
+{
+	const enum dma_data_direction from = DMA_FROM_DEVICE;
+	dma_addr_t dma = dma_map_single_attrs(r->dev, r->kernel, PAGE_SIZE, from,
+					      DMA_ATTR_SKIP_CPU_SYNC);
+	unsigned int i;
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	store_lines(r->kernel, LINE, 42);
+	for (i = 0; i < 2; i++) {
+		dma_sync_single_for_device(r->dev, dma, PAGE_SIZE / 2, from);
+		coherence_device_writes(dma, LINE);
+		dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE / 2, from);
+		load_lines(r->kernel, LINE);
+	}
+	dma_unmap_single_attrs(r->dev, dma, PAGE_SIZE, from, DMA_ATTR_SKIP_CPU_SYNC);
+	return 0;
+}
+
+/* And one that is mapped, never used, and unmapped. */
+static int mapped_for_nothing(struct run *r)
+{
+	dma_addr_t dma = dma_map_single_attrs(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE,
+					      DMA_ATTR_SKIP_CPU_SYNC);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_unmap_single_attrs(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE, DMA_ATTR_SKIP_CPU_SYNC);
+	return 0;
+}
+
+/* Commands and answers in memory that the DMA API allocates, of which the driver syncs. */
+static void commands(struct run *r, void *cpu, dma_addr_t dma)
+{
+	const enum dma_data_direction both = DMA_BIDIRECTIONAL;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		store_lines(cpu, PAGE_SIZE, i);
+		dma_sync_single_for_device(r->dev, dma, PAGE_SIZE, both);
+		transfer(dma, PAGE_SIZE, both);
+		dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, both);
+		load_lines(cpu, PAGE_SIZE);
+	}
+}
+
+static int noncoherent_memory(struct run *r)
+{
+	dma_addr_t dma;
+	void *cpu = dma_alloc_noncoherent(r->dev, PAGE_SIZE, &dma, DMA_BIDIRECTIONAL, GFP_KERNEL);
+
+	if (!cpu)
+		return -ENOMEM;
+	commands(r, cpu, dma);
+	dma_free_noncoherent(r->dev, PAGE_SIZE, cpu, dma, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+static int noncontiguous_memory(struct run *r)
+{
+	struct sg_table *table = dma_alloc_noncontiguous(r->dev, PAGE_SIZE, DMA_BIDIRECTIONAL,
+							 GFP_KERNEL, 0);
+
+	if (!table)
+		return -ENOMEM;
+	commands(r, sg_virt(table->sgl), sg_dma_address(table->sgl));
+	dma_free_noncontiguous(r->dev, PAGE_SIZE, table, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
 /* What was received is sent on in place, one mapping after the other. */
 static int mapped_in_turns(struct run *r)
 {
@@ -612,6 +684,10 @@ const struct coherence_case coherence_right[] = {
 	{ "transmit-ring", transmit_ring },
 	{ "receive-ring", receive_ring },
 	{ "two-buffers", two_buffers },
+	{ "synced-by-driver", synced_by_driver },
+	{ "mapped-for-nothing", mapped_for_nothing },
+	{ "noncoherent-memory", noncoherent_memory },
+	{ "noncontiguous-memory", noncontiguous_memory },
 	{ "mapped-in-turns", mapped_in_turns },
 	{ "two-sent-from-a-line", two_sent_from_a_line },
 	{ "entries-in-a-line", entries_in_a_line },

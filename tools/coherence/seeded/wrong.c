@@ -808,6 +808,56 @@ static int list_unmapped_in_part(struct run *r)
 }
 
 /*
+ * Receive buffers as page_pool has them: mapped without a sync, because the driver
+ * syncs what it uses. This one forgot it before the first use. On both cores.
+ * Right: dma_sync_single_for_device() before the device gets the buffer.
+ */
+static int never_given_received(struct run *r)
+{
+	dma_addr_t dma = dma_map_single_attrs(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE,
+					      DMA_ATTR_SKIP_CPU_SYNC);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, PAGE_SIZE);
+	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	load_lines(r->kernel, PAGE_SIZE);
+	dma_unmap_single_attrs(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE, DMA_ATTR_SKIP_CPU_SYNC);
+	return 0;
+}
+
+/*
+ * Command memory of dma_alloc_noncoherent(), filled and never synced for the device,
+ * which reads old memory. Of the device nobody says anything: the sync for the CPU
+ * afterwards is what tells. On both cores.
+ */
+static int never_given_allocated(struct run *r)
+{
+	dma_addr_t dma;
+	void *commands = dma_alloc_noncoherent(r->dev, PAGE_SIZE, &dma, DMA_BIDIRECTIONAL,
+					       GFP_KERNEL);
+
+	if (!commands)
+		return -ENOMEM;
+	store_lines(commands, PAGE_SIZE, 42);
+	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	dma_free_noncoherent(r->dev, PAGE_SIZE, commands, dma, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+/* The same, and an unmap that syncs is what tells. */
+static int never_given_unmapped(struct run *r)
+{
+	dma_addr_t dma = dma_map_single_attrs(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE,
+					      DMA_ATTR_SKIP_CPU_SYNC);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
  * A device that is to write over what the kernel has stored fails, and the kernel
  * goes on with what it has: but its lines were invalidated when the device got
  * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
@@ -943,6 +993,12 @@ const struct coherence_case coherence_faults[] = {
 	{ "synced-for-the-cpu-twice", synced_for_the_cpu_twice,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "list-unmapped-in-part", list_unmapped_in_part,
+	  EVERY_CORE(.this_core = WRONG_SYNC) },
+	{ "never-given-received", never_given_received,
+	  EVERY_CORE(.this_core = STRAY_DMA | WRONG_SYNC, .possible = STALE_READ) },
+	{ "never-given-allocated", never_given_allocated,
+	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
+	{ "never-given-unmapped", never_given_unmapped,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },

@@ -115,6 +115,8 @@ struct Mapped {
     call: Call,
     /// Whether it was reported as one that nobody unmaps.
     left: bool,
+    /// Whether the device ever had any of it.
+    given: bool,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
     owned: Vec<(Span, Direction, Call)>,
@@ -183,6 +185,7 @@ pub struct Misfit(pub &'static str);
 const NO_MAPPING: Misfit = Misfit(reasons::NO_MAPPING);
 const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 const WITH_CPU: Misfit = Misfit(reasons::WITH_CPU);
+const NEVER_GIVEN: Misfit = Misfit(reasons::NEVER_GIVEN);
 
 impl Dma {
     /// What follows is of this device.
@@ -205,6 +208,7 @@ impl Dma {
             terms,
             call,
             left: false,
+            given: false,
             owned: Vec::new(),
             written: Vec::new(),
         };
@@ -232,6 +236,7 @@ impl Dma {
             return Err(NO_MAPPING);
         };
         mapped.take(span);
+        mapped.given = true;
         mapped.owned.push((span, direction, call));
         remove(&mut mapped.written, span);
         mapped.fits(direction)
@@ -319,8 +324,8 @@ impl Dma {
         }
         let mut rest = vec![span];
         for (_, mapped) in self.overlapping(span) {
-            if mapped.lets(writes) {
-                remove(&mut rest, mapped.span);
+            for part in mapped.lets(writes) {
+                remove(&mut rest, part);
             }
         }
         for part in self.coherent(span) {
@@ -333,7 +338,10 @@ impl Dma {
         };
         // Word by word, the first one is what tells. The next page may be anybody's.
         let beyond = first % PAGE != 0 && self.has(byte(first - 1));
-        let reason = if self.has(byte(first)) {
+        let may = |(_, mapped): (_, &Mapped)| mapped.may(writes);
+        let reason = if self.overlapping(byte(first)).any(may) {
+            reasons::NOT_GIVEN
+        } else if self.has(byte(first)) {
             reasons::AGAINST
         } else if rest != [span] || beyond {
             reasons::BEYOND
@@ -362,7 +370,7 @@ impl Dma {
         let span = Span::of(range);
         let devices: HashSet<u32> = self
             .overlapping(span)
-            .filter(|(_, mapped)| mapped.lets(writes))
+            .filter(|(_, mapped)| mapped.may(writes))
             .map(|(_, mapped)| mapped.device)
             .collect();
         // Where several devices have mapped the same nobody knows which one it is.
@@ -408,7 +416,8 @@ impl Dma {
     /// # Errors
     ///
     /// Where no mapping fits, or, unless an unmap begins, where the CPU has all of the
-    /// part already. If only the direction doesn't fit, the CPU owns the part all
+    /// part already, and where no sync has ever given the device any of a mapping that
+    /// its driver syncs. If only the direction doesn't fit, the CPU owns the part all
     /// the same.
     pub fn returns(
         &mut self,
@@ -427,7 +436,13 @@ impl Dma {
             return Err(NO_MAPPING);
         };
         let taken = mapped.take(span);
-        let with_cpu = taken.is_empty() && !unmaps;
+        let misfit = match (taken.is_empty(), mapped.given) {
+            (false, _) => None,
+            // Map gives the device the memory, as a rule.
+            (true, false) if mapped.terms == Terms::Unsynced || !unmaps => Some(NEVER_GIVEN),
+            (true, true) if !unmaps => Some(WITH_CPU),
+            (true, _) => None,
+        };
         for (part, owner) in taken {
             if seen {
                 let mut unwritten = vec![part];
@@ -445,10 +460,7 @@ impl Dma {
             }
         }
         mapped.fits(direction)?;
-        if with_cpu {
-            return Err(WITH_CPU);
-        }
-        Ok(())
+        misfit.map_or(Ok(()), Err)
     }
 
     /// A mapping ends.
@@ -621,13 +633,24 @@ impl Mapped {
         }
     }
 
-    /// Whether the device may read, or write.
-    fn lets(&self, writes: bool) -> bool {
+    /// Whether the direction is one in which the device reads, or writes.
+    fn may(&self, writes: bool) -> bool {
         if writes {
             self.direction.device_writes()
         } else {
             self.direction.device_reads()
         }
+    }
+
+    /// What the device may read, or write, now. A mapping that map and unmap sync
+    /// gives it all: to look at a part in between, which the device goes on with, is
+    /// what many drivers do.
+    fn lets(&self, writes: bool) -> impl Iterator<Item = Span> + '_ {
+        let unsynced = self.terms == Terms::Unsynced;
+        let all = (!unsynced).then_some(self.span);
+        let given = self.owned.iter().filter(move |_| unsynced);
+        let parts = all.into_iter().chain(given.map(|(part, ..)| *part));
+        parts.filter(move |_| self.may(writes))
     }
 
     /// How the device has a byte.

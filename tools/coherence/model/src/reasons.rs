@@ -28,6 +28,7 @@ pub const OLD_INSTRUCTION_LINE: &str = "the instruction cache may have the line 
 pub const ENDED: &str = "the mapping that gave the device this memory has ended";
 pub const BEYOND: &str = "the device goes on beyond its mapping";
 pub const AGAINST: &str = "the mapping does not let the device do this";
+pub const NOT_GIVEN: &str = "the device has a mapping, but no sync has given it the memory";
 pub const NEVER_MAPPED: &str = "this memory was not mapped for any device";
 
 // Of what the kernel tells the DMA API.
@@ -35,6 +36,7 @@ pub const NO_MAPPING: &str = "the range is not inside one live mapping";
 pub const PART_OF_MAPPING: &str = "the range is a part of the mapping only";
 pub const OTHER_DIRECTION: &str = "the mapping was made for another direction";
 pub const WITH_CPU: &str = "the CPU has this memory already";
+pub const NEVER_GIVEN: &str = "no sync has given the device this memory since it was mapped";
 pub const OTHER_COUNT: &str = "the list was mapped with another number of entries";
 pub const SAME_BYTES: &str = "another live mapping has these bytes, and a device may write them";
 pub const SAME_LINE: &str =

@@ -107,6 +107,7 @@ fn a_device_in_all_that_it_has() {
         for direction in [FROM, TO] {
             let part = PhysicalRange { pa: PA, len: 2048 };
             guest.device(Device::MapUnsynced(part, direction));
+            guest.device(Device::Owns(part, direction));
         }
         guest.dma_map(PA + 2048, 2048, BOTH);
         let all = PhysicalRange { pa: PA, len: 8192 };
@@ -178,6 +179,7 @@ fn a_device_that_shares_a_buffer_is_not_seen() {
         for device in [1, 2] {
             guest.device(Device::Of(device));
             guest.device(Device::MapUnsynced(ALL, FROM));
+            guest.for_device(ALL.pa, ALL.len, FROM);
         }
         guest.device(Device::Writes(ALL));
         for _ in [2, 1] {

@@ -127,7 +127,7 @@ const FUNCTIONS: [(&str, Function); 21] = [
 
 /// What drivers call, some of it through macros of other names: their own place
 /// is where these return to.
-const INTERFACE: [&str; 15] = [
+const INTERFACE: [&str; 17] = [
     "dma_map_phys",
     "dma_map_page_attrs",
     "dma_map_sg_attrs",
@@ -143,6 +143,8 @@ const INTERFACE: [&str; 15] = [
     "dma_free_attrs",
     "dma_alloc_pages",
     "dma_free_pages",
+    "dma_alloc_noncontiguous",
+    "dma_free_noncontiguous",
 ];
 
 /// What calls that for drivers, in kernels that have it.
