@@ -96,6 +96,9 @@ bool program_does(struct run *r, enum coherence_what what);
 /* Bytes from one DMA address to another. -EOPNOTSUPP: there is no DMA engine. */
 int engine_copy(dma_addr_t to, dma_addr_t from, size_t bytes);
 
+/* A device that looks into the caches. -EOPNOTSUPP: a core of this kind has none. */
+struct platform_device *snooping_device(void);
+
 /* The registers of a display, to be given back with iounmap(); NULL: there is none. */
 void __iomem *display_open(void);
 /* Has it read a picture for a moment. */

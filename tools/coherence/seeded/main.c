@@ -108,6 +108,23 @@ bool program_does(struct run *r, enum coherence_what what)
 	return ask(r, what, 0, 0);
 }
 
+struct platform_device *snooping_device(void)
+{
+	const struct platform_device_info info = {
+		.name = "coherence-test-snoops",
+		.id = PLATFORM_DEVID_AUTO,
+		.dma_mask = DMA_BIT_MASK(32),
+	};
+	struct platform_device *snooping;
+
+	if (cache_is_vivt())
+		return ERR_PTR(-EOPNOTSUPP);
+	snooping = platform_device_register_full(&info);
+	if (!IS_ERR(snooping))
+		dev_assign_dma_coherent(&snooping->dev, true);
+	return snooping;
+}
+
 static int run_case(struct run *r, unsigned long number)
 {
 	const struct coherence_case *c = find_case(number);

@@ -7,6 +7,7 @@
 #include <linux/highmem.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/platform_device.h>
 #include <linux/scatterlist.h>
 #include <linux/vmalloc.h>
 
@@ -198,6 +199,34 @@ static int noncontiguous_memory(struct run *r)
 	commands(r, sg_virt(table->sgl), sg_dma_address(table->sgl));
 	dma_free_noncontiguous(r->dev, PAGE_SIZE, table, DMA_BIDIRECTIONAL);
 	return 0;
+}
+
+/* A device that looks into the caches: nobody maintains anything. */
+static int snooped(struct run *r)
+{
+	struct platform_device *device = snooping_device();
+	dma_addr_t dma;
+	void *ring;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	dma = dma_map_page(&device->dev, r->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	load_lines(r->kernel, PAGE_SIZE);
+	store_lines(r->kernel, PAGE_SIZE, 43);
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	dma_unmap_page(&device->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	load_lines(r->kernel, PAGE_SIZE);
+	ring = dma_alloc_coherent(&device->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+	if (ring) {
+		store_lines(ring, PAGE_SIZE, 44);
+		transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+		load_lines(ring, PAGE_SIZE);
+		dma_free_coherent(&device->dev, PAGE_SIZE, ring, dma);
+	}
+	platform_device_unregister(device);
+	return ring ? 0 : -ENOMEM;
 }
 
 /* What was received is sent on in place, one mapping after the other. */
@@ -688,6 +717,7 @@ const struct coherence_case coherence_right[] = {
 	{ "mapped-for-nothing", mapped_for_nothing },
 	{ "noncoherent-memory", noncoherent_memory },
 	{ "noncontiguous-memory", noncontiguous_memory },
+	{ "snooped", snooped },
 	{ "mapped-in-turns", mapped_in_turns },
 	{ "two-sent-from-a-line", two_sent_from_a_line },
 	{ "entries-in-a-line", entries_in_a_line },

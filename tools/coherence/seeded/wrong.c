@@ -858,6 +858,33 @@ static int never_given_unmapped(struct run *r)
 }
 
 /*
+ * A device that looks into the caches (dma-coherent), and a frame buffer of it that is
+ * mapped non-cached, as for one that does not: what is stored there goes past the lines
+ * that the device finds. Cortex-A9 alone has such devices. Right: a cached mapping.
+ */
+static int snooped_uncached(struct run *r)
+{
+	struct platform_device *device = snooping_device();
+	u32 *window;
+	dma_addr_t dma;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	load_lines(r->kernel, LINE);
+	dma = dma_map_page(&device->dev, r->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	window = vmap(&r->page, 1, VM_MAP, pgprot_noncached(PAGE_KERNEL));
+	if (window) {
+		WRITE_ONCE(*window, 42);
+		drain_stores();
+		coherence_device_reads(dma, LINE);
+		vunmap(window);
+	}
+	dma_unmap_page(&device->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	platform_device_unregister(device);
+	return window ? 0 : -ENOMEM;
+}
+
+/*
  * A device that is to write over what the kernel has stored fails, and the kernel
  * goes on with what it has: but its lines were invalidated when the device got
  * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
@@ -1000,6 +1027,8 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
 	{ "never-given-unmapped", never_given_unmapped,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
+	{ "snooped-uncached", snooped_uncached,
+	  .cortex_a9 = { .this_core = TWO_TYPES | STALE_READ } },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
 };

@@ -87,10 +87,19 @@ impl Model {
                 }
                 self.dma.forget_device(device);
             }
+            Device::Snoops(device) => {
+                for span in self.dma.snoops(device) {
+                    self.mark_pages(span.range(), |page| page.snooped = true);
+                }
+            }
             Device::Coherent(range) => {
-                self.dma.coherent_allocated(range, call);
+                self.dma.coherent_allocated(range, false, call);
                 self.mark_pages(range, |page| page.coherent = true);
                 self.judge_device(Deed::WRITES, range, site, sink);
+            }
+            Device::CoherentCached(range) => {
+                self.dma.coherent_allocated(range, true, call);
+                self.mark_pages(range, |page| page.snooped = true);
             }
             Device::CoherentFreed(range) => {
                 self.dma.coherent_freed(range, call);
@@ -111,6 +120,9 @@ impl Model {
             self.report_call(Hazard::TwoMappings, common, call.site, sink);
         }
         self.dma.map(range, direction, terms, call);
+        if self.dma.is_snooping() {
+            self.mark_pages(range, |page| page.snooped = true);
+        }
     }
 
     fn device_owns(
@@ -253,14 +265,23 @@ impl Model {
             if !self.ready(pa) && !self.is_unknown(pa) {
                 continue;
             }
-            let (line_pa, bytes) = (pa & !(LINE - 1), mask(pa, len));
+            let (line_pa, all) = (pa & !(LINE - 1), mask(pa, len));
+            let snooped = self.snooped_bytes(line_pa) & all;
+            let (bytes, key) = (all & !snooped, (pa >> 12) & self.key_bits);
             let mut found = LineFindings::default();
             self.edit(pa, |line, states| {
                 if deed.reads {
+                    let device = Party::Device;
+                    if snooped != 0 {
+                        let reader = Reader::Inner(line.copy_or_new(states, key));
+                        for class in &line.classes {
+                            found.judge(states, class, snooped, reader, line_pa, device);
+                        }
+                    }
                     for class in &line.classes {
-                        found.judge(states, class, bytes, Reader::Memory, line_pa, Party::Device);
+                        found.judge(states, class, bytes, Reader::Memory, line_pa, device);
                         if deed.reads_now {
-                            found.judge_buffers(states, class, bytes, line_pa);
+                            found.judge_buffers(states, class, all, line_pa);
                         }
                     }
                 }
@@ -268,7 +289,7 @@ impl Model {
                     let reader = (Reader::Memory, Party::Device);
                     found.judge_unwritten(states, line, bytes, reader, line_pa);
                 }
-                if deed.writes {
+                if deed.writes && bytes != 0 {
                     let unsettled = |class: &&Class| !states.summary(class.state).settled;
                     let dirty = line.classes.iter().rfind(unsettled);
                     let writer = dirty.map_or(Writer::NOBODY, |class| class.writer);
@@ -283,19 +304,25 @@ impl Model {
         for (pa, len) in parts(range.pa, range.len) {
             // Where no cache can have anything, memory just has other values.
             let page = self.storage.page_mut(pa);
-            let empty = page.is_none_or(|page| page.filled == Fillable::default());
+            let empty = page.is_none_or(|page| page.filled == Fillable::default() && !page.snooped);
             if empty && !self.ready(pa) {
                 continue;
             }
             let bytes = mask(pa, len);
+            let snooped = self.snooped_bytes(pa & !(LINE - 1)) & bytes;
+            let key = (pa >> 12) & self.key_bits;
             self.edit(pa, |line, states| {
-                line.split(
-                    states,
-                    bytes,
-                    event,
-                    ByteEvent::Nothing,
-                    Some(Writer::DEVICE),
-                );
+                let device = Some(Writer::DEVICE);
+                line.split(states, bytes & !snooped, event, ByteEvent::Nothing, device);
+                if snooped != 0 {
+                    // As if the CPU stored there.
+                    let copy = line.copy_or_new(states, key);
+                    let (inside, outside) = (
+                        ByteEvent::StoreBack(copy, true),
+                        ByteEvent::StoreBack(copy, false),
+                    );
+                    line.split(states, snooped, inside, outside, device);
+                }
             });
             self.stored(pa, bytes);
         }
@@ -368,12 +395,23 @@ impl Model {
         owned.fold(0, |bytes, part| bytes | part.bytes())
     }
 
+    /// Bytes of a line that are mapped for devices which look into the caches. No core
+    /// with a VIVT cache has such.
+    pub(crate) fn snooped_bytes(&mut self, line_pa: u32) -> u32 {
+        if self.virtual_bits != 0 || !self.page(line_pa).snooped {
+            return 0;
+        }
+        let snooped = self.dma.snooped(Span::line(line_pa));
+        snooped.fold(0, |bytes, part| bytes | part.bytes())
+    }
+
     /// Bytes of a line that are coherent memory.
     pub(crate) fn coherent_bytes(&mut self, line_pa: u32) -> u32 {
         if !self.page(line_pa).coherent {
             return 0;
         }
         let coherent = self.dma.coherent(Span::line(line_pa));
-        coherent.fold(0, |bytes, part| bytes | part.bytes())
+        let uncached = coherent.filter(|(_, cached)| !cached);
+        uncached.fold(0, |bytes, (part, _)| bytes | part.bytes())
     }
 }

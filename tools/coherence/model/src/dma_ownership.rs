@@ -159,13 +159,15 @@ pub struct Dma {
     next: u32,
     // Devices that were seen to access what is mapped for them.
     seen: HashSet<u32>,
+    // Devices that look into the caches.
+    snooping: HashSet<u32>,
     // Length of the longest mapping since there were none.
     longest: u64,
     // Mappings and coherent memory that ended, the newest last: which memory, mapped
     // and unmapped by whom.
     ended: VecDeque<(Span, Call, Call)>,
-    // With the call that allocated it.
-    coherent: BTreeMap<u64, (Span, Call)>,
+    // With the call that allocated it, and whether it is cached.
+    coherent: BTreeMap<u64, (Span, Call, bool)>,
     longest_coherent: u64,
 }
 
@@ -306,9 +308,33 @@ impl Dma {
     pub fn forget_device(&mut self, device: u32) {
         self.mappings.retain(|_, mapped| mapped.device != device);
         self.seen.remove(&device);
+        self.snooping.remove(&device);
         if self.mappings.is_empty() {
             self.longest = 0;
         }
+    }
+
+    /// A device looks into the caches. Returns what is mapped for it.
+    pub fn snoops(&mut self, device: u32) -> Vec<Span> {
+        self.snooping.insert(device);
+        let of_it = self.mappings.values().filter(|it| it.device == device);
+        of_it.map(|mapped| mapped.span).collect()
+    }
+
+    /// Whether the device whose mappings are made now looks into the caches.
+    pub fn is_snooping(&self) -> bool {
+        self.snooping.contains(&self.device)
+    }
+
+    /// Parts of `span` that are mapped for devices which look into the caches.
+    pub fn snooped(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
+        self.overlapping(span)
+            .filter(|(_, mapped)| self.snooping.contains(&mapped.device))
+            .map(move |(_, mapped)| mapped.span.common(span))
+            .chain(
+                self.coherent(span)
+                    .filter_map(|(part, cached)| cached.then_some(part)),
+            )
     }
 
     /// Whether nothing is mapped.
@@ -324,11 +350,12 @@ impl Dma {
         }
         let mut rest = vec![span];
         for (_, mapped) in self.overlapping(span) {
-            for part in mapped.lets(writes) {
+            let snoops = self.snooping.contains(&mapped.device);
+            for part in mapped.lets(writes, snoops) {
                 remove(&mut rest, part);
             }
         }
-        for part in self.coherent(span) {
+        for (part, _) in self.coherent(span) {
             remove(&mut rest, part);
         }
         let first = rest.iter().map(|part| part.start).min()?;
@@ -543,17 +570,17 @@ impl Dma {
     }
 
     /// Coherent memory begins.
-    pub fn coherent_allocated(&mut self, range: PhysicalRange, call: Call) {
+    pub fn coherent_allocated(&mut self, range: PhysicalRange, cached: bool, call: Call) {
         let span = Span::of(range);
         if !span.is_empty() {
             self.longest_coherent = self.longest_coherent.max(span.end - span.start);
-            self.coherent.insert(span.start, (span, call));
+            self.coherent.insert(span.start, (span, call, cached));
         }
     }
 
     /// Coherent memory ends.
     pub fn coherent_freed(&mut self, range: PhysicalRange, call: Call) {
-        if let Some((span, allocated)) = self.coherent.remove(&u64::from(range.pa)) {
+        if let Some((span, allocated, _)) = self.coherent.remove(&u64::from(range.pa)) {
             self.remember(span, allocated, call);
         }
         if self.coherent.is_empty() {
@@ -569,19 +596,19 @@ impl Dma {
         self.ended.push_back((span, begun, ended));
     }
 
-    /// The coherent parts of `span`.
-    pub fn coherent(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
+    /// The coherent parts of `span`, each with whether it is cached.
+    pub fn coherent(&self, span: Span) -> impl Iterator<Item = (Span, bool)> + '_ {
         let from = span.start.saturating_sub(self.longest_coherent);
         self.coherent
             .range(from..span.end)
-            .map(move |(_, (part, _))| part.common(span))
-            .filter(|part| !part.is_empty())
+            .map(move |(_, (part, _, cached))| (part.common(span), *cached))
+            .filter(|(part, _)| !part.is_empty())
     }
 
     /// All that is mapped or coherent.
     pub fn all(&self) -> impl Iterator<Item = Span> + '_ {
         let mapped = self.mappings.values().map(|mapped| mapped.span);
-        mapped.chain(self.coherent.values().map(|(span, _)| *span))
+        mapped.chain(self.coherent.values().map(|(span, ..)| *span))
     }
 
     /// Bytes that the records of ownership take.
@@ -591,9 +618,9 @@ impl Dma {
         self.mappings.len() * (size_of::<Mapped>() + 16)
             + parts * size_of::<(Span, Direction, Call)>()
             + written * size_of::<Span>()
-            + self.seen.capacity() * (size_of::<u32>() + 1)
+            + (self.seen.capacity() + self.snooping.capacity()) * (size_of::<u32>() + 1)
             + self.ended.capacity() * size_of::<(Span, Call, Call)>()
-            + self.coherent.len() * size_of::<(u64, Span, Call)>()
+            + self.coherent.len() * size_of::<(u64, Span, Call, bool)>()
     }
 
     fn overlapping(&self, span: Span) -> impl Iterator<Item = (&(u64, u32), &Mapped)> {
@@ -645,8 +672,8 @@ impl Mapped {
     /// What the device may read, or write, now. A mapping that map and unmap sync
     /// gives it all: to look at a part in between, which the device goes on with, is
     /// what many drivers do.
-    fn lets(&self, writes: bool) -> impl Iterator<Item = Span> + '_ {
-        let unsynced = self.terms == Terms::Unsynced;
+    fn lets(&self, writes: bool, snoops: bool) -> impl Iterator<Item = Span> + '_ {
+        let unsynced = self.terms == Terms::Unsynced && !snoops;
         let all = (!unsynced).then_some(self.span);
         let given = self.owned.iter().filter(move |_| unsynced);
         let parts = all.into_iter().chain(given.map(|(part, ..)| *part));

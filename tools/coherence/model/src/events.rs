@@ -152,9 +152,14 @@ pub enum Device {
     Freed(PhysicalRange),
     /// The driver of this device has gone, with all that it manages.
     DriverGone(u32),
+    /// This device looks into the caches, and so all that is mapped for it needs
+    /// no sync (`dev_is_dma_coherent()`).
+    Snoops(u32),
     /// Coherent memory was allocated (non-cached on these cores): the device
     /// may access it at any moment without ever owning it.
     Coherent(PhysicalRange),
+    /// So was such that is cached, for a device that looks into the caches.
+    CoherentCached(PhysicalRange),
     /// Coherent memory was freed.
     CoherentFreed(PhysicalRange),
 }

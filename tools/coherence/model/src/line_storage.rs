@@ -42,6 +42,8 @@ pub struct Page {
     pub owned: bool,
     /// Coherent memory overlaps the page.
     pub coherent: bool,
+    /// A mapping of a device that looks into the caches overlapped the page.
+    pub snooped: bool,
     /// VIVT: the virtual page of those that may take the fast path.
     pub fast_path_va: u32,
 }

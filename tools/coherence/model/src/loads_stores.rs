@@ -83,6 +83,17 @@ impl Model {
             (LoadOrStore::Store, true) => self.store_cached(access, &mut found),
             (LoadOrStore::Store, false) => self.store_uncached(access),
         }
+        if !cached && self.snooped_bytes(access.pa & !(LINE - 1)) & mask(access.pa, access.len) != 0
+        {
+            found.add(Fault {
+                hazard: Hazard::TwoTypes,
+                shown: Shown::ThisCore,
+                pa: access.pa,
+                victim: cpu(access),
+                writer: Party::Nobody,
+                reason: reasons::SNOOPED,
+            });
+        }
         if kind == LoadOrStore::Store {
             self.stored(access.pa, mask(access.pa, access.len));
         }
@@ -235,7 +246,11 @@ impl Model {
         let allowed = !page.owned
             && page.fill.this_core == page.fill.some_core
             && alone
-            && (group == UNCACHED || !page.coherent);
+            && if group == UNCACHED {
+                !page.snooped
+            } else {
+                !page.coherent
+            };
         page.group = group;
         page.fast_path = u8::from(allowed) << group;
         page.fast_path_va = access.va >> 12;

@@ -18,6 +18,7 @@ pub const NOT_WRITTEN: &str = "the device was to write this, and did not";
 // Of the CPU's loads and stores.
 pub const OWNED: &str = "a device owns this memory";
 pub const USED_UNCACHED: &str = "the page was used uncached, through a mapping that is still there";
+pub const SNOOPED: &str = "a device that looks into the caches has this memory";
 pub const EARLIER_MAPPING: &str =
     "the cache may have a line of an earlier mapping of this virtual address";
 

@@ -552,6 +552,40 @@ fn a_device_touches_what_it_does_not_have() {
     }
 }
 
+/// A device that looks into the caches, and a view past them of its memory.
+#[test]
+fn uncached_view_of_what_a_device_snoops() {
+    for core in CORES
+        .into_iter()
+        .filter(|core| core.indexing != Indexing::Virtual)
+    {
+        let mut guest = Guest::new(core);
+        guest.device(Device::Of(1));
+        guest.device(Device::Map(buffer(64), BOTH));
+        guest.device(Device::Snoops(1));
+        guest.map(USER_VA, PA, MemoryType::WriteCombine);
+        for round in 0..2 {
+            guest.read(LINEAR_VA, 32, KERNEL);
+            guest.found.clear();
+            guest.store(USER_VA, 4, PROGRAM);
+            let found = guest.only(&[(TwoTypes, ThisCore)]);
+            names(&found, TwoTypes, PA, cpu(USER_VA, PROGRAM), Party::Nobody);
+            guest.maintain(Maintenance::Drain);
+            guest.maintain(Maintenance::OuterSync);
+            guest.device(Device::Reads(buffer(32)));
+            let found = guest.only(&[(StaleRead, ThisCore)]);
+            assert_eq!(found[0].victim, Party::Device, "{round}");
+        }
+        // What it writes may be in a cache.
+        guest.device(Device::Writes(buffer(4)));
+        guest.silent();
+        guest.load(USER_VA, 4, PROGRAM);
+        let found = guest.only(&[(TwoTypes, ThisCore), (StaleRead, ThisCore)]);
+        let read = found.iter().find(|it| it.hazard == StaleRead).unwrap();
+        assert_eq!(read.writer, Party::Device);
+    }
+}
+
 /// Of a mapping that its driver syncs, the device has what a sync gave it.
 #[test]
 fn a_driver_that_forgets_to_sync() {

@@ -71,10 +71,12 @@ enum Deed {
     WrongCount,
     Freed,
     DriverGone,
+    Snoops,
     Owns,
     Returns,
     Unmap,
     Coherent,
+    CoherentCached,
     CoherentFreed,
 }
 
@@ -168,10 +170,12 @@ fn apply(model: &mut Model, event: &Event) -> Vec<Finding> {
                 Deed::WrongCount => Device::WrongCount(range),
                 Deed::Freed => Device::Freed(range),
                 Deed::DriverGone => Device::DriverGone(0),
+                Deed::Snoops => Device::Snoops(0),
                 Deed::Owns => Device::Owns(range, direction),
                 Deed::Returns => Device::Returns(range, direction),
                 Deed::Unmap => Device::Unmap(range, direction),
                 Deed::Coherent => Device::Coherent(range),
+                Deed::CoherentCached => Device::CoherentCached(range),
                 Deed::CoherentFreed => Device::CoherentFreed(range),
             };
             model.device(what, Some(site), sink);

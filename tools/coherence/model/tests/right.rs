@@ -140,6 +140,41 @@ fn mappings_that_may_be_there_at_once() {
     }
 }
 
+/// A device that looks into the caches needs no maintenance.
+#[test]
+fn a_device_that_snoops() {
+    let buffer = PhysicalRange { pa: PA, len: 256 };
+    for core in CORES.into_iter().filter(|core| *core != Core::ARM926) {
+        let mut guest = Guest::new(core);
+        guest.device(Device::Of(1));
+        for map in [Device::Map, Device::MapUnsynced, Device::Map] {
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.fill(LINEAR_VA, 256, KERNEL);
+            guest.device(map(buffer, BOTH));
+            guest.device(Device::Snoops(1));
+            for _ in 0..2 {
+                guest.device(Device::Reads(buffer));
+                guest.device(Device::Writes(buffer));
+                guest.read(LINEAR_VA, 256, KERNEL);
+                guest.fill(LINEAR_VA, 256, KERNEL);
+            }
+            guest.device(Device::Reads(buffer));
+            guest.device(Device::Unmap(buffer, BOTH));
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.silent();
+        }
+        guest.device(Device::CoherentCached(buffer));
+        for _ in 0..2 {
+            guest.fill(LINEAR_VA, 256, KERNEL);
+            guest.device(Device::Reads(buffer));
+            guest.device(Device::Writes(buffer));
+            guest.read(LINEAR_VA, 256, KERNEL);
+        }
+        guest.device(Device::CoherentFreed(buffer));
+        guest.silent();
+    }
+}
+
 /// Freed is what nobody has mapped any more, and the neighbours'.
 #[test]
 fn memory_freed_after_its_mapping() {

@@ -42,6 +42,8 @@ const TASK_COMM_BYTES: u32 = 16;
 
 /// `DMA_MAPPING_ERROR`
 const MAPPING_ERROR: u32 = u32::MAX;
+/// `DMA_ATTR_NO_KERNEL_MAPPING`: what is returned is no address.
+const ATTR_NO_KERNEL_MAPPING: u32 = 1 << 4;
 /// `DMA_ATTR_SKIP_CPU_SYNC`
 const ATTR_SKIP_CPU_SYNC: u32 = 1 << 5;
 /// `DMA_ATTR_MMIO`
@@ -180,14 +182,16 @@ type Segment = (events::PhysicalRange, Direction);
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
-    /// One segment, of this scatterlist if it is of one.
-    Map(Segment, Option<u32>),
+    /// One segment, of this scatterlist if it is of one; whether it was to be synced
+    /// and was not yet.
+    Map(Segment, Option<u32>, bool),
     /// A scatterlist.
     MapList(u32),
     Unmap(Vec<Segment>),
     SyncForDevice(Segment),
-    /// So many bytes; where the address is stored.
-    Allocate(u32, u32),
+    /// So many bytes; where the address is stored; for which device, if the result is
+    /// an address of the CPU's.
+    Allocate(u32, u32, Option<u32>),
     AllocatePages(u32, u32, Direction),
     /// All that is managed for this device.
     ReleaseDevice(u32),
@@ -242,6 +246,16 @@ pub enum LinuxEvent {
     Device(Device),
     /// The same, done by this instruction.
     DeviceBy(u32, Device),
+    /// Coherent memory was allocated for a device: non-cached at this virtual address,
+    /// or cached if the device looks into the caches.
+    Allocated {
+        /// Where the CPU has it.
+        va: u32,
+        /// Where it is.
+        memory: events::PhysicalRange,
+        /// For which device.
+        device: u32,
+    },
     /// An object of the kernel's was freed, at this virtual address, by this instruction.
     FreedObject {
         /// Where it is.
@@ -358,6 +372,8 @@ pub struct Kernel {
     syncs: HashSet<u32>,
     /// By stack: the `struct device` whose mapping was made, synced or unmapped last.
     devices: HashMap<u32, u32>,
+    /// Those that look into the caches: what is mapped for them is not synced.
+    snooping: HashSet<u32>,
     /// That of the events that were pushed last.
     device: u32,
     layout: Option<Layout>,
@@ -420,6 +436,7 @@ impl Kernel {
             callers,
             syncs,
             devices,
+            snooping: HashSet::new(),
             device: 0,
             layout,
             pending,
@@ -503,7 +520,8 @@ impl Kernel {
                     Device::Map(range, direction)
                 };
                 events.push(LinuxEvent::Device(map));
-                self.wait(cpu, Call::Map(segment, list), events);
+                let syncs = attributes & ATTR_SKIP_CPU_SYNC == 0;
+                self.wait(cpu, Call::Map(segment, list, syncs), events);
             }
             // (dev, sgl, nents, dir, attrs)
             Function::MapList => {
@@ -533,6 +551,12 @@ impl Kernel {
             }
             // (paddr, size, dir)
             Function::SyncForDevice => {
+                let sp = cpu.sp();
+                for pending in &mut self.pending {
+                    if let Call::Map(_, _, unsynced) = &mut pending.call {
+                        *unsynced &= pending.sp.wrapping_sub(sp) >= NEAR;
+                    }
+                }
                 self.wait(cpu, Call::SyncForDevice(segment(r0, r1, r2)), events)
             }
             Function::SyncForCpu => {
@@ -552,7 +576,10 @@ impl Kernel {
             // (dev, sg, nelems, dir)
             Function::SyncList => self.count_entries(r1, r2, events),
             // (dev, size, dma_handle, gfp, attrs)
-            Function::Allocate => self.wait(cpu, Call::Allocate(r1, r2), events),
+            Function::Allocate => {
+                let mapped = cpu.stacked() & ATTR_NO_KERNEL_MAPPING == 0;
+                self.wait(cpu, Call::Allocate(r1, r2, mapped.then_some(r0)), events);
+            }
             // (dev, size, cpu_addr, dma_handle, attrs)
             Function::Free if r2 != 0 => events.push(LinuxEvent::Device(Device::CoherentFreed(
                 events::PhysicalRange { pa: r3, len: r1 },
@@ -634,22 +661,36 @@ impl Kernel {
     ) {
         let mut device = |what| events.push(LinuxEvent::Device(what));
         match call {
-            Call::Map((range, direction), _) if result == MAPPING_ERROR => {
+            Call::Map((range, direction), ..) if result == MAPPING_ERROR => {
                 device(Device::Unmap(range, direction));
             }
-            Call::Map(segment, Some(list)) => {
-                self.lists.entry(list).or_default().segments.push(segment);
+            Call::Map(segment, list, unsynced) => {
+                // A device that needs none.
+                if unsynced && self.snooping.insert(self.device) {
+                    device(Device::Snoops(self.device));
+                }
+                if let Some(list) = list {
+                    self.lists.entry(list).or_default().segments.push(segment);
+                }
             }
-            Call::Map(_, None) | Call::MapList(_) => {}
+            Call::MapList(_) => {}
             Call::Unmap(segments) => {
                 for (range, direction) in segments {
                     device(Device::Unmap(range, direction));
                 }
             }
             Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
-            Call::Allocate(len, handle) => {
+            Call::Allocate(len, handle, of) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
-                    device(Device::Coherent(events::PhysicalRange { pa, len }));
+                    let memory = events::PhysicalRange { pa, len };
+                    events.push(match of {
+                        Some(device) => LinuxEvent::Allocated {
+                            va: result,
+                            memory,
+                            device,
+                        },
+                        None => LinuxEvent::Device(Device::Coherent(memory)),
+                    });
                 }
             }
             Call::AllocatePages(len, handle, direction) => {
@@ -661,6 +702,7 @@ impl Kernel {
                 }
             }
             Call::ReleaseDevice(of) => {
+                self.snooping.remove(&of);
                 let by = call_before(pc);
                 events.push(LinuxEvent::DeviceBy(by, Device::DriverGone(of)));
             }
@@ -850,6 +892,18 @@ mod tests {
         events
     }
 
+    /// The sync of what is mapped, within the call of that.
+    fn sync(kernel: &mut Kernel, (r, direction): (events::PhysicalRange, u32), map: &Fake) {
+        let within = at(map.sp - 16, LR + 256);
+        enter(
+            kernel,
+            Function::SyncForDevice,
+            [r.pa, r.len, direction, 0],
+            &within,
+        );
+        leave(kernel, 0, &within);
+    }
+
     fn at(sp: u32, lr: u32) -> Fake {
         Fake {
             sp,
@@ -970,6 +1024,27 @@ mod tests {
         assert_eq!(enter(&mut kernel, Function::UnmapList, unmap, &within), []);
     }
 
+    /// What is mapped for a device without a sync, though nobody asked for that.
+    #[test]
+    fn a_device_that_looks_into_the_caches() {
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        let r = range(0x6000_1000, 256);
+        let mut map = |device, attributes, syncs: bool| {
+            cpu.memory.insert(SP, attributes);
+            enter(&mut kernel, Function::Map, [device, r.pa, r.len, 1], &cpu);
+            if syncs {
+                sync(&mut kernel, (r, 1), &cpu);
+            }
+            leave(&mut kernel, r.pa, &cpu)
+        };
+        assert_eq!(map(7, 0, true), []);
+        assert_eq!(map(7, ATTR_SKIP_CPU_SYNC, false), []);
+        let snoops = [LinuxEvent::Device(Device::Snoops(8))];
+        assert_eq!(map(8, 0, false), snoops);
+        // It is told once.
+        assert_eq!(map(8, 0, false), []);
+    }
+
     #[test]
     fn what_is_freed() {
         let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
@@ -1080,6 +1155,7 @@ mod tests {
         enter(&mut kernel, Function::MapList, [0, sgl, 2, 0], &outer);
         for r in [a, b] {
             enter(&mut kernel, Function::Map, [0, r.pa, r.len, 0], &inner);
+            sync(&mut kernel, (r, 0), &inner);
             assert_eq!(leave(&mut kernel, r.pa, &inner), []);
         }
         // Somebody else's single mapping meanwhile, on another stack.
@@ -1162,8 +1238,17 @@ mod tests {
         enter(&mut kernel, Function::Allocate, [0, 8192, handle, 0], &cpu);
         cpu.memory.insert(handle, 0x6800_0000);
         let r = range(0x6800_0000, 8192);
+        let allocated = |device| LinuxEvent::Allocated {
+            va: 0xf0a0_0000,
+            memory: r,
+            device,
+        };
+        assert_eq!(leave(&mut kernel, 0xf0a0_0000, &cpu), [allocated(0)]);
+        // Without an address.
+        cpu.memory.insert(SP, ATTR_NO_KERNEL_MAPPING);
+        enter(&mut kernel, Function::Allocate, [7, 8192, handle, 0], &cpu);
         assert_eq!(
-            leave(&mut kernel, 0xf0a0_0000, &cpu),
+            leave(&mut kernel, 0xc200_0000, &cpu),
             [LinuxEvent::Device(Device::Coherent(r))]
         );
         // One that fails.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Functions of the kernel, when they are entered and left.
 
-use coherence_model::events::{Device, PhysicalRange, Site};
+use coherence_model::events::{Device, MemoryType, PhysicalRange, Site};
 
 use super::Checker;
 use crate::linux_functions::{Kernel, LinuxEvent};
@@ -38,6 +38,14 @@ impl Checker {
             match event {
                 LinuxEvent::Device(what) => self.device_by(caller, what),
                 LinuxEvent::DeviceBy(pc, what) => self.device_by(pc, what),
+                LinuxEvent::Allocated { va, memory, device } => {
+                    if self.is_cached(va) {
+                        self.device_by(caller, Device::Snoops(device));
+                        self.device_by(caller, Device::CoherentCached(memory));
+                    } else {
+                        self.device_by(caller, Device::Coherent(memory));
+                    }
+                }
                 LinuxEvent::FreedObject { va, by } => self.object_freed(va, by),
                 LinuxEvent::NewOwner(pages) => self.model.new_owner(pages),
                 LinuxEvent::Task(task) => {
@@ -62,6 +70,11 @@ impl Checker {
         let owner = self.owner(pc, true);
         let site = self.reporter.sites.site(pc, owner);
         self.device(what, Some(site));
+    }
+
+    fn is_cached(&mut self, va: u32) -> bool {
+        let translation = self.walk(va);
+        translation.is_some_and(|it| it.memory == MemoryType::WriteBack)
     }
 
     /// Of an object that is freed its first byte is known.
