@@ -1022,7 +1022,7 @@ const struct coherence_case coherence_faults[] = {
 	{ "list-unmapped-in-part", list_unmapped_in_part,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "never-given-received", never_given_received,
-	  EVERY_CORE(.this_core = STRAY_DMA | WRONG_SYNC, .possible = STALE_READ) },
+	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = STALE_READ) },
 	{ "never-given-allocated", never_given_allocated,
 	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
 	{ "never-given-unmapped", never_given_unmapped,

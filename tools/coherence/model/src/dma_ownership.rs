@@ -350,9 +350,8 @@ impl Dma {
         }
         let mut rest = vec![span];
         for (_, mapped) in self.overlapping(span) {
-            let snoops = self.snooping.contains(&mapped.device);
-            for part in mapped.lets(writes, snoops) {
-                remove(&mut rest, part);
+            if mapped.may(writes) {
+                remove(&mut rest, mapped.span);
             }
         }
         for (part, _) in self.coherent(span) {
@@ -365,10 +364,7 @@ impl Dma {
         };
         // Word by word, the first one is what tells. The next page may be anybody's.
         let beyond = first % PAGE != 0 && self.has(byte(first - 1));
-        let may = |(_, mapped): (_, &Mapped)| mapped.may(writes);
-        let reason = if self.overlapping(byte(first)).any(may) {
-            reasons::NOT_GIVEN
-        } else if self.has(byte(first)) {
+        let reason = if self.has(byte(first)) {
             reasons::AGAINST
         } else if rest != [span] || beyond {
             reasons::BEYOND
@@ -667,17 +663,6 @@ impl Mapped {
         } else {
             self.direction.device_reads()
         }
-    }
-
-    /// What the device may read, or write, now. A mapping that map and unmap sync
-    /// gives it all: to look at a part in between, which the device goes on with, is
-    /// what many drivers do.
-    fn lets(&self, writes: bool, snoops: bool) -> impl Iterator<Item = Span> + '_ {
-        let unsynced = self.terms == Terms::Unsynced && !snoops;
-        let all = (!unsynced).then_some(self.span);
-        let given = self.owned.iter().filter(move |_| unsynced);
-        let parts = all.into_iter().chain(given.map(|(part, ..)| *part));
-        parts.filter(move |_| self.may(writes))
     }
 
     /// How the device has a byte.

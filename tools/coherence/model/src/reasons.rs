@@ -29,7 +29,6 @@ pub const OLD_INSTRUCTION_LINE: &str = "the instruction cache may have the line 
 pub const ENDED: &str = "the mapping that gave the device this memory has ended";
 pub const BEYOND: &str = "the device goes on beyond its mapping";
 pub const AGAINST: &str = "the mapping does not let the device do this";
-pub const NOT_GIVEN: &str = "the device has a mapping, but no sync has given it the memory";
 pub const NEVER_MAPPED: &str = "this memory was not mapped for any device";
 
 // Of what the kernel tells the DMA API.
