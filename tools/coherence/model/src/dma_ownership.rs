@@ -117,6 +117,9 @@ struct Mapped {
     left: bool,
     /// Whether the device ever had any of it.
     given: bool,
+    /// Whether the device has, or had, another mapping of some of the same bytes. A sync names
+    /// memory, not a mapping, so nobody knows which of them it was for.
+    doubled: bool,
     /// Parts that the device owns now, apart from each other, each with what
     /// it may do with it, and the call that gave it.
     owned: Vec<(Span, Direction, Call)>,
@@ -203,14 +206,21 @@ impl Dma {
         }
         self.longest = self.longest.max(span.end - span.start);
         self.next = self.next.wrapping_add(1);
+        let device = self.device;
+        let mut doubled = false;
+        for other in self.overlapping_mut(span).filter(|it| it.device == device) {
+            other.doubled = true;
+            doubled = true;
+        }
         let mapped = Mapped {
-            device: self.device,
+            device,
             span,
             direction,
             terms,
             call,
             left: false,
             given: false,
+            doubled,
             owned: Vec::new(),
             written: Vec::new(),
         };
@@ -440,8 +450,8 @@ impl Dma {
     ///
     /// Where no mapping fits, or, unless an unmap begins, where the CPU has all of the
     /// part already, and where no sync has ever given the device any of a mapping that
-    /// its driver syncs. If only the direction doesn't fit, the CPU owns the part all
-    /// the same.
+    /// its driver syncs; neither is told of memory that the device has mapped twice. If
+    /// only the direction doesn't fit, the CPU owns the part all the same.
     pub fn returns(
         &mut self,
         range: PhysicalRange,
@@ -461,6 +471,7 @@ impl Dma {
         let taken = mapped.take(span);
         let misfit = match (taken.is_empty(), mapped.given) {
             (false, _) => None,
+            _ if mapped.doubled => None,
             // Map gives the device the memory, as a rule.
             (true, false) if mapped.terms == Terms::Unsynced || !unmaps => Some(NEVER_GIVEN),
             (true, true) if !unmaps => Some(WITH_CPU),
@@ -624,6 +635,14 @@ impl Dma {
         self.mappings
             .range((from, 0)..(span.end, 0))
             .filter(move |(_, mapped)| !mapped.span.common(span).is_empty())
+    }
+
+    fn overlapping_mut(&mut self, span: Span) -> impl Iterator<Item = &mut Mapped> {
+        let from = span.start.saturating_sub(self.longest);
+        self.mappings
+            .range_mut((from, 0)..(span.end, 0))
+            .map(|(_, mapped)| mapped)
+            .filter(move |mapped| !mapped.span.common(span).is_empty())
     }
 
     /// The mapping around `span` that fits best: in its device, in its direction, in having just

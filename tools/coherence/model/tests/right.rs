@@ -140,6 +140,29 @@ fn mappings_that_may_be_there_at_once() {
     }
 }
 
+/// A device that has mapped the same memory twice, as a buffer that two of its programs
+/// import is: a sync of either mapping may be taken for one of the other.
+#[test]
+fn syncs_of_memory_that_is_mapped_twice() {
+    let all = PhysicalRange { pa: PA, len: 512 };
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for _ in 0..2 {
+            guest.device(Device::MapUnsynced(all, BOTH));
+        }
+        for _ in 0..2 {
+            guest.for_device(PA, 512, BOTH);
+        }
+        for _ in 0..2 {
+            guest.for_cpu(PA, 512, BOTH);
+        }
+        guest.device(Device::Unmap(all, BOTH));
+        // What was synced is what remains, as far as anybody can tell.
+        guest.for_cpu(PA, 512, BOTH);
+        guest.silent();
+    }
+}
+
 /// A device that looks into the caches needs no maintenance.
 #[test]
 fn a_device_that_snoops() {
