@@ -34,7 +34,10 @@ static inline void coherence_hint(enum coherence_hint hint, unsigned long first,
 	__asm__ __volatile__("mov r9, r9" : : "r"(r0), "r"(r1), "r"(r2) : "memory");
 }
 
-/* A device reads these bytes of physical memory now. */
+/*
+ * A device reads these bytes of physical memory now. If it looks there by itself, and goes by
+ * a bit which it finds in a descriptor: all of the descriptor.
+ */
 static inline void coherence_device_reads(unsigned long address, unsigned long bytes)
 {
 	coherence_hint(COHERENCE_DEVICE_READS, address, bytes);

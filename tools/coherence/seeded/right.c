@@ -541,6 +541,65 @@ static int write_combined_drained(struct run *r)
 	return 0;
 }
 
+/*
+ * Descriptors that the device looks at by itself: each has an address, then, after a
+ * barrier, the bit that makes it the device's. The device has seen the first when it gets
+ * the second, and then the first again, of which the bit alone was stored.
+ */
+static int bit_after_the_address(struct run *r)
+{
+	dma_addr_t dma;
+	u32 *descriptor = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+	unsigned int i;
+
+	if (!descriptor)
+		return -ENOMEM;
+	for (i = 0; i < 4; i += 2) {
+		WRITE_ONCE(descriptor[i + 1], r->pa);
+		dma_wmb();	/* before the bit */
+		WRITE_ONCE(descriptor[i], 1);
+		coherence_device_reads(dma + i * sizeof(u32), 2 * sizeof(u32));
+	}
+	WRITE_ONCE(descriptor[3], r->pa);
+	wmb();	/* the same, and drains */
+	WRITE_ONCE(descriptor[2], 1);
+	coherence_device_reads(dma, 4 * sizeof(u32));
+	coherence_device_writes(dma, sizeof(u32));
+	WRITE_ONCE(descriptor[0], 1);
+	coherence_device_reads(dma, 2 * sizeof(u32));
+	dma_free_coherent(r->dev, PAGE_SIZE, descriptor, dma);
+	return 0;
+}
+
+/* A ring, and then the number of its last entry, in a page of its own. */
+static int number_after_the_entry(struct run *r)
+{
+	dma_addr_t dma[2];
+	u32 *ring = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma[0], GFP_KERNEL);
+	u32 *number = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma[1], GFP_KERNEL);
+	unsigned int i;
+
+	for (i = 0; ring && number && i < 3; i++) {
+		unsigned long flags;
+
+		/* An interrupt may drain all in between, and then nothing tells of an order. */
+		local_irq_save(flags);
+		WRITE_ONCE(ring[2 * i], r->pa);
+		WRITE_ONCE(ring[2 * i + 1], PAGE_SIZE);
+		dma_wmb();	/* before the number */
+		WRITE_ONCE(*number, i);
+		coherence_device_reads(dma[1], sizeof(*number));
+		coherence_device_reads(dma[0] + 2 * i * sizeof(u32), 2 * sizeof(u32));
+		local_irq_restore(flags);
+	}
+	i = ring && number;
+	if (ring)
+		dma_free_coherent(r->dev, PAGE_SIZE, ring, dma[0]);
+	if (number)
+		dma_free_coherent(r->dev, PAGE_SIZE, number, dma[1]);
+	return i ? 0 : -ENOMEM;
+}
+
 /* Two blocks of one page, one the device's, one being filled. */
 static int pool(struct run *r)
 {
@@ -734,6 +793,8 @@ const struct coherence_case coherence_right[] = {
 	{ "vmap-flushed", vmap_flushed },
 	{ "coherent-memory", coherent_memory },
 	{ "write-combined-drained", write_combined_drained },
+	{ "bit-after-the-address", bit_after_the_address },
+	{ "number-after-the-entry", number_after_the_entry },
 	{ "pool", pool },
 	{ "user-page", user_page },
 	{ "shared-with-program", shared_with_program },

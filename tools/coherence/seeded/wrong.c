@@ -509,6 +509,50 @@ static int not_drained(struct run *r)
 }
 
 /*
+ * A descriptor in coherent memory, and then the bit that makes it the device's, which looks
+ * there by itself. Stores to memory that is not cached arrive in any order, so the device may
+ * find the bit and an old address. Cortex-A9 alone: on an ARM926EJ-S the kernel's coherent memory
+ * is not buffered. Right: dma_wmb() before the bit.
+ */
+static int bit_before_the_address(struct run *r)
+{
+	unsigned long flags;
+	dma_addr_t dma;
+	u32 *descriptor = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!descriptor)
+		return -ENOMEM;
+	drain_stores();
+	local_irq_save(flags);
+	WRITE_ONCE(descriptor[1], r->pa);
+	WRITE_ONCE(descriptor[0], 1);
+	coherence_device_reads(dma, 2 * sizeof(u32));
+	local_irq_restore(flags);
+	dma_free_coherent(r->dev, PAGE_SIZE, descriptor, dma);
+	return 0;
+}
+
+/* The same, with the barrier after the bit. */
+static int barrier_after_the_bit(struct run *r)
+{
+	unsigned long flags;
+	dma_addr_t dma;
+	u32 *descriptor = dma_alloc_coherent(r->dev, PAGE_SIZE, &dma, GFP_KERNEL);
+
+	if (!descriptor)
+		return -ENOMEM;
+	drain_stores();
+	local_irq_save(flags);
+	WRITE_ONCE(descriptor[1], r->pa);
+	WRITE_ONCE(descriptor[0], 1);
+	dma_wmb();	/* too late */
+	coherence_device_reads(dma, 2 * sizeof(u32));
+	local_irq_restore(flags);
+	dma_free_coherent(r->dev, PAGE_SIZE, descriptor, dma);
+	return 0;
+}
+
+/*
  * __cpuc_flush_dcache_area() alone, from a driver of the days before the PL310.
  * On Cortex-A9 the line goes to the outer cache, where no device looks. On
  * ARM926EJ-S it is enough. Right: the DMA API, or outer_clean_range() after it.
@@ -983,6 +1027,10 @@ const struct coherence_case coherence_faults[] = {
 	  .cortex_a9 = { .this_core = OWNED_TOUCH } },
 	{ "not-drained", not_drained,
 	  EVERY_CORE(.this_core = NOT_DRAINED) },
+	{ "bit-before-the-address", bit_before_the_address,
+	  .cortex_a9 = { .this_core = NOT_DRAINED } },
+	{ "barrier-after-the-bit", barrier_after_the_bit,
+	  .cortex_a9 = { .this_core = NOT_DRAINED } },
 	{ "inner-clean-only", inner_clean_only,
 	  .cortex_a9 = { .this_core = STALE_READ } },
 	{ "outer-clean-first", outer_clean_first,

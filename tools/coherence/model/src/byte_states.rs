@@ -24,9 +24,37 @@ pub enum Buffered {
     #[default]
     No,
     /// In the core's write buffer.
-    Core,
+    Core(Order),
     /// In the outer cache's buffers.
-    Outer,
+    Outer(Order),
+}
+
+impl Buffered {
+    /// The store's place in the order of all.
+    pub fn order(self) -> Option<Order> {
+        match self {
+            Self::No => None,
+            Self::Core(order) | Self::Outer(order) => Some(order),
+        }
+    }
+
+    #[must_use]
+    fn followed(self) -> Self {
+        match self {
+            Self::No => Self::No,
+            Self::Core(_) => Self::Core(Order::Followed),
+            Self::Outer(_) => Self::Outer(Order::Followed),
+        }
+    }
+}
+
+/// The place of a buffered store in the order in which stores arrive in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// One of the latest: no barrier and store came after it. These arrive in any order.
+    Latest,
+    /// It arrives before the latest.
+    Followed,
 }
 
 /// Inner copies that may come by themselves: on the emulated core, and on some
@@ -272,16 +300,21 @@ impl States {
                 (Buffered::No, false)
             }
             ByteEvent::StoreThrough(_) | ByteEvent::StoreMemory { buffered: true } => {
-                (Buffered::Core, false)
+                (Buffered::Core(Order::Latest), false)
             }
             ByteEvent::StoreMemory { buffered: false } => (Buffered::No, false),
-            ByteEvent::Drain if from.buffered == Buffered::Core && self.this_core.outer => {
-                (Buffered::Outer, from.invalidated)
+            ByteEvent::Drain => {
+                let buffered = match from.buffered {
+                    Buffered::Core(order) if self.this_core.outer => Buffered::Outer(order),
+                    Buffered::Core(_) => Buffered::No,
+                    other => other,
+                };
+                (buffered, from.invalidated)
             }
-            ByteEvent::Drain if from.buffered == Buffered::Core => (Buffered::No, from.invalidated),
-            ByteEvent::OuterSync if from.buffered == Buffered::Outer => {
+            ByteEvent::OuterSync if matches!(from.buffered, Buffered::Outer(_)) => {
                 (Buffered::No, from.invalidated)
             }
+            ByteEvent::Followed => (from.buffered.followed(), from.invalidated),
             ByteEvent::Inner(_, Operation::Invalidate)
             | ByteEvent::InnerAll(Operation::Invalidate)
             | ByteEvent::Outer(Operation::Invalidate) => {

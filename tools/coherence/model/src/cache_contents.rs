@@ -245,6 +245,8 @@ pub enum ByteEvent {
     Drain,
     /// The outer cache's buffers are drained.
     OuterSync,
+    /// A barrier and a store came after what is buffered.
+    Followed,
     /// Maintenance of an inner copy.
     Inner(u8, Operation),
     /// Maintenance of all inner copies, with no line coming in the midst of it.
@@ -328,9 +330,11 @@ impl CacheRules {
                 let (i, j) = (usize::from(i), usize::from(j));
                 then(p.with_inner(i, p.inner(j)).with_inner(j, p.inner(i)));
             }
-            ByteEvent::Drain | ByteEvent::OuterSync | ByteEvent::Unwritten | ByteEvent::Nothing => {
-                then(p)
-            }
+            ByteEvent::Drain
+            | ByteEvent::OuterSync
+            | ByteEvent::Followed
+            | ByteEvent::Unwritten
+            | ByteEvent::Nothing => then(p),
         }
     }
 

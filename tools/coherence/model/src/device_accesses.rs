@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What devices do, or are free to do. They see memory, and no cache.
 
-use crate::byte_states::Reader;
+use crate::byte_states::{Order, Reader};
 use crate::cache_contents::ByteEvent;
 use crate::cores::LINE;
 use crate::dma_ownership::{Misfit, Owned, Returned, Span, Terms, WithDevice};
@@ -21,6 +21,8 @@ struct Deed {
     /// Reads what may still be in a write buffer. Not when a device gets a
     /// buffer, as its driver may drain before it starts it.
     reads_now: bool,
+    /// And what it finds may be what started it.
+    finds: bool,
     writes: bool,
 }
 
@@ -29,12 +31,19 @@ impl Deed {
     const READS: Self = Self {
         reads: true,
         reads_now: true,
+        finds: false,
         writes: false,
+    };
+    /// The device reads now, and goes by what it finds.
+    const FINDS: Self = Self {
+        finds: true,
+        ..Self::READS
     };
     /// The device writes, now or later.
     const WRITES: Self = Self {
         reads: false,
         reads_now: false,
+        finds: false,
         writes: true,
     };
 }
@@ -51,6 +60,7 @@ impl Model {
         let call = Call { site, order };
         match what {
             Device::Reads(range) => self.device_seen(Deed::READS, range, site, sink),
+            Device::Finds(range) => self.device_seen(Deed::FINDS, range, site, sink),
             Device::Writes(range) => self.device_seen(Deed::WRITES, range, site, sink),
             Device::Of(device) => self.dma.set_device(device),
             Device::Map(range, direction) => {
@@ -139,6 +149,7 @@ impl Model {
             // that of the mapping what the device may do.
             reads: direction.device_reads() || self.dma.lets_read(range, direction),
             reads_now: false,
+            finds: false,
             writes: direction.device_writes(),
         };
         self.judge_device(deed, range, call.site, sink);
@@ -260,6 +271,7 @@ impl Model {
         site: Option<Site>,
         sink: &mut dyn Sink,
     ) {
+        let ordered = deed.finds && self.one_word_is_last(range);
         for (pa, len) in parts(range.pa, range.len) {
             // What nobody touched is in memory, and clean in caches.
             if !self.ready(pa) && !self.is_unknown(pa) {
@@ -280,8 +292,10 @@ impl Model {
                     }
                     for class in &line.classes {
                         found.judge(states, class, bytes, Reader::Memory, line_pa, device);
-                        if deed.reads_now {
-                            found.judge_buffers(states, class, all, line_pa);
+                        let buffered = states.get(class.state).buffered;
+                        let in_order = buffered.order() == Some(Order::Followed) || ordered;
+                        if deed.reads_now && !(deed.finds && in_order) {
+                            found.judge_buffers(buffered, class, all, line_pa);
                         }
                     }
                 }
@@ -361,11 +375,12 @@ impl Model {
             let page = Span::of(PhysicalRange { pa, len: 1 << 12 });
             let still = self.dma.coherent(page).next().is_some();
             self.page(pa).coherent = still;
+            self.page(pa).stored &= still;
         }
     }
 
     /// Pages of a range that have a record.
-    fn pages(&self, range: PhysicalRange) -> Vec<u32> {
+    pub(crate) fn pages(&self, range: PhysicalRange) -> Vec<u32> {
         match range.len {
             0 => Vec::new(),
             len => self

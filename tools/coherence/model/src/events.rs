@@ -79,6 +79,8 @@ pub enum Maintenance {
     OuterSync,
     /// DSB, or ARMv5's drain write buffer.
     Drain,
+    /// DMB: what was stored before it arrives before what is stored after it.
+    Order,
     /// The outer cache is switched on or off (PL310: reg1_control). What is in
     /// it when it goes off is out of reach. Until told, it is on.
     OuterSwitch(bool),
@@ -118,8 +120,12 @@ pub struct PhysicalRange {
 /// What a device does, or may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// The device reads this now (a transfer that was watched, or a hint).
+    /// The device reads this now, and was started by a store to one of its registers
+    /// (a transfer that was watched).
     Reads(PhysicalRange),
+    /// The device reads this now (a hint). Nobody knows what started it: it may be what
+    /// it finds there.
+    Finds(PhysicalRange),
     /// The device writes this now.
     Writes(PhysicalRange),
     /// What follows about mappings is of this device: any number that tells it

@@ -125,6 +125,9 @@ impl Model {
         if crosses(access) {
             return false;
         }
+        if second == FastPath::BUFFERED_STORE && self.buffers.is_barrier_last() {
+            return false;
+        }
         let key_bits = self.key_bits;
         let Some((line, allowed)) = self.fast_path_line(access) else {
             return false;

@@ -47,7 +47,8 @@ named! {
         OwnedTouch = "owned-touch",
         /// An instruction may be an old one.
         StaleInstruction = "stale-instruction",
-        /// A buffered store may not have reached memory when a device reads it.
+        /// A buffered store may not have reached memory when a device reads it, or may reach it
+        /// after one by which the device goes.
         NotDrained = "not-drained",
         /// A sync or unmap that does not fit the mapping: its range, its direction, how
         /// many entries its list has, or who has the memory.

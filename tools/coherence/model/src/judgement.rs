@@ -197,11 +197,11 @@ impl LineFindings {
     }
 
     /// Judges a device that reads bytes of a class before a buffer is drained.
-    pub fn judge_buffers(&mut self, states: &mut States, class: &Class, bytes: u32, pa: u32) {
+    pub fn judge_buffers(&mut self, buffered: Buffered, class: &Class, bytes: u32, pa: u32) {
         let bytes = class.bytes & bytes;
-        let reason = match states.get(class.state).buffered {
-            Buffered::Core => reasons::IN_WRITE_BUFFER,
-            Buffered::Outer => reasons::IN_OUTER_BUFFERS,
+        let reason = match buffered {
+            Buffered::Core(_) => reasons::IN_WRITE_BUFFER,
+            Buffered::Outer(_) => reasons::IN_OUTER_BUFFERS,
             Buffered::No => return,
         };
         if bytes == 0 {

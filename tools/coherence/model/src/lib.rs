@@ -26,6 +26,7 @@
 //! | `judgement.rs`, `reasons.rs` | from there to a finding, and what it says |
 //! | `live_translations.rs`, `speculative_fills.rs` | what may come by itself |
 //! | `unknown_history.rs` | what was there before somebody looked |
+//! | `store_buffers.rs` | which stores may not be in memory yet, and in which order they arrive there |
 //! | `vivt_lines.rs` | lines by virtual address |
 //! | `dma_ownership.rs` | who owns what |
 //! | `whole_cache_log.rs` | operations on all lines, done late |
@@ -50,8 +51,8 @@
 //!   same state.
 //!
 //! Not modelled: write buffers but for stores that are not cached or go through
-//! (cache maintenance and stores that miss count as done at once); instruction
-//! caches by virtual address; table walks; more than one CPU.
+//! (cache maintenance and stores that miss count as done at once); loads in another
+//! order; instruction caches by virtual address; table walks; more than one CPU.
 //!
 //! There is no QEMU in here. All addresses are the guest's.
 
@@ -77,6 +78,7 @@ mod packed_line;
 mod reasons;
 mod small_key_hash;
 mod speculative_fills;
+mod store_buffers;
 mod unknown_history;
 mod vivt_lines;
 mod whole_cache_log;

@@ -44,6 +44,8 @@ pub struct Page {
     pub coherent: bool,
     /// A mapping of a device that looks into the caches overlapped the page.
     pub snooped: bool,
+    /// Buffered stores to the page have arrived in memory, or are followed by others.
+    pub stored: bool,
     /// VIVT: the virtual page of those that may take the fast path.
     pub fast_path_va: u32,
 }

@@ -147,6 +147,9 @@ impl Model {
         // have touched.
         let owned = self.owned_bytes(line_pa, Owned::ToWrite) & !bytes;
         let device_may_write = owned | self.coherent_bytes(line_pa);
+        if memory == MemoryType::WriteThrough {
+            self.buffer_store(pa);
+        }
         self.edit(pa, |line, states| {
             let copy = line.copy_or_new(states, key);
             let (inside, outside) = match memory {
@@ -162,9 +165,6 @@ impl Model {
                 found.dirty(states, line, pa, cpu(access));
             }
         });
-        if memory == MemoryType::WriteThrough {
-            self.buffered.insert(pa / LINE);
-        }
     }
 
     fn store_uncached(&mut self, access: &Access) {
@@ -172,13 +172,13 @@ impl Model {
         let bytes = mask(pa, access.len);
         let writer = Some(Writer::cpu(va, access.site));
         let buffered = access.memory != MemoryType::StronglyOrdered;
+        if buffered {
+            self.buffer_store(pa);
+        }
         self.edit(pa, |line, states| {
             let store = ByteEvent::StoreMemory { buffered };
             line.split(states, bytes, store, ByteEvent::Nothing, writer);
         });
-        if buffered {
-            self.buffered.insert(pa / LINE);
-        }
     }
 
     /// A touch of what a device owns. Returns the bytes touched: what they hold

@@ -2,7 +2,6 @@
 //! Cache maintenance and barriers.
 
 use crate::cache_contents::ByteEvent;
-use crate::cores::LINE;
 use crate::events::{Lines, Maintenance, Operation, PhysicalRange};
 use crate::line_records::parts;
 use crate::line_storage::CHUNK_BYTES;
@@ -12,6 +11,10 @@ use crate::whole_cache_log::Whole;
 impl Model {
     /// Maintenance or a barrier.
     pub fn maintain(&mut self, what: Maintenance) {
+        if what == Maintenance::Order {
+            self.buffers.barrier();
+            return;
+        }
         self.recent.clear();
         match what {
             Maintenance::Data(operation, Lines::All) => {
@@ -40,19 +43,9 @@ impl Model {
                     self.switch_outer(on);
                 }
             }
-            Maintenance::Drain => {
-                for line in std::mem::take(&mut self.buffered) {
-                    self.step_line(line * LINE, None, ByteEvent::Drain);
-                    if self.core.outer {
-                        self.outer_buffered.insert(line);
-                    }
-                }
-            }
-            Maintenance::OuterSync => {
-                for line in std::mem::take(&mut self.outer_buffered) {
-                    self.step_line(line * LINE, None, ByteEvent::OuterSync);
-                }
-            }
+            Maintenance::Drain => self.drain(),
+            Maintenance::OuterSync => self.outer_sync(),
+            Maintenance::Order => {}
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The model: what it keeps, and which part answers which event.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::byte_states::States;
 use crate::cores::{Core, Indexing};
@@ -13,6 +13,7 @@ use crate::line_storage::LineStorage;
 use crate::live_translations::LiveTranslations;
 use crate::packed_line::{key_bits, Packing};
 use crate::small_key_hash::SmallKeyHash;
+use crate::store_buffers::StoreBuffers;
 use crate::vivt_lines::VirtualLines;
 use crate::whole_cache_log::Log;
 
@@ -36,10 +37,7 @@ pub struct Model {
     pub(crate) dma: Dma,
     /// Events about devices so far.
     pub(crate) order: u64,
-    /// Numbers of lines with stores in the core's write buffer.
-    pub(crate) buffered: HashSet<u32, SmallKeyHash>,
-    /// Numbers of lines with stores in the outer cache's buffers.
-    pub(crate) outer_buffered: HashSet<u32, SmallKeyHash>,
+    pub(crate) buffers: StoreBuffers,
     /// Whether lines that nobody accessed yet may be dirty, from before.
     pub(crate) unknown: bool,
     /// Whether a device may only touch what was mapped for one.
@@ -89,8 +87,7 @@ impl Model {
             translations: LiveTranslations::new(core),
             dma: Dma::default(),
             order: 0,
-            buffered: HashSet::default(),
-            outer_buffered: HashSet::default(),
+            buffers: StoreBuffers::default(),
             unknown: false,
             unmapped_is_stray: false,
             touched: 0,
@@ -125,7 +122,7 @@ impl Model {
             + self.virtual_lines.size()
             + self.dma.size()
             + self.recent.size()
-            + (self.buffered.capacity() + self.outer_buffered.capacity()) * 5
+            + self.buffers.size()
             + self.changed.capacity() * 9;
         (self.touched, size as u64)
     }

@@ -38,6 +38,9 @@ impl Model {
         self.recent.clear();
         self.dma.forget_ended(pages);
         let end = u64::from(pages.pa) + u64::from(pages.len);
+        for pa in self.pages(pages) {
+            self.page(pa).stored = false;
+        }
         for pa in (u64::from(pages.pa)..end).step_by(CHUNK_BYTES as usize) {
             if self.ready(pa as u32) {
                 self.step_chunk(pa as u32, ByteEvent::Forget);

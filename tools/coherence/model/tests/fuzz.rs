@@ -29,6 +29,7 @@ enum Event {
     OuterSync,
     OuterSwitch(bool),
     Drain,
+    Order,
     Device(Deed, Place, u16, Way),
     Live(Place, u8, Type, Option<u8>),
     Gone(Place, Option<u8>),
@@ -63,6 +64,7 @@ enum Work {
 #[derive(Debug, Clone, Copy, TypeGenerator)]
 enum Deed {
     Reads,
+    Finds,
     Writes,
     Map,
     MapSharingLines,
@@ -162,6 +164,7 @@ fn apply(model: &mut Model, event: &Event) -> Vec<Finding> {
             let direction = way.direction();
             let what = match deed {
                 Deed::Reads => Device::Reads(range),
+                Deed::Finds => Device::Finds(range),
                 Deed::Writes => Device::Writes(range),
                 Deed::Map => Device::Map(range, direction),
                 Deed::MapSharingLines => Device::MapSharingLines(range, direction),
@@ -231,6 +234,7 @@ fn apply(model: &mut Model, event: &Event) -> Vec<Finding> {
         Event::OuterSync => model.maintain(Maintenance::OuterSync),
         Event::OuterSwitch(on) => model.maintain(Maintenance::OuterSwitch(on)),
         Event::Drain => model.maintain(Maintenance::Drain),
+        Event::Order => model.maintain(Maintenance::Order),
     }
     found
 }

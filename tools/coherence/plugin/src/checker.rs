@@ -227,12 +227,18 @@ impl Watcher for Checker {
     }
 
     fn system_instruction(&mut self, site: Site, word: u32) {
+        // There are many of these.
+        if cp15::decode(self.emulation.architecture, word) == Some(Cp15Operation::Order)
+            && !self.model.is_barrier_due()
+        {
+            return;
+        }
         let cpsr = self.register(qemu::CPSR);
         let Some(operation) = cp15::effect(self.emulation.architecture, word, cpsr) else {
             return;
         };
         let value = match operation {
-            Cp15Operation::Drain | Cp15Operation::TestAndClean(_) => 0,
+            Cp15Operation::Drain | Cp15Operation::Order | Cp15Operation::TestAndClean(_) => 0,
             _ => self.register(cp15::source(word)),
         };
         self.operate(operation, value, site);
@@ -241,7 +247,7 @@ impl Watcher for Checker {
     fn hint(&mut self, site: Site) {
         let registers = [0, 1, 2].map(|number| self.register(number));
         match Hint::decode(registers) {
-            Some(Hint::DeviceReads(range)) => self.device(Device::Reads(range), Some(site)),
+            Some(Hint::DeviceReads(range)) => self.device(Device::Finds(range), Some(site)),
             Some(Hint::DeviceWrites(range)) => self.device(Device::Writes(range), Some(site)),
             Some(Hint::AsDevice { va, bytes }) => self.play_device(va, bytes),
             Some(Hint::Label(text)) => {

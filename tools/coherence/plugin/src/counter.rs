@@ -113,7 +113,7 @@ fn maintenance(operation: Cp15Operation) -> Option<Count> {
         Cp15Operation::Instruction(_) => Count::Fetch,
         Cp15Operation::Tlb(_) => Count::Tlb,
         Cp15Operation::Drain => Count::Drains,
-        Cp15Operation::Write(_) => return None,
+        Cp15Operation::Write(_) | Cp15Operation::Order => return None,
     })
 }
 
@@ -281,7 +281,10 @@ impl Watcher for Counter {
                     continue;
                 }
                 InstructionKind::System(word) => {
-                    if cp15::decode(self.architecture, word).is_some() {
+                    // These do nothing that is counted, and there are many.
+                    if cp15::decode(self.architecture, word)
+                        .is_some_and(|it| it != Cp15Operation::Order)
+                    {
                         instruction.watch_system(site, word);
                     }
                 }

@@ -108,12 +108,14 @@ pub enum Cp15Operation {
     Tlb(Entries),
     /// Drains the write buffer.
     Drain,
+    /// Keeps accesses before it and after it in order.
+    Order,
 }
 
 impl Cp15Operation {
     /// Whether user mode may do it; else the instruction is undefined there.
     pub fn unprivileged(self, architecture: Architecture) -> bool {
-        self == Self::Drain && architecture == Architecture::V7
+        matches!(self, Self::Drain | Self::Order) && architecture == Architecture::V7
     }
 }
 
@@ -159,6 +161,7 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Cp15Operation> {
         (_, 7, 10, 1) => Data(Clean, By::Address),
         (_, 7, 10, 2) => Data(Clean, By::SetWay),
         (_, 7, 10, 4) => Cp15Operation::Drain,
+        (V7, 7, 10, 5) => Cp15Operation::Order,
         // DCCMVAU: to the point of unification, which is in front of the outer cache.
         (V7, 7, 11, 1) => Data(Clean, By::Address),
         (_, 7, 14, 1) => Data(CleanInvalidate, By::Address),
@@ -281,8 +284,9 @@ mod tests {
         );
         assert_eq!(mcr(V5, 7, 11, 1), None);
         assert_eq!(mcr(V5, 7, 7, 0), Some(Cp15Operation::InvalidateBoth));
-        // Barriers that do not drain, and the branch predictor.
-        assert_eq!(mcr(V7, 7, 10, 5), None);
+        assert_eq!(mcr(V7, 7, 10, 5), Some(Cp15Operation::Order));
+        assert_eq!(mcr(V5, 7, 10, 5), None);
+        // The barrier of instructions, and the branch predictor.
         assert_eq!(mcr(V7, 7, 5, 4), None);
         assert_eq!(mcr(V7, 7, 5, 6), None);
     }
@@ -396,6 +400,7 @@ mod tests {
     #[test]
     fn user_mode_may_drain_on_v7() {
         assert!(Cp15Operation::Drain.unprivileged(V7));
+        assert!(Cp15Operation::Order.unprivileged(V7));
         assert!(!Cp15Operation::Drain.unprivileged(V5));
         assert!(!Cp15Operation::Instruction(By::Whole).unprivileged(V7));
     }

@@ -19,8 +19,8 @@ const ALWAYS: u32 = 0b1110;
 /// What an instruction is to the checker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstructionKind {
-    /// MCR or MRC of coprocessor 15, or a DSB, as [`DSB`]: the ARM encoding
-    /// with the condition under which it executes.
+    /// MCR or MRC of coprocessor 15, or a barrier, as [`DSB`] or [`DMB`]: the ARM
+    /// encoding with the condition under which it executes.
     System(u32),
     /// A hint to the checker, if r0 says so.
     Hint,
@@ -30,6 +30,17 @@ pub enum InstructionKind {
 
 /// DSB as its older form, MCR p15, 0, r0, c7, c10, 4, without a condition.
 const DSB: u32 = 0x0e07_0f9a;
+/// DMB as its older form, MCR p15, 0, r0, c7, c10, 5.
+const DMB: u32 = 0x0e07_0fba;
+
+/// The older form of a barrier, by its kind, if it is DSB or DMB.
+fn barrier(kind: u32) -> Option<u32> {
+    match kind {
+        4 => Some(DSB),
+        5 => Some(DMB),
+        _ => None,
+    }
+}
 
 /// Decodes the instructions of a block one after the other.
 pub struct Decoder {
@@ -83,8 +94,10 @@ fn decode_arm(word: u32) -> InstructionKind {
     if word == hints::ARM {
         return InstructionKind::Hint;
     }
-    if word & 0xffff_fff0 == 0xf57f_f040 {
-        return InstructionKind::System((ALWAYS << 28) | DSB);
+    if word & 0xffff_ff00 == 0xf57f_f000 {
+        return barrier((word >> 4) & 0xf).map_or(InstructionKind::Other, |barrier| {
+            InstructionKind::System((ALWAYS << 28) | barrier)
+        });
     }
     if word & 0x0f00_0f10 == 0x0e00_0f10 && word >> 28 != 0xf {
         return InstructionKind::System(word);
@@ -93,8 +106,10 @@ fn decode_arm(word: u32) -> InstructionKind {
 }
 
 fn decode_thumb(word: u32, condition: u32) -> InstructionKind {
-    if word & 0xffff_fff0 == 0xf3bf_8f40 {
-        return InstructionKind::System((condition << 28) | DSB);
+    if word & 0xffff_ff00 == 0xf3bf_8f00 {
+        return barrier((word >> 4) & 0xf).map_or(InstructionKind::Other, |barrier| {
+            InstructionKind::System((condition << 28) | barrier)
+        });
     }
     if word & 0xff00_0f10 == 0xee00_0f10 {
         return InstructionKind::System((condition << 28) | word & 0x0fff_ffff);
@@ -152,7 +167,8 @@ mod tests {
         // dsb sy; dsb st; dmb; isb
         assert_eq!(decode(0xf57f_f04f), InstructionKind::System(0xee07_0f9a));
         assert_eq!(decode(0xf57f_f04e), InstructionKind::System(0xee07_0f9a));
-        assert_eq!(decode(0xf57f_f05f), InstructionKind::Other);
+        assert_eq!(decode(0xf57f_f05f), InstructionKind::System(0xee07_0fba));
+        assert_eq!(decode(0xf57f_f052), InstructionKind::System(0xee07_0fba));
         assert_eq!(decode(0xf57f_f06f), InstructionKind::Other);
         // mov r9, r9; mov r8, r8
         assert_eq!(decode(0xe1a0_9009), InstructionKind::Hint);
@@ -174,6 +190,10 @@ mod tests {
         );
         assert_eq!(
             thumb(&mut decoder, &[0xf3bf, 0x8f5f]),
+            InstructionKind::System(0xee07_0fba)
+        );
+        assert_eq!(
+            thumb(&mut decoder, &[0xf3bf, 0x8f6f]),
             InstructionKind::Other
         );
     }

@@ -75,7 +75,7 @@ impl Checker {
         let what = if store {
             Device::Writes(range)
         } else {
-            Device::Reads(range)
+            Device::Finds(range)
         };
         self.device(what, Some(access.site));
     }

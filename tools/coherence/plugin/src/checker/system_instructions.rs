@@ -51,6 +51,7 @@ impl Checker {
                 }
             }
             Cp15Operation::Tlb(entries) => self.drop_translations(entries, value),
+            Cp15Operation::Order => self.maintain(Maintenance::Order),
             Cp15Operation::Drain => {
                 self.maintain(Maintenance::Drain);
                 if self.reporter.accesses >= self.next_scan_out {
