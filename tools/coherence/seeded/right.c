@@ -201,6 +201,41 @@ static int noncontiguous_memory(struct run *r)
 	return 0;
 }
 
+static int allocated_pages(struct run *r)
+{
+	dma_addr_t dma;
+	struct page *pages = dma_alloc_pages(r->dev, PAGE_SIZE, &dma, DMA_BIDIRECTIONAL,
+					     GFP_KERNEL);
+
+	if (!pages)
+		return -ENOMEM;
+	commands(r, page_address(pages), dma);
+	dma_free_pages(r->dev, PAGE_SIZE, pages, dma, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+/* A list of two buffers, of which the CPU reads what was synced, and gives it back. */
+static int list_synced_whole(struct run *r)
+{
+	const size_t half = PAGE_SIZE / 2;
+	struct scatterlist list[2];
+	unsigned int i;
+
+	sg_init_table(list, 2);
+	sg_set_page(&list[0], r->page, half, 0);
+	sg_set_page(&list[1], r->page, half, half);
+	if (dma_map_sg(r->dev, list, 2, DMA_FROM_DEVICE) != 2)
+		return -ENOMEM;
+	for (i = 0; i < 2; i++) {
+		coherence_device_writes(sg_dma_address(list), PAGE_SIZE);
+		dma_sync_sg_for_cpu(r->dev, list, 2, DMA_FROM_DEVICE);
+		load_lines(r->kernel, PAGE_SIZE);
+		dma_sync_sg_for_device(r->dev, list, 2, DMA_FROM_DEVICE);
+	}
+	dma_unmap_sg(r->dev, list, 2, DMA_FROM_DEVICE);
+	return 0;
+}
+
 /* A device that looks into the caches: nobody maintains anything. */
 static int snooped(struct run *r)
 {
@@ -776,6 +811,8 @@ const struct coherence_case coherence_right[] = {
 	{ "mapped-for-nothing", mapped_for_nothing },
 	{ "noncoherent-memory", noncoherent_memory },
 	{ "noncontiguous-memory", noncontiguous_memory },
+	{ "allocated-pages", allocated_pages },
+	{ "list-synced-whole", list_synced_whole },
 	{ "snooped", snooped },
 	{ "mapped-in-turns", mapped_in_turns },
 	{ "two-sent-from-a-line", two_sent_from_a_line },

@@ -720,6 +720,38 @@ static int against_the_direction(struct run *r)
 }
 
 /*
+ * The other way: the device reads a command from a buffer for receiving, whose lines were
+ * invalidated and not written back. Right: DMA_BIDIRECTIONAL.
+ */
+static int read_against_the_direction(struct run *r)
+{
+	dma_addr_t dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, sizeof(u32));
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
+ * A packet is unmapped when its descriptor was filled, and not when the device has said that it
+ * was sent. On both cores. Right: unmap it then.
+ */
+static int unmapped_before_it_was_sent(struct run *r)
+{
+	dma_addr_t dma;
+
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	dma = dma_map_single(r->dev, r->kernel, PAGE_SIZE, DMA_TO_DEVICE);
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	dma_unmap_single(r->dev, dma, PAGE_SIZE, DMA_TO_DEVICE);
+	coherence_device_reads(dma, PAGE_SIZE);
+	return 0;
+}
+
+/*
  * In place, in the wrong order: what was received is sent on, and the mapping by
  * which the device wrote it is still there. On both cores. Right: unmap first.
  */
@@ -852,6 +884,26 @@ static int list_unmapped_in_part(struct run *r)
 }
 
 /*
+ * The same list, of which one entry is synced for the CPU, which reads both. On both cores.
+ */
+static int list_synced_in_part(struct run *r)
+{
+	const size_t half = PAGE_SIZE / 2;
+	struct scatterlist list[2];
+
+	sg_init_table(list, 2);
+	sg_set_page(&list[0], r->page, half, 0);
+	sg_set_page(&list[1], r->page, half, half);
+	if (dma_map_sg(r->dev, list, 2, DMA_FROM_DEVICE) != 2)
+		return -ENOMEM;
+	coherence_device_writes(sg_dma_address(list), PAGE_SIZE);
+	dma_sync_sg_for_cpu(r->dev, list, 1, DMA_FROM_DEVICE);
+	load_lines(r->kernel, PAGE_SIZE);
+	dma_unmap_sg(r->dev, list, 2, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
  * Receive buffers as page_pool has them: mapped without a sync, because the driver
  * syncs what it uses. This one forgot it before the first use. On both cores.
  * Right: dma_sync_single_for_device() before the device gets the buffer.
@@ -886,6 +938,35 @@ static int never_given_allocated(struct run *r)
 	store_lines(commands, PAGE_SIZE, 42);
 	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
 	dma_free_noncoherent(r->dev, PAGE_SIZE, commands, dma, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+/* The same of dma_alloc_noncontiguous(), */
+static int never_given_noncontiguous(struct run *r)
+{
+	struct sg_table *table = dma_alloc_noncontiguous(r->dev, PAGE_SIZE, DMA_BIDIRECTIONAL,
+							 GFP_KERNEL, 0);
+
+	if (!table)
+		return -ENOMEM;
+	store_lines(sg_virt(table->sgl), PAGE_SIZE, 42);
+	dma_sync_sgtable_for_cpu(r->dev, table, DMA_BIDIRECTIONAL);
+	dma_free_noncontiguous(r->dev, PAGE_SIZE, table, DMA_BIDIRECTIONAL);
+	return 0;
+}
+
+/* and of dma_alloc_pages(). */
+static int never_given_pages(struct run *r)
+{
+	dma_addr_t dma;
+	struct page *pages = dma_alloc_pages(r->dev, PAGE_SIZE, &dma, DMA_BIDIRECTIONAL,
+					     GFP_KERNEL);
+
+	if (!pages)
+		return -ENOMEM;
+	store_lines(page_address(pages), PAGE_SIZE, 42);
+	dma_sync_single_for_cpu(r->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	dma_free_pages(r->dev, PAGE_SIZE, pages, dma, DMA_BIDIRECTIONAL);
 	return 0;
 }
 
@@ -1055,6 +1136,10 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = STRAY_DMA, .possible = STALE_READ) },
 	{ "against-the-direction", against_the_direction,
 	  EVERY_CORE(.this_core = STRAY_DMA) },
+	{ "read-against-the-direction", read_against_the_direction,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
+	{ "unmapped-before-it-was-sent", unmapped_before_it_was_sent,
+	  EVERY_CORE(.this_core = STRAY_DMA) },
 	{ "mapped-both-ways", mapped_both_ways,
 	  EVERY_CORE(.this_core = TWO_MAPPINGS, .possible = STALE_READ) },
 	{ "two-in-a-line", two_in_a_line,
@@ -1069,9 +1154,15 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "list-unmapped-in-part", list_unmapped_in_part,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
+	{ "list-synced-in-part", list_synced_in_part,
+	  EVERY_CORE(.this_core = WRONG_SYNC | OWNED_TOUCH, .possible = STALE_READ) },
 	{ "never-given-received", never_given_received,
 	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = STALE_READ) },
 	{ "never-given-allocated", never_given_allocated,
+	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
+	{ "never-given-noncontiguous", never_given_noncontiguous,
+	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
+	{ "never-given-pages", never_given_pages,
 	  EVERY_CORE(.this_core = WRONG_SYNC, .possible = LOST_WRITE) },
 	{ "never-given-unmapped", never_given_unmapped,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },

@@ -101,10 +101,15 @@ struct Pair {
     // Whether that is the device which is seen, and it has not written the word yet.
     seen: bool,
     unwritten: bool,
+    // Whether a device that looks into the caches has all, and no other device anything.
+    snooped: bool,
 }
 
 /// The number of the device that is seen.
 const SEEN: u32 = 7;
+
+/// The number of a device that looks into the caches.
+const SNOOPING: u32 = 8;
 
 /// A model that has seen that device once, in memory far away.
 fn model(core: Core) -> Model {
@@ -147,7 +152,26 @@ impl Pair {
             owned: None,
             seen: false,
             unwritten: false,
+            snooped: false,
         }
+    }
+
+    /// The same, of memory that is mapped for a device which looks into the caches.
+    fn snooped(core: Core) -> Self {
+        let mut pair = Self::new(core, true);
+        let page = PhysicalRange {
+            pa: PA[0] & !0xfff,
+            len: 1 << 12,
+        };
+        for what in [
+            Device::Of(SNOOPING),
+            Device::Map(page, Direction::Bidirectional),
+            Device::Snoops(SNOOPING),
+        ] {
+            pair.model.device(what, None, &mut |_| {});
+        }
+        pair.snooped = true;
+        pair
     }
 
     /// What the model finds, and what the references do; each on the emulated
@@ -177,6 +201,15 @@ impl Pair {
             va: addresses[copy(c)] + (PA[n] & 0xfff),
             pa: Some(PA[n]),
         };
+        // Such a device needs no maintenance, and the kernel frees nothing that is mapped.
+        let of_others = matches!(
+            event,
+            Event::Owns(_) | Event::OwnsSeen(_) | Event::Returns | Event::NewOwner
+        );
+        if self.snooped && of_others {
+            return ([false; 2], [false; 2]);
+        }
+        let snooped_by = self.snooped.then(|| copy((PA[n] >> 12) as usize));
         let all = &mut self.references;
         // What is done to both lines is done to the other one first.
         if matches!(
@@ -293,17 +326,26 @@ impl Pair {
             }
             Event::DeviceReads(w) => {
                 self.model.device(Device::Reads(range(w)), None, &mut sink);
-                references.each_mut().map(|r| r.device_reads_old(w))
+                references.each_mut().map(|r| match snooped_by {
+                    Some(i) => r.snooping_device_reads_old(i, w),
+                    None => r.device_reads_old(w),
+                })
             }
             Event::DeviceWrites(w) => {
                 if self.owned == Some((n, w)) {
                     self.unwritten = false;
                 }
                 self.model.device(Device::Writes(range(w)), None, &mut sink);
-                references.each_mut().map(|r| {
-                    let dirty = r.is_dirty();
-                    r.device_writes(w);
-                    dirty
+                references.each_mut().map(|r| match snooped_by {
+                    Some(i) => {
+                        r.store(i, w, MemoryType::WriteBack);
+                        false
+                    }
+                    None => {
+                        let dirty = r.is_dirty();
+                        r.device_writes(w);
+                        dirty
+                    }
                 })
             }
             Event::NewOwner if self.owned.is_some() => return ([false; 2], [false; 2]),
@@ -381,7 +423,10 @@ impl Pair {
 /// another byte of the line is. Then the model may say "this core" of what
 /// only some core would show.
 fn exact(core: Core, events: &[Step]) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new(core, true);
+    exactly(core, Pair::new(core, true), events)
+}
+
+fn exactly(core: Core, mut pair: Pair, events: &[Step]) -> Result<(), TestCaseError> {
     for (i, &event) in events.iter().enumerate() {
         let ([here, anywhere], [really_here, really_anywhere]) = pair.apply(event);
         prop_assert_eq!(
@@ -447,6 +492,16 @@ proptest! {
     #[test]
     fn cortex_a9_alone(events in steps(18)) {
         exact(PHYSICAL, &events)?;
+    }
+
+    #[test]
+    fn cortex_a9_and_a_device_that_snoops(events in steps(18)) {
+        exactly(Core::CORTEX_A9, Pair::snooped(Core::CORTEX_A9), &events)?;
+    }
+
+    #[test]
+    fn arm1136_and_a_device_that_snoops(events in steps(18)) {
+        exactly(Core::ARM1136, Pair::snooped(Core::ARM1136), &events)?;
     }
 
     #[test]

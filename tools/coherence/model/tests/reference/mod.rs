@@ -350,6 +350,17 @@ impl Reference {
         self.unwritten[word] || self.worlds.iter().any(|world| world.memory[word] != newest)
     }
 
+    /// Whether a device that looks into the caches may not read the newest: it finds what a load
+    /// by this copy would, and leaves nothing there.
+    pub fn snooping_device_reads_old(&self, i: usize, word: usize) -> bool {
+        let newest = self.newest[word];
+        self.unwritten[word]
+            || self.worlds.iter().any(|world| {
+                let words = world.inner[i].map_or(world.behind(), |copy| copy.words);
+                words[word] != newest
+            })
+    }
+
     /// Whether the line may be dirty anywhere.
     pub fn is_dirty(&self) -> bool {
         self.worlds.iter().any(|world| {

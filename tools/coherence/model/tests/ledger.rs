@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the DMA API is told, and what devices do, compared with a ledger that knows of each byte
+//! whose it is.
+
+use std::collections::HashSet;
+
+use coherence_model::cores::{Core, LINE};
+use coherence_model::events::{Device, Direction, PhysicalRange};
+use coherence_model::hazards::{Finding, Hazard};
+use coherence_model::Model;
+use proptest::prelude::*;
+
+/// Memory of some lines, across the end of a page, in pieces.
+const BEGIN: u32 = 0x0080_5f80;
+const PIECE: u32 = 8;
+const PIECES: usize = 32;
+const PAGE: u32 = 1 << 12;
+
+/// Pieces from the first one on.
+type Range = (usize, usize);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terms {
+    Usual,
+    SharingLines,
+    Unsynced,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Map(u32, Range, Direction, Terms),
+    Owns(Range, Direction),
+    Returns(Range, Direction),
+    Unmap(Range, Direction),
+    /// The same of the mapping that a piece is in, if there is one.
+    OwnsAll(usize),
+    ReturnsAll(usize),
+    UnmapAll(usize),
+    Accesses(Range, bool),
+    Coherent(Range),
+    CoherentFreed(usize),
+    Freed(Range),
+    DriverGone(u32),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let device = 1..3u32;
+    let piece = 0..PIECES;
+    let range = (0..PIECES, 1..12usize).prop_map(|(at, len)| (at, len.min(PIECES - at)));
+    let direction = prop_oneof![
+        Just(Direction::ToDevice),
+        Just(Direction::FromDevice),
+        Just(Direction::Bidirectional),
+    ];
+    let terms = prop_oneof![
+        4 => Just(Terms::Usual),
+        1 => Just(Terms::SharingLines),
+        2 => Just(Terms::Unsynced),
+    ];
+    let map = (device.clone(), range.clone(), direction.clone(), terms);
+    let event = prop_oneof![
+        6 => map.prop_map(|(d, r, way, terms)| Event::Map(d, r, way, terms)),
+        1 => (range.clone(), direction.clone()).prop_map(|(r, way)| Event::Owns(r, way)),
+        1 => (range.clone(), direction.clone()).prop_map(|(r, way)| Event::Returns(r, way)),
+        1 => (range.clone(), direction).prop_map(|(r, way)| Event::Unmap(r, way)),
+        3 => piece.clone().prop_map(Event::OwnsAll),
+        3 => piece.clone().prop_map(Event::ReturnsAll),
+        3 => piece.clone().prop_map(Event::UnmapAll),
+        6 => (range.clone(), any::<bool>()).prop_map(|(r, writes)| Event::Accesses(r, writes)),
+        1 => range.clone().prop_map(Event::Coherent),
+        1 => piece.prop_map(Event::CoherentFreed),
+        1 => range.prop_map(Event::Freed),
+        1 => device.prop_map(Event::DriverGone),
+    ];
+    prop::collection::vec(event, 1..30)
+}
+
+/// A mapping.
+#[derive(Debug, Clone, Copy)]
+struct Mapped {
+    device: u32,
+    range: Range,
+    direction: Direction,
+    terms: Terms,
+    given: bool,
+    left: bool,
+}
+
+impl Mapped {
+    fn fits(&self, direction: Direction) -> bool {
+        self.direction == Direction::Bidirectional || self.direction == direction
+    }
+}
+
+/// Who has a piece.
+#[derive(Debug, Clone, Copy, Default)]
+struct Piece {
+    /// The mapping that it is in, by number.
+    mapping: Option<usize>,
+    /// The first piece of the coherent memory that it is in.
+    coherent: Option<usize>,
+    /// The device has it.
+    owned: bool,
+    /// A mapping, or coherent memory, of it has ended.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    pieces: [Piece; PIECES],
+    mappings: Vec<Option<Mapped>>,
+}
+
+impl Ledger {
+    fn of(&mut self, (at, len): Range) -> &mut [Piece] {
+        &mut self.pieces[at..at + len]
+    }
+
+    /// The mapping that all of a range is in.
+    fn around(&self, (at, len): Range) -> Option<usize> {
+        let first = self.pieces[at].mapping?;
+        let mut all = self.pieces[at..at + len].iter();
+        all.all(|piece| piece.mapping == Some(first))
+            .then_some(first)
+    }
+
+    fn mapped(&mut self, number: usize) -> &mut Mapped {
+        self.mappings[number].as_mut().expect("a live mapping")
+    }
+
+    /// Numbers of the mappings of which a range has something.
+    fn within(&self, (at, len): Range) -> HashSet<usize> {
+        let pieces = self.pieces[at..at + len].iter();
+        pieces.filter_map(|piece| piece.mapping).collect()
+    }
+
+    fn end(&mut self, number: usize) {
+        self.mappings[number] = None;
+        for piece in &mut self.pieces {
+            if piece.mapping == Some(number) {
+                piece.mapping = None;
+                piece.owned = false;
+            }
+        }
+    }
+
+    /// Whether a mapping has something in common with others, and a device may write.
+    fn meets(&self, range: Range, direction: Direction, terms: Terms) -> bool {
+        let line = LINE as usize / PIECE as usize;
+        let (begin, end) = (
+            range.0 / line * line,
+            (range.0 + range.1).next_multiple_of(line),
+        );
+        let same_bytes = self.within(range);
+        self.within((begin, end - begin)).into_iter().any(|number| {
+            let other = self.mappings[number].expect("a live mapping");
+            let writes = direction.device_writes() || other.direction.device_writes();
+            let synced = terms != Terms::Unsynced && other.terms != Terms::Unsynced;
+            let apart = terms == Terms::SharingLines || other.terms == Terms::SharingLines;
+            writes && synced && (same_bytes.contains(&number) || !apart)
+        })
+    }
+
+    fn owns(&mut self, range: Range, direction: Direction) -> bool {
+        let Some(number) = self.around(range) else {
+            return true;
+        };
+        self.of(range)
+            .iter_mut()
+            .for_each(|piece| piece.owned = true);
+        let mapped = self.mapped(number);
+        mapped.given = true;
+        !mapped.fits(direction)
+    }
+
+    fn returns(&mut self, range: Range, direction: Direction, unmaps: bool) -> bool {
+        let Some(number) = self.around(range) else {
+            return true;
+        };
+        let had = self.of(range).iter().any(|piece| piece.owned);
+        self.of(range)
+            .iter_mut()
+            .for_each(|piece| piece.owned = false);
+        let mapped = *self.mapped(number);
+        let too_many = !had && !unmaps;
+        let never = !had && !mapped.given && mapped.terms == Terms::Unsynced;
+        too_many || never || !mapped.fits(direction)
+    }
+
+    fn unmap(&mut self, range: Range, direction: Direction) -> bool {
+        let wrong = self.returns(range, direction, true);
+        let Some(number) = self.around(range) else {
+            return true;
+        };
+        let mapped = *self.mapped(number);
+        self.end(number);
+        let (at, len) = mapped.range;
+        self.of((at, len))
+            .iter_mut()
+            .for_each(|piece| piece.ended = true);
+        wrong || mapped.range != range || mapped.direction != direction
+    }
+
+    /// Whether a device that does this is known to have no right to.
+    fn is_stray(&self, (at, len): Range, writes: bool) -> bool {
+        let may = |i: usize| {
+            let piece = self.pieces[i];
+            let mapped = piece.mapping.and_then(|number| self.mappings[number]);
+            let by_mapping = mapped.is_some_and(|it| match writes {
+                true => it.direction.device_writes(),
+                false => it.direction.device_reads(),
+            });
+            by_mapping || piece.coherent.is_some()
+        };
+        let had = |i: usize| {
+            let piece = self.pieces[i];
+            piece.mapping.is_some() || piece.coherent.is_some()
+        };
+        let Some(first) = (at..at + len).find(|&i| !may(i)) else {
+            return false;
+        };
+        let begins_page = (BEGIN + first as u32 * PIECE) % PAGE == 0;
+        let goes_on = first > 0 && !begins_page && had(first - 1);
+        let some = (at..at + len).any(may);
+        had(first) || some || goes_on || self.pieces[first].ended
+    }
+}
+
+fn physical((at, len): Range) -> PhysicalRange {
+    PhysicalRange {
+        pa: BEGIN + at as u32 * PIECE,
+        len: len as u32 * PIECE,
+    }
+}
+
+/// What the model finds of these hazards, and what the ledger says; `None` where it cannot go on.
+fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool; 4], [bool; 4])> {
+    let mut found: Vec<Finding> = Vec::new();
+    let mut tell = |what| model.device(what, None, &mut |finding| found.push(finding));
+    let (mut two, mut sync, mut stray, mut left, mut ends) = (false, false, false, false, false);
+    // All of the mapping that a piece is in.
+    let all = |ledger: &Ledger, piece: usize| {
+        let number = ledger.pieces[piece].mapping?;
+        let mapped = ledger.mappings[number]?;
+        Some((mapped.range, mapped.direction))
+    };
+    let event = match event {
+        Event::OwnsAll(piece) => all(ledger, piece).map(|(r, way)| Event::Owns(r, way)),
+        Event::ReturnsAll(piece) => all(ledger, piece).map(|(r, way)| Event::Returns(r, way)),
+        Event::UnmapAll(piece) => all(ledger, piece).map(|(r, way)| Event::Unmap(r, way)),
+        other => Some(other),
+    };
+    match event {
+        None | Some(Event::OwnsAll(_) | Event::ReturnsAll(_) | Event::UnmapAll(_)) => {}
+        Some(Event::Map(device, range, direction, terms)) => {
+            if ledger
+                .of(range)
+                .iter()
+                .any(|piece| piece.coherent.is_some())
+            {
+                return Some(([false; 4], [false; 4]));
+            }
+            tell(Device::Of(device));
+            let physical = physical(range);
+            tell(match terms {
+                Terms::Usual => Device::Map(physical, direction),
+                Terms::SharingLines => Device::MapSharingLines(physical, direction),
+                Terms::Unsynced => Device::MapUnsynced(physical, direction),
+            });
+            two = ledger.meets(range, direction, terms);
+            // Of what is mapped twice nobody knows whose it is.
+            ends = !ledger.within(range).is_empty();
+            let number = ledger.mappings.len();
+            ledger.mappings.push(Some(Mapped {
+                device,
+                range,
+                direction,
+                terms,
+                given: false,
+                left: false,
+            }));
+            for piece in ledger.of(range) {
+                piece.mapping = Some(number);
+                piece.owned = false;
+            }
+        }
+        Some(Event::Owns(range, direction)) => {
+            tell(Device::Owns(physical(range), direction));
+            sync = ledger.owns(range, direction);
+        }
+        Some(Event::Returns(range, direction)) => {
+            tell(Device::Returns(physical(range), direction));
+            sync = ledger.returns(range, direction, false);
+        }
+        Some(Event::Unmap(range, direction)) => {
+            tell(Device::UnmapBegins(physical(range), direction));
+            tell(Device::Unmap(physical(range), direction));
+            sync = ledger.unmap(range, direction);
+        }
+        Some(Event::Accesses(range, writes)) => {
+            tell(match writes {
+                true => Device::Writes(physical(range)),
+                false => Device::Reads(physical(range)),
+            });
+            stray = ledger.is_stray(range, writes);
+        }
+        Some(Event::Coherent(range)) => {
+            let free = |piece: &Piece| piece.mapping.is_none() && piece.coherent.is_none();
+            if ledger.of(range).iter().all(free) {
+                tell(Device::Coherent(physical(range)));
+                let of = ledger.of(range);
+                of.iter_mut()
+                    .for_each(|piece| piece.coherent = Some(range.0));
+            }
+        }
+        Some(Event::CoherentFreed(piece)) => {
+            if let Some(first) = ledger.pieces[piece].coherent {
+                let its = |piece: &&mut Piece| piece.coherent == Some(first);
+                let pieces: Vec<_> = ledger.pieces.iter_mut().filter(its).collect();
+                tell(Device::CoherentFreed(physical((first, pieces.len()))));
+                for piece in pieces {
+                    piece.coherent = None;
+                    piece.ended = true;
+                }
+            }
+        }
+        Some(Event::Freed(range)) => {
+            tell(Device::Freed(physical(range)));
+            for number in ledger.within(range) {
+                left |= !std::mem::replace(&mut ledger.mapped(number).left, true);
+            }
+        }
+        Some(Event::DriverGone(device)) => {
+            tell(Device::DriverGone(device));
+            for number in 0..ledger.mappings.len() {
+                if ledger.mappings[number].is_some_and(|it| it.device == device) {
+                    left = true;
+                    ledger.end(number);
+                }
+            }
+        }
+    }
+    let hazards = [
+        Hazard::TwoMappings,
+        Hazard::WrongSync,
+        Hazard::StrayDma,
+        Hazard::NeverUnmapped,
+    ];
+    let got = hazards.map(|hazard| found.iter().any(|it| it.hazard == hazard));
+    let expected = [two, sync, stray, left];
+    if ends && got == expected {
+        return None;
+    }
+    Some((got, expected))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 16 * ProptestConfig::default().cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whose_it_is(events in events()) {
+        let mut model = Model::new(Core::CORTEX_A9);
+        let mut ledger = Ledger::default();
+        for (i, &event) in events.iter().enumerate() {
+            let Some((got, expected)) = apply(&mut model, &mut ledger, event) else {
+                break;
+            };
+            prop_assert_eq!(got, expected, "at event {}: {:?}", i, event);
+        }
+    }
+}
