@@ -15,7 +15,8 @@ use crate::{
         kind::Kind,
         ownership::{
             Hold,
-            Room, //
+            Room,
+            WritesTo, //
         },
         range::Range,
         range_lock::{
@@ -101,13 +102,19 @@ impl Buffer {
         let _locked = Locked::wait(self, &[Request::exact(range, mode)], patience)?;
 
         let mut views = self.views.lock();
+        let writes_to = match mapping.snoops() || mapping.bounces() {
+            true => WritesTo::Cache,
+            false => WritesTo::Memory,
+        };
         let bounces = mapping.bounces() || views.iter().any(|view| view.mapping.bounces());
         if bounces && !views.is_empty() {
             return Err(EBUSY);
         }
         views.reserve(1, GFP_KERNEL)?;
         let room = Room::new(views.len() + 1)?;
-        let id = self.state.lock().access.add_view(range, hold, room)?;
+        let mut state = self.state.lock();
+        let id = state.access.add_view(range, hold, writes_to, room)?;
+        drop(state);
         if hold == Hold::Lent {
             self.withdraw(range);
         }
@@ -118,7 +125,12 @@ impl Buffer {
             mapping.sync_all_for_device();
         }
         cpu::drain_write_buffer();
-        views.push(ImporterView { id, mapping }, GFP_KERNEL)?;
+        let view = ImporterView {
+            id,
+            writes_to,
+            mapping,
+        };
+        views.push(view, GFP_KERNEL)?;
         Ok(())
     }
 
@@ -130,12 +142,12 @@ impl Buffer {
             .iter()
             .position(|view| Arc::ptr_eq(&view.mapping, mapping));
         if let Some(view) = at.and_then(|at| views.remove(at).ok()) {
-            let policy = self.state.lock().storage.policy();
-            if self.has_aliases(policy) {
+            let storage = self.state.lock().storage.clone();
+            if self.has_aliases(storage.policy()) {
                 // A program may have read what the device then wrote.
                 self.address_space().lock().flush(mapping.range());
             }
-            self.return_view(&view);
+            self.return_view(&storage, &views, &view);
             self.state.lock().access.ownership.remove_view(view.id);
         }
     }

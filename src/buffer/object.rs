@@ -26,7 +26,8 @@ use crate::{
         name::Name,
         ownership::{
             Ownership,
-            ViewId, //
+            ViewId,
+            WritesTo, //
         },
         policy::Policy,
         range::Range,
@@ -119,6 +120,7 @@ pub(crate) enum Users {
 /// The view of an importer's device.
 pub(super) struct ImporterView {
     pub(super) id: ViewId,
+    pub(super) writes_to: WritesTo,
     pub(super) mapping: Arc<ImporterMapping>,
 }
 

@@ -7,13 +7,15 @@
 //! mappings, then cleaned. To take back, they are invalidated
 //! first, and then marked. What is not lent or taken back is left alone. A kill comes between two
 //! stretches, each of which is wholly the one's or the other's; but views of importers go as a whole.
+//!
+//! What a device that snoops wrote may be in the CPU's cache alone. So what another device had too is
+//! cleaned before it is invalidated: as it comes back, or as the one that snoops does, if that is first.
 
 use super::{
     locked::Locked,
     object::{
         Buffer,
-        ImporterView,
-        State, //
+        ImporterView, //
     }, //
 };
 use crate::{
@@ -24,7 +26,8 @@ use crate::{
         ownership::{
             Caller,
             Hold,
-            Phase, //
+            Phase,
+            WritesTo, //
         },
         range::Range,
         range_lock::{
@@ -101,7 +104,7 @@ impl Buffer {
             (Caller::Reads, _) => {}
             (Caller::Writes, Phase::Start) => {
                 self.return_own(storage, range, task::go_on)?;
-                self.return_views(range);
+                self.return_views(storage, range);
             }
             (Caller::Writes, Phase::End) => {
                 self.lend_own(storage, range)?;
@@ -214,19 +217,30 @@ impl Buffer {
         let Some(own) = storage.own_mapping() else {
             return Ok(());
         };
-        let next = |rest: &mut _| {
-            let state = self.state.lock();
-            state.access.ownership.first_of_own(rest, Member::Yes)
-        };
         range.pieces(STRETCH).try_for_each(|stretch| {
             go_on()?;
             let mut rest = Some(stretch);
-            while let Some(part) = rest.and_then(|_| next(&mut rest)) {
+            while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
+                // An importer's device may be gone meanwhile, but none that snoops comes.
+                let views = self.is_written_in_cache(part).then(|| self.views.lock());
+                if views.is_some() {
+                    own.mapping().sync_for_device(part);
+                }
                 own.mapping().sync_for_cpu(part);
                 self.state.lock().access.ownership.return_own(part);
             }
             Ok(())
         })
+    }
+
+    fn first_of_own(&self, rest: &mut Option<Range>) -> Option<Range> {
+        let state = self.state.lock();
+        state.access.ownership.first_of_own(rest, Member::Yes)
+    }
+
+    fn is_written_in_cache(&self, range: Range) -> bool {
+        let state = self.state.lock();
+        state.access.ownership.is_written_in_cache(range)
     }
 
     /// The devices of importers get their views that meet `range`: those that they can be lent, if
@@ -254,21 +268,56 @@ impl Buffer {
     }
 
     /// What devices of importers were lent of views that meet `range` comes back.
-    fn return_views(&self, range: Range) {
+    fn return_views(&self, storage: &Storage, range: Range) {
         let views = self.views.lock();
         for view in views.iter().filter(|view| view.meets(range)) {
-            self.return_view(view);
+            self.return_view(storage, &views, view);
         }
     }
 
-    /// What the device of an importer was lent of a view comes back.
-    pub(super) fn return_view(&self, view: &ImporterView) {
-        let hold = |state: &State| state.access.ownership.hold(view.id);
-        if hold(&self.state.lock()) == Hold::Lent {
-            view.mapping.sync_all_for_cpu();
-            let mut state = self.state.lock();
-            state.access.ownership.set_hold(view.id, Hold::Returned);
+    /// What the device of an importer was lent of a view comes back. `views` has all others.
+    pub(super) fn return_view(
+        &self,
+        storage: &Storage,
+        views: &[ImporterView],
+        view: &ImporterView,
+    ) {
+        if !self.is_lent(view) {
+            return;
         }
+        let range = view.mapping.range();
+        let others_wrote = view.writes_to == WritesTo::Memory && self.is_written_in_cache(range);
+        if others_wrote {
+            view.mapping.sync_all_for_device();
+        }
+        view.mapping.sync_all_for_cpu();
+        if view.writes_to == WritesTo::Cache {
+            self.clean_for_others(storage, views, range);
+        }
+        let mut state = self.state.lock();
+        state.access.ownership.set_hold(view.id, Hold::Returned);
+    }
+
+    /// What of `range` a device has written to the CPU's cache gets to memory, as far as other
+    /// devices, which write past the cache, have the bytes too: when these come back, lines are
+    /// discarded.
+    fn clean_for_others(&self, storage: &Storage, views: &[ImporterView], range: Range) {
+        if let Some(own) = storage.own_mapping() {
+            let mut rest = Some(range);
+            while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
+                own.mapping().sync_for_device(part);
+            }
+        }
+        let past_the_cache = |view: &&ImporterView| view.writes_to == WritesTo::Memory;
+        for view in views.iter().filter(past_the_cache) {
+            if view.meets(range) && self.is_lent(view) {
+                view.mapping.sync_all_for_device();
+            }
+        }
+    }
+
+    fn is_lent(&self, view: &ImporterView) -> bool {
+        self.state.lock().access.ownership.hold(view.id) == Hold::Lent
     }
 
     /// Cleans and invalidates what the calling process's mappings of `range`, and of the views that it

@@ -7,7 +7,8 @@ use super::{
         Hold,
         Ownership,
         Room,
-        ViewId, //
+        ViewId,
+        WritesTo, //
     },
     range::Range,
     range_lock::{
@@ -46,8 +47,14 @@ impl Access {
     }
 
     /// An importer, who has locked `range`, gets a view of it; see [`Ownership::add_view`].
-    pub(crate) fn add_view(&mut self, range: Range, hold: Hold, room: Room) -> Result<ViewId> {
-        let id = self.ownership.add_view(range, hold, room)?;
+    pub(crate) fn add_view(
+        &mut self,
+        range: Range,
+        hold: Hold,
+        writes_to: WritesTo,
+        room: Room,
+    ) -> Result<ViewId> {
+        let id = self.ownership.add_view(range, hold, writes_to, room)?;
         if hold != Hold::Never {
             self.lock.view_added(range);
         }

@@ -66,11 +66,21 @@ pub(crate) enum Hold {
     Lent,
 }
 
+/// Where what an importer's device writes is when the CPU gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WritesTo {
+    /// In memory. Lines that the CPU's cache has are old.
+    Memory,
+    /// In the CPU's cache, perhaps nowhere else: the device snoops, or the kernel copies for it.
+    Cache,
+}
+
 /// A range that is mapped for a device of an importer.
 struct View {
     id: ViewId,
     range: Range,
     hold: Hold,
+    writes_to: WritesTo,
 }
 
 /// Which bytes devices were lent, by which of their views; all others are the CPU's.
@@ -198,16 +208,38 @@ impl Ownership {
         }
     }
 
+    /// Whether a device that writes to the CPU's cache was lent any byte of `range`: to invalidate
+    /// lines of it may discard what the device wrote.
+    pub(crate) fn is_written_in_cache(&self, range: Range) -> bool {
+        let mut views = self.views.iter();
+        views.any(|view| {
+            view.writes_to == WritesTo::Cache
+                && view.hold == Hold::Lent
+                && view.range.intersect(range).is_some()
+        })
+    }
+
     /// An importer gets a view of `range`, of which its device has `hold`. `room` is for as many
     /// views as there are now, and this one.
-    pub(crate) fn add_view(&mut self, range: Range, hold: Hold, room: Room) -> Result<ViewId> {
+    pub(crate) fn add_view(
+        &mut self,
+        range: Range,
+        hold: Hold,
+        writes_to: WritesTo,
+        room: Room,
+    ) -> Result<ViewId> {
         let Room(mut room) = room;
         if room.capacity() <= self.views.len() {
             return Err(ENOMEM);
         }
         self.last += 1;
         let id = ViewId(self.last);
-        let new = View { id, range, hold };
+        let new = View {
+            id,
+            range,
+            hold,
+            writes_to,
+        };
         for view in Iterator::chain(self.views.drain_all(), [new]) {
             // There is room.
             let _ = room.push_within_capacity(view);
@@ -260,8 +292,17 @@ mod tests {
     }
 
     fn add(ownership: &mut Ownership, range: Range, hold: Hold) -> ViewId {
+        add_that_writes_to(ownership, range, hold, WritesTo::Memory)
+    }
+
+    fn add_that_writes_to(
+        ownership: &mut Ownership,
+        range: Range,
+        hold: Hold,
+        writes_to: WritesTo,
+    ) -> ViewId {
         let room = Room::new(8).unwrap();
-        ownership.add_view(range, hold, room).unwrap()
+        ownership.add_view(range, hold, writes_to, room).unwrap()
     }
 
     #[test]
@@ -328,6 +369,28 @@ mod tests {
         assert_eq!(ownership.hold(view), Hold::Never);
         assert_eq!(ownership.owner(), Owner::Cpu);
         assert_eq!(ownership.with_views(range(0, 32)), range(0, 32));
+    }
+
+    #[test]
+    fn what_is_lent_to_who_snoops_may_be_in_the_cache() {
+        let mut ownership = streaming();
+        ownership.lend_own(range(0, SIZE));
+        add(&mut ownership, range(0, SIZE), Hold::Lent);
+        assert!(!ownership.is_written_in_cache(Range::whole(SIZE)));
+        let (part, cache) = (range(1024, 2048), WritesTo::Cache);
+        add_that_writes_to(&mut ownership, Range::whole(SIZE), Hold::Never, cache);
+        assert!(!ownership.is_written_in_cache(Range::whole(SIZE)));
+        let view = add_that_writes_to(&mut ownership, part, Hold::Lent, cache);
+        assert!(ownership.is_written_in_cache(range(0, 1025)));
+        assert!(ownership.is_written_in_cache(range(2047, SIZE)));
+        assert!(!ownership.is_written_in_cache(range(0, 1024)));
+        assert!(!ownership.is_written_in_cache(range(2048, SIZE)));
+        ownership.set_hold(view, Hold::Returned);
+        assert!(!ownership.is_written_in_cache(part));
+        ownership.set_hold(view, Hold::Lent);
+        assert!(ownership.is_written_in_cache(part));
+        ownership.remove_view(view);
+        assert!(!ownership.is_written_in_cache(part));
     }
 
     #[test]

@@ -37,6 +37,19 @@ MISUSE = {
     for kind in ("streaming", "scatter")
 }
 
+#: Tests in which the CPU plays a device that snoops, and another device owns the same bytes: not on
+#: VIVT caches. To the checker the CPU touches what that device owns, which writes at any moment.
+SNOOPING = {
+    f"pages.writeback.snooping_importer_{claim}"
+    for claim in (
+        "beside_the_own_device",
+        "goes_before_the_own_device",
+        "beside_another",
+        "goes_before_another",
+        "stays_as_another_goes",
+    )
+}
+
 #: Claims that are left out of the suite under the checker.
 NOT_UNDER_IT = [
     # They do the same thing thousands of times.
@@ -340,6 +353,15 @@ def test_driver(board, subtests):
             assert_found(it, findings)
 
 
+def is_expected(finding: Finding) -> bool:
+    """Whether a finding is one of a test that is there for it."""
+    if finding.label in SNOOPING:
+        # What the CPU loads afterwards is what the device that snoops has stored.
+        of_a_device = finding.hazard == "dirty-over-device" and not finding.function
+        return finding.hazard == "owned-touch" or of_a_device
+    return finding.hazard in MISUSE.get(finding.label, ())
+
+
 def test_suite(board, subtests, request):
     """The guest's tests, each in every kind and policy, without a finding."""
     claims = boardinfo.of(board).there_for
@@ -353,9 +375,10 @@ def test_suite(board, subtests, request):
         report.each(subtests, machine.stream(command))
         assert machine.status == 0, f"shmbuf-test ended with status {machine.status}"
         findings, totals = machine.finish()
-    unexpected = [f for f in findings if f.hazard not in MISUSE.get(f.label, ())]
+    unexpected = [f for f in findings if not is_expected(f)]
     assert [f"{f.label}: {f.text}" for f in unexpected] == []
-    for label in MISUSE if not claims else ():
+    snooping = SNOOPING if boardinfo.of(board).core != "arm926" else set()
+    for label in MISUSE.keys() | snooping if not claims else ():
         with subtests.test(f"found in {label}"):
             assert "owned-touch" in {f.hazard for f in labelled(findings, label)}
     assert (totals["forgotten"], totals["unlisted"]) == (0, 0)

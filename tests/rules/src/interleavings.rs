@@ -9,7 +9,7 @@
 use crate::rules::{
     access::{self, Access, Monitor},
     line_set::{LineSet, Member},
-    ownership::{Hold, Ownership, Room, ViewId},
+    ownership::{Hold, Ownership, Room, ViewId, WritesTo},
     range::Range,
     range_lock::{Mode, Request, Ticket},
 };
@@ -130,7 +130,9 @@ impl State {
 
     fn add_view(&mut self) {
         let room = Room::new(2).expect("there is memory");
-        let id = self.access.add_view(view(), Hold::Lent, room);
+        let id = self
+            .access
+            .add_view(view(), Hold::Lent, WritesTo::Memory, room);
         self.view = Some(id.expect("there is room"));
         self.clean(view());
     }

@@ -3,7 +3,7 @@
 
 use crate::rules::{
     line_set::{LineSet, Member},
-    ownership::{Hold, Owner, Ownership, Room, ViewId},
+    ownership::{Hold, Owner, Ownership, Room, ViewId, WritesTo},
     range::Range,
     range_lock::{Mode, RangeLock, Request, Ticket},
 };
@@ -67,7 +67,7 @@ proptest! {
 enum Move {
     LendOwn(Range),
     ReturnOwn(Range),
-    AddView(Range, bool),
+    AddView(Range, bool, bool),
     Lend(Index),
     Return(Index),
     RemoveView(Index),
@@ -77,7 +77,8 @@ fn move_of_owner() -> impl Strategy<Value = Move> {
     prop_oneof![
         some_lines().prop_map(Move::LendOwn),
         some_lines().prop_map(Move::ReturnOwn),
-        (some_range(), any::<bool>()).prop_map(|(range, reads)| Move::AddView(range, reads)),
+        (some_range(), any::<bool>(), any::<bool>())
+            .prop_map(|(range, reads, snoops)| Move::AddView(range, reads, snoops)),
         any::<Index>().prop_map(Move::Lend),
         any::<Index>().prop_map(Move::Return),
         any::<Index>().prop_map(Move::RemoveView),
@@ -91,8 +92,15 @@ fn some_lines() -> impl Strategy<Value = Range> {
     some_range().prop_map(|range| range.enclosing(LINE, SIZE))
 }
 
-/// An importer's view: which it is, its bytes, whether it only reads, and whether it was lent.
-struct View(ViewId, Range, bool, bool);
+/// An importer's view.
+struct View {
+    id: ViewId,
+    range: Range,
+    /// Its device only reads, and is lent nothing.
+    reads: bool,
+    snoops: bool,
+    lent: bool,
+}
 
 /// Which bytes each device was lent.
 #[derive(Default)]
@@ -114,27 +122,38 @@ impl Lent {
                 ownership.return_own(range);
                 self.own.retain(|byte| !bytes(Some(range)).contains(byte));
             }
-            Move::AddView(range, reads) => {
+            Move::AddView(range, reads, snoops) => {
                 let hold = if reads { Hold::Never } else { Hold::Lent };
+                let to = if snoops {
+                    WritesTo::Cache
+                } else {
+                    WritesTo::Memory
+                };
                 let room = Room::new(self.views.len() + 1).unwrap();
-                let id = ownership.add_view(range, hold, room).unwrap();
-                self.views.push(View(id, range, reads, !reads));
+                self.views.push(View {
+                    id: ownership.add_view(range, hold, to, room).unwrap(),
+                    range,
+                    reads,
+                    snoops,
+                    lent: !reads,
+                });
             }
             Move::Lend(index) => {
                 if let Some(at) = some(&self.views, index) {
-                    ownership.set_hold(self.views[at].0, Hold::Lent);
-                    self.views[at].3 = !self.views[at].2;
+                    let view = &mut self.views[at];
+                    ownership.set_hold(view.id, Hold::Lent);
+                    view.lent = !view.reads;
                 }
             }
             Move::Return(index) => {
                 if let Some(at) = some(&self.views, index) {
-                    ownership.set_hold(self.views[at].0, Hold::Returned);
-                    self.views[at].3 = false;
+                    ownership.set_hold(self.views[at].id, Hold::Returned);
+                    self.views[at].lent = false;
                 }
             }
             Move::RemoveView(index) => {
                 if let Some(at) = some(&self.views, index) {
-                    ownership.remove_view(self.views.remove(at).0);
+                    ownership.remove_view(self.views.remove(at).id);
                 }
             }
         }
@@ -143,8 +162,10 @@ impl Lent {
     /// What the rules say is what the model knows.
     fn check(&self, ownership: &Ownership, range: Range) -> Result<(), TestCaseError> {
         let mut lent = self.own.clone();
-        for View(_, range, _, is_lent) in &self.views {
-            lent.extend(bytes(is_lent.then_some(*range)));
+        let mut in_cache = BTreeSet::new();
+        for view in self.views.iter().filter(|view| view.lent) {
+            lent.extend(bytes(Some(view.range)));
+            in_cache.extend(bytes(view.snoops.then_some(view.range)));
         }
         let owner = if lent.is_empty() {
             Owner::Cpu
@@ -154,6 +175,10 @@ impl Lent {
         prop_assert_eq!(ownership.owner(), owner);
         let asked = bytes(Some(range));
         prop_assert_eq!(ownership.is_lent(range), !asked.is_disjoint(&lent));
+        prop_assert_eq!(
+            ownership.is_written_in_cache(range),
+            !asked.is_disjoint(&in_cache)
+        );
         let all = |member| {
             let mut rest = Some(range);
             std::iter::from_fn(move || ownership.first(&mut rest, member))
@@ -179,8 +204,8 @@ impl Lent {
         let reached = self
             .views
             .iter()
-            .filter(|it| !it.2 && it.1.intersect(range).is_some());
-        let hull = reached.fold(range, |hull, it| hull.hull(it.1));
+            .filter(|it| !it.reads && it.range.intersect(range).is_some());
+        let hull = reached.fold(range, |hull, it| hull.hull(it.range));
         prop_assert_eq!(ownership.with_views(range), hull);
         Ok(())
     }

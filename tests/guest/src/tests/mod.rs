@@ -29,6 +29,7 @@ mod refcounted;
 mod rights;
 mod signals;
 mod slots;
+mod snooping;
 mod stress;
 mod strict;
 mod sync;
@@ -199,6 +200,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         export::CLAIMS,
         failed_allocations::CLAIMS,
         importers::CLAIMS,
+        snooping::CLAIMS,
         races::CLAIMS,
         bad_input::CLAIMS,
         alloc::CLAIMS,

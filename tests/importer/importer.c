@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Two devices that import dma-bufs: one that snoops the CPU's caches, and one
+ * that does not. A program opens /dev/importer-snooping or /dev/importer-plain
+ * and writes one command at a time:
+ *
+ *	map FD		maps the dma-buf for the device, which may write to it
+ *	fill BYTE	the device writes BYTE all over the memory (it snoops)
+ *	unmap		the device has it no more, as when the file is closed
+ *
+ * What the device writes goes by the CPU, through the kernel's cached mapping,
+ * and stays in the cache: as it would of a device that snoops.
+ */
+#include <linux/dma-buf.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-mapping.h>
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/kernel.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/platform_device.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+struct importer {
+	const char *name;
+	bool snoops;
+	struct platform_device *pdev;
+	struct miscdevice node;
+};
+
+/* What an open file has mapped, or nothing. */
+struct file_of_importer {
+	/* One command at a time. */
+	struct mutex lock;
+	struct importer *importer;
+	struct dma_buf_attachment *attachment;
+	struct sg_table *table;
+};
+
+static int map(struct file_of_importer *it, int fd)
+{
+	struct dma_buf *buf;
+	int ret;
+
+	if (it->attachment)
+		return -EBUSY;
+	buf = dma_buf_get(fd);
+	if (IS_ERR(buf))
+		return PTR_ERR(buf);
+	it->attachment = dma_buf_attach(buf, &it->importer->pdev->dev);
+	if (IS_ERR(it->attachment)) {
+		ret = PTR_ERR(it->attachment);
+		goto put;
+	}
+	it->table = dma_buf_map_attachment_unlocked(it->attachment, DMA_BIDIRECTIONAL);
+	if (IS_ERR(it->table)) {
+		ret = PTR_ERR(it->table);
+		goto detach;
+	}
+	return 0;
+
+detach:
+	dma_buf_detach(buf, it->attachment);
+put:
+	it->attachment = NULL;
+	dma_buf_put(buf);
+	return ret;
+}
+
+static int unmap(struct file_of_importer *it)
+{
+	struct dma_buf_attachment *attachment = it->attachment;
+	struct dma_buf *buf;
+
+	if (!attachment)
+		return -EINVAL;
+	buf = attachment->dmabuf;
+	it->attachment = NULL;
+	dma_buf_unmap_attachment_unlocked(attachment, it->table, DMA_BIDIRECTIONAL);
+	dma_buf_detach(buf, attachment);
+	dma_buf_put(buf);
+	return 0;
+}
+
+static int fill(struct file_of_importer *it, int byte)
+{
+	struct device *dev = &it->importer->pdev->dev;
+	struct scatterlist *sg;
+	unsigned int i;
+
+	if (!it->attachment || !it->importer->snoops)
+		return -EINVAL;
+	for_each_sgtable_dma_sg(it->table, sg, i) {
+		phys_addr_t at = dma_to_phys(dev, sg_dma_address(sg));
+		phys_addr_t end = at + sg_dma_len(sg);
+
+		for (; at < end; at += PAGE_SIZE) {
+			void *page = kmap_local_pfn(PHYS_PFN(at));
+
+			memset(page, byte, PAGE_SIZE);
+			kunmap_local(page);
+		}
+	}
+	return 0;
+}
+
+static int importer_open(struct inode *inode, struct file *file)
+{
+	struct file_of_importer *it = kzalloc(sizeof(*it), GFP_KERNEL);
+
+	if (!it)
+		return -ENOMEM;
+	mutex_init(&it->lock);
+	it->importer = container_of(file->private_data, struct importer, node);
+	file->private_data = it;
+	return 0;
+}
+
+static ssize_t importer_write(struct file *file, const char __user *from, size_t len, loff_t *at)
+{
+	struct file_of_importer *it = file->private_data;
+	char command[32] = "";
+	int number, ret;
+
+	if (len >= sizeof(command))
+		return -EINVAL;
+	if (copy_from_user(command, from, len))
+		return -EFAULT;
+	mutex_lock(&it->lock);
+	if (sscanf(command, "map %d", &number) == 1)
+		ret = map(it, number);
+	else if (sscanf(command, "fill %d", &number) == 1)
+		ret = fill(it, number);
+	else if (!strcmp(command, "unmap"))
+		ret = unmap(it);
+	else
+		ret = -EINVAL;
+	mutex_unlock(&it->lock);
+	return ret ?: len;
+}
+
+static int importer_release(struct inode *inode, struct file *file)
+{
+	struct file_of_importer *it = file->private_data;
+
+	unmap(it);
+	mutex_destroy(&it->lock);
+	kfree(it);
+	return 0;
+}
+
+static const struct file_operations operations = {
+	.owner = THIS_MODULE,
+	.open = importer_open,
+	.write = importer_write,
+	.release = importer_release,
+};
+
+static struct importer importers[] = {
+	{ .name = "importer-snooping", .snoops = true },
+	{ .name = "importer-plain" },
+};
+
+static int add(struct importer *it)
+{
+	struct device *dev;
+	int ret;
+
+	it->pdev = platform_device_register_simple(it->name, PLATFORM_DEVID_NONE, NULL, 0);
+	if (IS_ERR(it->pdev))
+		return PTR_ERR(it->pdev);
+	dev = &it->pdev->dev;
+	ret = dma_coerce_mask_and_coherent(dev, DMA_BIT_MASK(64));
+	if (ret)
+		goto unregister;
+	dev_assign_dma_coherent(dev, it->snoops);
+	it->node = (struct miscdevice){
+		.minor = MISC_DYNAMIC_MINOR,
+		.name = it->name,
+		.fops = &operations,
+	};
+	ret = misc_register(&it->node);
+	if (ret)
+		goto unregister;
+	return 0;
+
+unregister:
+	platform_device_unregister(it->pdev);
+	return ret;
+}
+
+static void take_away(struct importer *it)
+{
+	misc_deregister(&it->node);
+	platform_device_unregister(it->pdev);
+}
+
+static int __init importer_init(void)
+{
+	int ret = add(&importers[0]);
+
+	if (ret)
+		return ret;
+	ret = add(&importers[1]);
+	if (ret)
+		take_away(&importers[0]);
+	return ret;
+}
+module_init(importer_init);
+
+static void __exit importer_exit(void)
+{
+	take_away(&importers[0]);
+	take_away(&importers[1]);
+}
+module_exit(importer_exit);
+
+MODULE_IMPORT_NS("DMA_BUF");
+MODULE_DESCRIPTION("Importers of dma-bufs, one of which snoops");
+MODULE_LICENSE("GPL");
