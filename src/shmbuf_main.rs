@@ -30,7 +30,10 @@ use buffer::object::Kept;
 use interface::{
     configfs::Root,
     devicetree::Bound,
-    driver::Driver,
+    driver::{
+        self,
+        Driver, //
+    },
     named::Named,
     params, //
 };
@@ -41,10 +44,7 @@ use kernel::{
     prelude::*, //
 };
 use memory::allocator::Source;
-use sys::{
-    dma_device::DmaDevice,
-    global, //
-};
+use sys::global;
 
 module! {
     type: Shmbuf,
@@ -86,14 +86,12 @@ fn default_buffer(driver: &Driver) -> Result<Pin<KBox<Named>>> {
         pr_err!("default buffer: {bad}\n");
         Error::from(bad)
     })?;
-    driver
-        .publish(
-            None,
-            &spec,
-            DmaDevice::new(None)?,
-            Source::Allocated,
-            Kept::Nothing,
-        )
+    let name = params::device().map_err(|bad| {
+        pr_err!("default buffer: {bad}\n");
+        Error::from(bad)
+    })?;
+    driver::dma_device(name, None, spec.kind)
+        .and_then(|device| driver.publish(None, &spec, device, Source::Allocated, Kept::Nothing))
         .map_err(|failure| {
             pr_err!("default buffer: {failure}\n");
             Error::from(failure)

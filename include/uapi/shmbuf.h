@@ -163,6 +163,8 @@ enum shmbuf_owner {
  * (32-bit ARM without CONFIG_DMA_CMA, 64-bit ARM).
  */
 #define SHMBUF_INFO_ALIASED	0x4U
+/* The device @dma_device snoops the CPU's caches: SYNC need maintain none. */
+#define SHMBUF_INFO_SNOOPS	0x8U
 
 /**
  * struct shmbuf_info - what a buffer is and what is in force
@@ -183,7 +185,8 @@ enum shmbuf_owner {
  * @memory_type: the memory type in force, in the words of the architecture,
  *	NUL-terminated
  * @dma_device: the device that @dma_addr is for, NUL-terminated; empty if there
- *	is none
+ *	is none. It is a device of the driver's own, whose DMA may be that of
+ *	another device: then it has the name of that one
  * @mapping: enum shmbuf_mapping
  * @direction: enum shmbuf_direction
  * @exports: dma-bufs of the buffer that exist now

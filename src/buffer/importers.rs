@@ -92,6 +92,10 @@ impl Buffer {
         if mapping.snoops() && !storage.policy().is_cached() {
             return Err(unfit(Unfit::Snooping));
         }
+        let is_coherent = storage.kind() == Kind::Coherent && storage.policy().is_cached();
+        if is_coherent && !mapping.snoops() {
+            return Err(unfit(Unfit::Unsnooping));
+        }
         let (hold, mode) = match storage.policy().is_cached() && lent {
             true => (Hold::Lent, Mode::Exclusive),
             false => (Hold::Never, Mode::Shared),

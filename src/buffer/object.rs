@@ -225,9 +225,13 @@ impl Buffer {
             Some(_) => Some(LineSet::new(spec.size, cpu::cache_line())?),
             None => None,
         };
+        let own_writes_to = match allocator.device.snoops() {
+            true => WritesTo::Cache,
+            false => WritesTo::Memory,
+        };
         let state = State {
             storage,
-            access: Access::new(Ownership::new(own)),
+            access: Access::new(Ownership::new(own, own_writes_to)),
             users: Users::NONE,
             was_vmapped: false,
         };

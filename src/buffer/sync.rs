@@ -221,12 +221,16 @@ impl Buffer {
             go_on()?;
             let mut rest = Some(stretch);
             while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
-                // An importer's device may be gone meanwhile, but none that snoops comes.
+                // An importer's device may be gone meanwhile, but none that snoops comes. A sync for
+                // one that snoops does nothing.
                 let views = self.is_written_in_cache(part).then(|| self.views.lock());
                 if views.is_some() {
                     own.mapping().sync_for_device(part);
                 }
                 own.mapping().sync_for_cpu(part);
+                if let Some(views) = views.as_ref().filter(|_| own.mapping().snoops()) {
+                    self.clean_for_others(storage, views, part);
+                }
                 self.state.lock().access.ownership.return_own(part);
             }
             Ok(())

@@ -4,7 +4,10 @@
 //! attributes, write 1 to `enable`.
 
 use super::{
-    driver::Driver,
+    driver::{
+        self,
+        Driver, //
+    },
     named::Named, //
 };
 use crate::{
@@ -31,7 +34,6 @@ use crate::{
             InUse,
             Keepable, //
         },
-        dma_device::DmaDevice,
         global, //
     },
 };
@@ -42,7 +44,6 @@ use kernel::{
         GroupOperations,
         Subsystem, //
     },
-    dma::DmaMask,
     fmt::{
         self,
         Write, //
@@ -52,6 +53,7 @@ use kernel::{
     prelude::*,
     str::{
         kstrtobool_bytes,
+        BStr,
         CString,
         Formatter, //
     },
@@ -99,6 +101,7 @@ impl GroupOperations for Root {
                 dma_mask_bits: 5,
                 enable: 6,
                 cache: 7,
+                device: 8,
             ],
         };
         let as_name = Name::new(name).inspect_err(|_| {
@@ -128,6 +131,8 @@ type KeptFolder = Keepable<Folder>;
 struct State {
     spec: Spec,
     mask_bits: Option<u32>,
+    /// The name of the device of the machine that it is for.
+    device: Option<CString>,
     enabled: Option<Pin<KBox<Named>>>,
 }
 
@@ -144,6 +149,7 @@ impl Folder {
                 boundary: 0,
             },
             mask_bits: None,
+            device: None,
             enabled: None,
         };
         try_pin_init!(Self {
@@ -200,8 +206,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Those of [`Driver::publish`], [`EIO`] if the DMA mask is too small, and [`ENOENT`] if the
-    /// folder is being removed. The reason is in the log.
+    /// Those of [`Driver::publish`] and [`driver::dma_device`], and [`ENOENT`] if the folder is being
+    /// removed. The reason is in the log.
     fn enable(folder: &KeptFolder, enable: bool) -> Result {
         let mut state = folder.state.lock();
         match (enable, &state.enabled) {
@@ -218,12 +224,10 @@ impl Folder {
     }
 
     fn publish(folder: &KeptFolder, state: &State) -> Result<Pin<KBox<Named>>, Failure> {
-        let bits = state.mask_bits;
-        let mask = bits.map(DmaMask::try_new).transpose()?;
         folder.driver.publish(
             Some(folder.name.try_clone()?),
             &state.spec,
-            DmaDevice::new(mask).map_err(|error| Failure::of_device(error, bits))?,
+            driver::dma_device(state.device.as_deref(), state.mask_bits, state.spec.kind)?,
             Source::Allocated,
             Kept::Folder(InUse::new(folder).map_err(|_| Failure::Removed)?),
         )
@@ -369,5 +373,25 @@ impl AttributeOperations<7> for KeptFolder {
 
     fn store(folder: &Self, text: &[u8]) -> Result {
         <Self as AttributeOperations<2>>::store(folder, text)
+    }
+}
+
+#[vtable]
+impl AttributeOperations<8> for KeptFolder {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.show(page, |state, text| match &state.device {
+            Some(name) => text.write_fmt(fmt!("{}", BStr::from_bytes(name.to_bytes()))),
+            None => text.write_str("default"),
+        })
+    }
+
+    fn store(folder: &Self, text: &[u8]) -> Result {
+        let name = CString::try_from_fmt(fmt!("{}", BStr::from_bytes(text.trim_ascii())))?;
+        folder.change("device", text, |state, setting| {
+            state.device = setting.names_device()?.then_some(name);
+            Ok(())
+        })
     }
 }

@@ -103,7 +103,7 @@ impl Bound {
             Error::from(failure)
         };
         let no_device = |error| said(Failure::of_device(error, bits));
-        let new_device = || DmaDevice::new(mask).map_err(no_device);
+        let new_device = || DmaDevice::of_node(mask, device).map_err(no_device);
 
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
         let (dma_device, source, size) = if kind == Kind::Region {

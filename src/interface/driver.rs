@@ -27,13 +27,18 @@ use crate::{
         pool::Pools, //
     },
     rules::{
-        failure::Failure,
+        failure::{
+            Failure,
+            Invalid, //
+        },
+        kind::Kind,
         machine::Machine,
         name::Name,
         spec::Spec, //
     },
-    sys::{
-        dma_device::DmaDevice, //
+    sys::dma_device::{
+        self,
+        DmaDevice, //
     },
 };
 use kernel::{
@@ -41,9 +46,36 @@ use kernel::{
         Dir,
         Scope, //
     },
+    dma::DmaMask,
     prelude::*,
     sync::Arc, //
 };
+
+/// The device that memory of `kind` is for: one of the driver's own that drives so many address bits,
+/// with the DMA of the device of the machine that has `name`, if one is given. May sleep.
+///
+/// # Errors
+///
+/// - [`Failure::Invalid`] if no memory of the kind is for a device that has a name;
+/// - [`Failure::NoDevice`], [`Failure::Mask`], [`Failure::Translated`], [`ENOMEM`].
+pub(crate) fn dma_device(
+    name: Option<&CStr>,
+    mask_bits: Option<u32>,
+    kind: Kind,
+) -> Result<Arc<DmaDevice>, Failure> {
+    let mask = mask_bits.map(DmaMask::try_new).transpose()?;
+    let made = match name {
+        None => DmaDevice::new(mask),
+        Some(_) if !kind.is_for_a_device() => {
+            return Err(Failure::Invalid(Invalid::Device(kind)));
+        }
+        Some(name) => {
+            let other = dma_device::find(name).map_err(|_| Failure::NoDevice)?;
+            DmaDevice::of_device(mask, &other)
+        }
+    };
+    made.map_err(|error| Failure::of_device(error, mask_bits))
+}
 
 /// What all buffers have in common.
 pub(crate) struct Driver {
@@ -93,14 +125,18 @@ impl Driver {
         source: Source,
         kept: Kept,
     ) -> Result<Pin<KBox<Named>>, Failure> {
+        let machine = Machine {
+            device_snoops: device.snoops() && spec.kind.is_for_a_device(),
+            ..self.machine
+        };
         let allocator = Allocator {
-            machine: self.machine,
+            machine,
             pools: Pools::new()?,
             payer: Payer::Administrator,
             device,
             source,
         };
-        let spec = spec.check(&self.machine)?;
+        let spec = spec.check(&machine)?;
         let taken = match &name {
             Some(name) => Some(self.names.take(name)?),
             None => None,

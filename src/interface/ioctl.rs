@@ -152,6 +152,9 @@ impl Handle {
         }
         if let Some((address, device)) = storage.dma() {
             put_string(&mut info.dma_device, device.name());
+            if device.snoops() {
+                info.flags |= uapi::SHMBUF_INFO_SNOOPS;
+            }
             if cpu::may_see_addresses() {
                 info.flags |= uapi::SHMBUF_INFO_DMA_ADDR;
                 info.dma_addr = address.into();

@@ -25,6 +25,16 @@ pub(crate) fn given() -> Result<Spec, BadSetting<'static>> {
     )
 }
 
+/// The name of the device of the machine that the default buffer is for, if it is for one.
+pub(crate) fn device() -> Result<Option<&'static CStr>, BadSetting<'static>> {
+    let name = sys::params::device();
+    let setting = Setting {
+        name: "device",
+        text: name.to_bytes(),
+    };
+    Ok(setting.names_device()?.then_some(name))
+}
+
 fn parse<'a>(
     size: &'a [u8],
     kind: &'a [u8],

@@ -78,6 +78,7 @@ pub(super) fn allocate(
 /// is allowed.
 pub(super) fn is_aliased(device: &DmaDevice, machine: &Machine) -> bool {
     !matches!(machine.caches, Caches::Vivt | Caches::Snooping)
+        && !machine.device_snoops
         && !device.has_cma()
         && !device.has_declared_memory()
 }

@@ -49,6 +49,7 @@ pub(crate) fn machine() -> Machine {
         },
         highmem: cpu::highmem() != 0,
         accept_alias: params::accept_alias(),
+        device_snoops: false,
     }
 }
 

@@ -41,6 +41,10 @@ pub(crate) enum Refusal {
     Refcounted,
     /// The kernel maps memory that was reserved for one device write-combined.
     Declared,
+    /// The device that the memory is for snoops: it needs the CPU's caches.
+    DeviceSnoops,
+    /// Such a device, on a machine whose caches go by virtual addresses.
+    Unsnooped,
 }
 
 impl fmt::Display for Refusal {
@@ -65,6 +69,14 @@ impl fmt::Display for Refusal {
                  writeback, or kind=coherent with writecombine"
             }
             Self::Snooping => "caches snoop on this machine; use writeback",
+            Self::DeviceSnoops => {
+                "the device that it is for snoops the CPU's caches (dma-coherent), past which the \
+                 CPU would read and write; use writeback"
+            }
+            Self::Unsnooped => {
+                "the device that it is for is said to snoop the CPU's caches (dma-coherent), which \
+                 no device does where caches go by virtual addresses; correct the device tree"
+            }
             Self::Declared => {
                 "the kernel maps memory reserved with no-map write-combined; use writecombine"
             }
@@ -90,6 +102,8 @@ pub(crate) enum Unfit {
     /// It snoops the CPU's caches, and the CPU does not use them for this memory: the two would not
     /// see what the other writes.
     Snooping,
+    /// It does not snoop them, and nobody calls SYNC for memory of a device that does.
+    Unsnooping,
 }
 
 impl Unfit {
@@ -97,7 +111,7 @@ impl Unfit {
     pub(crate) fn errno(self) -> Error {
         match self {
             Self::Unreached => EIO,
-            Self::Copied | Self::Snooping => EOPNOTSUPP,
+            Self::Copied | Self::Snooping | Self::Unsnooping => EOPNOTSUPP,
         }
     }
 }
@@ -112,6 +126,10 @@ impl fmt::Display for Unfit {
             Self::Copied => {
                 "the kernel would copy for it (swiotlb), at each SYNC, which this memory does not \
                  need; use kind=pages, write-back"
+            }
+            Self::Unsnooping => {
+                "it does not snoop the CPU's caches, in which the coherent memory of a device that \
+                 does (dma-coherent) is; use kind=pages, streaming or scatter"
             }
             Self::Snooping => {
                 "it snoops the CPU's caches (dma-coherent), past which the CPU reads and writes \
@@ -132,6 +150,8 @@ pub(crate) enum Invalid {
     PoolSize(u64),
     /// The kind has no direction.
     Direction(Direction, Kind),
+    /// The kind is for no device.
+    Device(Kind),
     /// The alignment or the boundary is not one, or the kind has none.
     Block {
         /// The kind.
@@ -161,6 +181,10 @@ impl fmt::Display for Invalid {
             Self::Direction(direction, kind) => f.write_fmt(fmt!(
                 "direction={direction} kind={kind}: only kinds streaming and scatter have a \
                  direction; leave it out"
+            )),
+            Self::Device(kind) => f.write_fmt(fmt!(
+                "device kind={kind}: only memory of kinds coherent, pool, streaming and scatter is \
+                 for a device; leave it out"
             )),
             Self::Block {
                 kind: Kind::Pool,
@@ -311,6 +335,10 @@ pub(crate) enum Failure {
     Mask(u32),
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
+    /// An IOMMU translates the addresses of the device: [`EOPNOTSUPP`].
+    Translated,
+    /// The machine has no device of the name: [`ENODEV`].
+    NoDevice,
     /// The folder in configfs is being removed: [`ENOENT`].
     Removed,
     /// Any other error, by its errno.
@@ -325,11 +353,13 @@ impl From<Error> for Failure {
 
 impl Failure {
     /// What `error` says of a device with so many address bits that memory was to be allocated for:
-    /// [`EIO`] that they are too few, [`ENODEV`] that its node names no reserved memory.
+    /// [`EIO`] that they are too few, [`ENODEV`] that its node names no reserved memory,
+    /// [`EOPNOTSUPP`] that an IOMMU translates for it.
     pub(crate) fn of_device(error: Error, mask_bits: Option<u32>) -> Self {
         match (error, mask_bits) {
             (EIO, Some(bits)) => Self::Mask(bits),
             (ENODEV, _) => Self::NoReservedMemory,
+            (EOPNOTSUPP, _) => Self::Translated,
             (error, _) => Self::Other(error),
         }
     }
@@ -344,12 +374,13 @@ impl From<Failure> for Error {
             | Failure::MappingRefused(..)
             | Failure::Synchronous(_)
             | Failure::NoRegion
+            | Failure::Translated
             | Failure::Bounced => EOPNOTSUPP,
             Failure::Name => EEXIST,
             Failure::Removed => ENOENT,
             Failure::RegionInUse => EBUSY,
             Failure::Mask(_) => EIO,
-            Failure::NoReservedMemory => ENODEV,
+            Failure::NoReservedMemory | Failure::NoDevice => ENODEV,
             Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
             Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(_) => ENOMEM,
             Failure::Other(error) => error,
@@ -441,6 +472,14 @@ impl fmt::Display for Failure {
             )),
             Self::NoReservedMemory => f.write_str(
                 "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
+            ),
+            Self::NoDevice => f.write_str(
+                "no device has this name; write one of /sys/bus/platform/devices, \
+                 /sys/bus/pci/devices or /sys/bus/amba/devices to device",
+            ),
+            Self::Translated => f.write_str(
+                "an IOMMU translates the addresses of the device, for that device alone; leave it \
+                 out, and import a dma-buf of the buffer there",
             ),
             Self::Removed => f.write_str("its folder is being removed; make another"),
             Self::Other(error) => f.write_fmt(fmt!("error {}", error.to_errno())),

@@ -29,6 +29,11 @@ impl Kind {
         matches!(self, Self::Streaming | Self::Scatter)
     }
 
+    /// Whether the memory is allocated or mapped for one device.
+    pub(crate) fn is_for_a_device(self) -> bool {
+        !matches!(self, Self::Pages | Self::Region)
+    }
+
     /// Whether programs can map it: a page is not shared with other buffers.
     pub(crate) fn is_mappable(self) -> bool {
         self != Self::Pool

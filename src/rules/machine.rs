@@ -59,6 +59,8 @@ pub(crate) struct Machine {
     pub(crate) highmem: bool,
     /// Whether the administrator accepts such a mapping beside a non-cached one.
     pub(crate) accept_alias: bool,
+    /// Whether the device that memory is for snoops the caches.
+    pub(crate) device_snoops: bool,
 }
 
 impl Machine {
@@ -77,11 +79,24 @@ impl Machine {
             (Snooping, _, Writeback) => {}
             (Snooping, _, _) => return Err(Refusal::Snooping),
 
+            (Vivt | VipAliasing, Kind::Streaming | Kind::Scatter, _) if self.device_snoops => {
+                return Err(Refusal::Unsnooped)
+            }
+            (Vivt | VipAliasing, Kind::Coherent | Kind::Pool, _) if self.device_snoops => {
+                return Err(Refusal::Unsnooped)
+            }
+
             // Only mappings that the cache never sees are safe.
             (VipAliasing, _, Writeback | Writethrough) => return Err(Refusal::Aliasing),
 
             (_, Kind::Streaming | Kind::Scatter, Writeback) => {}
             (_, Kind::Streaming | Kind::Scatter, _) => return Err(Refusal::Kind),
+
+            // dma_pgprot() leaves the memory of a device that snoops as it is.
+            (_, Kind::Coherent | Kind::Pool, Writeback) if self.device_snoops => {}
+            (_, Kind::Coherent | Kind::Pool, _) if self.device_snoops => {
+                return Err(Refusal::DeviceSnoops)
+            }
 
             // What pgprot_dmacoherent() and pgprot_writecombine() are: arch/arm/include/asm/pgtable.h.
             (Vivt, Kind::Coherent, Writecombine | Noncached) => {}
@@ -135,6 +150,7 @@ impl Machine {
             (Caches::Snooping, _) | (_, Kind::Pages | Kind::Streaming | Kind::Scatter) => {
                 Policy::Writeback
             }
+            (_, Kind::Coherent | Kind::Pool) if self.device_snoops => Policy::Writeback,
             // What dma_alloc_coherent() gives: pgprot_dmacoherent().
             (Caches::Vivt, Kind::Coherent | Kind::Pool) => Policy::Noncached,
             (_, Kind::Coherent | Kind::Pool) => Policy::Writecombine,
@@ -150,7 +166,7 @@ impl Machine {
     /// Whether a program and a device that use memory of this policy see what the other wrote only
     /// after SYNC.
     pub(crate) fn needs_sync(&self, policy: Policy) -> bool {
-        policy.is_cached() && self.caches != Caches::Snooping
+        policy.is_cached() && self.caches != Caches::Snooping && !self.device_snoops
     }
 
     /// A memory type in the architecture's words.
@@ -211,6 +227,7 @@ pub(crate) mod tests {
         writethrough: true,
         highmem: false,
         accept_alias: false,
+        device_snoops: false,
     };
     pub(crate) const ARMV7: Machine = Machine {
         caches: Caches::Nonaliasing,
@@ -218,6 +235,7 @@ pub(crate) mod tests {
         writethrough: false,
         highmem: true,
         accept_alias: false,
+        device_snoops: false,
     };
 
     const ARM64: Machine = Machine {
@@ -231,6 +249,7 @@ pub(crate) mod tests {
         writethrough: false,
         highmem: false,
         accept_alias: false,
+        device_snoops: false,
     };
 
     fn set(policies: &[Policy]) -> u32 {
@@ -327,6 +346,35 @@ pub(crate) mod tests {
         };
         for kind in Kind::ALL.into_iter().filter(|&kind| kind != Kind::Region) {
             assert_eq!(snooping.policies(kind), set(&[Policy::Writeback]));
+        }
+    }
+
+    #[test]
+    fn memory_for_a_device_that_snoops_is_cached() {
+        let on = |machine| Machine {
+            device_snoops: true,
+            ..machine
+        };
+        for machine in [on(ARMV7), on(ARM64)] {
+            for kind in Kind::ALL {
+                let expected = match kind {
+                    Kind::Pages | Kind::Region => ARMV7.default_policy(kind),
+                    _ => Policy::Writeback,
+                };
+                assert_eq!(machine.default_policy(kind), expected);
+            }
+            for kind in [Kind::Coherent, Kind::Pool, Kind::Streaming, Kind::Scatter] {
+                assert_eq!(machine.policies(kind), set(&[Policy::Writeback]));
+            }
+            assert!(!machine.needs_sync(Policy::Writeback));
+            assert_eq!(
+                machine.memory_type(Kind::Coherent, Policy::Writecombine),
+                Err(Refusal::DeviceSnoops)
+            );
+        }
+        for kind in [Kind::Coherent, Kind::Pool, Kind::Streaming, Kind::Scatter] {
+            let refused = on(ARMV5).memory_type(kind, Policy::Writeback);
+            assert_eq!(refused, Err(Refusal::Unsnooped));
         }
     }
 

@@ -85,8 +85,9 @@ struct View {
 
 /// Which bytes devices were lent, by which of their views; all others are the CPU's.
 pub(crate) struct Ownership {
-    /// What the device of the buffer's own was lent, if it has one.
+    /// What the device of the buffer's own was lent, if it has one, and where it writes.
     own: Option<LineSet>,
+    own_writes_to: WritesTo,
     /// The views of importers' devices.
     views: KVec<View>,
     last: u64,
@@ -107,10 +108,12 @@ impl Room {
 }
 
 impl Ownership {
-    /// The CPU owns all of a new buffer. `own` is an empty set, if it has a device of its own.
-    pub(crate) fn new(own: Option<LineSet>) -> Self {
+    /// The CPU owns all of a new buffer. `own` is an empty set, if it has a device of its own, which
+    /// writes to `own_writes_to`.
+    pub(crate) fn new(own: Option<LineSet>, own_writes_to: WritesTo) -> Self {
         Self {
             own,
+            own_writes_to,
             views: KVec::new(),
             last: 0,
         }
@@ -212,11 +215,18 @@ impl Ownership {
     /// lines of it may discard what the device wrote.
     pub(crate) fn is_written_in_cache(&self, range: Range) -> bool {
         let mut views = self.views.iter();
-        views.any(|view| {
+        let by_importers = views.any(|view| {
             view.writes_to == WritesTo::Cache
                 && view.hold == Hold::Lent
                 && view.range.intersect(range).is_some()
-        })
+        });
+        let by_own = || self.own_writes_to == WritesTo::Cache && self.own_has(range);
+        by_importers || by_own()
+    }
+
+    fn own_has(&self, range: Range) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| own.first(range, Member::Yes).is_some())
     }
 
     /// An importer gets a view of `range`, of which its device has `hold`. `room` is for as many
@@ -288,7 +298,7 @@ mod tests {
     }
 
     fn streaming() -> Ownership {
-        Ownership::new(Some(LineSet::new(SIZE, 32).unwrap()))
+        Ownership::new(Some(LineSet::new(SIZE, 32).unwrap()), WritesTo::Memory)
     }
 
     fn add(ownership: &mut Ownership, range: Range, hold: Hold) -> ViewId {
@@ -316,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_cpu_owns_at_first() {
-        for ownership in [streaming(), Ownership::new(None)] {
+        for ownership in [streaming(), Ownership::new(None, WritesTo::Memory)] {
             assert_eq!(ownership.owner(), Owner::Cpu);
             assert!(!ownership.is_lent(Range::whole(SIZE)));
         }
@@ -339,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_view_is_lent_as_a_whole() {
-        let mut ownership = Ownership::new(None);
+        let mut ownership = Ownership::new(None, WritesTo::Memory);
         let view = add(&mut ownership, range(0, 1024), Hold::Lent);
         assert!(ownership.is_lent(range(1000, 1001)));
         assert_eq!(ownership.hold(view), Hold::Lent);
@@ -363,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_reader_is_lent_nothing() {
-        let mut ownership = Ownership::new(None);
+        let mut ownership = Ownership::new(None, WritesTo::Memory);
         let view = add(&mut ownership, range(0, 1024), Hold::Never);
         ownership.set_hold(view, Hold::Lent);
         assert_eq!(ownership.hold(view), Hold::Never);
@@ -394,6 +404,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lent_to_an_own_device_that_snoops_may_be_in_the_cache() {
+        let lines = LineSet::new(SIZE, 32).unwrap();
+        let mut ownership = Ownership::new(Some(lines), WritesTo::Cache);
+        assert!(!ownership.is_written_in_cache(Range::whole(SIZE)));
+        ownership.lend_own(range(64, 128));
+        assert!(ownership.is_written_in_cache(range(0, 65)));
+        assert!(!ownership.is_written_in_cache(range(128, SIZE)));
+        ownership.return_own(range(64, 128));
+        assert!(!ownership.is_written_in_cache(Range::whole(SIZE)));
+    }
+
+    #[test]
     fn all_parts_are_found() {
         let mut ownership = streaming();
         add(&mut ownership, range(1024, 2048), Hold::Lent);
@@ -420,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_sync_reaches_the_views_it_meets() {
-        let mut ownership = Ownership::new(None);
+        let mut ownership = Ownership::new(None, WritesTo::Memory);
         add(&mut ownership, range(0, 1024), Hold::Lent);
         add(&mut ownership, range(2048, SIZE), Hold::Returned);
         assert_eq!(ownership.with_views(range(1024, 2048)), range(1024, 2048));

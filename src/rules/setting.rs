@@ -91,6 +91,16 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// Whether it is the name of a device of the machine, and not that for a device of the driver's own.
+    pub(crate) fn names_device(self) -> Result<bool, BadSetting<'a>> {
+        let is_good = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/';
+        match self.text {
+            DEFAULT => Ok(false),
+            [_, ..] if self.text.iter().all(is_good) => Ok(true),
+            _ => Err(self.refused(Reason::NoDevice)),
+        }
+    }
+
     /// The value of a name.
     fn word<T>(self) -> Result<T, BadSetting<'a>>
     where
@@ -128,6 +138,8 @@ pub(crate) enum Reason {
     NoSwitch,
     /// It is no name of a buffer.
     NoName,
+    /// It is no name of a device.
+    NoDevice,
     /// The buffer exists, and does not change.
     Enabled,
 }
@@ -147,6 +159,10 @@ impl fmt::Display for Reason {
             Self::NoName => f.write_str(
                 "a name is 1 to 31 letters, digits, '_', '-' and '.', begins with a letter or \
                  digit, and is not default or private",
+            ),
+            Self::NoDevice => f.write_str(
+                "write the name that a device has in /sys/bus/platform/devices, /sys/bus/pci/devices \
+                 or /sys/bus/amba/devices, or default",
             ),
             Self::Enabled => f.write_str("the buffer is enabled; write 0 to enable first"),
         }
@@ -227,6 +243,12 @@ mod tests {
         assert_eq!(direction, Ok(Direction::ToDevice));
         assert_eq!(setting(b"default").mask_bits(), Ok(None));
         assert_eq!(setting(b"64").mask_bits(), Ok(Some(64)));
+        assert_eq!(setting(b"default").names_device(), Ok(false));
+        assert_eq!(setting(b"0000:00:02.0").names_device(), Ok(true));
+        for text in [&b""[..], b"a/b", b"a b", b"\0"] {
+            let bad = setting(text).names_device().unwrap_err();
+            assert_eq!((bad.setting.text, bad.reason), (text, Reason::NoDevice));
+        }
     }
 
     fn says<T>(result: Result<T, BadSetting<'_>>, sentence: &CStr) -> bool {

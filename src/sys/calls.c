@@ -4,6 +4,7 @@
  * that the kernel crate's bindings lack: each is a call and little else. The
  * Rust side carries the documentation.
  */
+#include <linux/amba/bus.h>
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/completion.h>
@@ -20,14 +21,18 @@
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/of.h>
+#include <linux/of_device.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/pci.h>
 #include <linux/personality.h>
+#include <linux/platform_device.h>
 #include <linux/preempt.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 
 #include "helpers.h"
@@ -220,6 +225,69 @@ bool shmbuf_has_declared_memory(struct device *dev)
 #else
 	return false;
 #endif
+}
+
+/* With a reference. */
+struct device *shmbuf_find_device(const char *name)
+{
+	struct device *dev = bus_find_device_by_name(&platform_bus_type, NULL, name);
+
+#ifdef CONFIG_PCI
+	if (!dev)
+		dev = bus_find_device_by_name(&pci_bus_type, NULL, name);
+#endif
+#ifdef CONFIG_ARM_AMBA
+	if (!dev)
+		dev = bus_find_device_by_name(&amba_bustype, NULL, name);
+#endif
+	return dev;
+}
+
+/* The node that describes a device's DMA: for PCI that of the host bridge. */
+static struct device_node *dma_node(struct device *dev)
+{
+#ifdef CONFIG_PCI
+	if (dev_is_pci(dev)) {
+		struct device *bridge = pci_find_host_bridge(to_pci_dev(dev)->bus)->dev.parent;
+
+		return bridge ? bridge->of_node : NULL;
+	}
+#endif
+	return dev->of_node;
+}
+
+static void set_coherent(struct device *dev)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	dev_assign_dma_coherent(dev, true);
+#elif defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE) || defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU)
+	dev->dma_coherent = true;
+#endif
+}
+
+/*
+ * A new device gets what the firmware says of the DMA of another: the offset of
+ * its addresses, how far they reach, whether it snoops. Neither an IOMMU, which
+ * translates for the other device alone, nor a map that is not in a device tree.
+ */
+int shmbuf_dma_configure_like(struct device *dev, struct device *other)
+{
+	struct device_node *node = dma_node(other);
+	int ret = 0;
+
+	if (device_iommu_mapped(other) || of_property_present(node, "iommus") ||
+	    (!node && other->dma_range_map))
+		return -EOPNOTSUPP;
+	if (node) {
+		/* What this says is of the node itself, or else of what is behind it. */
+		dev->of_node = node == other->of_node ? node : NULL;
+		ret = of_dma_configure(dev, node, true);
+		dev->of_node = NULL;
+	}
+	/* Who is not in the device tree says so himself. */
+	if (!ret && dev_is_dma_coherent(other))
+		set_coherent(dev);
+	return ret;
 }
 
 /* Whether no IOMMU and no driver of the bus translates. */

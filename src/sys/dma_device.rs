@@ -15,7 +15,10 @@ use super::{
     NAME, //
 };
 use crate::rules::range::Range;
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     bindings, device,
     dma::DmaMask,
@@ -27,6 +30,7 @@ use kernel::{
         CString, //
     },
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -35,13 +39,32 @@ use kernel::{
     },
 };
 
-/// A device without hardware, for which memory is allocated and mapped: one that can address all
-/// memory, and does not snoop unless all of the machine's devices do.
+/// A device without hardware, for which memory is allocated and mapped. It can address all memory, and
+/// does not snoop unless all of the machine's devices do; or its DMA is that of a device of the
+/// machine, when it was made: what becomes of that one does not matter.
 ///
 /// # Invariants
 ///
 /// The device is registered and has a DMA mask.
-pub(crate) struct DmaDevice(faux::Registration);
+pub(crate) struct DmaDevice {
+    registration: faux::Registration,
+    /// The name of the device that it is like.
+    like: Option<CString>,
+}
+
+/// The device of the machine that has `name` in one of /sys/bus/{platform,pci,amba}/devices. May
+/// sleep.
+///
+/// # Errors
+///
+/// [`ENODEV`] if there is none.
+pub(crate) fn find(name: &CStr) -> Result<ARef<device::Device>> {
+    // SAFETY: The name is NUL-terminated.
+    let found = unsafe { ffi::shmbuf_find_device(name.as_char_ptr().cast()) };
+    let found = NonNull::new(found.cast()).ok_or(ENODEV)?;
+    // SAFETY: The reference that was taken is ours.
+    Ok(unsafe { ARef::from_raw(found) })
+}
 
 impl DmaDevice {
     /// Registers the device, which addresses what `mask` says, or all memory. May sleep.
@@ -51,38 +74,77 @@ impl DmaDevice {
     /// - [`EIO`] if the kernel serves no device whose mask is so small on this machine;
     /// - [`ENOMEM`].
     pub(crate) fn new(mask: Option<DmaMask>) -> Result<Arc<Self>> {
+        Self::like(mask, None)
+    }
+
+    /// Registers a device whose DMA is that of `other`, a device of the machine, and which addresses
+    /// what `mask` says, or what that one does. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::of_node`].
+    pub(crate) fn of_device(mask: Option<DmaMask>, other: &device::Device) -> Result<Arc<Self>> {
+        Self::like(mask, Some((other, Whose::Anothers)))
+    }
+
+    /// Registers a device whose DMA is as the device-tree node of `node` says (`dma-coherent`, and
+    /// `dma-ranges` of its bus), and which addresses what `mask` says, or all that is left of memory.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if an IOMMU translates for it;
+    /// - those of [`Self::new`].
+    pub(crate) fn of_node(mask: Option<DmaMask>, node: &device::Device) -> Result<Arc<Self>> {
+        Self::like(mask, Some((node, Whose::Ours)))
+    }
+
+    fn like(mask: Option<DmaMask>, other: Option<(&device::Device, Whose)>) -> Result<Arc<Self>> {
         // Some may still be in use when their names are free again.
         static NEXT: Atomic<u32> = Atomic::new(0);
 
         let number = NEXT.fetch_add(1, Relaxed);
         let name = CString::try_from_fmt(fmt!("{}.{number}", BStr::from_bytes(NAME.to_bytes())))?;
-        let made = Arc::new(Self(faux::Registration::new(&name, None)?), GFP_KERNEL)?;
-        let mask = mask.map_or(u64::MAX, |mask| mask.value());
-        let device = made.raw();
+        let registration = faux::Registration::new(&name, None)?;
+        let device = raw(bound(&registration));
         // A faux device has none: dma_set_mask() fails and dma_alloc_attrs() warns.
         // SAFETY: The device is valid, and nobody else uses it yet.
-        unsafe { (*device).dma_mask = &raw mut (*device).coherent_dma_mask };
+        unsafe {
+            (*device).coherent_dma_mask = u64::MAX;
+            (*device).dma_mask = &raw mut (*device).coherent_dma_mask;
+        }
+        let mut own_mask = u64::MAX;
+        let mut like = None;
+        if let Some((other, whose)) = other {
+            // SAFETY: Both devices are valid, and nobody else uses the new one yet.
+            to_result(unsafe { ffi::shmbuf_dma_configure_like(device, raw(other)) })?;
+            if whose == Whose::Anothers {
+                // SAFETY: The device is valid.
+                own_mask = unsafe { ffi::shmbuf_dma_mask(raw(other)) };
+                like = Some(CString::try_from(other.name())?);
+            }
+        }
+        let mask = mask.map_or(own_mask, |mask| mask.value());
         // SAFETY: The device is valid, and nobody else uses it yet.
         to_result(unsafe { bindings::dma_set_mask_and_coherent(device, mask) })?;
         // INVARIANT: Both were just done.
-        Ok(made)
+        let made = Self { registration, like };
+        Ok(Arc::new(made, GFP_KERNEL)?)
     }
 
-    /// Registers a device whose coherent memory is the reserved memory that the device-tree node of
-    /// `node` refers to first (`memory-region`). It addresses what `mask` says, or all memory. May
-    /// sleep.
+    /// [`Self::of_node`], with the reserved memory that the node refers to first (`memory-region`) as
+    /// coherent memory. May sleep.
     ///
     /// # Errors
     ///
     /// - [`ENODEV`] if the node refers to no reserved memory, or to one that is no
     ///   `shared-dma-pool`;
-    /// - [`EIO`] if the kernel serves no device whose mask is so small on this machine;
-    /// - [`ENOMEM`].
+    /// - those of [`Self::of_node`].
     pub(crate) fn with_reserved_memory(
         mask: Option<DmaMask>,
         node: &device::Device,
     ) -> Result<Arc<Self>> {
-        let made = Self::new(mask)?;
+        let made = Self::of_node(mask, node)?;
         // SAFETY: Both devices are valid; `drop` undoes it.
         to_result(unsafe { ffi::shmbuf_reserved_attach(made.raw(), raw(node)) })?;
         Ok(made)
@@ -97,7 +159,7 @@ impl DmaDevice {
     /// The device, as the driver core has it. Not for others: what is allocated for it would have to
     /// go before it.
     pub(super) fn device(&self) -> &device::Device<device::Bound> {
-        bound(&self.0)
+        bound(&self.registration)
     }
 
     pub(super) fn raw(&self) -> *mut bindings::device {
@@ -106,7 +168,16 @@ impl DmaDevice {
 
     /// The name under which DMA addresses are reported.
     pub(crate) fn name(&self) -> &[u8] {
-        self.device().name().to_bytes()
+        match &self.like {
+            Some(like) => like.to_bytes(),
+            None => self.device().name().to_bytes(),
+        }
+    }
+
+    /// Whether the device snoops the caches of the CPU.
+    pub(crate) fn snoops(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { ffi::shmbuf_dma_is_coherent(self.raw()) }
     }
 
     /// Whether coherent memory of the device loses its cacheable linear mapping, as CMA's does on
@@ -126,6 +197,15 @@ impl DmaDevice {
             reaches(self.device(), phys, size)
         })
     }
+}
+
+/// Whose device tells of the DMA of a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// That of a node of the driver's.
+    Ours,
+    /// One with a driver of its own.
+    Anothers,
 }
 
 impl Drop for DmaDevice {
@@ -153,7 +233,8 @@ pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size
         0 => mask,
         _ => mask.min(bus_limit),
     };
-    u64::from(last) <= limit
+    // What is in no range of the device's bus has no address there, but the last one.
+    first <= last && u64::from(last) <= limit
 }
 
 /// The C structure of `device`, which is a transparent wrapper of it.

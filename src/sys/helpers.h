@@ -45,6 +45,7 @@ const char *shmbuf_param_kind(void);
 const char *shmbuf_param_policy(void);
 const char *shmbuf_param_mapping(void);
 const char *shmbuf_param_engine(void);
+const char *shmbuf_param_device(void);
 unsigned long shmbuf_param_limit(void);
 unsigned int shmbuf_param_user_share(void);
 bool shmbuf_param_accept_alias(void);
@@ -157,6 +158,10 @@ int shmbuf_reserved_attach(struct device *dev, struct device *node);
 void shmbuf_reserved_detach(struct device *dev);
 int shmbuf_reserved_range(struct device *node, struct resource *range);
 bool shmbuf_has_declared_memory(struct device *dev);
+
+/* Devices of the machine, and what the firmware says of their DMA. */
+struct device *shmbuf_find_device(const char *name);
+int shmbuf_dma_configure_like(struct device *dev, struct device *other);
 
 /* DMA. */
 bool shmbuf_dma_is_direct(struct device *dev);

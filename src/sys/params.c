@@ -95,6 +95,10 @@ static char *engine = "";
 module_param(engine, charp, 0444);
 MODULE_PARM_DESC(engine, "DMA engine that copies: a name in /sys/class/dma, or its device's (default any that copies memory)");
 
+static char *device = "default";
+module_param(device, charp, 0444);
+MODULE_PARM_DESC(device, "device that the default buffer is for: a name in /sys/bus/{platform,pci,amba}/devices (default one of the driver's own)");
+
 static bool accept_alias;
 module_param(accept_alias, bool, 0444);
 MODULE_PARM_DESC(accept_alias, "allow non-cached pages that keep a cacheable kernel alias, which the architecture calls unpredictable (default N)");
@@ -122,6 +126,11 @@ const char *shmbuf_param_mapping(void)
 const char *shmbuf_param_engine(void)
 {
 	return engine;
+}
+
+const char *shmbuf_param_device(void)
+{
+	return device;
 }
 
 unsigned long shmbuf_param_limit(void)

@@ -44,6 +44,12 @@ pub(crate) fn engine() -> &'static CStr {
     unsafe { CStr::from_char_ptr(ffi::shmbuf_param_engine()) }
 }
 
+/// Name of the device that the default buffer is for, as given.
+pub(crate) fn device() -> &'static CStr {
+    // SAFETY: A charp parameter is a NUL-terminated string that lives as long as the module.
+    unsafe { CStr::from_char_ptr(ffi::shmbuf_param_device()) }
+}
+
 /// Bytes that all private buffers together may have. It can change at any time.
 pub(crate) fn limit() -> usize {
     // SAFETY: The function has no requirements.

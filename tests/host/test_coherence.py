@@ -61,6 +61,9 @@ NOT_UNDER_IT = [
     "edu_that_only_reads_",
     # The tests' engine only says that it snoops, so that the kernel syncs nothing for it.
     "engine_that_snoops_",
+    # Nor do the devices of tests/importer snoop, for which coherent memory is allocated here.
+    "memory_for_a_device_that_snoops_",
+    "coherent_memory_that_is_snooped_",
     # They touch what they like.
     "fuzzed_programs",
 ]
@@ -351,6 +354,35 @@ def test_driver(board, subtests):
     for it in broken:
         with subtests.test(it.name):
             assert_found(it, findings)
+
+
+def test_sync_for_who_snoops(board):
+    """SYNC of memory for a device that snoops maintains no line of the caches."""
+    if boardinfo.of(board).core == "arm926" or boardinfo.of(board).there_for:
+        pytest.skip("no device snoops a VIVT cache; or the board is there for its device")
+    folder, node = "/sys/kernel/config/shmbuf/snooped", "/dev/shmbuf-snooped"
+    with CheckedBoard(board, track="label") as machine:
+        machine.label("")
+        machine.check("insmod /lib/modules/importer.ko && insmod /lib/modules/shmbuf.ko")
+        # The kernel cleans the pages of a program when they are first used.
+        machine.check("shmbuf sync end && shmbuf sync start")
+        for device in ("importer-snooping", "importer-plain"):
+            for kind in ("coherent", "streaming", "scatter"):
+                settings = {"size": "64K", "kind": kind, "device": device, "enable": "1"}
+                echoes = [f"echo {value} >{folder}/{it}" for it, value in settings.items()]
+                machine.check(" && ".join([f"mkdir {folder}", *echoes]))
+                machine.label(f"{kind} {device}")
+                machine.check(f"shmbuf sync end {node} && shmbuf sync start {node}")
+                machine.label("")
+                machine.check(f"echo 0 >{folder}/enable && rmdir {folder}")
+        machine.check("rmmod shmbuf && rmmod importer")
+        _, totals = machine.finish()
+    lines = {label: it["lines"] for label, it in totals["maintained"].items() if label}
+    assert {label for label, count in lines.items() if count} == {
+        "streaming importer-plain",
+        "scatter importer-plain",
+    }
+    assert len(lines) == len({"coherent", "streaming", "scatter"}) * 2
 
 
 def is_expected(finding: Finding) -> bool:

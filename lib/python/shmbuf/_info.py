@@ -35,6 +35,8 @@ class Info:
     dma_addr: DmaAddress | None
     #: Whether the kernel has a cacheable alias of this memory, which is not cached.
     aliased: bool
+    #: Whether the device that dma_addr is for snoops the CPU's caches.
+    snoops: bool
     #: Who may touch the contents now.
     owner: Owner
     #: Bytes of a cache line; sync() takes multiples of it.
@@ -68,6 +70,7 @@ class Info:
             phys_addr=raw.phys_addr if raw.flags & abi.SHMBUF_INFO_PHYS_ADDR else None,
             dma_addr=dma_addr if raw.flags & abi.SHMBUF_INFO_DMA_ADDR else None,
             aliased=bool(raw.flags & abi.SHMBUF_INFO_ALIASED),
+            snoops=bool(raw.flags & abi.SHMBUF_INFO_SNOOPS),
             owner=Owner.from_raw(raw.owner),
             cache_line=raw.cache_line,
             mappings=raw.mappings,

@@ -35,6 +35,8 @@ pub struct Info {
     pub dma_addr: Option<DmaAddress>,
     /// Whether a cacheable kernel alias of non-cached memory exists.
     pub aliased: bool,
+    /// Whether the device that `dma_addr` is for snoops the CPU's caches.
+    pub snoops: bool,
     /// Who may touch the contents now.
     pub owner: Owner,
     /// Bytes of a cache line; SYNC takes multiples of it.
@@ -75,6 +77,7 @@ impl TryFrom<&abi::shmbuf_info> for Info {
                 address: raw.dma_addr,
             }),
             aliased: flag(abi::SHMBUF_INFO_ALIASED),
+            snoops: flag(abi::SHMBUF_INFO_SNOOPS),
             owner: raw.owner.try_into()?,
             cache_line: raw.cache_line,
             mappings: raw.mappings,

@@ -111,7 +111,7 @@ impl State {
     fn new(beginning: Beginning) -> Self {
         let own = LineSet::new(SIZE, 1).expect("there is memory");
         let mut state = Self {
-            access: Access::new(Ownership::new(Some(own))),
+            access: Access::new(Ownership::new(Some(own), WritesTo::Memory)),
             view: None,
             dirty: [true; SIZE],
             users: BTreeMap::new(),

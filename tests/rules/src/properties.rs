@@ -106,6 +106,7 @@ struct View {
 #[derive(Default)]
 struct Lent {
     own: BTreeSet<usize>,
+    own_snoops: bool,
     views: Vec<View>,
 }
 
@@ -163,6 +164,9 @@ impl Lent {
     fn check(&self, ownership: &Ownership, range: Range) -> Result<(), TestCaseError> {
         let mut lent = self.own.clone();
         let mut in_cache = BTreeSet::new();
+        if self.own_snoops {
+            in_cache.extend(&self.own);
+        }
         for view in self.views.iter().filter(|view| view.lent) {
             lent.extend(bytes(Some(view.range)));
             in_cache.extend(bytes(view.snoops.then_some(view.range)));
@@ -215,11 +219,13 @@ proptest! {
     #[test]
     fn owner_of_each_byte(
         has_own: bool,
+        own_snoops: bool,
         events in prop::collection::vec((move_of_owner(), some_range()), 1..100),
     ) {
         let own = has_own.then(|| LineSet::new(SIZE, LINE).unwrap());
-        let mut ownership = Ownership::new(own);
-        let mut lent = Lent::default();
+        let own_writes_to = if own_snoops { WritesTo::Cache } else { WritesTo::Memory };
+        let mut ownership = Ownership::new(own, own_writes_to);
+        let mut lent = Lent { own_snoops, ..Lent::default() };
         for (event, range) in events {
             if !has_own && matches!(event, Move::LendOwn(_) | Move::ReturnOwn(_)) {
                 continue;

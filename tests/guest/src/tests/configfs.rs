@@ -61,7 +61,7 @@ const fn configfs_claim(name: &'static str, body: fn(&Env)) -> Claim {
 pub(super) const ROOT: &str = "/sys/kernel/config/shmbuf";
 
 /// The attributes of a folder, and what they are at first.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("size", "1048576"),
     ("kind", "pages"),
     ("policy", "default"),
@@ -69,6 +69,7 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("mapping", "pfnmap"),
     ("direction", "bidirectional"),
     ("dma_mask_bits", "default"),
+    ("device", "default"),
     ("enable", "0"),
 ];
 

@@ -31,6 +31,8 @@ pub(super) const CLAIMS: &[Claim] = &[
     devicetree_claim("devicetree_nodes_appear_or_say_why", appear),
     devicetree_claim("devicetree_buffers_are_as_described", described),
     devicetree_claim("devicetree_memory_is_the_nodes", memory),
+    devicetree_claim("devicetree_bus_has_other_addresses", offset),
+    devicetree_claim("devicetree_node_snoops", snooped),
     devicetree_claim("devicetree_data", data),
     devicetree_claim("devicetree_registers", registers),
     devicetree_claim("devicetree_range_has_one_owner", exclusive),
@@ -293,6 +295,42 @@ fn memory(env: &Env) {
         (info.phys_addr, info.size),
         (Some(start.into()), size.into())
     );
+}
+
+/// The device of `offset` is on a bus where memory has other addresses.
+fn offset(env: &Env) {
+    load(env);
+    let ranges = fs::read(Path::new(TREE).join("shmbuf-bus/dma-ranges")).expect("dma-ranges");
+    let [on_bus, ram, _] = cells(&ranges)[..] else {
+        panic!("dma-ranges = {ranges:x?}");
+    };
+    let info = info(&open("offset"));
+    let phys = info.phys_addr.expect("root sees addresses");
+    let expected = phys - u64::from(ram) + u64::from(on_bus);
+    assert_eq!(info.dma_addr.map(|dma| dma.address), Some(expected));
+    assert_data("offset");
+}
+
+/// The node `snooped` says so, which is nonsense on VIVT caches.
+fn snooped(env: &Env) {
+    let mut log = Log::from_now();
+    load(env);
+    let device = Device::of("snooped");
+    if env.machine.arch == Arch::Armv5 {
+        assert!(!device.is_bound());
+        assert_logged(&mut log, &device.name, "policy=writeback kind=coherent: ");
+        return;
+    }
+    let found = info(&open("snooped"));
+    assert!(found.snoops && !found.aliased);
+    assert_eq!(
+        (found.policy, found.memory_type.as_str()),
+        (Policy::WriteBack, "Normal, write-back write-allocate")
+    );
+    assert_data("snooped");
+    for other in ["cma", "offset"] {
+        assert!(!info(&open(other)).snoops, "{other}");
+    }
 }
 
 fn data(env: &Env) {

@@ -7,6 +7,7 @@ mod configfs;
 mod copy;
 mod copy_async;
 mod data;
+mod device;
 mod devicetree;
 mod edu;
 mod export;
@@ -217,6 +218,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         fuzz::CLAIMS,
         edu::CLAIMS,
         configfs::CLAIMS,
+        device::CLAIMS,
         devicetree::CLAIMS,
     ]
     .concat();

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
+    io::{self, Write},
     os::fd::{AsFd, AsRawFd},
     path::Path,
 };
@@ -36,34 +36,59 @@ pub(super) const CLAIMS: &[Claim] = &[
 ];
 
 const fn beside(name: &'static str, body: fn(&Env)) -> Claim {
-    claim(Scope::Once, name, body).unless(without_importers)
+    claim(Scope::Once, name, body).unless(without_snooping)
 }
 
 const MODULE: &str = "/lib/modules/importer.ko";
 
-/// A cache that snoops goes by physical addresses.
-fn without_importers(machine: &Machine, _: &Config) -> Option<&'static str> {
+/// A cache that is snooped goes by physical addresses.
+fn without_snooping(machine: &Machine, config: &Config) -> Option<&'static str> {
     if machine.arch == Arch::Armv5 {
         return Some("no device snoops a VIVT cache");
     }
+    without_importers(machine, config)
+}
+
+pub(super) fn without_importers(_: &Machine, _: &Config) -> Option<&'static str> {
     (!Path::new(MODULE).exists()).then_some("no importer.ko")
 }
 
+/// The devices of tests/importer are there.
+#[track_caller]
+pub(super) fn add_importers() {
+    // Of a test that failed.
+    let _ = delete_module(c"importer", DeleteModuleFlags::O_NONBLOCK);
+    let file = File::open(MODULE).expect(MODULE);
+    finit_module(file, c"", ModuleInitFlags::empty()).expect("insmod importer.ko");
+}
+
+/// They go.
+#[track_caller]
+pub(super) fn remove_importers() {
+    delete_module(c"importer", DeleteModuleFlags::O_NONBLOCK).expect("rmmod importer");
+}
+
 /// A device of tests/importer.
-struct Importer(File);
+pub(super) struct Importer(File);
 
 impl Importer {
-    /// The device, to which a dma-buf is mapped.
+    /// The device, for which a dma-buf is mapped.
+    #[track_caller]
     fn new(node: &str, dma_buf: &DmaBuf) -> Self {
+        Self::try_new(node, dma_buf).unwrap_or_else(|error| panic!("map: {error}"))
+    }
+
+    pub(super) fn try_new(node: &str, dma_buf: &DmaBuf) -> io::Result<Self> {
         let path = format!("/dev/importer-{node}");
-        let file = OpenOptions::new().write(true).open(&path);
-        let mut importer = Self(file.expect(&path));
-        importer.tell(&format!("map {}", dma_buf.as_fd().as_raw_fd()));
-        importer
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        // In one write.
+        let command = format!("map {}", dma_buf.as_fd().as_raw_fd());
+        file.write_all(command.as_bytes())?;
+        Ok(Self(file))
     }
 
     #[track_caller]
-    fn tell(&mut self, command: &str) {
+    pub(super) fn tell(&mut self, command: &str) {
         self.0.write_all(command.as_bytes()).expect(command);
     }
 }
@@ -74,8 +99,7 @@ const BYTE: u8 = 0x5a;
 /// Calls a function with some cached buffers and an export of all of each. Afterwards the CPU has all
 /// of it, and it is what the device that snoops has written.
 fn each(env: &Env, kinds: &[Kind], body: impl Fn(&Buffer, &DmaBuf)) {
-    let file = File::open(MODULE).expect(MODULE);
-    finit_module(file, c"", ModuleInitFlags::empty()).expect("insmod importer.ko");
+    add_importers();
     for &kind in kinds {
         let alloc = Alloc {
             policy: Some(Policy::WriteBack),
@@ -89,7 +113,7 @@ fn each(env: &Env, kinds: &[Kind], body: impl Fn(&Buffer, &DmaBuf)) {
         let bytes = load_all(&mapping);
         assert!(bytes.iter().all(|&byte| byte == BYTE), "{kind}");
     }
-    delete_module(c"importer", DeleteModuleFlags::O_NONBLOCK).expect("rmmod importer");
+    remove_importers();
 }
 
 #[track_caller]

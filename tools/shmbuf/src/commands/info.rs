@@ -45,6 +45,7 @@ fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
         phys_addr,
         dma_addr,
         aliased,
+        snoops,
         owner,
         cache_line,
         mappings,
@@ -81,7 +82,12 @@ fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
     let address = phys_addr.map(|address| format!("{address:#x}"));
     line("physical address:", address.unwrap_or_else(hidden));
     if let Some(dma) = dma_addr {
-        let address = format!("{:#x} for {}", dma.address, dma.device);
+        let snoops = if *snoops {
+            ", which snoops the CPU's caches"
+        } else {
+            ""
+        };
+        let address = format!("{:#x} for {}{snoops}", dma.address, dma.device);
         line("dma address:", address);
     }
     if let Some(engine) = engine {
@@ -118,6 +124,7 @@ pub fn as_json(info: &Info, lent: &[Range<u64>]) -> Value {
         "mappings": info.mappings,
         "exports": info.exports,
         "aliased": info.aliased,
+        "snoops": info.snoops,
         "phys_addr": info.phys_addr,
         "dma_addr": dma_addr.map(|dma| dma.address),
         "dma_device": dma_addr.map(|dma| &dma.device),
@@ -143,6 +150,7 @@ pub(crate) mod tests {
                 address: 0xfff0_0000_0000_1000,
             }),
             aliased: false,
+            snoops: false,
             owner: Owner::Cpu,
             cache_line: 32,
             mappings: 2,
