@@ -27,7 +27,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py recipes.py python.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py copies.py recipes.py python.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
@@ -130,7 +130,7 @@ modules_install: ## install it (INSTALL_MOD_PATH=... as for any module)
 export CARGO_TARGET_DIR ?= $(CURDIR)/lib/target
 BUILD_TOOL = cargo build --locked --release --manifest-path lib/Cargo.toml -p shmbuf-tool
 TOOL = $(CARGO_TARGET_DIR)/$(CARGO_BUILD_TARGET)/release/shmbuf
-install: modules ## install module, tool, header, man page, completions, udev rule [DESTDIR=... PREFIX=...]
+install: modules ## install module, tool, headers, man page, completions, udev rule [DESTDIR=... PREFIX=...]
 	$(BUILD_TOOL)
 	env -u CARGO_BUILD_TARGET $(BUILD_TOOL)
 	+@stage=$$(mktemp -d) && trap 'rm -rf "$$stage"' EXIT && \

@@ -125,6 +125,11 @@ def prepare(qemu: QEMUDriver, board: str, folder: Path):
     """
     qemu.boot_args += " norandmaps maxcpus=1"
     boards.replace(qemu, f"-initrd {folder.parent}/", f"-initrd {folder}/")
+    follow(qemu, board)
+
+
+def follow(qemu: QEMUDriver, board: str):
+    """Leave out of QEMU's arguments what the plugin cannot follow."""
     if without := following(board).without:
         # It names what the environment has, as the board's labgrid.yaml does.
         boards.replace(qemu, os.path.expandvars(without), "")
@@ -199,6 +204,31 @@ class CheckedBoard(boards.QemuBoard):
         for finding, reason in old:
             print(f"{finding.text}\n    known: {reason}")
         return new, totals
+
+
+class CountedBoard(boards.QemuBoard):
+    """An emulated board with the plugin that counts between marks."""
+
+    patience = 600.0
+
+    def __init__(self, board: str):
+        super().__init__(board, boot_args="norandmaps maxcpus=1 kmemleak=off")
+        follow(self.qemu, board)
+        shell = self.target.get_driver("ShellDriver", activate=False)
+        shell.login_timeout = self.patience
+        self.counts = self.scratch / "counts.jsonl"
+        plugin = build_folder() / "coherence/libcoherence.so"
+        core = [word for word in machine(board) if word.startswith(("core=", "pl310="))]
+        words = ",".join([str(plugin), f"count={self.counts}", *core])
+        self.qemu.extra_args += f" -accel tcg,thread=single -plugin {words}"
+
+    def rounds(self) -> list[dict]:
+        """What has been counted since they were last asked for, by the marks' names."""
+        lines = self.counts.read_text().splitlines()[self.seen :]
+        self.seen += len(lines)
+        return [json.loads(line) for line in lines]
+
+    seen = 0
 
 
 def read(report: Path) -> tuple[list[Finding], dict]:

@@ -16,6 +16,7 @@ BOARD = boardinfo.names(lambda it: not it.is_64bit)[0]
 #: What is installed besides the module.
 FILES = [
     "{prefix}/bin/shmbuf",
+    "{prefix}/include/shmbuf-helpers.h",
     "{prefix}/include/shmbuf.h",
     "{prefix}/share/bash-completion/completions/shmbuf",
     "{prefix}/share/fish/vendor_completions.d/shmbuf.fish",

@@ -21,6 +21,9 @@ NO_SPDX = re.compile(
 FIRST_LINES = 8
 
 HEADER = TOP / "include/uapi/shmbuf.h"
+#: Compilers that have a C library in the toolchain tree.
+WITH_C_LIBRARY = [name for name in COMPILERS if not name.startswith(("arm64", "i386"))]
+HELPERS = TOP / "lib/c/shmbuf-helpers.h"
 #: Cargo workspaces: programs for the boards, the coherence checker, the driver's rules.
 WORKSPACES = ["lib", "tools/coherence", "tests/rules"]
 
@@ -113,6 +116,17 @@ def test_header(compiler, tmp_path):
     source.write_text(f"#include <shmbuf.h>\n#include <shmbuf.h>\n{uses}\n")
     command = [*COMPILERS[compiler], "-Wall", "-Wextra", "-Wpedantic", "-Wpadded", "-Werror"]
     must([*command, "-fsyntax-only", f"-I{HEADER.parent}", source])
+
+
+@pytest.mark.parametrize("compiler", WITH_C_LIBRARY)
+def test_helpers(compiler, tmp_path):
+    """The header of helpers compiles by itself, and with nothing of it used."""
+    source = tmp_path / "helpers.c"
+    source.write_text(f"#include <{HELPERS.name}>\n" * 2)
+    folders = [f"-I{HELPERS.parent}", f"-I{HEADER.parent}"]
+    for optimise in ("-O0", "-O2"):
+        command = [*COMPILERS[compiler], optimise, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+        must([*command, *folders, "-c", "-o", tmp_path / "helpers.o", source])
 
 
 def test_checkpatch():

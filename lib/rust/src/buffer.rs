@@ -10,6 +10,7 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, MetadataExt},
     },
     path::Path,
+    sync::OnceLock,
 };
 
 use nix::{errno::Errno, sys::stat};
@@ -25,6 +26,17 @@ use crate::{
 pub struct Buffer {
     file: File,
     size: u64,
+    line: OnceLock<u64>,
+}
+
+/// What [`Buffer::sync_lines`] did.
+#[must_use = "other bytes than those of the range may have been synced too"]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncedLines {
+    /// The lines that hold the range.
+    pub lines: Range<u64>,
+    /// How many bytes of these lines are not in the range.
+    pub others: u64,
 }
 
 impl Buffer {
@@ -59,6 +71,7 @@ impl Buffer {
         let mut buffer = Self {
             file: fd.into(),
             size: 0,
+            line: OnceLock::new(),
         };
         buffer.size = buffer.info_raw()?.size;
         Ok(buffer)
@@ -74,7 +87,11 @@ impl Buffer {
             .file
             .try_clone()
             .map_err(Error::io(Operation::Duplicate))?;
-        Ok(Self { file, ..*self })
+        Ok(Self {
+            file,
+            size: self.size,
+            line: self.line.clone(),
+        })
     }
 
     /// Makes a private buffer, zeroed, which lives until its last handle,
@@ -97,6 +114,7 @@ impl Buffer {
         Ok(Self {
             file: fd.into(),
             size: alloc.size,
+            line: OnceLock::new(),
         })
     }
 
@@ -272,7 +290,8 @@ impl Buffer {
             .seek(SeekFrom::End(0))
             .and_then(|size| file.rewind().map(|()| size))
             .map_err(Error::io(Operation::Seek))?;
-        Ok(Self { file, size })
+        let line = OnceLock::new();
+        Ok(Self { file, size, line })
     }
 
     /// The buffer's size in bytes. It never changes while a handle is open.
@@ -332,6 +351,48 @@ impl Buffer {
     /// range and the handle is read-only.
     pub fn sync(&self, range: impl RangeBounds<u64>, access: Access, phase: Phase) -> Result<()> {
         self.sync_raw(self.bounds(&range), access, phase)
+    }
+
+    /// Begins or ends an access of the CPU to the cache lines that hold a range of bytes, which
+    /// need not consist of whole lines.
+    ///
+    /// What is returned tells of the bytes that are in these lines besides. SYNC did to them what
+    /// it did to the range: whoever has them must not access them meanwhile, and afterwards they
+    /// have the owner of the range.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync), but EINVAL for an empty range alone.
+    pub fn sync_lines(
+        &self,
+        range: impl RangeBounds<u64>,
+        access: Access,
+        phase: Phase,
+    ) -> Result<SyncedLines> {
+        let (offset, length) = self.bounds(&range);
+        let end = offset.saturating_add(length);
+        if length == 0 {
+            return Err(Error::sys(Operation::Sync)(Errno::EINVAL));
+        }
+        if end > self.size {
+            return Err(Error::sys(Operation::Sync)(Errno::ERANGE));
+        }
+        let line = self.cache_line()?;
+        let lines = offset - offset % line..end.next_multiple_of(line).min(self.size);
+        self.sync_raw((lines.start, lines.end - lines.start), access, phase)?;
+        Ok(SyncedLines {
+            others: lines.end - lines.start - length,
+            lines,
+        })
+    }
+
+    /// Bytes of a cache line, which never change.
+    fn cache_line(&self) -> Result<u64> {
+        if let Some(line) = self.line.get() {
+            return Ok(*line);
+        }
+        let line = self.info_raw()?.cache_line.into();
+        Ok(*self.line.get_or_init(|| line))
     }
 
     pub(crate) fn sync_raw(

@@ -61,6 +61,7 @@ struct Readme;
 
 mod alloc;
 mod buffer;
+mod burst;
 mod cpu_access;
 mod dma_buf;
 mod enums;
@@ -81,7 +82,7 @@ pub mod abi {
 }
 
 pub use alloc::Alloc;
-pub use buffer::Buffer;
+pub use buffer::{Buffer, SyncedLines};
 pub use cpu_access::CpuAccess;
 pub use dma_buf::DmaBuf;
 pub use enums::{

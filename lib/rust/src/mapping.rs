@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes of a buffer in the address space of this process.
 
-use std::{
-    ffi::c_void,
-    num::NonZeroUsize,
-    os::fd::BorrowedFd,
-    ptr::{self, NonNull},
-};
+use std::{array, ffi::c_void, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
 
 use nix::{
     errno::Errno,
@@ -14,10 +9,10 @@ use nix::{
     sys::mman::{mmap, munmap, MapFlags, ProtFlags},
 };
 
-use crate::Protection;
-
-type Word = usize;
-const WORD: usize = size_of::<Word>();
+use crate::{
+    burst::{move_burst, Burst, Word, BURST, WORD},
+    Protection,
+};
 
 /// A shared mapping, unmapped when dropped.
 ///
@@ -25,8 +20,10 @@ const WORD: usize = size_of::<Word>();
 /// there is no reference to it, only copies to and from. They are made of
 /// aligned word accesses, with bytes at the edges: strongly-ordered memory
 /// (the policy `noncached` on ARMv6 and later) faults on anything else, which
-/// rules memcpy(3) and memset(3) out. No byte outside the range asked for is
-/// accessed, and none is accessed twice.
+/// rules memcpy(3) and memset(3) out. On ARM, words are moved eight at a time
+/// by one instruction, since each is a transaction on the bus where memory is
+/// not cached. No byte outside the range asked for is accessed, and none twice,
+/// unless an interrupt comes in between.
 ///
 /// The accesses are neither atomic as a whole nor ordered against those of
 /// others: who writes when is up to the program.
@@ -88,24 +85,34 @@ impl Mapping {
     /// If the bytes are not inside the mapping.
     pub fn read(&self, offset: usize, to: &mut [u8]) {
         let from = self.at(offset, to.len());
-        let (head, words) = edges(from.addr(), to.len());
-        let (first, rest) = to.split_at_mut(head);
-        let (middle, last) = rest.split_at_mut(words * WORD);
-
-        for (i, byte) in first.iter_mut().enumerate() {
-            // SAFETY: at() has checked the bounds; so for all below.
-            *byte = unsafe { from.add(i).read_volatile() };
-        }
-        // SAFETY: as above.
-        let from = unsafe { from.add(head) };
-        for (i, bytes) in middle.chunks_exact_mut(WORD).enumerate() {
-            // SAFETY: as above; edges() has made it aligned.
-            let word = unsafe { from.cast::<Word>().add(i).read_volatile() };
-            bytes.copy_from_slice(&word.to_ne_bytes());
-        }
-        for (i, byte) in last.iter_mut().enumerate() {
-            // SAFETY: as above.
-            *byte = unsafe { from.add(words * WORD + i).read_volatile() };
+        for (part, unit) in parts(from.addr(), to.len()) {
+            // SAFETY: at() has checked the bounds, and each part is aligned for its unit.
+            unsafe {
+                match unit {
+                    Unit::Byte => {
+                        for i in part {
+                            to[i] = from.add(i).read_volatile();
+                        }
+                    }
+                    Unit::Word => {
+                        for i in part.step_by(WORD) {
+                            let word = from.add(i).cast::<Word>().read_volatile();
+                            to[i..i + WORD].copy_from_slice(&word.to_ne_bytes());
+                        }
+                    }
+                    Unit::Burst => {
+                        for i in part.step_by(BURST) {
+                            let mut burst = Burst::default();
+                            move_burst(&mut burst, from.add(i).cast());
+                            let bytes: &mut [u8; BURST] =
+                                (&mut to[i..i + BURST]).try_into().expect("it is that long");
+                            for (k, word) in burst.into_iter().enumerate() {
+                                bytes[k * WORD..][..WORD].copy_from_slice(&word.to_ne_bytes());
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -120,8 +127,13 @@ impl Mapping {
             from.len(),
             |i| from[i],
             |i| {
-                let bytes = from[i..i + WORD].try_into().expect("a word is that long");
+                let bytes = from[i..i + WORD].try_into().expect("it is that long");
                 Word::from_ne_bytes(bytes)
+            },
+            |i| {
+                let bytes: &[u8; BURST] = from[i..i + BURST].try_into().expect("it is that long");
+                let word = |k| array::from_fn(|byte| bytes[k * WORD + byte]);
+                array::from_fn(|k| Word::from_ne_bytes(word(k)))
             },
         );
     }
@@ -133,7 +145,8 @@ impl Mapping {
     /// If the bytes are not inside the mapping, or it is read-only.
     pub fn fill(&self, offset: usize, length: usize, value: u8) {
         let word = Word::from_ne_bytes([value; WORD]);
-        self.store(offset, length, |_| value, |_| word);
+        let burst = [word; BURST / WORD];
+        self.store(offset, length, |_| value, |_| word, |_| burst);
     }
 
     /// Reads 32 bits at an offset in bytes, in one access.
@@ -161,8 +174,8 @@ impl Mapping {
         unsafe { at.write_volatile(value) }
     }
 
-    /// Stores bytes, or words of bytes, that the functions give by their
-    /// index from the start.
+    /// Stores bytes, or words or bursts of bytes, that the functions give by
+    /// their index from the start.
     #[inline]
     fn store(
         &self,
@@ -170,23 +183,31 @@ impl Mapping {
         length: usize,
         byte: impl Fn(usize) -> u8,
         word: impl Fn(usize) -> Word,
+        burst: impl Fn(usize) -> Burst,
     ) {
         self.assert_writable();
         let to = self.at(offset, length);
-        let (head, words) = edges(to.addr(), length);
-        let tail = head + words * WORD;
-
-        for i in 0..head {
-            // SAFETY: at() has checked the bounds; so for all below.
-            unsafe { to.add(i).write_volatile(byte(i)) };
-        }
-        for i in (head..tail).step_by(WORD) {
-            // SAFETY: as above; edges() has made it aligned.
-            unsafe { to.add(i).cast::<Word>().write_volatile(word(i)) };
-        }
-        for i in tail..length {
-            // SAFETY: as above.
-            unsafe { to.add(i).write_volatile(byte(i)) };
+        for (part, unit) in parts(to.addr(), length) {
+            // SAFETY: at() has checked the bounds, and each part is aligned for its unit.
+            unsafe {
+                match unit {
+                    Unit::Byte => {
+                        for i in part {
+                            to.add(i).write_volatile(byte(i));
+                        }
+                    }
+                    Unit::Word => {
+                        for i in part.step_by(WORD) {
+                            to.add(i).cast::<Word>().write_volatile(word(i));
+                        }
+                    }
+                    Unit::Burst => {
+                        for i in part.step_by(BURST) {
+                            move_burst(to.add(i).cast(), &burst(i));
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -217,13 +238,29 @@ impl Drop for Mapping {
     }
 }
 
-/// How many single bytes come before the first aligned word, and how many
-/// words follow.
-fn edges(address: usize, length: usize) -> (usize, usize) {
-    let head = ptr::without_provenance::<u8>(address)
-        .align_offset(WORD)
-        .min(length);
-    (head, (length - head) / WORD)
+/// What is moved at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Byte,
+    Word,
+    Burst,
+}
+
+/// The parts of a copy, in order, each with what it moves at once. Bursts begin at a multiple of
+/// their size, so that none needs a second transaction.
+fn parts(address: usize, length: usize) -> [(Range<usize>, Unit); 5] {
+    let up_to = |multiple: usize| (address.wrapping_neg() & (multiple - 1)).min(length);
+    let words = up_to(WORD);
+    let last = length - (length - words) % WORD;
+    let bursts = up_to(BURST).clamp(words, last);
+    let rest = last - (last - bursts) % BURST;
+    [
+        (0..words, Unit::Byte),
+        (words..bursts, Unit::Word),
+        (bursts..rest, Unit::Burst),
+        (rest..last, Unit::Word),
+        (last..length, Unit::Byte),
+    ]
 }
 
 #[cfg(test)]
@@ -241,13 +278,23 @@ mod tests {
     }
 
     #[test]
-    fn words_are_aligned_and_cover_all_but_the_edges() {
-        for address in 4096..4096 + 2 * WORD {
-            for length in 0..5 * WORD {
-                let (head, words) = edges(address, length);
-                let tail = length - head - words * WORD;
-                assert!(head < WORD && tail < WORD);
-                assert!(words == 0 || (address + head) % WORD == 0);
+    fn parts_are_aligned_and_cover_all() {
+        for address in 4096..4096 + BURST {
+            for length in 0..4 * BURST {
+                let mut end = 0;
+                for (part, unit) in parts(address, length) {
+                    assert_eq!(part.start, end);
+                    end = part.end;
+                    let (bytes, most) = match unit {
+                        Unit::Byte => (1, WORD - 1),
+                        Unit::Word => (WORD, BURST - WORD),
+                        Unit::Burst => (BURST, length),
+                    };
+                    assert!(part.is_empty() || (address + part.start) % bytes == 0);
+                    assert_eq!(part.len() % bytes, 0);
+                    assert!(part.len() <= most);
+                }
+                assert_eq!(end, length);
             }
         }
     }
@@ -255,15 +302,15 @@ mod tests {
     #[test]
     fn copies_at_any_alignment_leave_the_neighbours_alone() {
         let mapping = mapping(Protection::ReadWrite);
-        for offset in 0..2 * WORD {
-            for length in 0..5 * WORD {
-                let mut model = vec![0xa5; 8 * WORD];
+        for offset in 0..2 * BURST {
+            for length in 0..3 * BURST {
+                let mut model = vec![0xa5; 6 * BURST];
                 mapping.fill(0, SIZE, 0xa5);
                 let data: Vec<u8> = (1..=length as u8).collect();
                 mapping.write(offset, &data);
                 model[offset..offset + length].copy_from_slice(&data);
 
-                let mut all = vec![0; 8 * WORD];
+                let mut all = vec![0; 6 * BURST];
                 mapping.read(0, &mut all);
                 assert_eq!(all, model);
                 let mut back = vec![0; length];

@@ -427,10 +427,7 @@ fn ours() -> Result<Vec<Source>> {
 ///
 /// If a module is not loaded, or the machine has no plugin that counts.
 pub fn run() -> Result<bool> {
-    ensure!(
-        cfg!(target_arch = "arm"),
-        "only 32-bit ARM boards have a plugin that counts"
-    );
+    ensure_counted()?;
     let mut sources = ours()?;
     for (node, name) in HEAPS {
         let heap = Heap::open(node).with_context(|| format!("the heap {node}"))?;
@@ -444,4 +441,44 @@ pub fn run() -> Result<bool> {
         bench(source, engine);
     }
     Ok(true)
+}
+
+/// Copies 1 KiB from and to the default buffer between marks, by the crate.
+///
+/// # Errors
+///
+/// If the module is not loaded, or the machine has no plugin that counts.
+pub fn copies() -> Result<bool> {
+    ensure_counted()?;
+    let buffer = Buffer::open(DEVICE)?;
+    let mapping = buffer.map(0, page(), Protection::ReadWrite)?;
+    let mut aside = [1; KIB];
+    for offset in [0, 3] {
+        let of = |call: &str| format!("{call} at {offset}\tcrate");
+        measure(
+            &of("to"),
+            || (),
+            |()| {
+                mapping.write(offset, &aside);
+                Ok::<_, Errno>(())
+            },
+        );
+        measure(
+            &of("from"),
+            || (),
+            |()| {
+                mapping.read(offset, &mut aside);
+                Ok::<_, Errno>(())
+            },
+        );
+    }
+    Ok(true)
+}
+
+fn ensure_counted() -> Result<()> {
+    ensure!(
+        cfg!(target_arch = "arm"),
+        "only 32-bit ARM boards have a plugin that counts"
+    );
+    Ok(())
 }

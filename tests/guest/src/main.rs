@@ -99,6 +99,8 @@ enum Command {
     },
     /// Do each call between two marks, for a plugin of the emulator that counts
     Bench,
+    /// Copy from and to a loaded buffer between two marks, for the same plugin
+    Copies,
 }
 
 fn main() -> ExitCode {
@@ -156,5 +158,6 @@ fn run(command: Command) -> Result<bool> {
         Command::Hold(options) => hold::run(&options),
         Command::Fuzz { module, options } => fuzz::run(&options, &module.into()),
         Command::Bench => bench::run(),
+        Command::Copies => bench::copies(),
     }
 }

@@ -42,6 +42,8 @@ SHMBUF_PRE_BUILD_HOOKS += SHMBUF_CHECK_KERNEL
 
 define SHMBUF_INSTALL_STAGING_CMDS
 	$(INSTALL) -D -m 0644 $(@D)/include/uapi/shmbuf.h $(STAGING_DIR)/usr/include/shmbuf.h
+	$(INSTALL) -D -m 0644 $(@D)/lib/c/shmbuf-helpers.h \
+		$(STAGING_DIR)/usr/include/shmbuf-helpers.h
 endef
 
 ifeq ($(BR2_PACKAGE_HAS_UDEV),y)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-SUMMARY = "Command, header and udev rule of the shmbuf driver"
+SUMMARY = "Command, headers and udev rule of the shmbuf driver"
 LICENSE = "(MIT OR Apache-2.0) AND GPL-2.0-only WITH Linux-syscall-note"
 
 require shmbuf.inc
@@ -9,6 +9,7 @@ inherit cargo useradd
 SRC_URI += " \
     file://lib/Cargo.lock \
     file://lib/Cargo.toml \
+    file://lib/c \
     file://lib/rust \
     file://lib/verify \
     file://packaging/udev \
@@ -50,6 +51,7 @@ do_install:append:class-target() {
     install -d ${D}${mandir}/man1
     shmbuf man > ${D}${mandir}/man1/shmbuf.1
     install -D -m 0644 ${S}/include/uapi/shmbuf.h ${D}${includedir}/shmbuf.h
+    install -D -m 0644 ${S}/lib/c/shmbuf-helpers.h ${D}${includedir}/shmbuf-helpers.h
     install -D -m 0644 ${S}/packaging/udev/60-shmbuf.rules \
         ${D}${nonarch_base_libdir}/udev/rules.d/60-shmbuf.rules
 }

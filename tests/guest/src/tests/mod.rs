@@ -15,6 +15,7 @@ mod failed_allocations;
 mod fences;
 mod files;
 mod fuzz;
+mod helpers;
 mod importers;
 mod info;
 mod leaks;
@@ -193,6 +194,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         policy::CLAIMS,
         info::CLAIMS,
         sync::CLAIMS,
+        helpers::CLAIMS,
         waits::CLAIMS,
         signals::CLAIMS,
         slots::CLAIMS,

@@ -19,7 +19,7 @@ use crate::cp15::{self, By, Cp15Operation};
 use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder, InstructionKind};
 use crate::mmu::{self, Backing, Control, Tlb};
-use crate::qemu::{self, Block, Global, GuestMemory, Registers, Transaction, Watcher};
+use crate::qemu::{self, Block, Global, GuestMemory, Registers, Sizes, Transaction, Watcher};
 use crate::vcpu::VcpuView;
 use crate::watched_devices::{Addresses, DeviceEvent, Devices};
 
@@ -63,10 +63,16 @@ enum Count {
     Ordered,
     /// Accesses to registers of devices.
     Registers,
+    /// Accesses to memory that is not cached, those as one that an instruction makes to bytes
+    /// after each other: a bus can have them as one burst.
+    Bursts,
+    /// Accesses to memory that is not cached which are not aligned, as far as instructions need
+    /// it: to words at most.
+    Unaligned,
 }
 
 /// What is counted, by name, in the order of the counts.
-const NAMES: [(Count, &str); 18] = [
+const NAMES: [(Count, &str); 20] = [
     (Count::User, "user"),
     (Count::Kernel, "kernel"),
     (Count::Calls, "calls"),
@@ -85,6 +91,8 @@ const NAMES: [(Count, &str); 18] = [
     (Count::Buffered, "buffered"),
     (Count::Ordered, "ordered"),
     (Count::Registers, "registers"),
+    (Count::Bursts, "bursts"),
+    (Count::Unaligned, "unaligned"),
 ];
 
 /// How often each [`Count`] was.
@@ -136,6 +144,31 @@ fn uncached(memory: MemoryType) -> Option<Count> {
     }
 }
 
+/// The bursts that accesses make.
+#[derive(Debug, Default)]
+struct Burst {
+    /// The address at which the instruction that runs would go on.
+    next: Option<u32>,
+}
+
+impl Burst {
+    /// Another instruction is about to run.
+    #[inline(always)]
+    fn end(&mut self) {
+        self.next = None;
+    }
+
+    /// Whether an access begins a burst.
+    fn begins_at(&mut self, va: u32, bytes: u32) -> bool {
+        self.next.replace(va.wrapping_add(bytes)) != Some(va)
+    }
+}
+
+/// Whether an access is one that only some types of memory allow.
+fn unaligned(va: u32, bytes: u32) -> bool {
+    va % bytes.min(4) != 0
+}
+
 /// What is known of the time between two marks.
 struct Interval {
     name: String,
@@ -154,6 +187,8 @@ pub struct Counter {
     registers: Option<Registers>,
     outer: Devices,
     counts: Counts,
+    burst: Burst,
+    sizes: Sizes,
     interval: Option<Interval>,
     profile: bool,
     report: LineWriter<File>,
@@ -175,6 +210,8 @@ impl Counter {
                 devices: Vec::new(),
             }),
             counts: [0; NAMES.len()],
+            burst: Burst::default(),
+            sizes: Sizes::new(),
             interval: None,
             profile: arguments.profile,
             report: LineWriter::new(report),
@@ -192,6 +229,7 @@ impl Counter {
     pub fn executed(&mut self, site: Site) {
         let kernel = site.0 & KERNEL != 0;
         self.count(if kernel { Count::Kernel } else { Count::User });
+        self.burst.end();
         if site.0 >= VECTORS || self.profile {
             self.look_at(site.0 & !KERNEL);
         }
@@ -204,6 +242,16 @@ impl Counter {
         }
         if let (true, Some(interval)) = (self.profile, &mut self.interval) {
             *interval.profile.entry(pc).or_default() += 1;
+        }
+    }
+
+    fn count_uncached(&mut self, what: Count, va: u32, bytes: u32) {
+        self.count(what);
+        if self.burst.begins_at(va, bytes) {
+            self.count(Count::Bursts);
+        }
+        if unaligned(va, bytes) {
+            self.count(Count::Unaligned);
         }
     }
 
@@ -302,7 +350,8 @@ impl Watcher for Counter {
             Some((_, Backing::Device, _)) => self.count(Count::Registers),
             Some((memory, ..)) => {
                 if let Some(what) = uncached(memory) {
-                    self.count(what);
+                    let bytes = self.sizes.of(transaction);
+                    self.count_uncached(what, va, bytes);
                 }
             }
             None => {}
@@ -427,6 +476,29 @@ mod tests {
         assert_eq!(uncached(MemoryType::WriteCombine), Some(Count::Buffered));
         assert_eq!(uncached(MemoryType::StronglyOrdered), Some(Count::Ordered));
         assert_eq!(uncached(MemoryType::Device), Some(Count::Ordered));
+    }
+
+    #[test]
+    fn bursts() {
+        let mut burst = Burst::default();
+        // A load of three words, and another one behind it.
+        assert_eq!(
+            [0x100, 0x104, 0x108].map(|va| burst.begins_at(va, 4)),
+            [true, false, false]
+        );
+        burst.end();
+        assert!(burst.begins_at(0x10c, 4));
+        assert!(burst.begins_at(0x200, 8));
+        assert!(!burst.begins_at(0x208, 1));
+    }
+
+    #[test]
+    fn alignment() {
+        let at = |va| [1, 2, 4, 8].map(|bytes| unaligned(va, bytes));
+        assert_eq!(at(8), [false; 4]);
+        assert_eq!(at(4), [false; 4]);
+        assert_eq!(at(2), [false, false, true, true]);
+        assert_eq!(at(1), [false, true, true, true]);
     }
 
     #[test]
