@@ -45,6 +45,11 @@ impl Failures {
         let cpu = sched_getcpu().expect("getcpu");
         cpus.set(cpu).expect("a CPU");
         sched_setaffinity(Pid::from_raw(0), &cpus).expect("sched_setaffinity");
+        Self::of_each()
+    }
+
+    /// Makes the settings for each process that says which allocation shall fail.
+    pub fn of_each() -> Self {
         let nth = OpenOptions::new().read(true).write(true).open(NTH);
         let mut failures = Self {
             nth: nth.expect(NTH),

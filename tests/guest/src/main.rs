@@ -6,6 +6,7 @@ mod bench;
 mod cgroup;
 mod demo;
 mod drivers;
+mod engine;
 mod expect;
 mod fault_injection;
 mod fuzz;

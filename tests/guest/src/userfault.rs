@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::Read,
+    ops::Deref,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -22,11 +23,18 @@ mod ioctl {
     nix::ioctl_readwrite_bad!(zeropage, UFFDIO_ZEROPAGE, uffdio_zeropage);
 }
 
-/// A page of this process that is not there. Who touches it waits until it is given.
+/// A page of this process that is not there, with memory of its own.
 #[derive(Debug)]
 pub struct MissingPage {
+    place: MissingPlace,
+    _region: Region,
+}
+
+/// A place of this process where a page is missing. Who touches it waits until it is given.
+#[derive(Debug)]
+pub struct MissingPlace {
     faults: File,
-    region: Region,
+    start: usize,
 }
 
 impl MissingPage {
@@ -36,18 +44,41 @@ impl MissingPage {
     ///
     /// ENOSYS if the kernel has no userfaultfd, EPERM if this program may not use it.
     pub fn new() -> Result<Self, Errno> {
+        let region = Region::anonymous(page());
+        let place = MissingPlace::new(region.start().expose_provenance())?;
+        Ok(Self {
+            place,
+            _region: region,
+        })
+    }
+}
+
+impl Deref for MissingPage {
+    type Target = MissingPlace;
+
+    fn deref(&self) -> &MissingPlace {
+        &self.place
+    }
+}
+
+impl MissingPlace {
+    /// The page at an address, where there is anonymous memory that nobody has touched.
+    ///
+    /// # Errors
+    ///
+    /// As of [`MissingPage::new`], and EINVAL or ENOENT where there is no such memory.
+    pub fn new(start: usize) -> Result<Self, Errno> {
         // SAFETY: no memory is involved.
         let number = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
         let number = Errno::result(number)?;
         // SAFETY: it is a new descriptor, and nobody else's.
         let faults: File = unsafe { OwnedFd::from_raw_fd(number as i32) }.into();
-        let region = Region::anonymous(page());
         let mut api = drivers::uffdio_api {
             api: drivers::UFFD_API.into(),
             ..Default::default()
         };
         let mut register = drivers::uffdio_register {
-            range: range(&region),
+            range: range(start),
             mode: drivers::UFFDIO_REGISTER_MODE_MISSING.into(),
             ..Default::default()
         };
@@ -56,12 +87,12 @@ impl MissingPage {
             ioctl::api(faults.as_raw_fd(), &mut api)?;
             ioctl::register(faults.as_raw_fd(), &mut register)?;
         }
-        Ok(Self { faults, region })
+        Ok(Self { faults, start })
     }
 
     /// The address of the page.
     pub fn address(&self) -> usize {
-        self.region.start().expose_provenance()
+        self.start
     }
 
     /// Waits until somebody touches it.
@@ -76,7 +107,7 @@ impl MissingPage {
     #[track_caller]
     pub fn give(&self) {
         let mut zero = drivers::uffdio_zeropage {
-            range: range(&self.region),
+            range: range(self.start),
             ..Default::default()
         };
         // SAFETY: the call reads and writes one such structure.
@@ -84,9 +115,9 @@ impl MissingPage {
     }
 }
 
-fn range(region: &Region) -> drivers::uffdio_range {
+fn range(start: usize) -> drivers::uffdio_range {
     drivers::uffdio_range {
-        start: region.start().addr() as u64,
-        len: region.len() as u64,
+        start: start as u64,
+        len: page() as u64,
     }
 }

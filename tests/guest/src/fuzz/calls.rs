@@ -6,20 +6,28 @@
 
 use std::{
     ffi::{c_int, c_void, CString},
-    fs, io, mem, ptr,
+    fs::{self, File, OpenOptions},
+    io, mem,
+    os::unix::fs::FileExt,
+    ptr,
     sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed},
     thread,
     time::Duration,
 };
 
+use io_uring::{opcode, squeue, types, IoUring};
 use nix::{errno::Errno, libc};
 use shmbuf::abi;
 
 use super::{
-    program::{Program, LANES, MOST_STEPS},
+    program::{Program, Step, LANES, MOST_STEPS},
     run::Shared,
 };
-use crate::sys::{page, resized, Region};
+use crate::{
+    engine,
+    sys::{page, resized, Region},
+    userfault::MissingPlace,
+};
 
 /// What a descriptor is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +204,21 @@ pub const CALLS: &[Call] = &[
         writev,
     ),
     call("sendfile", 1, &[Fd(Any), BUFFER, LENGTH], sendfile),
+    call("splice", 3, &[BUFFER, Bytes, LENGTH, Of(&[0, 1])], splice),
+    call("fsync", 2, &[Fd(Any), Of(&[0, 1])], fsync),
+    call(
+        "uring",
+        4,
+        &[
+            BUFFER,
+            Of(&[0, 1, 2, 3]),
+            Memory,
+            LENGTH,
+            Bytes,
+            Of(&[0, 0, 0x10]),
+        ],
+        uring,
+    ),
     call("poll", 1, &[Fd(Any), Of(&[1, 4, 5]), Of(&[0, 1, 20])], poll),
     call("fdinfo", 1, &[Fd(Any)], fdinfo),
     call("info", 3, &[BUFFER, RESERVED, Memory, RESIZED], info),
@@ -296,6 +319,11 @@ pub const CALLS: &[Call] = &[
     call("alarm", 2, &[Of(&[50, 500, 2000, 10_000])], alarm),
     call("signal", 2, &[Of(&[0, 1, 2]), Of(&[10, 12])], signal),
     call("nobody", 1, &[], nobody),
+    call("late", 2, &[Slot, Bytes, Of(&[0, 1, 5, 20])], late),
+    call("fail", 6, &[Of(&[1, 1, 2, 2, 3, 4, 5, 7, 10])], |_, _| 0),
+    call("reclaim", 1, &[Of(&[0, 1])], reclaim),
+    call("engine", 2, &[Of(&[0, 1])], rebind),
+    call("suspend", 1, &[], suspend),
 ];
 
 const COPY: &[Arg] = &[
@@ -508,30 +536,51 @@ impl Thread<'_> {
     /// Makes the steps with these numbers, of those of the program.
     pub fn steps(&mut self, numbers: impl Iterator<Item = usize>) {
         let world = self.world;
-        let mut last = None;
+        let (mut last, mut failure) = (None, None);
         for number in numbers {
             let step = &world.program.steps[number];
             match (step.call().name, last) {
+                ("fail", _) => {
+                    failure = Some(step.arguments[0]);
+                    world.shared.note(step.number, 0, 0);
+                    continue;
+                }
                 ("again", Some(last)) => {
                     for _ in 0..step.arguments[0] % 64 {
-                        self.step(last);
+                        self.step(last, failure);
                     }
                 }
-                _ => self.step(number),
+                _ => self.step(number, failure),
             }
-            last = Some(number);
+            (last, failure) = (Some(number), None);
         }
     }
 
-    fn step(&mut self, number: usize) {
+    /// Makes a step, of whose allocations one may have to fail.
+    fn step(&mut self, number: usize, failure: Option<u64>) {
         let world = self.world;
         let step = &world.program.steps[number];
         self.made = world.program.made_before(number);
+        let mode = self.mode_of(step);
+        let failing = failure.map(|nth| Failing::new(nth % 64));
         let result = (step.call().run)(self, &step.arguments);
+        drop(failing);
         if step.call().makes.is_some() && result > 0 {
             world.fds[self.made].store(result as c_int, Relaxed);
         }
-        world.shared.note(step.number, result);
+        world.shared.note(step.number, mode, result);
+    }
+
+    /// The access mode of the first file that a step names, or 0.
+    fn mode_of(&self, step: &Step) -> usize {
+        let arguments = step.call().arguments.iter().zip(&step.arguments);
+        let mut files = arguments.filter(|(kind, _)| matches!(kind, Fd(_)));
+        let Some((_, file)) = files.next() else {
+            return 0;
+        };
+        // SAFETY: The call has no pointers.
+        let flags = unsafe { libc::fcntl(self.fd(*file), libc::F_GETFL) };
+        usize::try_from(flags).map_or(0, |flags| flags & libc::O_ACCMODE as usize)
     }
 
     /// Something happened that must not.
@@ -685,6 +734,35 @@ impl Thread<'_> {
                 "{call} works on a handle with flags {flags:#o}"
             ));
         }
+    }
+}
+
+/// Until it is dropped an allocation of this thread fails.
+struct Failing(Option<File>);
+
+impl Failing {
+    fn new(nth: u64) -> Self {
+        // The kernel's debugging of DMA switches itself off for good when there is no node for
+        // its radix tree. Who makes a thread leaves some on the CPU.
+        let _ = thread::spawn(|| {}).join();
+        let file = OpenOptions::new()
+            .write(true)
+            .open("/proc/thread-self/fail-nth");
+        let failing = Self(file.ok());
+        failing.set(nth);
+        failing
+    }
+
+    fn set(&self, nth: u64) {
+        if let Some(file) = &self.0 {
+            let _ = file.write_at(nth.to_string().as_bytes(), 0);
+        }
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -947,6 +1025,66 @@ fn sendfile(t: &Thread<'_>, a: &[u64]) -> isize {
     let length = a[2].min(1 << 20) as usize;
     // SAFETY: The call has no pointers.
     result(unsafe { libc::sendfile(t.fd(a[0]), t.fd(a[1]), ptr::null_mut(), length) })
+}
+
+/// Between a buffer and a pipe, either way.
+fn splice(t: &Thread<'_>, a: &[u64]) -> isize {
+    let (fd, length) = (t.fd(a[0]), a[2].min(8 * page() as u64) as usize);
+    let mut at = a[1] as libc::loff_t;
+    let flags = libc::SPLICE_F_NONBLOCK;
+    let (place, none) = (&raw mut at, ptr::null_mut());
+    // SAFETY: The calls read and write one number, and the address of what the scratch memory has.
+    let done = result(unsafe {
+        match a[3] & 1 {
+            0 => libc::splice(fd, place, t.pipe[1], none, length, flags),
+            _ => {
+                libc::write(t.pipe[1], t.scratch.at(0).cast(), length);
+                libc::splice(t.pipe[0], none, fd, place, length, flags)
+            }
+        }
+    });
+    t.drain();
+    if done > 0 {
+        t.check_range("splice", fd, a[1], done as u64);
+        t.check_mode("splice", fd, if a[3] & 1 == 0 { READERS } else { WRITERS });
+    }
+    done
+}
+
+fn fsync(t: &Thread<'_>, a: &[u64]) -> isize {
+    let fd = t.fd(a[0]);
+    // SAFETY: The calls have no pointers.
+    result(unsafe {
+        match a[1] & 1 {
+            0 => libc::fsync(fd),
+            _ => libc::fdatasync(fd),
+        }
+    })
+}
+
+/// A read, write, fsync or poll by a ring, at once or by a worker, which may be still at it when
+/// the ring goes.
+fn uring(t: &Thread<'_>, a: &[u64]) -> isize {
+    let (fd, piece) = (types::Fd(t.fd(a[0])), t.piece(a[2], a[3]));
+    let (memory, length) = (piece.iov_base.cast::<u8>(), piece.iov_len as u32);
+    let entry = match a[1] & 3 {
+        0 => opcode::Read::new(fd, memory, length).offset(a[4]).build(),
+        1 => opcode::Write::new(fd, memory, length).offset(a[4]).build(),
+        2 => opcode::Fsync::new(fd).build(),
+        _ => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
+    };
+    let flags = squeue::Flags::from_bits_truncate(a[5] as u8 & squeue::Flags::ASYNC.bits());
+    let transfer = || {
+        let mut ring = IoUring::new(1)?;
+        // SAFETY: The kernel checks the address, and nothing has references to the memory.
+        unsafe { ring.submission().push(&entry.flags(flags)) }.map_err(|_| Errno::EBUSY)?;
+        let patience = types::Timespec::new().nsec(20_000_000);
+        let arguments = types::SubmitArgs::new().timespec(&patience);
+        ring.submitter().submit_with_args(1, &arguments)?;
+        let done = ring.completion().next();
+        Ok::<_, io::Error>(done.map_or(0, |done| done.result() as isize))
+    };
+    transfer().unwrap_or_else(|error| result_of::<()>(Err(error)))
 }
 
 fn poll(t: &Thread<'_>, a: &[u64]) -> isize {
@@ -1242,4 +1380,49 @@ fn signal(t: &Thread<'_>, a: &[u64]) -> isize {
 fn nobody(_: &Thread<'_>, _: &[u64]) -> isize {
     // SAFETY: The call has no pointers.
     result(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) })
+}
+
+/// A page of a slot that comes a while after somebody has first touched it.
+fn late(t: &Thread<'_>, a: &[u64]) -> isize {
+    let offset = a[1].min((SLOT - page()) as u64) / page() as u64 * page() as u64;
+    let at = t.slot(a[0], offset);
+    let (protection, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+    );
+    // SAFETY: Nothing has references to the arena.
+    unsafe { libc::mmap(at, page(), protection, flags, -1, 0) };
+    match MissingPlace::new(at.expose_provenance()) {
+        Ok(missing) => {
+            let patience = Duration::from_millis(a[2] % 50);
+            thread::spawn(move || {
+                missing.wait_for_touch();
+                thread::sleep(patience);
+                missing.give();
+            });
+            0
+        }
+        Err(errno) => -(errno as isize),
+    }
+}
+
+/// The kernel takes back what it can, and moves what can be moved.
+fn reclaim(_: &Thread<'_>, a: &[u64]) -> isize {
+    result_of(match a[0] & 1 {
+        0 => fs::write("/proc/sys/vm/drop_caches", "3"),
+        _ => fs::write("/proc/sys/vm/compact_memory", "1"),
+    })
+}
+
+/// The engine's driver leaves its device, or comes back.
+fn rebind(_: &Thread<'_>, a: &[u64]) -> isize {
+    result_of(engine::driver(match a[0] & 1 {
+        0 => "unbind",
+        _ => "bind",
+    }))
+}
+
+/// The system begins to sleep, as far as its devices, and wakes up.
+fn suspend(_: &Thread<'_>, _: &[u64]) -> isize {
+    result_of(fs::write("/sys/power/state", "freeze"))
 }

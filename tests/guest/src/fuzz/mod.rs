@@ -25,6 +25,7 @@ use self::{
     run::{is_code, Runner, SIGHTS},
 };
 use crate::{
+    engine,
     ktap::diagnose,
     module::{self, Module},
 };
@@ -176,6 +177,20 @@ impl Campaign {
         ));
     }
 
+    /// Prints where the module's code begins, and what of it ran.
+    fn print_code(&self) -> Result<()> {
+        let path = format!("{}/sections/.text", module::SYSFS);
+        let text = fs::read_to_string(&path).context(path)?;
+        println!("text {}", text.trim());
+        let code = |(sight, seen): (usize, &bool)| (is_code(sight) && *seen).then_some(sight);
+        let code: Vec<_> = self.seen.iter().enumerate().filter_map(code).collect();
+        for addresses in code.chunks(100) {
+            let words: Vec<_> = addresses.iter().map(|it| format!("{it:x}")).collect();
+            println!("code {}", words.join(" "));
+        }
+        Ok(())
+    }
+
     /// Goes on until a program is at fault, or the time is over.
     fn go_on(&mut self, options: &Options) {
         let begin = Instant::now();
@@ -204,6 +219,10 @@ pub fn run(options: &Options, module: &Module) -> Result<bool> {
     if module::is_loaded() {
         module.unload().context("rmmod")?;
     }
+    if engine::is_here() {
+        let _ = engine::unload();
+        engine::load("delay_ms=1");
+    }
     module.load("").context("insmod")?;
     let mut campaign = Campaign::new(options.seed, options.print)?;
     if let Some(path) = &options.run {
@@ -230,10 +249,16 @@ pub fn run(options: &Options, module: &Module) -> Result<bool> {
             diagnose("no KCOV: only ends of calls are new");
         }
         campaign.go_on(options);
+        if options.print && campaign.runner.has_coverage() {
+            campaign.print_code()?;
+        }
     }
     if campaign.failed.is_none() {
         // What is left behind keeps the module.
         module.unload().context("rmmod")?;
+        if engine::is_here() {
+            engine::unload().context("rmmod engine")?;
+        }
     }
     let (programs, failed) = (campaign.programs, u64::from(campaign.failed.is_some()));
     println!("{} passed, {failed} failed", programs - failed);

@@ -32,6 +32,8 @@ use super::{
     program::{Program, LANES},
 };
 use crate::{
+    engine,
+    fault_injection::{self, Failures},
     kmsg::{is_trouble, Log},
     module::{self, DEVICE},
     process::Child,
@@ -49,9 +51,10 @@ const END: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Shared(Region);
 
-/// The results of a call that are told apart.
+/// The results of a call that are told apart, each once more for each access mode of its file.
 const RESULTS: usize = 256;
-const NOTES: usize = CALLS.len() * RESULTS;
+const MODES: usize = libc::O_ACCMODE as usize + 1;
+const NOTES: usize = CALLS.len() * MODES * RESULTS;
 /// Where the number of calls is, the length of the text, and the text.
 const MADE: usize = NOTES.next_multiple_of(4);
 const LENGTH: usize = MADE + 4;
@@ -84,13 +87,14 @@ impl Shared {
         self.word(LENGTH).store(0, Relaxed);
     }
 
-    /// A call was made.
-    pub fn note(&self, number: usize, result: isize) {
+    /// A call was made, of a file with this access mode.
+    pub fn note(&self, number: usize, mode: usize, result: isize) {
         let sort = match result {
             0.. => 0,
             errno => errno.unsigned_abs().min(RESULTS - 1),
         };
-        self.byte(number * RESULTS + sort).store(1, Relaxed);
+        self.byte((number * MODES + mode) * RESULTS + sort)
+            .store(1, Relaxed);
         self.word(MADE).fetch_add(1, Relaxed);
     }
 
@@ -116,7 +120,7 @@ impl Shared {
 }
 
 /// The addresses of code that are told apart: the module is smaller.
-const CODE: usize = 1 << 22;
+pub const CODE: usize = 1 << 22;
 /// How many things there are that can be new about what a program did: code of the module that
 /// ran, and how a call ended.
 pub const SIGHTS: usize = CODE + NOTES;
@@ -147,6 +151,8 @@ pub struct Runner {
     marks: Vec<bool>,
     /// The default buffer as it was.
     policy: Policy,
+    /// Programs may say which allocations fail.
+    _failures: Option<Failures>,
 }
 
 impl Runner {
@@ -156,6 +162,9 @@ impl Runner {
         prctl::set_child_subreaper(true)?;
         crate::machine::mount_debugfs();
         crate::machine::mount_configfs();
+        // The system sleeps as far as its devices, and wakes up at once.
+        let _ = fs::write("/sys/power/pm_test", "devices");
+        let _ = fs::write("/sys/module/suspend/parameters/pm_test_delay", "0");
         Ok(Self {
             shared: Shared::new(),
             arena: arena(),
@@ -163,6 +172,7 @@ impl Runner {
             log: Log::from_now(),
             marks: vec![false; SIGHTS],
             policy: Buffer::open(DEVICE)?.info()?.policy,
+            _failures: fault_injection::is_possible().then(Failures::of_each),
         })
     }
 
@@ -305,6 +315,10 @@ impl Runner {
                 let path = format!("{}/parameters/{name}", module::SYSFS);
                 fs::write(&path, value).map_err(|error| format!("{path}: {error}"))?;
             }
+        }
+        if program.has("engine") {
+            // It is there already, unless the program has taken it away.
+            let _ = engine::driver("bind");
         }
         // What ends a file runs a little later, sometimes.
         let mut patience = (0..40).map(|n| thread::sleep(Duration::from_millis(5 * n)));

@@ -3,7 +3,6 @@
 //! or are ended.
 
 use std::{
-    ffi::CString,
     fs::{self, File},
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -14,7 +13,6 @@ use std::{
 
 use nix::{
     errno::Errno,
-    kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
     poll::{poll, PollFd, PollFlags, PollTimeout},
     sys::{
         eventfd::{EfdFlags, EventFd},
@@ -32,6 +30,7 @@ use super::{
     rounds, Claim, Scope,
 };
 use crate::{
+    engine::{self, set},
     ktap::diagnose,
     machine::{Arch, Machine},
     module::{users, Config},
@@ -88,10 +87,8 @@ pub(super) const fn slow(name: &'static str, body: fn(&Env)) -> Claim {
     claim(Scope::Own, name, body).unless(without_slow_engine)
 }
 
-const MODULE: &str = "/lib/modules/engine.ko";
-
 pub(super) fn without_slow_engine(machine: &Machine, config: &Config) -> Option<&'static str> {
-    if !Path::new(MODULE).exists() {
+    if !engine::is_here() {
         return Some("no engine.ko");
     }
     let own = without_engine(machine, config).is_none();
@@ -103,11 +100,6 @@ pub(super) const FOREVER: &str = "600000";
 /// How long what should be soon may take, on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
-pub(super) fn set(parameter: &str, value: &str) {
-    let path = format!("/sys/module/engine/parameters/{parameter}");
-    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
-}
-
 /// Calls `body` with shmbuf and the slow engine loaded.
 pub(super) fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
     with_engine(env, &format!("delay_ms={delay_ms}"), body);
@@ -115,10 +107,8 @@ pub(super) fn with_slow_engine(env: &Env, delay_ms: &str, body: impl FnOnce()) {
 
 fn with_engine(env: &Env, parameters: &str, body: impl FnOnce()) {
     // Of a test that failed.
-    let _ = delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK);
-    let file = File::open(MODULE).expect(MODULE);
-    let parameters = CString::new(parameters).expect("no NUL");
-    finit_module(file, &parameters, ModuleInitFlags::empty()).expect("insmod engine.ko");
+    let _ = engine::unload();
+    engine::load(parameters);
     env.module.must_load(&env.config.parameters());
     body();
     // poll(2) of a dma-buf keeps it until the fence is signalled, and the kernel lets go of it a
@@ -128,7 +118,7 @@ fn with_engine(env: &Env, parameters: &str, body: impl FnOnce()) {
         thread::sleep(Duration::from_millis(10));
     }
     env.module.must_unload();
-    delete_module(c"engine", DeleteModuleFlags::O_NONBLOCK).expect("rmmod engine");
+    engine::unload().expect("rmmod engine");
 }
 
 /// Two buffers to copy between, and what is in the first.
@@ -685,10 +675,9 @@ fn snooping(env: &Env) {
     });
 }
 
-/// Lets the engine's driver leave or enter its device, by a file of sysfs.
+/// Lets the engine's driver leave or enter its device.
 fn driver(file: &str) {
-    let path = format!("/sys/bus/platform/drivers/test-engine/{file}");
-    fs::write(&path, "test-engine").unwrap_or_else(|error| panic!("{path}: {error}"));
+    engine::driver(file).unwrap_or_else(|error| panic!("{file}: {error}"));
 }
 
 fn unbound(env: &Env) {

@@ -23,7 +23,7 @@ use super::{
     alloc::make,
     claim,
     copy::without_engine,
-    copy_async::{set, slow, with_slow_engine, without_slow_engine, Pair, SOON},
+    copy_async::{slow, with_slow_engine, without_slow_engine, Pair, SOON},
     data::{fresh, read_all, write_all},
     export::{export, export_all, open, without_display, without_vgem, DISPLAY, VGEM},
     rounds,
@@ -31,6 +31,7 @@ use super::{
     Claim, Scope,
 };
 use crate::{
+    engine::set,
     ktap::diagnose,
     machine::Machine,
     module::Config,
