@@ -42,7 +42,7 @@ test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only,
 	@$(T)/setup $(BOARDS)
 	@$(T)/setup-board-python armhf arm64
 	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
-	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py checker_cost.py compat.py swiotlb.py bench.py)
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
 
 .PHONY: try-readme
 try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed at each step [RELEASE=trixie|noble]
@@ -52,6 +52,13 @@ try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed a
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
 	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
 	@$(PARALLEL) $(addprefix tests/host/test_,coherence.py checker_cost.py) $(addprefix --board ,$(call board_or))
+
+# SEED=number: other programs. PROGRAM=file: those, each 100 times.
+.PHONY: fuzz
+fuzz: export SHMBUF_KERNEL := fuzz
+fuzz: ## make up programs of calls for MINUTES on BOARD, by which code of the module they run [SEED=... PROGRAM=file]
+	@$(T)/setup $(BOARD)
+	@$(T)/in-tree python tests/host/fuzz.py $(BOARD) --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(PROGRAM),--program "$(PROGRAM)")
 
 .PHONY: classic
 classic: ## the classic driver and shmbuf under the coherence checker, side by side; on ARM926 and Cortex-A9, or BOARD

@@ -20,7 +20,8 @@ cache=${SHMBUF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shmbuf}
 # on no kernel is in $programs. All else is for the kernels that test, or with
 # SHMBUF_KERNEL=bench for those that measure, which have nothing that looks for
 # faults, or with SHMBUF_KERNEL=demo for those that have only what the demo needs and
-# are built sooner. With SHMBUF_KDIR=<built kernel tree> it is for that kernel in place
+# are built sooner, or with SHMBUF_KERNEL=fuzz for those that tell a fuzzer which code
+# of the module runs. With SHMBUF_KDIR=<built kernel tree> it is for that kernel in place
 # of the boards'.
 build=$cache/build-$(printf '%s' "$top" | sha256sum | cut -c1-8)
 programs=$build/programs
@@ -305,12 +306,16 @@ kernel_config() {
 	case ${SHMBUF_KERNEL:-tests} in
 	tests) cat "$config/common.config" "$config/debug.config" "${usual[@]}" ;;
 	bench) cat "$config/common.config" "${usual[@]}" ;;
+	fuzz)
+		cat "$config/common.config" "$config/debug.config" "$config/fuzz.config" "${usual[@]}"
+		[ "$(kernel_arch "$1")" = arm ] || cat "$config/fuzz-64bit.config"
+		;;
 	demo)
 		cat "$config/common.config" "${usual[@]}" |
 			grep -vxF -f <(sed -n 's/^# \(CONFIG_.*\) is not set$/\1=y/p' "$config/demo.config")
 		cat "$config/demo.config"
 		;;
-	*) die "SHMBUF_KERNEL is bench, demo or not set, not \"$SHMBUF_KERNEL\"." ;;
+	*) die "SHMBUF_KERNEL is bench, demo, fuzz or not set, not \"$SHMBUF_KERNEL\"." ;;
 	esac
 }
 # How long a kernel usually takes.
