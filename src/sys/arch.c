@@ -229,6 +229,7 @@ void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end
 {
 #ifdef HAS_FLUSHED_MAPPINGS
 	const unsigned long first = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+	const bool all = shmbuf_flushes_all_instead(end - start);
 	struct vm_area_struct *vma = mappings_iter_first(&space->i_mmap, first, last);
 
 	if (!vma)
@@ -238,10 +239,15 @@ void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end
 		const size_t size = vma->vm_end - vma->vm_start;
 		const unsigned long from = vma->vm_start + max(start, mapped) - mapped;
 
-		if (vma->vm_mm == current->active_mm)
-			__cpuc_flush_user_range(round_down(from, L1_CACHE_BYTES),
-						vma->vm_start + min(end - mapped, size),
-						vma->vm_flags);
+		if (vma->vm_mm != current->active_mm)
+			continue;
+		if (all) {
+			/* Once, however many mappings there are. */
+			flush_cache_all();
+			break;
+		}
+		__cpuc_flush_user_range(round_down(from, L1_CACHE_BYTES),
+					vma->vm_start + min(end - mapped, size), vma->vm_flags);
 	}
 	/* The flush of ARM926 and its like leaves the lines in the write buffer. */
 	shmbuf_drain_write_buffer();
@@ -266,6 +272,16 @@ bool shmbuf_flushes_all_instead(size_t size)
 #else
 	return false;
 #endif
+}
+
+/*
+ * That brings as much to memory for a device as the DMA API's going line by line
+ * does, where the API translates and copies nothing.
+ */
+bool shmbuf_dma_flushes_all_instead(struct device *dev, size_t size)
+{
+	return shmbuf_flushes_all_instead(size) && shmbuf_dma_is_direct(dev) &&
+	       !shmbuf_dma_is_coherent(dev) && !IS_ENABLED(CONFIG_SWIOTLB);
 }
 
 void shmbuf_flush_all(void)
