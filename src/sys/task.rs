@@ -6,8 +6,9 @@ use super::ffi;
 use crate::rules::range::Range;
 use kernel::prelude::*;
 
-/// How many bytes are worked on at once: a few milliseconds where caches and memory are slow.
-pub(crate) const STRETCH: usize = 1 << 20;
+/// How many bytes are worked on at once: a millisecond where caches and memory are slow. A read(2)
+/// of so many takes 120 k instructions on an ARM926, which maintains each line three times.
+pub(crate) const STRETCH: usize = 128 << 10;
 
 /// Lets other tasks run, if it is their turn: for loops whose length a program chooses, and that have
 /// to come to their end. May sleep.

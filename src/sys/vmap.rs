@@ -64,6 +64,7 @@ impl Vmap {
         }
         // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
         let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, mode.number()) };
+        task::cond_resched();
         // INVARIANT: `vmap()` returned a new mapping of these pages, if any.
         Ok(Self {
             address: NonNull::new(address.cast()).ok_or(ENOMEM)?,
@@ -96,5 +97,6 @@ impl Drop for Vmap {
     fn drop(&mut self) {
         // SAFETY: The mapping is ours, by the type invariants.
         unsafe { ffi::shmbuf_vunmap(self.address.as_ptr().cast()) };
+        task::cond_resched();
     }
 }
