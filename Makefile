@@ -75,8 +75,9 @@ coherence-run: ## watch a driver of yours on BOARD: [MODULE=folder|module.ko] [C
 	@$(T)/coherence-run $(BOARD)
 
 # PROFILE=word: the functions that spend it, of the calls and buffers that are named so.
+# UDMABUF=folder: with the driver u-dma-buf, whose source is there.
 .PHONY: bench
-bench: ## count instructions, cache operations and so on of each call, on BOARD [PROFILE=word]
+bench: ## count instructions, cache operations and so on of each call, on BOARD [PROFILE=word] [UDMABUF=folder]
 	@$(T)/build-bench $(BOARD)
 	@$(T)/in-tree python tests/host/bench.py $(BOARD) $(if $(PROFILE),--profile "$(PROFILE)")
 
@@ -85,11 +86,16 @@ bench-check: ## two runs count the same, and what must be; on all 32-bit boards,
 	@$(PYTEST) tests/host/test_bench.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))
 
 .PHONY: bench-documentation
-bench-documentation: ## write the tables and plots of Documentation/benchmarks.md
+bench-documentation: ## write the tables and plots of Documentation/benchmarks.md, UDMABUF=folder
 	@for board in $$(sed -n 's/^<!-- \([^ ]*\) -->$$/\1/p' Documentation/benchmarks.md); do \
 		$(T)/build-bench $$board && \
 		$(T)/in-tree python tests/host/bench.py $$board --document || exit 1; \
 	done
+
+.PHONY: size
+size: ## how many bytes of code each file of the module is, for BOARD, without debugging
+	@SHMBUF_KERNEL=bench $(T)/setup $(BOARD)
+	@$(T)/in-tree python tests/host/size.py $(BOARD)
 
 .PHONY: shell
 shell: ## boot BOARD with module and tools, its console here (Ctrl-A X leaves) [PROGRAMS="..."]

@@ -17,11 +17,20 @@
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/thread_info.h>
+
+#include "../../tools/coherence/hint.h"
 
 #define SIZE SZ_4M
 
 /* Imports the dma-buf whose descriptor is the argument. */
 #define PLAIN_IOC_IMPORT _IO('P', 0)
+
+/* The number of the memory's first page frame, for /dev/mem. */
+#define PLAIN_IOC_FRAME _IO('P', 1)
+
+/* Tells the plugin where the process counts what keeps it from being preempted. */
+#define PLAIN_IOC_PREEMPTION _IO('P', 2)
 
 static void *memory;
 
@@ -67,14 +76,12 @@ static int import_dmabuf(struct import *import, struct dma_buf *dmabuf)
 	return 0;
 }
 
-static long plain_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+static long plain_import(struct file *file, unsigned long arg)
 {
 	struct dma_buf *dmabuf;
 	struct import *import;
 	int err;
 
-	if (cmd != PLAIN_IOC_IMPORT)
-		return -ENOTTY;
 	if (file->private_data)
 		return -EBUSY;
 	import = kzalloc_obj(*import);
@@ -92,6 +99,22 @@ static long plain_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	else
 		file->private_data = import;
 	return err;
+}
+
+static long plain_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case PLAIN_IOC_IMPORT:
+		return plain_import(file, arg);
+	case PLAIN_IOC_FRAME:
+		return PHYS_PFN(virt_to_phys(memory));
+	case PLAIN_IOC_PREEMPTION:
+		coherence_hint(COHERENCE_COUNT_PREEMPTION,
+			       (unsigned long)&current_thread_info()->preempt_count, 0);
+		return 0;
+	default:
+		return -ENOTTY;
+	}
 }
 
 static ssize_t plain_read(struct file *file, char __user *to, size_t count, loff_t *pos)

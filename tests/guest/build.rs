@@ -13,6 +13,7 @@ fn main() {
     bindgen::Builder::default()
         .header("drivers.h")
         .allowlist_item("dma_heap_allocation_data|DMA_HEAP_IOCTL_ALLOC")
+        .allowlist_item("udmabuf_create|UDMABUF_CREATE")
         .allowlist_type("uffd(io_(api|register|zeropage)|_msg)")
         .allowlist_var(
             "UFFD(IO_(API|REGISTER|ZEROPAGE)|IO_REGISTER_MODE_MISSING|_API|_USER_MODE_ONLY)",

@@ -6,6 +6,7 @@ import bisect
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from coherence import machine, prepare
 from tools import TOP, build_folder
 
 #: Seconds until a run is taken for hung.
-PATIENCE = 1800
+PATIENCE = 3600
 
 #: No sleep, no time of the host's, no entropy: the same run each time. An instruction takes two
 #: nanoseconds: with one, QEMU 11.1 stops for ever on a Zynq, always at the same instruction.
@@ -36,6 +37,39 @@ TABLES = {
     "Uncached accesses": ["buffered", "ordered"],
     "Page faults": ["faults"],
 }
+
+#: What one would choose of shmbuf in place of each alternative, contiguous memory or single pages:
+#: calls of the two are compared.
+CHOICES = {
+    "u-dma-buf": "streaming.writeback",
+    "heap.cma": "streaming.writeback",
+    "heap.system": "scatter.writeback",
+    "memfd": "scatter.writeback",
+    "plain": "pages.writeback",
+    "/dev/mem": "pages.writecombine",
+}
+RATIOS, MEAN = "Ratio of instructions", "geometric mean"
+
+#: Calls that no driver has a part in: they say nothing of it.
+WITHOUT_DRIVER = r"(load|store) .*"
+
+#: The panels of the curves, line by line: what there is more of, and the calls, each a panel.
+CURVES = [
+    ("bytes", ["SYNC of a line to device", "read 4 KiB", "mmap and touch 4 KiB"]),
+    ("bytes", ["SYNC of all to device", "read all", "mmap and touch all"]),
+    ("bytes", ["allocate", "free", "import"]),
+    ("buffers", ["SYNC of a line to device", "read 4 KiB", "mmap and touch 4 KiB"]),
+    ("mappings", ["SYNC of a line to device", "read 4 KiB", "mmap and touch 4 KiB"]),
+    ("VMAs", ["SYNC of a line to device", "read 4 KiB", "mmap and touch 4 KiB"]),
+    ("importers", ["SYNC of a line to device", "SYNC of all to device", "mmap and touch 4 KiB"]),
+    ("processes", ["SYNC of a line to device", "read 4 KiB", "mmap and touch 4 KiB"]),
+]
+GROWTH = "Growth of instructions"
+
+#: The most instructions of the kernel in a row during which nothing else can be scheduled, in
+#: kernels that preempt what runs, and in others: the plugin's names.
+STRETCHES = {"preemptible kernel": "unpreempted", "other kernels": "unyielded"}
+LONGEST = "Instructions in a row"
 
 #: The plot's panels, line by line: headings, and patterns of the calls.
 PANELS = [
@@ -59,6 +93,9 @@ COLOURS = {
     "scatter": "#cc79a7",
     "heap": "#222222",
     "plain": "#999999",
+    "memfd": "#56b4e9",
+    "u-dma-buf": "#e69f00",
+    "/dev/mem": "#999999",
 }
 SHAPES = {
     "writeback": "circle",
@@ -70,6 +107,8 @@ SHAPES = {
     "cma": "ring",
     "": "diamond",
 }
+#: Of those that would look as another.
+OTHER_SHAPES = {"/dev/mem": "triangle"}
 
 PAGE = TOP / "Documentation/benchmarks.md"
 
@@ -80,6 +119,15 @@ class Case:
 
     call: str
     source: str
+    #: what there is more of, and how much, if it is of a curve
+    axis: str = ""
+    at: int = 0
+
+    @classmethod
+    def named(cls, name: str) -> "Case":
+        """As the programs name it for the plugin."""
+        call, source, *more = name.split("\t")
+        return cls(call, source, more[0], int(more[1])) if more else cls(call, source)
 
 
 #: The counts of the round with the fewest instructions, by case, in the order they were run.
@@ -137,7 +185,9 @@ def follow(process: subprocess.Popen, log: Path):
     """Print how far the board is, until it ends."""
     shown, deadline = 0, time.monotonic() + PATIENCE
     while process.poll() is None:
-        found = re.findall(r"^bench: (\S+)\r?\n", log.read_text(errors="replace"), re.M)
+        found = re.findall(
+            r"^bench: ((?:growth of )?[\w./-]+)\r?\n", log.read_text(errors="replace"), re.M
+        )
         for name in found[shown:]:
             print(f"==> {name}", file=sys.stderr, flush=True)
         shown = len(found)
@@ -150,7 +200,7 @@ def costs(rounds: list[dict]) -> Costs:
     """The cheapest round of each case: the others met an interrupt, or an empty cache."""
     best: Costs = {}
     for counts in rounds:
-        case = Case(*counts["name"].split("\t"))
+        case = Case.named(counts["name"])
         known = best.get(case)
         if not known or cost(counts, "Instructions") < cost(known, "Instructions"):
             best[case] = counts
@@ -170,19 +220,10 @@ def unique(words) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def table(title: str, best: Costs) -> str:
-    """A table of one thing, for people, that is Markdown too. Calls that have none are left out."""
-    sources = unique(case.source for case in best)
-    calls = unique(case.call for case in best)
-    rows = []
-    for call in calls:
-        found = [best.get(Case(call, source)) for source in sources]
-        if any(counts and cost(counts, title) for counts in found):
-            rows.append([call] + [short(cost(c, title)) if c else "-" for c in found])
-    if not rows:
-        return f"**{title}**: none.\n"
-    used = [i for i in range(1, len(sources) + 1) if any(row[i] != "-" for row in rows)]
-    lines = [[title] + [sources[i - 1] for i in used]]
+def rows_of(title: str, columns: list[str], rows: list[list[str]]) -> str:
+    """A table for people, that is Markdown too; without the columns that have nothing."""
+    used = [i for i in range(1, len(columns) + 1) if any(row[i] != "-" for row in rows)]
+    lines = [[title] + [columns[i - 1] for i in used]]
     lines += [[row[0]] + [row[i] for i in used] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(used) + 1)]
     lines.insert(1, ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]])
@@ -193,20 +234,139 @@ def table(title: str, best: Costs) -> str:
     return text
 
 
+def table(title: str, best: Costs) -> str:
+    """A table of one thing. Calls that have none are left out."""
+    plain = {case: counts for case, counts in best.items() if not case.axis}
+    sources = unique(case.source for case in plain)
+    rows = []
+    for call in unique(case.call for case in plain):
+        found = [plain.get(Case(call, source)) for source in sources]
+        if any(counts and cost(counts, title) for counts in found):
+            rows.append([call] + [short(cost(c, title)) if c else "-" for c in found])
+    return rows_of(title, sources, rows) if rows else f"**{title}**: none.\n"
+
+
+def ratios(best: Costs) -> dict[str, dict[str, float]]:
+    """Of each alternative, and each call that it has: what shmbuf's costs to what its costs."""
+    found: dict[str, dict[str, float]] = {}
+    for case, counts in best.items():
+        ours = best.get(Case(case.call, CHOICES.get(case.source, "")))
+        if ours and not case.axis and not re.fullmatch(WITHOUT_DRIVER, case.call):
+            ratio = cost(ours, "Instructions") / cost(counts, "Instructions")
+            found.setdefault(case.source, {})[case.call] = ratio
+    return found
+
+
+def ratio_table(best: Costs) -> str:
+    found = {source: calls for source, calls in ratios(best).items() if calls}
+    columns = [f"{CHOICES[source]} / {source}" for source in found]
+    rows = []
+    for call in unique(call for calls in found.values() for call in calls):
+        rows.append(
+            [call] + [f"{calls[call]:.2f}" if call in calls else "-" for calls in found.values()]
+        )
+    means = [f"{statistics.geometric_mean(calls.values()):.2f}" for calls in found.values()]
+    return rows_of(RATIOS, columns, [*rows, [MEAN, *means]])
+
+
+#: Of a curve, what each source's call costs at each point.
+Curve = dict[str, dict[int, int]]
+
+
+def curve(axis: str, call: str, best: Costs, title: str = "Instructions") -> Curve:
+    found: Curve = {}
+    for case, counts in best.items():
+        if (case.axis, case.call) == (axis, call):
+            found.setdefault(case.source, {})[case.at] = cost(counts, title)
+    return found
+
+
+def growth_table(best: Costs) -> str:
+    """How many times as much each call costs at the end of its curve."""
+    sources = unique(case.source for case in best if case.axis)
+    rows = []
+    for axis, calls in CURVES:
+        for call in calls:
+            found = curve(axis, call, best)
+            if not found:
+                continue
+            cells = []
+            for source in sources:
+                points = found.get(source, {})
+                ends = (min(points), max(points)) if len(points) > 1 else None
+                cells.append(f"{points[ends[1]] / points[ends[0]]:.2f}" if ends else "-")
+            first, last = ends_of(found)
+            start = amount(axis, first) if axis == "bytes" else str(first)
+            rows.append([f"{call}, {start} to {amount(axis, last)}", *cells])
+    return rows_of(GROWTH, sources, rows) if rows else ""
+
+
+def ends_of(found: Curve) -> tuple[int, int]:
+    points = [at for numbers in found.values() for at in numbers]
+    return min(points), max(points)
+
+
+def amount(axis: str, number: int) -> str:
+    """So much of what there is more of."""
+    if axis != "bytes":
+        return f"{number} {axis}"
+    return f"{number >> 20} MiB" if number >> 20 else f"{number >> 10} KiB"
+
+
+def point(axis: str, number: int) -> str:
+    """The same, short, below an axis that says of what."""
+    if axis == "bytes":
+        return f"{number >> 20}M" if number >> 20 else f"{number >> 10}K"
+    return f"{number // 1000}k" if number >= 1000 else str(number)
+
+
+def longest_table(best: Costs) -> str:
+    """The longest stretch of the calls that take most, of the largest buffer there is."""
+    largest = {}
+    for case in best:
+        if not re.fullmatch("streaming.*|scatter.*", case.source):
+            continue
+        if case.axis == "bytes" and re.fullmatch(r"SYNC of all .*|read all", case.call):
+            known = largest.get((case.call, case.source), case)
+            largest[case.call, case.source] = max(known, case, key=lambda it: it.at)
+    sources = unique(source for _, source in largest)
+    rows = []
+    for kernel, name in STRETCHES.items():
+        for call in unique(call for call, _ in largest):
+            cases = [largest.get((call, source)) for source in sources]
+            cells = [short(best[c][name]) if c else "-" for c in cases]
+            rows.append([f"{call}, {kernel}", *cells])
+    sizes = [
+        max(case.at for case in largest.values() if case.source == source) for source in sources
+    ]
+    columns = [
+        f"{source}, {amount('bytes', at)}" for source, at in zip(sources, sizes, strict=True)
+    ]
+    return rows_of(LONGEST, columns, rows) if rows else ""
+
+
 def tables(best: Costs) -> str:
-    return "\n".join(table(title, best) for title in TABLES)
+    """All tables of a board."""
+    parts = [table(title, best) for title in TABLES]
+    return "\n".join([ratio_table(best), growth_table(best), longest_table(best), *parts])
+
+
+def heading(board: str) -> str:
+    """What a run had of other people's."""
+    version = folder(board) / "u-dma-buf.version"
+    return f"u-dma-buf is version {version.read_text().strip()}.\n\n" if version.exists() else ""
 
 
 def mark(source: str) -> plot.Mark:
     """How a source of buffers looks in all plots: shmbuf's have colours, the others are grey."""
     first, _, rest = source.partition(".")
-    return plot.Mark(COLOURS[first], SHAPES[rest])
+    return plot.Mark(COLOURS[first], OTHER_SHAPES.get(source, SHAPES[rest]))
 
 
 def panel(heading: str, calls: str, best: Costs) -> plot.Panel:
     rows: plot.Rows = {}
     for case, counts in best.items():
-        if re.fullmatch(calls, case.call):
+        if not case.axis and re.fullmatch(calls, case.call):
             rows.setdefault(case.call, {})[case.source] = cost(counts, "Instructions")
     return plot.Panel(heading, rows)
 
@@ -217,29 +377,60 @@ def picture(board: str, best: Costs) -> str:
     return plot.dots(f"Instructions of each call, {board}", "instructions", lines, marks)
 
 
+def growth_picture(board: str, best: Costs) -> str:
+    """The curves."""
+    lines = [
+        [
+            plot.Curves(call, axis, {at: point(axis, at) for at in at_all(found)}, found)
+            for call in calls
+            if (found := curve(axis, call, best))
+        ]
+        for axis, calls in CURVES
+    ]
+    marks = {source: mark(source) for source in unique(case.source for case in best if case.axis)}
+    return plot.curves(f"Instructions where there is more, {board}", lines, marks)
+
+
+def at_all(found: Curve) -> list[int]:
+    return sorted({at for numbers in found.values() for at in numbers})
+
+
+def pictures(board: str, best: Costs) -> dict[str, str]:
+    """The board's plots, by the names of their files."""
+    return {
+        f"benchmarks-{board}.svg": picture(board, best),
+        f"benchmarks-{board}-growth.svg": growth_picture(board, best),
+    }
+
+
 def write(board: str, best: Costs):
     """All results into the board's folder."""
     here = folder(board)
     everything = [
         {"call": case.call, "source": case.source}
+        | ({case.axis: case.at} if case.axis else {})
         | {name: count for name, count in counts.items() if name != "name"}
         for case, counts in best.items()
     ]
     (here / "benchmarks.json").write_text(json.dumps(everything, indent=1) + "\n")
-    (here / "benchmarks.txt").write_text(tables(best))
-    (here / "benchmarks.svg").write_text(picture(board, best))
+    (here / "benchmarks.txt").write_text(heading(board) + tables(best))
+    for name, svg in pictures(board, best).items():
+        (here / name).write_text(svg)
 
 
 def document(board: str, best: Costs):
-    """The board's part of the page, and its plot."""
+    """The board's part of the page, and its plots."""
+    if not heading(board):
+        raise BoardError(f"{PAGE} has u-dma-buf too: say UDMABUF=<folder of its source>")
     begin, end = f"<!-- {board} -->\n", f"<!-- end of {board} -->"
     page = PAGE.read_text()
     head, found, rest = page.partition(begin)
     _, found_end, tail = rest.partition(end)
     if not found or not found_end:
         raise BoardError(f"{PAGE} has no place for {board}")
-    PAGE.write_text(f"{head}{begin}\n{tables(best)}\n{end}{tail}")
-    PAGE.with_name(f"benchmarks-{board}.svg").write_text(picture(board, best))
+    PAGE.write_text(f"{head}{begin}\n{heading(board)}{tables(best)}\n{end}{tail}")
+    for name, svg in pictures(board, best).items():
+        PAGE.with_name(name).write_text(svg)
 
 
 def profiles(rounds: list[dict], log: str, word: str):
@@ -270,7 +461,7 @@ def main() -> int:
     parser.add_argument("--profile", metavar="WORD", help="the functions of the calls named so")
     options = parser.parse_args()
     board = options.board
-    print(f"==> booting {board} to measure (usually 2 min)", file=sys.stderr, flush=True)
+    print(f"==> booting {board} to measure (usually 5 min)", file=sys.stderr, flush=True)
     try:
         rounds, log = run(board, profile=bool(options.profile))
     except BoardError as error:
@@ -283,8 +474,8 @@ def main() -> int:
     write(board, best)
     if options.document:
         document(board, best)
-    print(tables(best))
-    print(f"also: {folder(board)}/benchmarks.json, .txt and .svg")
+    print(heading(board) + tables(best))
+    print(f"also: {folder(board)}/benchmarks.json, .txt and .svg files")
     return 0
 
 

@@ -161,6 +161,24 @@ def legend(top: float, marks: dict[str, Mark]) -> tuple[list[str], float]:
     return out, top + math.ceil(len(marks) / ENTRIES) * LINE
 
 
+def page(title: str, height: float, note: str, out: list[str]) -> str:
+    """A picture of those elements."""
+    head = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        "<!-- SPDX-License-Identifier: GPL-2.0 -->",
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}"'
+        f' viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" font-size="12" fill="#222">',
+        f"<title>{escape(title)}</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        "<defs>",
+        *(f'<path id="{name}" d="{shape}"/>' for name, shape in SHAPES.items()),
+        "</defs>",
+        text(MARGIN, 22, title, ' font-size="16"'),
+        text(WIDTH - 25, 22, note, ' text-anchor="end" fill="#555"'),
+    ]
+    return "\n".join([*head, *out, "</svg>", ""])
+
+
 def dots(title: str, unit: str, lines: list[list[Panel]], marks: dict[str, Mark]) -> str:
     """Panels, line by line, with a mark for each number."""
     out, y = legend(34, marks)
@@ -173,17 +191,67 @@ def dots(title: str, unit: str, lines: list[list[Panel]], marks: dict[str, Mark]
         ]
         out += [element for elements, _ in drawn for element in elements]
         y = max(end for _, end in drawn)
-    head = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        "<!-- SPDX-License-Identifier: GPL-2.0 -->",
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y:.0f}"'
-        f' viewBox="0 0 {WIDTH} {y:.0f}" font-family="sans-serif" font-size="12" fill="#222">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        "<defs>",
-        *(f'<path id="{name}" d="{shape}"/>' for name, shape in SHAPES.items()),
-        "</defs>",
-        text(MARGIN, 22, title, ' font-size="16"'),
-        text(WIDTH - 25, 22, STACKED, ' text-anchor="end" fill="#555"'),
-    ]
-    return "\n".join([*head, *out, "</svg>", ""])
+    return page(title, y, STACKED, out)
+
+
+#: Of a panel of curves: its height without heading and axis.
+CURVE_HEIGHT = 110
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a number is at some points, for each name."""
+
+    heading: str
+    #: what the points are of
+    axis: str
+    #: each point, as words
+    points: dict[int, str]
+    #: a number for each point, for each name
+    numbers: dict[str, dict[int, int]]
+
+    def draw(
+        self, left: float, right: float, top: float, marks: dict[str, Mark]
+    ) -> tuple[list[str], float]:
+        """The elements, and where they end."""
+        first, last = left + 52, right - 24
+        upper, lower = top + ABOVE, top + ABOVE + CURVE_HEIGHT
+        # Upside down: the larger number is further up.
+        scale = Scale.of(self.numbers, lower, upper)
+        step = (last - first) / max(1, len(self.points) - 1)
+        across = {at: first + i * step for i, at in enumerate(sorted(self.points))}
+        out = [text(left, top + 12, self.heading, ' font-weight="bold"')]
+        for power in range(scale.low, scale.high + 1):
+            y = scale.across(10**power)
+            out.append(f'<path d="M{first:.1f} {y:.1f}H{last:.1f}" stroke="#ddd"/>')
+            out.append(text(first - 8, y + 4, short(power), ' text-anchor="end"'))
+        shown = set(range(0, len(across), 1 if len(across) < 6 else 2))
+        for i, (at, x) in enumerate(across.items()):
+            out.append(line(x, upper, lower, "#eee"))
+            if i in shown:
+                out.append(text(x, lower + 15, self.points[at], ' text-anchor="middle"'))
+        middle = (first + last) / 2
+        out.append(text(middle, lower + 30, self.axis, ' text-anchor="middle" fill="#555"'))
+        for name, numbers in self.numbers.items():
+            places = [(across[at], scale.across(number), at) for at, number in numbers.items()]
+            path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
+            out.append(f'<path d="M{path}" fill="none" stroke="{marks[name].colour}"/>')
+            for x, y, at in places:
+                title = f"{self.heading}, {self.axis} {at}, {name}: {numbers[at]}"
+                out.append(marks[name].at(x, y, title))
+        return out, lower + 46
+
+
+def curves(title: str, lines: list[list[Curves]], marks: dict[str, Mark]) -> str:
+    """Panels, line by line, with a line for each name."""
+    out, y = legend(34, marks)
+    y += 16
+    for panels in lines:
+        width = (WIDTH - MARGIN) / len(panels)
+        drawn = [
+            panel.draw(MARGIN + i * width, (i + 1) * width, y, marks)
+            for i, panel in enumerate(panels)
+        ]
+        out += [element for elements, _ in drawn for element in elements]
+        y = max(end for _, end in drawn)
+    return page(title, y, "The vertical axes are logarithmic.", out)

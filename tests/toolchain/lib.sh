@@ -305,7 +305,7 @@ kernel_config() {
 	local usual=("$config/$(kernel_arch "$1").config" "$config/$1/kernel.config")
 	case ${SHMBUF_KERNEL:-tests} in
 	tests) cat "$config/common.config" "$config/debug.config" "${usual[@]}" ;;
-	bench) cat "$config/common.config" "${usual[@]}" ;;
+	bench) cat "$config/common.config" "$config/bench.config" "${usual[@]}" ;;
 	fuzz)
 		cat "$config/common.config" "$config/debug.config" "$config/fuzz.config" "${usual[@]}"
 		[ "$(kernel_arch "$1")" = arm ] || cat "$config/fuzz-64bit.config"

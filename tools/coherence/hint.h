@@ -19,6 +19,8 @@ enum coherence_hint {
 	COHERENCE_COUNT_BEGIN = 0xcac4e004,
 	COHERENCE_COUNT_END = 0xcac4e005,
 	COHERENCE_AS_DEVICE = 0xcac4e006,
+	COHERENCE_COUNT_PREEMPTION = 0xcac4e007,
+	COHERENCE_COUNT_YIELDS = 0xcac4e008,
 };
 
 /* Elsewhere there is nobody to take a hint, and the numbers are all there is. */

@@ -260,7 +260,13 @@ impl Watcher for Checker {
                 self.begin_tracking();
             }
             // They are for the other purpose.
-            Some(Hint::CountBegin(_) | Hint::CountEnd) | None => {}
+            Some(
+                Hint::CountBegin(_)
+                | Hint::CountEnd
+                | Hint::CountPreemption(_)
+                | Hint::CountYields(_),
+            )
+            | None => {}
         }
     }
 

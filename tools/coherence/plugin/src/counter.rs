@@ -169,6 +169,65 @@ fn unaligned(va: u32, bytes: u32) -> bool {
     va % bytes.min(4) != 0
 }
 
+/// The most instructions of the kernel in a row during which nothing else could be scheduled.
+#[derive(Debug, Default)]
+struct Stretches {
+    /// Where the process that makes the calls has its count of what keeps it from being preempted.
+    preempt_count: Option<u32>,
+    /// How many instructions of the kernel there were when that was no longer zero.
+    disabled: Option<u64>,
+    /// While that was not zero: in kernels that preempt, nothing else can be scheduled meanwhile.
+    unpreempted: u64,
+    /// Where the function is by which a driver lets others run.
+    yields: Option<u32>,
+    /// How many instructions of the kernel there were when it was called, or at the first mark.
+    yielded: u64,
+    /// Between two calls of that: in other kernels.
+    unyielded: u64,
+}
+
+impl Stretches {
+    /// Something is stored, after so many instructions of the kernel.
+    #[inline(always)]
+    fn store(&mut self, va: u32, value: impl FnOnce() -> u32, kernel: u64) {
+        if self.preempt_count != Some(va) {
+            return;
+        }
+        if value() != 0 {
+            self.disabled.get_or_insert(kernel);
+        } else if let Some(disabled) = self.disabled.take() {
+            self.unpreempted = self.unpreempted.max(kernel - disabled);
+        }
+    }
+
+    /// An instruction of the kernel is about to run.
+    #[inline(always)]
+    fn executed(&mut self, pc: u32, kernel: u64) {
+        if self.yields == Some(pc) {
+            self.yields_now(kernel);
+        }
+    }
+
+    fn yields_now(&mut self, kernel: u64) {
+        self.unyielded = self.unyielded.max(kernel - self.yielded);
+        self.yielded = kernel;
+    }
+
+    /// The first mark, after so many instructions of the kernel.
+    fn begin(&mut self, kernel: u64) {
+        (self.unpreempted, self.unyielded, self.yielded) = (0, 0, kernel);
+    }
+
+    /// The second mark. No stretch without preemption is left over: the program runs.
+    fn end(&mut self, kernel: u64) -> [(&'static str, u64); 2] {
+        self.yields_now(kernel);
+        [
+            ("unpreempted", self.unpreempted),
+            ("unyielded", self.unyielded),
+        ]
+    }
+}
+
 /// What is known of the time between two marks.
 struct Interval {
     name: String,
@@ -189,6 +248,7 @@ pub struct Counter {
     counts: Counts,
     burst: Burst,
     sizes: Sizes,
+    stretches: Stretches,
     interval: Option<Interval>,
     profile: bool,
     report: LineWriter<File>,
@@ -212,6 +272,7 @@ impl Counter {
             counts: [0; NAMES.len()],
             burst: Burst::default(),
             sizes: Sizes::new(),
+            stretches: Stretches::default(),
             interval: None,
             profile: arguments.profile,
             report: LineWriter::new(report),
@@ -230,6 +291,10 @@ impl Counter {
         let kernel = site.0 & KERNEL != 0;
         self.count(if kernel { Count::Kernel } else { Count::User });
         self.burst.end();
+        if kernel {
+            let so_far = self.counts[Count::Kernel as usize];
+            self.stretches.executed(site.0 & !KERNEL, so_far);
+        }
         if site.0 >= VECTORS || self.profile {
             self.look_at(site.0 & !KERNEL);
         }
@@ -286,6 +351,10 @@ impl Counter {
         for (what, name) in NAMES {
             let count = self.counts[what as usize] - interval.before[what as usize];
             line.insert(name.into(), count.into());
+        }
+        let kernel = self.counts[Count::Kernel as usize];
+        for (name, longest) in self.stretches.end(kernel) {
+            line.insert(name.into(), longest.into());
         }
         if self.profile {
             let profile = interval.profile.into_iter();
@@ -361,6 +430,9 @@ impl Watcher for Counter {
     #[inline(always)]
     fn store(&mut self, va: u32, transaction: Transaction, site: Site) {
         self.load(va, transaction, site);
+        let kernel = self.counts[Count::Kernel as usize];
+        let value = || transaction.value();
+        self.stretches.store(va, value, kernel);
         if let Some((_, Backing::Device, pa)) = self.target(va, transaction) {
             let counts = &mut self.counts;
             let value = transaction.value();
@@ -404,6 +476,7 @@ impl Watcher for Counter {
             Some(Hint::CountBegin(name)) => {
                 let (architecture, control) = (self.architecture, self.control);
                 let mut cpu = VcpuView::new(registers, &mut self.memory, architecture, control);
+                self.stretches.begin(self.counts[Count::Kernel as usize]);
                 self.interval = Some(Interval {
                     name: name.read(&mut cpu),
                     before: self.counts,
@@ -411,6 +484,8 @@ impl Watcher for Counter {
                 });
             }
             Some(Hint::CountEnd) => self.end(),
+            Some(Hint::CountPreemption(va)) => self.stretches.preempt_count = Some(va),
+            Some(Hint::CountYields(va)) => self.stretches.yields = Some(va),
             // They are for the other purpose.
             Some(
                 Hint::DeviceReads(_)
@@ -499,6 +574,28 @@ mod tests {
         assert_eq!(at(4), [false; 4]);
         assert_eq!(at(2), [false, false, true, true]);
         assert_eq!(at(1), [false, true, true, true]);
+    }
+
+    #[test]
+    fn longest_stretches() {
+        let mut stretches = Stretches {
+            preempt_count: Some(8),
+            yields: Some(0x100),
+            ..Default::default()
+        };
+        stretches.begin(1000);
+        // Nested, then a shorter one; another address is none.
+        let stores = [(8, 1), (8, 2), (8, 1), (4, 7), (8, 0), (8, 1), (8, 0)];
+        for (kernel, (va, value)) in (1000..).step_by(10).zip(stores) {
+            stretches.store(va, || value, kernel);
+        }
+        for (pc, kernel) in [(0x100, 1010), (0x104, 1020), (0x100, 1090)] {
+            stretches.executed(pc, kernel);
+        }
+        let found = stretches.end(1100);
+        assert_eq!(found, [("unpreempted", 40), ("unyielded", 80)]);
+        stretches.begin(2000);
+        assert_eq!(stretches.end(2030), [("unpreempted", 0), ("unyielded", 30)]);
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub enum Hint {
     CountBegin(Text),
     /// What was named last is counted until now.
     CountEnd,
+    /// Where a process has its count of what keeps it from being preempted: its virtual address.
+    CountPreemption(u32),
+    /// The virtual address of the function by which a driver lets others run.
+    CountYields(u32),
 }
 
 impl Hint {
@@ -76,6 +80,8 @@ impl Hint {
             numbers::LABEL => Self::Label(text),
             numbers::COUNT_BEGIN => Self::CountBegin(text),
             numbers::COUNT_END => Self::CountEnd,
+            numbers::COUNT_PREEMPTION => Self::CountPreemption(first),
+            numbers::COUNT_YIELDS => Self::CountYields(first),
             _ => return None,
         })
     }
