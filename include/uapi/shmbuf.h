@@ -496,6 +496,9 @@ struct shmbuf_lent {
  * follow each other. The handle may be open in any mode. The range need not
  * consist of whole lines. If other callers use the buffer, the answer may be out
  * of date when the call returns.
+ *
+ * poll(2) reports POLLPRI on a handle when something that was lent has come back
+ * since the handle was opened, or since its last LENT with the offset zero.
  *	EINVAL		length is zero
  *	ERANGE		the range reaches past the end of the buffer, or wraps
  *	EFAULT		the pointer is bad

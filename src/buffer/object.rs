@@ -42,6 +42,7 @@ use crate::{
         configfs::InUse,
         cpu,
         dma_attachment::ImporterMapping,
+        poll_queue::PollQueue,
         task,
         wait_queue::{
             EndedBy,
@@ -55,8 +56,10 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         lock::{
             mutex::MutexBackend,
@@ -87,6 +90,10 @@ pub(crate) struct Buffer {
     pub(super) allocator: Allocator,
     pub(super) counters: Counters,
     address_space: Arc<AddressSpace>,
+    /// How often something that was lent has come back.
+    returns: Atomic<u64>,
+    /// Those that wait for that.
+    news: Arc<PollQueue>,
     /// The views of importers' devices. Held while caches are maintained for them.
     #[pin]
     pub(super) views: Mutex<KVec<ImporterView>>,
@@ -236,6 +243,7 @@ impl Buffer {
             was_vmapped: false,
         };
         let address_space = AddressSpace::new(c"[shmbuf]")?;
+        let news = PollQueue::new(c"shmbuf::news", kernel::static_lock_class!())?;
         Ok(Arc::pin_init(
             pin_init!(Self {
                 size: spec.size,
@@ -246,6 +254,8 @@ impl Buffer {
                 allocator,
                 counters: Counters::new(),
                 address_space,
+                returns: Atomic::new(0),
+                news,
                 views <- new_mutex!(KVec::new(), "shmbuf::views"),
                 fences <- Fences::new(),
                 state <- new_mutex!(state, "shmbuf::state"),
@@ -301,6 +311,23 @@ impl Buffer {
     /// Where all mappings of the buffer are, so that they can be withdrawn.
     pub(crate) fn address_space(&self) -> &Arc<AddressSpace> {
         &self.address_space
+    }
+
+    /// How often something that was lent has come back. Who looks for what is lent after this finds
+    /// all that has come back by then.
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns.load(Acquire)
+    }
+
+    /// Those that wait for something to come back.
+    pub(crate) fn news(&self) -> &Arc<PollQueue> {
+        &self.news
+    }
+
+    /// Something that was lent has come back, and is marked so.
+    pub(super) fn came_back(&self) {
+        self.returns.fetch_add(1, Release);
+        self.news.wake();
     }
 
     /// Whether devices may write to the buffer.

@@ -232,6 +232,7 @@ impl Buffer {
                     self.clean_for_others(storage, views, part);
                 }
                 self.state.lock().access.ownership.return_own(part);
+                self.came_back();
             }
             Ok(())
         })
@@ -300,6 +301,8 @@ impl Buffer {
         }
         let mut state = self.state.lock();
         state.access.ownership.set_hold(view.id, Hold::Returned);
+        drop(state);
+        self.came_back();
     }
 
     /// What of `range` a device has written to the CPU's cache gets to memory, as far as other

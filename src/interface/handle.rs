@@ -14,7 +14,11 @@ use crate::{
     sys::{
         address_space::AddressSpace,
         cpu,
-        node::NodeOperations,
+        node::{
+            NodeOperations,
+            Ready, //
+        },
+        poll_queue::PollQueue,
         transfer::Settle,
         vma::NewVma,
         wait_queue::Patience, //
@@ -30,6 +34,10 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         poll::PollCondVar,
         Arc, //
     },
@@ -54,6 +62,8 @@ pub(crate) struct Handle {
     pub(super) background: Background,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The buffer's count of returns when what is lent was last looked for.
+    pub(super) seen: Atomic<u64>,
 }
 
 #[pinned_drop]
@@ -109,9 +119,16 @@ impl NodeOperations for Handle {
         self.note(self.dispatch(cmd, arg, patience))
     }
 
-    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool {
+    fn news(&self) -> Arc<PollQueue> {
+        self.buffer().news().clone()
+    }
+
+    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> Ready {
         register(self.opened.engine.ended());
-        self.background.is_idle()
+        Ready {
+            transfers: self.background.is_idle(),
+            news: self.buffer().returns() != self.seen.load(Relaxed),
+        }
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {
@@ -132,6 +149,7 @@ impl Handle {
     /// [`ENOMEM`].
     pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<Pin<KBox<Self>>> {
         let handle = pin_init!(Self {
+            seen: Atomic::new(opened.buffer.returns()),
             opened,
             background <- Background::new(),
             readable,

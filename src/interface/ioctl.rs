@@ -56,7 +56,10 @@ use kernel::{
         _IOC_TYPE, //
     },
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::Relaxed, //
+    },
     time::{
         msecs_to_jiffies,
         Jiffies, //
@@ -190,6 +193,10 @@ impl Handle {
 
     fn lent(&self, request: &uapi::shmbuf_lent) -> Result<uapi::shmbuf_lent> {
         let range = Range::new(request.offset, request.length, self.buffer().size())?;
+        if range.start() == 0 {
+            // What comes back after this look is news.
+            self.seen.store(self.buffer().returns(), Relaxed);
+        }
         let found = self.buffer().first_lent(range);
         Ok(uapi::shmbuf_lent {
             offset: found.map_or(request.offset, |lent| lent.start() as u64),

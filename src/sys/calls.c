@@ -26,6 +26,7 @@
 #include <linux/pci.h>
 #include <linux/personality.h>
 #include <linux/platform_device.h>
+#include <linux/poll.h>
 #include <linux/preempt.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
@@ -177,6 +178,12 @@ struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operat
 void shmbuf_file_takes_nowait(struct file *file)
 {
 	file->f_mode |= FMODE_NOWAIT;
+}
+
+void shmbuf_poll_wait(struct file *file, struct wait_queue_head *queue,
+		      struct poll_table_struct *table)
+{
+	poll_wait(file, queue, table);
 }
 
 /* With a position, as a file that was opened. */

@@ -28,10 +28,12 @@ use kernel::{
         page,
         pgprot_t,
         phys_addr_t,
+        poll_table_struct,
         resource,
         scatterlist,
         sg_table,
         vm_area_struct,
+        wait_queue_head,
         workqueue_struct, //
     },
     ffi, //

@@ -33,10 +33,12 @@ struct file_operations;
 struct kiocb;
 struct mm_struct;
 struct page;
+struct poll_table_struct;
 struct resource;
 struct scatterlist;
 struct sg_table;
 struct vm_area_struct;
+struct wait_queue_head;
 struct workqueue_struct;
 
 /* params.c: module parameters. */
@@ -150,6 +152,8 @@ struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operat
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
 void shmbuf_file_takes_nowait(struct file *file);
+void shmbuf_poll_wait(struct file *file, struct wait_queue_head *queue,
+		      struct poll_table_struct *table);
 bool shmbuf_iocb_is_nowait(const struct kiocb *iocb);
 bool shmbuf_iocb_appends(const struct kiocb *iocb);
 bool shmbuf_iocb_is_synchronous(const struct kiocb *iocb);

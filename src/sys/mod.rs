@@ -26,6 +26,7 @@ pub(crate) mod kernel_view;
 pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod params;
+pub(crate) mod poll_queue;
 pub(crate) mod reserved_memory;
 pub(crate) mod span;
 mod stay;

@@ -7,6 +7,7 @@ use super::{
     address_space::AddressSpace,
     compat::this_module,
     ffi,
+    poll_queue::PollQueue,
     transfer::Settle,
     vma::NewVma,
     wait_queue::Patience, //
@@ -85,11 +86,21 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     fn mmap(&self, vma: NewVma<'_>, synchronous: bool) -> Result;
     /// Serves ioctl(2).
     fn ioctl(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize>;
-    /// Serves poll(2): registers the waiter with `register`, and then looks whether reading and
-    /// writing would go on at once. May sleep.
-    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> bool;
+    /// Who waits for news that the file has. Asked once, when the file is opened.
+    fn news(&self) -> Arc<PollQueue>;
+    /// Serves poll(2): registers the waiter with `register`, besides that for news, and then looks. May
+    /// sleep.
+    fn poll(&self, register: impl FnOnce(&PollCondVar)) -> Ready;
     /// Writes the lines of /proc/PID/fdinfo.
     fn show_fdinfo(&self, m: &SeqFile);
+}
+
+/// What poll(2) says of a file.
+pub(crate) struct Ready {
+    /// Reading and writing would go on at once.
+    pub(crate) transfers: bool,
+    /// There is something that the file has not told yet.
+    pub(crate) news: bool,
 }
 
 /// A registered misc device.
@@ -212,6 +223,7 @@ struct Adapter<T> {
     // Tables that are equal may be one: so the type of a file is not told by its table alone.
     handle_type: TypeId,
     handle: Pin<KBox<T>>,
+    news: Arc<PollQueue>,
     // Goes after what uses it.
     space: Arc<AddressSpace>,
 }
@@ -221,6 +233,7 @@ impl<T: NodeOperations> Adapter<T> {
         let adapter = Self {
             handle_type: TypeId::of::<T>(),
             space: handle.address_space(),
+            news: handle.news(),
             handle,
         };
         Ok(KBox::new(adapter, GFP_KERNEL_ACCOUNT)?)
@@ -284,17 +297,17 @@ impl<T: NodeOperations> Adapter<T> {
     ) -> bindings::__poll_t {
         // SAFETY: The private data was set by `open` and is borrowed until `release`.
         let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        // SAFETY: By this function's contract; the adapter keeps the queue until `release`.
+        unsafe { adapter.news.register(file, table) };
         // SAFETY: By this function's contract.
         let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
-        match adapter
+        let ready = adapter
             .handle
-            .poll(|waiters| table.register_wait(file, waiters))
-        {
-            true => {
-                bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM
-            }
-            false => 0,
-        }
+            .poll(|waiters| table.register_wait(file, waiters));
+        let transfers =
+            bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM;
+        let when = |is: bool, events| if is { events } else { 0 };
+        when(ready.transfers, transfers) | when(ready.news, bindings::POLLPRI)
     }
 }
 

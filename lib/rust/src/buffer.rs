@@ -219,7 +219,8 @@ impl Buffer {
     }
 
     /// The ranges of this buffer that devices were lent, in order. Nothing in them can be read
-    /// or written until SYNC has taken it back. If others use the buffer, it may have changed.
+    /// or written until SYNC has taken it back. If others use the buffer, it may have changed:
+    /// poll(2) reports POLLPRI on this handle when something has come back since this call began.
     ///
     /// # Errors
     ///
@@ -505,6 +506,19 @@ impl Buffer {
             .map_err(Error::sys(Operation::Map))
     }
 
+    /// Maps bytes of the buffer twice, side by side: byte `length + i` of the mapping is byte `i`.
+    /// So what goes past the end of a ring goes on at its beginning. `offset` and `length` are
+    /// multiples of the page size.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map): EBUSY where caches are virtually indexed and the buffer is cached,
+    /// because the two would not see each other's bytes.
+    pub fn map_twice(&self, offset: u64, length: usize, protection: Protection) -> Result<Mapping> {
+        Mapping::twice(self.file.as_fd(), offset, length, protection)
+            .map_err(Error::sys(Operation::Map))
+    }
+
     /// Offset and length of a range. One that is the wrong way round comes
     /// out empty, which the driver refuses.
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -583,6 +597,28 @@ mod tests {
         let mut back = [0; 6];
         mapping.read(0, &mut back);
         assert_eq!(&back, b"kernel");
+    }
+
+    #[test]
+    fn twice_side_by_side() {
+        let buffer = plain(8192);
+        let mapping = buffer.map_twice(4096, 4096, Protection::ReadWrite).unwrap();
+        assert_eq!(mapping.len(), 8192);
+        mapping.write(4090, b"around the end");
+        let mut back = [0; 8];
+        mapping.read(0, &mut back);
+        assert_eq!(&back, b" the end");
+        let mut back = [0; 14];
+        assert_eq!(buffer.read_at(&mut back, 8186), Ok(6));
+        assert_eq!(&back[..6], b"around");
+        let error = buffer.map_twice(0, 0, Protection::Read).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL));
+        let error = buffer.map_twice(1, 4096, Protection::Read).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL));
+        let error = buffer
+            .map_twice(0, usize::MAX, Protection::Read)
+            .unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOMEM));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes of a buffer in the address space of this process.
 
-use std::{array, ffi::c_void, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
+use std::{
+    array, ffi::c_void, mem, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull,
+};
 
 use nix::{
     errno::Errno,
     libc::off_t,
-    sys::mman::{mmap, munmap, MapFlags, ProtFlags},
+    sys::mman::{mmap, mmap_anonymous, mremap, munmap, MRemapFlags, MapFlags, ProtFlags},
 };
 
 use crate::{
@@ -63,6 +65,39 @@ impl Mapping {
             length,
             protection,
         })
+    }
+
+    /// The same bytes at two addresses, the second behind the first.
+    pub(crate) fn twice(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+        protection: Protection,
+    ) -> Result<Self, Errno> {
+        let both = length.checked_mul(2).ok_or(Errno::ENOMEM)?;
+        let both = NonZeroUsize::new(both).ok_or(Errno::EINVAL)?;
+        // SAFETY: the kernel chooses a free address, so no memory that is in use changes.
+        let start =
+            unsafe { mmap_anonymous(None, both, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        // What is reserved goes with it, whatever fails.
+        let twice = Self {
+            start: start.cast(),
+            length: both.get(),
+            protection,
+        };
+        for at in [0, length] {
+            // Not made there at once: a call that the driver refuses would leave a hole, which
+            // another thread may get.
+            let half = Self::new(fd, offset, length, protection)?;
+            let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
+            // SAFETY: it is inside of what is reserved, which nobody uses.
+            unsafe {
+                let there = twice.start.add(at).cast();
+                mremap(half.start.cast(), length, length, flags, Some(there))?;
+            }
+            mem::forget(half);
+        }
+        Ok(twice)
     }
 
     /// The length in bytes.

@@ -3,9 +3,11 @@
 //! program reads another. Each slot goes to and fro by itself, and no frame is copied by the CPU.
 //!
 //! The device is the machine's DMA engine, by COPY, or QEMU's educational PCI device (samples/edu),
-//! which imports a dma-buf of each slot.
+//! which imports a dma-buf of each slot. Each frame has a sequence number, so that none is lost,
+//! and a checksum, so that none is torn.
 
 use std::{
+    ops::Range,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -43,6 +45,11 @@ struct Options {
 
 /// Bytes of a slot: a page, and what the PCI device holds.
 const SLOT: u64 = MEMORY as u64;
+
+/// Where a frame has its sequence number.
+const SEQUENCE: Range<usize> = 0..4;
+/// Where it has the checksum of the rest.
+const CHECKSUM: Range<usize> = 4..8;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -83,22 +90,20 @@ fn run(options: &Options) -> Result<()> {
         let (slots, filling, beside) = (&slots, &filling, &beside);
         let camera = scope.spawn(move || -> Result<()> {
             // It ends when nobody takes frames any more.
-            for frame in 0..options.frames {
+            for sequence in 0..options.frames {
                 let Ok(number) = empty.recv() else { break };
                 filling.store(true, SeqCst);
-                camera.fill(&ring, &slots[number as usize], frame)?;
+                camera.fill(&ring, &slots[number as usize], sequence)?;
                 filling.store(false, SeqCst);
-                filled
-                    .send((number, frame))
-                    .context("nobody takes frames")?;
+                filled.send(number).context("nobody takes frames")?;
             }
             Ok(())
         });
-        let taken = take(&full, &free, |number, frame| {
+        let taken = take(&full, &free, |number| {
             if filling.load(SeqCst) {
                 beside.fetch_add(1, SeqCst);
             }
-            slots[number as usize].check(frame)
+            slots[number as usize].take()
         });
         drop(free);
         camera.join().expect("the camera's thread panicked")?;
@@ -114,15 +119,16 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Takes frames as long as some come, and says how many there were.
+/// Takes frames as long as some come, each from the slot that `take` gets, and says how many there
+/// were.
 fn take(
-    full: &Receiver<(u32, u32)>,
+    full: &Receiver<u32>,
     free: &Sender<u32>,
-    check: impl Fn(u32, u32) -> Result<()>,
+    take: impl Fn(u32) -> Result<Vec<u8>>,
 ) -> Result<u32> {
     let mut count = 0;
-    for (number, frame) in full {
-        check(number, frame)?;
+    for number in full {
+        check(&take(number)?, count)?;
         count += 1;
         // The camera may have gone after the last.
         let _ = free.send(number);
@@ -132,7 +138,7 @@ fn take(
 
 /// A part of the buffer that goes to the device and comes back by itself.
 struct Slot {
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     dma_buf: DmaBuf,
     view: Mapping,
 }
@@ -149,16 +155,45 @@ impl Slot {
         })
     }
 
-    /// Reads the slot, which the device has filled with a frame.
-    fn check(&self, frame: u32) -> Result<()> {
+    /// The frame that the device has filled the slot with.
+    fn take(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; SLOT as usize];
         self.dma_buf.sync(Access::Read, Phase::Begin)?;
         self.view.read(0, &mut bytes);
-        let wanted = Pattern::new(frame).bytes(0, bytes.len());
-        let wrong = (0..bytes.len()).find(|&at| bytes[at] != wanted[at]);
-        ensure!(wrong.is_none(), "frame {frame}: byte {wrong:?} is wrong");
-        Ok(())
+        Ok(bytes)
     }
+}
+
+/// A frame as the camera sends it.
+fn frame(sequence: u32) -> Vec<u8> {
+    let mut bytes = Pattern::new(sequence).bytes(0, SLOT as usize);
+    bytes[SEQUENCE].copy_from_slice(&sequence.to_le_bytes());
+    let checksum = checksum(&bytes);
+    bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Checks that a frame is whole, and the one that has to come.
+fn check(bytes: &[u8], sequence: u32) -> Result<()> {
+    let word = |at: Range<usize>| u32::from_le_bytes(bytes[at].try_into().expect("four bytes"));
+    ensure!(
+        word(CHECKSUM) == checksum(bytes),
+        "frame {sequence} is torn: its checksum is wrong"
+    );
+    let found = word(SEQUENCE);
+    ensure!(
+        found == sequence,
+        "frame {found} came instead of frame {sequence}"
+    );
+    Ok(())
+}
+
+/// That of all bytes of a frame but where it is (FNV-1a).
+fn checksum(bytes: &[u8]) -> u32 {
+    let (before, after) = (&bytes[..CHECKSUM.start], &bytes[CHECKSUM.end..]);
+    before.iter().chain(after).fold(0x811c_9dc5, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// What fills slots: it takes a picture of a scene.
@@ -176,8 +211,8 @@ enum Device {
 }
 
 impl Camera {
-    fn fill(&mut self, ring: &Buffer, slot: &Slot, frame: u32) -> Result<()> {
-        let bytes = Pattern::new(frame).bytes(0, SLOT as usize);
+    fn fill(&mut self, ring: &Buffer, slot: &Slot, sequence: u32) -> Result<()> {
+        let bytes = frame(sequence);
         self.scene
             .with_cpu_access(.., Access::Write, || self.view.write(0, &bytes))?;
         match &self.device {
@@ -194,5 +229,34 @@ impl Camera {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_right() {
+        for sequence in [0, 1, u32::MAX] {
+            assert!(check(&frame(sequence), sequence).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_lost_frame_is_found() {
+        let error = check(&frame(8), 7).unwrap_err();
+        assert_eq!(error.to_string(), "frame 8 came instead of frame 7");
+    }
+
+    #[test]
+    fn a_torn_frame_is_found() {
+        let (old, new) = (frame(3), frame(7));
+        for at in [1, 6, 8, 32, new.len() - 1] {
+            let torn = [&new[..at], &old[at..]].concat();
+            if torn != new {
+                assert!(check(&torn, 7).is_err(), "torn at {at}");
+            }
+        }
     }
 }

@@ -29,6 +29,7 @@ mod policy;
 mod races;
 mod refcounted;
 mod rights;
+mod rings;
 mod signals;
 mod slots;
 mod snooping;
@@ -198,6 +199,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         waits::CLAIMS,
         signals::CLAIMS,
         slots::CLAIMS,
+        rings::CLAIMS,
         strict::CLAIMS,
         refcounted::CLAIMS,
         export::CLAIMS,

@@ -8,7 +8,12 @@ use std::{
 
 use shmbuf::{Kind, Policy};
 
-use super::{claim, copy::without_engine, Claim, Scope};
+use super::{
+    claim,
+    copy::without_engine,
+    copy_async::{slow, with_slow_engine, without_slow_engine},
+    Claim, Scope,
+};
 use crate::{
     demo::{path, C, PROGRAMS, RUST},
     expect::Expect,
@@ -25,9 +30,16 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "sample_tells_what_was_refused", refused).unless(without_samples),
     claim(Scope::Once, "sample_info", info).unless(without_samples),
     claim(Scope::Once, "sample_finds_wrong_bytes", finds).unless(without_samples),
-    claim(Scope::Once, "sample_ring_of_the_engine", ring).unless(|machine, config| {
-        without_engine(machine, config).or_else(|| without_samples(machine, config))
-    }),
+    claim(Scope::Once, "sample_ring_of_the_engine", ring)
+        .unless(|machine, config| {
+            without_engine(machine, config).or_else(|| without_samples(machine, config))
+        })
+        .seconds(300),
+    slow("sample_ring_of_this_engine", slow_ring)
+        .unless(|machine, config| {
+            without_slow_engine(machine, config).or_else(|| without_samples(machine, config))
+        })
+        .seconds(300),
 ];
 
 fn without_samples(_: &Machine, _: &Config) -> Option<&'static str> {
@@ -84,8 +96,15 @@ pub(super) fn take_frames(kinds: &[Kind], frames: u32, more: &[&str]) {
 }
 
 fn ring(_: &Env) {
-    let kinds = [Kind::Pages, Kind::Streaming, Kind::Scatter, Kind::Coherent];
-    take_frames(&kinds, 200, &[]);
+    take_frames(&[Kind::Streaming], 1000, &[]);
+    take_frames(&[Kind::Pages, Kind::Scatter, Kind::Coherent], 200, &[]);
+}
+
+/// The engine takes so long that frames are read beside it.
+fn slow_ring(env: &Env) {
+    with_slow_engine(env, "1", || {
+        take_frames(&[Kind::Streaming], 1000, &[]);
+    });
 }
 
 fn with_ioctls(env: &Env) {
