@@ -33,7 +33,6 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
-#include <linux/version.h>
 #include <linux/vmalloc.h>
 
 #include "helpers.h"
@@ -263,15 +262,6 @@ static struct device_node *dma_node(struct device *dev)
 	return dev->of_node;
 }
 
-static void set_coherent(struct device *dev)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
-	dev_assign_dma_coherent(dev, true);
-#elif defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE) || defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU)
-	dev->dma_coherent = true;
-#endif
-}
-
 /*
  * A new device gets what the firmware says of the DMA of another: the offset of
  * its addresses, how far they reach, whether it snoops. Neither an IOMMU, which
@@ -293,7 +283,7 @@ int shmbuf_dma_configure_like(struct device *dev, struct device *other)
 	}
 	/* Who is not in the device tree says so himself. */
 	if (!ret && dev_is_dma_coherent(other))
-		set_coherent(dev);
+		dev_assign_dma_coherent(dev, true);
 	return ret;
 }
 

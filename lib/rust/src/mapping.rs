@@ -76,9 +76,9 @@ impl Mapping {
     ) -> Result<Self, Errno> {
         let both = length.checked_mul(2).ok_or(Errno::ENOMEM)?;
         let both = NonZeroUsize::new(both).ok_or(Errno::EINVAL)?;
+        let none = ProtFlags::PROT_NONE;
         // SAFETY: the kernel chooses a free address, so no memory that is in use changes.
-        let start =
-            unsafe { mmap_anonymous(None, both, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        let start = unsafe { mmap_anonymous(None, both, none, MapFlags::MAP_PRIVATE) }?;
         // What is reserved goes with it, whatever fails.
         let twice = Self {
             start: start.cast(),

@@ -38,12 +38,15 @@ const BUFFER: usize = 256 * KIB;
 /// The bytes of what is called a line here. Those of a core may be fewer.
 const LINE: usize = 32;
 
+/// What there is more of, until it is dropped.
+type More = Result<Box<dyn Any>, Errno>;
+
 /// Something that there may be more of.
 struct Axis {
     name: &'static str,
     points: &'static [usize],
-    /// Makes so many, and keeps them until what is returned is dropped.
-    grow: fn(&Source, &Memory, usize) -> Result<Box<dyn Any>, Errno>,
+    /// Makes so many.
+    grow: fn(&Source, &Memory, usize) -> More,
 }
 
 const AXES: [Axis; 6] = [

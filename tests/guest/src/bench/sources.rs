@@ -156,13 +156,13 @@ impl Memory {
             Self::DmaBuf(dma_buf) => dma_buf.sync(access, phase).map_err(errno),
             Self::Node(..) => Err(Errno::ENOTTY),
             Self::UDmaBuf(file) => {
-                let argument = (range.start as u64) << 32 | (range.len() & !0xf) as u64;
+                let argument = ((range.start as u64) << 32) | (range.len() & !0xf) as u64;
                 let fd = file.as_raw_fd();
                 // SAFETY: the calls read the number.
                 unsafe {
                     match way {
-                        Sync::ToDevice => u_dma_buf_for_device(fd, &(argument | 1 << 2 | 1)),
-                        Sync::FromDevice => u_dma_buf_for_cpu(fd, &(argument | 2 << 2 | 1)),
+                        Sync::ToDevice => u_dma_buf_for_device(fd, &(argument | (1 << 2) | 1)),
+                        Sync::FromDevice => u_dma_buf_for_cpu(fd, &(argument | (2 << 2) | 1)),
                     }
                 }
                 .map(drop)

@@ -48,7 +48,7 @@ fn without_devices(machine: &Machine, config: &Config) -> Option<&'static str> {
 
 /// Where some devices snoop and others do not.
 fn without_snooping(machine: &Machine, config: &Config) -> Option<&'static str> {
-    without_devices(machine, config).or_else(|| match machine.arch {
+    without_devices(machine, config).or(match machine.arch {
         Arch::Armv5 => Some("no device snoops a VIVT cache"),
         Arch::Snooping => Some("all devices snoop"),
         _ => None,
