@@ -7,6 +7,7 @@ import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import api
 import boardinfo
 import pytest
 from tools import COMPILERS, TOP, build_folder, must, shell_names, tracked
@@ -186,6 +187,32 @@ def test_crate_is_ready_to_publish():
     # The newest: others are of versions before.
     (unpacked, *_) = sorted(target.glob("package/shmbuf-*/"), key=lambda it: -it.stat().st_mtime)
     assert (unpacked / HEADER.name).read_text() == HEADER.read_text()
+
+
+def test_crate_keeps_its_promises():
+    """What programs may use of the crate is what crate-api.txt lists.
+
+    Whoever changes it changes the file too, and the version as semantic versioning has it: the
+    next major one (before 1.0 the next minor one) if a line goes or changes.
+    """
+    target = build_folder() / "cargo"
+    command = ["cargo", "rustdoc", "--locked", "-p", "shmbuf", "--lib", "--manifest-path"]
+    must(
+        [*command, TOP / "lib/Cargo.toml", "--", "-Zunstable-options", "--output-format=json"],
+        CARGO_TARGET_DIR=str(target),
+        # The format is not stable: that of the compiler in the toolchain tree.
+        RUSTC_BOOTSTRAP="1",
+    )
+    _, *listed = (TOP / "tests/host/crate-api.txt").read_text().splitlines()
+    assert list(api.listing(target / "doc/shmbuf.json")) == listed
+
+
+def test_oldest_rust():
+    """The compiler that all of this is built with is the oldest that the manifest allows."""
+    manifest = tomllib.loads((TOP / "lib/Cargo.toml").read_text())
+    oldest = manifest["workspace"]["package"]["rust-version"]
+    assert must(["rustc", "--version"]).startswith(f"rustc {oldest}.")
+    assert f"Rust {oldest}" in (TOP / "lib/rust/README.md").read_text()
 
 
 def test_clippy_module(board_name):
