@@ -225,6 +225,6 @@ engine:           dma-controller
         assert_eq!(value["policies"], json!(["writeback"]));
         assert_eq!(value["lent"], json!([[0, 32], [64, 96]]));
         // As many as the structure has, where the DMA address has two parts.
-        assert_eq!(value.as_object().unwrap().len(), 19);
+        assert_eq!(value.as_object().unwrap().len(), 20);
     }
 }
