@@ -274,16 +274,6 @@ bool shmbuf_flushes_all_instead(size_t size)
 #endif
 }
 
-/*
- * That brings as much to memory for a device as the DMA API's going line by line
- * does, where the API translates and copies nothing.
- */
-bool shmbuf_dma_flushes_all_instead(struct device *dev, size_t size)
-{
-	return shmbuf_flushes_all_instead(size) && shmbuf_dma_is_direct(dev) &&
-	       !shmbuf_dma_is_coherent(dev) && !IS_ENABLED(CONFIG_SWIOTLB);
-}
-
 void shmbuf_flush_all(void)
 {
 #ifdef CONFIG_ARM

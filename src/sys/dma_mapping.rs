@@ -3,7 +3,6 @@
 //! Memory that is mapped for a device.
 
 use super::{
-    cpu,
     dma_coherent::CoherentMemory,
     dma_device::{
         raw,
@@ -431,22 +430,8 @@ impl DeviceMapping {
         }
     }
 
-    /// Flushes all lines there are, if these are fewer than those of `size` bytes: what the CPU wrote
-    /// to any memory is then visible to the device. Whether it did.
-    fn flush_all_instead(&self, size: usize) -> bool {
-        // SAFETY: The device is valid by the type invariants.
-        let instead = unsafe { ffi::shmbuf_dma_flushes_all_instead(raw(&self.device), size) };
-        if instead {
-            cpu::flush_all();
-        }
-        instead
-    }
-
     /// Makes what the CPU wrote to `range` of the memory visible to the device. May sleep.
     pub(crate) fn sync_for_device(&self, range: Range) {
-        if self.flush_all_instead(range.len()) {
-            return;
-        }
         let (device, direction) = (raw(&self.device), self.direction as u32);
         for Segment { dma, len, .. } in self.parts(range, STRETCH) {
             task::cond_resched();
@@ -478,9 +463,6 @@ impl DeviceMapping {
     /// Where several mappings of one device overlap, the DMA API's debugging can tell them apart only
     /// if the whole table is synced, as it was mapped (`check_sync()` in kernel/dma/debug.c).
     pub(crate) fn sync_all_for_device(&self) {
-        if self.flush_all_instead(self.list.range.len()) {
-            return;
-        }
         // SAFETY: By the type invariants.
         unsafe {
             ffi::shmbuf_dma_sync_table_for_device(

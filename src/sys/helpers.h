@@ -102,7 +102,6 @@ bool shmbuf_is_mapped_by(struct mm_struct *mm, struct address_space *space, size
 			 size_t end);
 void shmbuf_flush_mappings(struct address_space *space, size_t start, size_t end);
 bool shmbuf_flushes_all_instead(size_t size);
-bool shmbuf_dma_flushes_all_instead(struct device *dev, size_t size);
 void shmbuf_flush_all(void);
 void shmbuf_flush_to_memory(void *addr, phys_addr_t phys, size_t size);
 void shmbuf_flush_from_memory(void *addr, phys_addr_t phys, size_t size);
