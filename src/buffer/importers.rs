@@ -106,10 +106,7 @@ impl Buffer {
         let _locked = Locked::wait(self, &[Request::exact(range, mode)], patience)?;
 
         let mut views = self.views.lock();
-        let writes_to = match mapping.snoops() || mapping.bounces() {
-            true => WritesTo::Cache,
-            false => WritesTo::Memory,
-        };
+        let writes_to = WritesTo::of_device(mapping.snoops() || mapping.bounces());
         let bounces = mapping.bounces() || views.iter().any(|view| view.mapping.bounces());
         if bounces && !views.is_empty() {
             return Err(EBUSY);
@@ -126,6 +123,7 @@ impl Buffer {
             if self.has_aliases(storage.policy()) {
                 self.address_space().lock().flush(range);
             }
+            self.clean_for(writes_to, &storage, range);
             mapping.sync_all_for_device();
         }
         cpu::drain_write_buffer();

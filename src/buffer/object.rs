@@ -232,10 +232,7 @@ impl Buffer {
             Some(_) => Some(LineSet::new(spec.size, cpu::cache_line())?),
             None => None,
         };
-        let own_writes_to = match allocator.device.snoops() {
-            true => WritesTo::Cache,
-            false => WritesTo::Memory,
-        };
+        let own_writes_to = WritesTo::of_device(allocator.device.snoops());
         let state = State {
             storage,
             access: Access::new(Ownership::new(own, own_writes_to)),

@@ -8,8 +8,9 @@
 //! first, and then marked. What is not lent or taken back is left alone. A kill comes between two
 //! stretches, each of which is wholly the one's or the other's; but views of importers go as a whole.
 //!
-//! What a device that snoops wrote may be in the CPU's cache alone. So what another device had too is
-//! cleaned before it is invalidated: as it comes back, or as the one that snoops does, if that is first.
+//! What a device that snoops wrote may be in the CPU's cache alone. So what another device has too is
+//! cleaned before it is invalidated: as that one gets it, since a sync for a device that only writes
+//! discards lines, as it comes back, or as the one that snoops does, if that is first.
 
 use super::{
     locked::Locked,
@@ -108,7 +109,7 @@ impl Buffer {
             }
             (Caller::Writes, Phase::End) => {
                 self.lend_own(storage, range)?;
-                self.lend_views(range);
+                self.lend_views(storage, range);
             }
         }
         Ok(())
@@ -188,6 +189,7 @@ impl Buffer {
             let mut rest = Some(stretch);
             while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
                 self.withdraw(part);
+                self.clean_for(own.writes_to(), storage, part);
                 own.mapping().sync_for_device(part);
                 cpu::drain_write_buffer();
             }
@@ -221,16 +223,17 @@ impl Buffer {
             go_on()?;
             let mut rest = Some(stretch);
             while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
-                // An importer's device may be gone meanwhile, but none that snoops comes. A sync for
-                // one that snoops does nothing.
+                // An importer's device may be gone meanwhile, but none that snoops comes.
                 let views = self.is_written_in_cache(part).then(|| self.views.lock());
-                if views.is_some() {
-                    own.mapping().sync_for_device(part);
+                match (own.writes_to(), &views) {
+                    (WritesTo::Memory, Some(_)) => {
+                        storage.clean(part);
+                        own.mapping().sync_for_device(part);
+                    }
+                    (WritesTo::Cache, Some(views)) => self.clean_for_others(storage, views, part),
+                    (_, None) => {}
                 }
                 own.mapping().sync_for_cpu(part);
-                if let Some(views) = views.as_ref().filter(|_| own.mapping().snoops()) {
-                    self.clean_for_others(storage, views, part);
-                }
                 self.state.lock().access.ownership.return_own(part);
                 self.came_back();
             }
@@ -248,9 +251,21 @@ impl Buffer {
         state.access.ownership.is_written_in_cache(range)
     }
 
+    /// What other devices may have written of `range` to the CPU's cache gets to memory, before a sync
+    /// for a device that writes past the cache discards lines of it: for the device, too, where it only
+    /// writes. Returns whether there may be anything; who has the bytes already is to be given them
+    /// anew, by a sync for the device.
+    pub(super) fn clean_for(&self, writes_to: WritesTo, storage: &Storage, range: Range) -> bool {
+        let may_be = writes_to == WritesTo::Memory && self.is_written_in_cache(range);
+        if may_be {
+            storage.clean(range);
+        }
+        may_be
+    }
+
     /// The devices of importers get their views that meet `range`: those that they can be lent, if
     /// they are not, and else what the CPU wrote.
-    fn lend_views(&self, range: Range) {
+    fn lend_views(&self, storage: &Storage, range: Range) {
         let views = self.views.lock();
         for view in views.iter().filter(|view| view.meets(range)) {
             let lent = self.lend_view(view);
@@ -258,6 +273,7 @@ impl Buffer {
                 if lent == Hold::Returned {
                     self.withdraw(view.mapping.range());
                 }
+                self.clean_for(view.writes_to, storage, view.mapping.range());
                 view.mapping.sync_all_for_device();
                 cpu::drain_write_buffer();
             }
@@ -291,8 +307,7 @@ impl Buffer {
             return;
         }
         let range = view.mapping.range();
-        let others_wrote = view.writes_to == WritesTo::Memory && self.is_written_in_cache(range);
-        if others_wrote {
+        if self.clean_for(view.writes_to, storage, range) {
             view.mapping.sync_all_for_device();
         }
         view.mapping.sync_all_for_cpu();
@@ -309,15 +324,20 @@ impl Buffer {
     /// devices, which write past the cache, have the bytes too: when these come back, lines are
     /// discarded.
     fn clean_for_others(&self, storage: &Storage, views: &[ImporterView], range: Range) {
-        if let Some(own) = storage.own_mapping() {
+        let own = storage
+            .own_mapping()
+            .filter(|own| own.writes_to() == WritesTo::Memory);
+        if let Some(own) = own {
             let mut rest = Some(range);
             while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
+                storage.clean(part);
                 own.mapping().sync_for_device(part);
             }
         }
         let past_the_cache = |view: &&ImporterView| view.writes_to == WritesTo::Memory;
         for view in views.iter().filter(past_the_cache) {
             if view.meets(range) && self.is_lent(view) {
+                storage.clean(view.mapping.range());
                 view.mapping.sync_all_for_device();
             }
         }

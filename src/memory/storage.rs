@@ -319,6 +319,14 @@ impl Storage {
         }
     }
 
+    /// Brings what a device that snoops has written to the cache to memory, whoever has the bytes. May
+    /// sleep.
+    pub(crate) fn clean(&self, range: Range) {
+        if let Some(pages) = self.pages() {
+            pages.pages().clean_range(range);
+        }
+    }
+
     /// The memory as devices of importers can reach it, if it has pages of its own.
     pub(crate) fn backing(&self) -> Option<Backing> {
         match &self.memory {

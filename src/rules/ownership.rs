@@ -75,6 +75,16 @@ pub(crate) enum WritesTo {
     Cache,
 }
 
+impl WritesTo {
+    /// That of a device that writes to the cache, or does not.
+    pub(crate) fn of_device(snoops: bool) -> Self {
+        match snoops {
+            true => Self::Cache,
+            false => Self::Memory,
+        }
+    }
+}
+
 /// A range that is mapped for a device of an importer.
 struct View {
     id: ViewId,

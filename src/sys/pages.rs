@@ -464,6 +464,25 @@ impl Pages {
         self.flush_by(|part| part.flush())
     }
 
+    /// Brings what the cache has of `range`, which must be inside, to memory, on machines whose caches
+    /// go by physical addresses: there lines of the kernel's write-back mapping are everybody's, and
+    /// those of a device that snoops. May sleep.
+    pub(crate) fn clean_range(&self, range: Range) {
+        let mut rest = range.start();
+        while rest < range.end() {
+            task::cond_resched();
+            let (page, offset) = (rest / PAGE_SIZE, rest % PAGE_SIZE);
+            let len = (PAGE_SIZE - offset).min(range.end() - rest);
+            self.with_page(page, |span| {
+                if let Ok(part) = Range::new(offset as u64, len as u64, PAGE_SIZE) {
+                    span.slice(part).flush();
+                }
+            });
+            rest += len;
+        }
+        cpu::drain_write_buffer();
+    }
+
     fn flush_by(&self, f: impl FnMut(Span<'_>)) -> Result {
         // Not by the DMA API, which may work on a copy: where the kernel bounces (swiotlb=force),
         // and for a device that does not reach the page.
@@ -497,16 +516,21 @@ impl Pages {
         }
         for n in 0..self.count {
             task::go_on()?;
-            // SAFETY: By the type invariants; unmapped below.
-            let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
-            if let Some(address) = NonNull::new(address.cast()) {
-                // SAFETY: The page is mapped there.
-                f(unsafe { Span::new(address, PAGE_SIZE, self.phys(n << PAGE_SHIFT)) });
-            }
-            // SAFETY: It is the page that was mapped last.
-            unsafe { bindings::kunmap_local(address) };
+            self.with_page(n, &mut f);
         }
         Ok(())
+    }
+
+    /// Calls `f` with one of the pages by the kernel's write-back mapping. It must not sleep.
+    fn with_page(&self, n: usize, f: impl FnOnce(Span<'_>)) {
+        // SAFETY: By the type invariants; unmapped below.
+        let address = unsafe { bindings::kmap_local_page(self.nth(n)) };
+        if let Some(address) = NonNull::new(address.cast()) {
+            // SAFETY: The page is mapped there.
+            f(unsafe { Span::new(address, PAGE_SIZE, self.phys(n << PAGE_SHIFT)) });
+        }
+        // SAFETY: It is the page that was mapped last.
+        unsafe { bindings::kunmap_local(address) };
     }
 
     /// Whether the kernel has no linear mapping of contiguous pages. Of others, it is that of the first.

@@ -4,7 +4,8 @@
  * that does not. A program opens /dev/importer-snooping or /dev/importer-plain
  * and writes one command at a time:
  *
- *	map FD		maps the dma-buf for the device, which may write to it
+ *	map FD		maps the dma-buf for the device, which may read and write it
+ *	receive FD	maps the dma-buf for the device, which only writes to it
  *	fill BYTE	the device writes BYTE all over the memory (it snoops)
  *	unmap		the device has it no more, as when the file is closed
  *
@@ -41,9 +42,10 @@ struct file_of_importer {
 	struct importer *importer;
 	struct dma_buf_attachment *attachment;
 	struct sg_table *table;
+	enum dma_data_direction direction;
 };
 
-static int map(struct file_of_importer *it, int fd)
+static int map(struct file_of_importer *it, int fd, enum dma_data_direction direction)
 {
 	struct dma_buf *buf;
 	int ret;
@@ -58,7 +60,8 @@ static int map(struct file_of_importer *it, int fd)
 		ret = PTR_ERR(it->attachment);
 		goto put;
 	}
-	it->table = dma_buf_map_attachment_unlocked(it->attachment, DMA_BIDIRECTIONAL);
+	it->direction = direction;
+	it->table = dma_buf_map_attachment_unlocked(it->attachment, direction);
 	if (IS_ERR(it->table)) {
 		ret = PTR_ERR(it->table);
 		goto detach;
@@ -82,7 +85,7 @@ static int unmap(struct file_of_importer *it)
 		return -EINVAL;
 	buf = attachment->dmabuf;
 	it->attachment = NULL;
-	dma_buf_unmap_attachment_unlocked(attachment, it->table, DMA_BIDIRECTIONAL);
+	dma_buf_unmap_attachment_unlocked(attachment, it->table, it->direction);
 	dma_buf_detach(buf, attachment);
 	dma_buf_put(buf);
 	return 0;
@@ -134,7 +137,9 @@ static ssize_t importer_write(struct file *file, const char __user *from, size_t
 		return -EFAULT;
 	mutex_lock(&it->lock);
 	if (sscanf(command, "map %d", &number) == 1)
-		ret = map(it, number);
+		ret = map(it, number, DMA_BIDIRECTIONAL);
+	else if (sscanf(command, "receive %d", &number) == 1)
+		ret = map(it, number, DMA_FROM_DEVICE);
 	else if (sscanf(command, "fill %d", &number) == 1)
 		ret = fill(it, number);
 	else if (!strcmp(command, "unmap"))

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags};
-use shmbuf::{Access, Alloc, Buffer, DmaBuf, Kind, Phase, Policy};
+use shmbuf::{Access, Alloc, Buffer, Direction, DmaBuf, Kind, Phase, Policy};
 
 use super::{
     alloc::{make, map},
@@ -30,7 +30,12 @@ use crate::{
 pub(super) const CLAIMS: &[Claim] = &[
     beside("snooping_importer_beside_the_own_device", own_device),
     beside("snooping_importer_goes_before_the_own_device", goes_first),
+    beside("snooping_importer_comes_before_the_own_device", comes_first),
     beside("snooping_importer_beside_another", another),
+    beside(
+        "snooping_importer_comes_before_one_that_writes",
+        writes_later,
+    ),
     beside("snooping_importer_goes_before_another", another_stays),
     beside("snooping_importer_stays_as_another_goes", another_goes),
 ];
@@ -78,11 +83,21 @@ impl Importer {
         Self::try_new(node, dma_buf).unwrap_or_else(|error| panic!("map: {error}"))
     }
 
+    /// A device that only writes.
+    #[track_caller]
+    fn that_writes(node: &str, dma_buf: &DmaBuf) -> Self {
+        Self::told("receive", node, dma_buf).unwrap_or_else(|error| panic!("receive: {error}"))
+    }
+
     pub(super) fn try_new(node: &str, dma_buf: &DmaBuf) -> io::Result<Self> {
+        Self::told("map", node, dma_buf)
+    }
+
+    fn told(command: &str, node: &str, dma_buf: &DmaBuf) -> io::Result<Self> {
         let path = format!("/dev/importer-{node}");
         let mut file = OpenOptions::new().write(true).open(path)?;
         // In one write.
-        let command = format!("map {}", dma_buf.as_fd().as_raw_fd());
+        let command = format!("{command} {}", dma_buf.as_fd().as_raw_fd());
         file.write_all(command.as_bytes())?;
         Ok(Self(file))
     }
@@ -96,13 +111,20 @@ impl Importer {
 /// What the device that snoops writes.
 const BYTE: u8 = 0x5a;
 
-/// Calls a function with some cached buffers and an export of all of each. Afterwards the CPU has all
-/// of it, and it is what the device that snoops has written.
+/// Calls a function with some cached buffers, of each direction in which devices write, and an export
+/// of all of each. Afterwards the CPU has all of it, and it is what the device that snoops has written.
 fn each(env: &Env, kinds: &[Kind], body: impl Fn(&Buffer, &DmaBuf)) {
     add_importers();
-    for &kind in kinds {
+    let directions = [Direction::Bidirectional, Direction::FromDevice];
+    let all = kinds
+        .iter()
+        .flat_map(|kind| directions.map(|it| (*kind, it)));
+    // Only a device of the buffer's own has a direction.
+    let all = all.filter(|(kind, it)| *it == directions[0] || OWNED.contains(kind));
+    for (kind, direction) in all {
         let alloc = Alloc {
             policy: Some(Policy::WriteBack),
+            direction,
             ..Alloc::new(4 * page() as u64, kind)
         };
         let buffer = make(env, &alloc);
@@ -111,7 +133,7 @@ fn each(env: &Env, kinds: &[Kind], body: impl Fn(&Buffer, &DmaBuf)) {
         body(&buffer, &export_all(&buffer));
         sync(&buffer, Phase::Begin);
         let bytes = load_all(&mapping);
-        assert!(bytes.iter().all(|&byte| byte == BYTE), "{kind}");
+        assert!(bytes.iter().all(|&byte| byte == BYTE), "{kind} {direction}");
     }
     remove_importers();
 }
@@ -140,6 +162,25 @@ fn goes_first(env: &Env) {
         sync(buffer, Phase::End);
         snooping.tell(&format!("fill {BYTE}"));
         snooping.tell("unmap");
+        sync(buffer, Phase::Begin);
+    });
+}
+
+/// A sync for a device that only writes discards lines.
+fn comes_first(env: &Env) {
+    each(env, &OWNED, |buffer, dma_buf| {
+        let mut snooping = Importer::new("snooping", dma_buf);
+        snooping.tell(&format!("fill {BYTE}"));
+        sync(buffer, Phase::End);
+        sync(buffer, Phase::Begin);
+    });
+}
+
+fn writes_later(env: &Env) {
+    each(env, &ALL, |buffer, dma_buf| {
+        let mut snooping = Importer::new("snooping", dma_buf);
+        snooping.tell(&format!("fill {BYTE}"));
+        let _plain = Importer::that_writes("plain", dma_buf);
         sync(buffer, Phase::Begin);
     });
 }
