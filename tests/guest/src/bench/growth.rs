@@ -13,7 +13,7 @@ use nix::{
 use shmbuf::{Alloc, Kind, MappingKind};
 
 use super::{
-    measure_times,
+    line, measure_times,
     sources::{import_to, plain, Memory, Source},
     take_turns, touch, KIB, MIB,
 };
@@ -34,9 +34,6 @@ fn rounds(bytes: usize) -> usize {
 
 /// The size of a buffer, where it is not the size that grows.
 const BUFFER: usize = 256 * KIB;
-
-/// The bytes of what is called a line here. Those of a core may be fewer.
-const LINE: usize = 32;
 
 /// What there is more of, until it is dropped.
 type More = Result<Box<dyn Any>, Errno>;
@@ -208,7 +205,7 @@ fn calls(
 ) {
     let region = memory.map(mapped).expect("mmap");
     touch(&region);
-    for (part, start) in [("a line", last.end - LINE), ("all", 0)] {
+    for (part, start) in [("a line", last.end - line(memory)), ("all", 0)] {
         let (to, from) = (
             name(&format!("SYNC of {part} to device")),
             name(&format!("SYNC of {part} from device")),
