@@ -562,7 +562,7 @@ impl Thread<'_> {
         let step = &world.program.steps[number];
         self.made = world.program.made_before(number);
         let mode = self.mode_of(step);
-        // A load where nothing is mended by a call, which may not fail.
+        // A page fault of the program itself has no errno to fail with, only a signal.
         let can_fail = step.call().name != "load";
         let failing = failure.filter(|_| can_fail);
         let failing = failing.map(|nth| Failing::new(nth % 64));
