@@ -2,7 +2,10 @@
 
 //! Ranges of a buffer that somebody uses.
 
-use super::object::Buffer;
+use super::object::{
+    Buffer,
+    State, //
+};
 use crate::{
     memory::storage::Storage,
     rules::{
@@ -46,14 +49,33 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     /// - [`ERESTARTSYS`] if a signal came while waiting that ends the wait: nothing has been done;
     /// - [`ENOMEM`].
     pub(crate) fn wait(buffer: B, requests: &[Request], patience: Patience) -> Result<Self> {
+        let (locked, ()) = Self::looking(buffer, requests, patience, |_| ())?;
+        Ok(locked)
+    }
+
+    /// [`Self::wait`], and what `look` sees then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::wait`].
+    // See `enter`.
+    #[inline(always)]
+    pub(super) fn looking<R>(
+        buffer: B,
+        requests: &[Request],
+        patience: Patience,
+        look: impl FnOnce(&State) -> R,
+    ) -> Result<(Self, R)> {
         let (ticket, state) = enter(&buffer, requests, patience)?;
         let storage = state.storage.clone();
+        let seen = look(&state);
         drop(state);
-        Ok(Self {
+        let locked = Self {
             buffer,
             ticket,
             storage,
-        })
+        };
+        Ok((locked, seen))
     }
 
     /// [`Self::wait`], for bytes that have to be the CPU's. They stay so.
@@ -62,15 +84,9 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
     ///
     /// [`EBUSY`] if a device was lent some of them; those of [`Self::wait`].
     pub(crate) fn cpus(buffer: B, requests: &[Request], patience: Patience) -> Result<Self> {
-        let (ticket, state) = enter(&buffer, requests, patience)?;
-        let (storage, owned) = (state.storage.clone(), state.are_cpus(requests));
-        drop(state);
+        let are_cpus = |state: &State| state.are_cpus(requests);
+        let (locked, owned) = Self::looking(buffer, requests, patience, are_cpus)?;
         // Left again if it is not to be had.
-        let locked = Self {
-            buffer,
-            ticket,
-            storage,
-        };
         owned.then_some(locked).ok_or(EBUSY)
     }
 
@@ -96,16 +112,10 @@ impl<B: Deref<Target = Buffer>> Locked<B> {
         mode: Mode,
         patience: Patience,
     ) -> Result<(Self, Range)> {
-        let (ticket, state) = enter(&buffer, &[Request::exact(range, mode)], patience)?;
-        let storage = state.storage.clone();
-        let first = state.access.ownership.first_of_cpus(range);
-        drop(state);
+        let first_of_cpus = |state: &State| state.access.ownership.first_of_cpus(range);
+        let requests = [Request::exact(range, mode)];
+        let (locked, first) = Self::looking(buffer, &requests, patience, first_of_cpus)?;
         // Left again if it is not to be had.
-        let locked = Self {
-            buffer,
-            ticket,
-            storage,
-        };
         Ok((locked, first.ok_or(EBUSY)?))
     }
 

@@ -16,7 +16,8 @@ use super::{
     locked::Locked,
     object::{
         Buffer,
-        ImporterView, //
+        ImporterView,
+        State, //
     }, //
 };
 use crate::{
@@ -62,6 +63,28 @@ fn usage_by(caller: Caller) -> Usage {
     }
 }
 
+/// What SYNC finds when it has locked a range. It stays so, but that views may go.
+struct Found {
+    /// Whether a device was lent some of it, which who only reads does not get.
+    is_taken: bool,
+    /// The range, and the views that it meets and that can be lent.
+    reach: Range,
+    has_views: bool,
+    was_vmapped: bool,
+}
+
+impl Found {
+    fn of(state: &State, range: Range, caller: Caller) -> Self {
+        let ownership = &state.access.ownership;
+        Self {
+            is_taken: caller == Caller::Reads && ownership.is_lent(range),
+            reach: ownership.with_views(range),
+            has_views: ownership.has_views(range),
+            was_vmapped: state.was_vmapped,
+        }
+    }
+}
+
 impl Buffer {
     /// CPU access to `range` begins or ends. If the caller writes, devices that reach it are lent it
     /// or return it; views of importers that it meets go as a whole.
@@ -83,13 +106,18 @@ impl Buffer {
         if phase == Phase::Start {
             self.wait_for_others(range, usage_by(caller), patience)?;
         }
-        let locked = match caller {
-            Caller::Reads => Locked::cpus(self, &[Request::exact(range, Mode::Shared)], patience),
-            Caller::Writes => Locked::wait(self, &[Request::with_views(range)], patience),
-        }?;
+        let request = match caller {
+            Caller::Reads => Request::exact(range, Mode::Shared),
+            Caller::Writes => Request::with_views(range),
+        };
+        let look = |state: &State| Found::of(state, range, caller);
+        let (locked, found) = Locked::looking(self, &[request], patience, look)?;
+        if found.is_taken {
+            return Err(EBUSY);
+        }
         let storage = locked.storage();
         match storage.policy().is_cached() {
-            true => self.maintain(storage, range, phase, caller)?,
+            true => self.maintain(storage, range, &found, phase, caller)?,
             // It has no lines, and nothing of it is ever lent.
             false => storage.clean_and_invalidate(range, phase)?,
         }
@@ -98,18 +126,37 @@ impl Buffer {
     }
 
     /// [`Self::sync_with`] of cached memory, which is locked.
-    fn maintain(&self, storage: &Storage, range: Range, phase: Phase, caller: Caller) -> Result {
-        self.flush_mappings(range);
-        self.maintain_unlent(storage, range, phase)?;
+    fn maintain(
+        &self,
+        storage: &Storage,
+        range: Range,
+        found: &Found,
+        phase: Phase,
+        caller: Caller,
+    ) -> Result {
+        if self.has_aliases(storage.policy()) {
+            self.address_space().lock().flush(found.reach);
+        }
+        // For devices that the buffer does not know of, which have no business where it has one of its
+        // own; and, where the kernel's view has lines of its own, for importers that use that view, or
+        // did (dma_buf_vmap()).
+        let has_vmaps = found.was_vmapped && self.has_aliases(storage.policy());
+        if storage.own_mapping().is_none() || has_vmaps {
+            self.clean_unlent(storage, range, phase)?;
+        }
         match (caller, phase) {
             (Caller::Reads, _) => {}
             (Caller::Writes, Phase::Start) => {
                 self.return_own(storage, range, task::go_on)?;
-                self.return_views(storage, range);
+                if found.has_views {
+                    self.return_views(storage, range);
+                }
             }
             (Caller::Writes, Phase::End) => {
                 self.lend_own(storage, range)?;
-                self.lend_views(storage, range);
+                if found.has_views {
+                    self.lend_views(storage, range);
+                }
             }
         }
         Ok(())
@@ -147,17 +194,6 @@ impl Buffer {
         self.clean_unlent(storage, range, Phase::End)
     }
 
-    /// Cleans and invalidates what of `range` the CPU owns: for devices that the buffer does not know
-    /// of, which have no business where it has one of its own; and, where the kernel's view has lines
-    /// of its own, for importers that use that view, or did (dma_buf_vmap()).
-    fn maintain_unlent(&self, storage: &Storage, range: Range, phase: Phase) -> Result {
-        let has_vmaps = self.has_aliases(storage.policy()) && self.state.lock().was_vmapped;
-        if storage.own_mapping().is_some() && !has_vmaps {
-            return Ok(());
-        }
-        self.clean_unlent(storage, range, phase)
-    }
-
     /// Cleans and invalidates what of `range` the CPU owns.
     fn clean_unlent(&self, storage: &Storage, range: Range, phase: Phase) -> Result {
         let mut rest = Some(range);
@@ -187,9 +223,11 @@ impl Buffer {
         };
         task::in_stretches(range, |stretch| {
             let mut rest = Some(stretch);
-            while let Some(part) = rest.and_then(|_| self.mark_own(&mut rest)) {
+            while let Some((part, is_missing)) = rest.and_then(|_| self.mark_own(&mut rest)) {
                 self.withdraw(part);
-                self.clean_for(own.writes_to(), storage, part);
+                if is_missing {
+                    storage.clean(part);
+                }
                 own.mapping().sync_for_device(part);
                 cpu::drain_write_buffer();
             }
@@ -197,12 +235,14 @@ impl Buffer {
         })
     }
 
-    /// Marks the next part of `rest` that is to be lent.
-    fn mark_own(&self, rest: &mut Option<Range>) -> Option<Range> {
+    /// Marks the next part of `rest` that is to be lent, and tells whether it has to be cleaned for the
+    /// device before it is synced: see [`Self::clean_for`].
+    fn mark_own(&self, rest: &mut Option<Range>) -> Option<(Range, bool)> {
         let ownership = &mut self.state.lock().access.ownership;
         let part = ownership.first_of_own(rest, Member::No)?;
         ownership.lend_own(part);
-        Some(part)
+        let is_missing = ownership.is_missing_in_memory(ownership.own_writes_to(), part);
+        Some((part, is_missing))
     }
 
     /// What of `range` the buffer's own device was lent, if it has one, comes back.
@@ -222,16 +262,16 @@ impl Buffer {
         range.pieces(STRETCH).try_for_each(|stretch| {
             go_on()?;
             let mut rest = Some(stretch);
-            while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
+            while let Some((part, cached_by)) = rest.and_then(|_| self.next_of_own(&mut rest)) {
                 // An importer's device may be gone meanwhile, but none that snoops comes.
-                let views = self.is_written_in_cache(part).then(|| self.views.lock());
-                match (own.writes_to(), &views) {
-                    (WritesTo::Memory, Some(_)) => {
+                let views = cached_by.map(|writes_to| (writes_to, self.views.lock()));
+                match &views {
+                    Some((WritesTo::Memory, _)) => {
                         storage.clean(part);
                         own.mapping().sync_for_device(part);
                     }
-                    (WritesTo::Cache, Some(views)) => self.clean_for_others(storage, views, part),
-                    (_, None) => {}
+                    Some((WritesTo::Cache, views)) => self.clean_for_others(storage, views, part),
+                    None => {}
                 }
                 own.mapping().sync_for_cpu(part);
                 self.state.lock().access.ownership.return_own(part);
@@ -246,9 +286,13 @@ impl Buffer {
         state.access.ownership.first_of_own(rest, Member::Yes)
     }
 
-    fn is_written_in_cache(&self, range: Range) -> bool {
-        let state = self.state.lock();
-        state.access.ownership.is_written_in_cache(range)
+    /// [`Self::first_of_own`], and, if devices may have written some of it to the CPU's cache, where the
+    /// buffer's own one writes.
+    fn next_of_own(&self, rest: &mut Option<Range>) -> Option<(Range, Option<WritesTo>)> {
+        let ownership = &self.state.lock().access.ownership;
+        let part = ownership.first_of_own(rest, Member::Yes)?;
+        let is_cached = ownership.is_written_in_cache(part);
+        Some((part, is_cached.then_some(ownership.own_writes_to())))
     }
 
     /// What other devices may have written of `range` to the CPU's cache gets to memory, before a sync
@@ -256,11 +300,14 @@ impl Buffer {
     /// writes. Returns whether there may be anything; who has the bytes already is to be given them
     /// anew, by a sync for the device.
     pub(super) fn clean_for(&self, writes_to: WritesTo, storage: &Storage, range: Range) -> bool {
-        let may_be = writes_to == WritesTo::Memory && self.is_written_in_cache(range);
-        if may_be {
+        let is_missing = {
+            let ownership = &self.state.lock().access.ownership;
+            ownership.is_missing_in_memory(writes_to, range)
+        };
+        if is_missing {
             storage.clean(range);
         }
-        may_be
+        is_missing
     }
 
     /// The devices of importers get their views that meet `range`: those that they can be lent, if
@@ -324,10 +371,8 @@ impl Buffer {
     /// devices, which write past the cache, have the bytes too: when these come back, lines are
     /// discarded.
     fn clean_for_others(&self, storage: &Storage, views: &[ImporterView], range: Range) {
-        let own = storage
-            .own_mapping()
-            .filter(|own| own.writes_to() == WritesTo::Memory);
-        if let Some(own) = own {
+        let writes_to = self.state.lock().access.ownership.own_writes_to();
+        if let (Some(own), WritesTo::Memory) = (storage.own_mapping(), writes_to) {
             let mut rest = Some(range);
             while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
                 storage.clean(part);
@@ -356,10 +401,10 @@ impl Buffer {
             return;
         }
         let state = self.state.lock();
-        let is_cached = state.storage.policy().is_cached();
+        let has_aliases = self.has_aliases(state.storage.policy());
         let reach = state.access.ownership.with_views(range);
         drop(state);
-        if is_cached {
+        if has_aliases {
             self.address_space().lock().flush(reach);
         }
     }

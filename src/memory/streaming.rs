@@ -10,7 +10,6 @@ use crate::{
     },
     rules::{
         failure::Failure,
-        ownership::WritesTo,
         range::Range,
         spec::Checked, //
     },
@@ -70,11 +69,6 @@ impl OwnMapping {
     /// The address of the first byte for the device, and the device.
     pub(super) fn dma(&self) -> (bindings::dma_addr_t, &DmaDevice) {
         (self.mapping.dma(), &self.device)
-    }
-
-    /// Where the device writes.
-    pub(crate) fn writes_to(&self) -> WritesTo {
-        WritesTo::of_device(self.mapping.snoops())
     }
 
     /// What of it is lent, or returned, is synced by this.

@@ -234,6 +234,23 @@ impl Ownership {
         by_importers || by_own()
     }
 
+    /// [`Self::is_written_in_cache`], for a device that `writes_to` and shall have the range too: one that
+    /// writes past the cache finds it in memory alone.
+    pub(crate) fn is_missing_in_memory(&self, writes_to: WritesTo, range: Range) -> bool {
+        writes_to == WritesTo::Memory && self.is_written_in_cache(range)
+    }
+
+    /// Where the buffer's own device writes.
+    pub(crate) fn own_writes_to(&self) -> WritesTo {
+        self.own_writes_to
+    }
+
+    /// Whether any device has a view of some of `range`.
+    pub(crate) fn has_views(&self, range: Range) -> bool {
+        let mut views = self.views.iter();
+        views.any(|view| view.range.intersect(range).is_some())
+    }
+
     fn own_has(&self, range: Range) -> bool {
         let own = self.own.as_ref();
         own.is_some_and(|own| own.first(range, Member::Yes).is_some())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The exploration of the rules' interleavings finds the faults that it is for."""
+"""What is said of the rules, and the exploration of their interleavings, finds faults."""
 
 import re
 import shutil
@@ -7,6 +7,8 @@ import shutil
 import pytest
 from tools import TOP, build_folder, must
 
+#: The tests that faults are found by.
+TESTS = ["interleavings", "owner_of_each_byte"]
 BREAKS = sorted((TOP / "tests/rules/breaks").glob("*.patch"))
 
 
@@ -23,7 +25,7 @@ def tree():
 def explore(tree):
     manifest = tree / "tests/rules/Cargo.toml"
     must(
-        ["cargo", "test", "--locked", "--manifest-path", manifest, "interleavings"],
+        ["cargo", "test", "--locked", "--manifest-path", manifest, "--", *TESTS],
         CARGO_TARGET_DIR=str(build_folder() / "broken-rules-target"),
     )
 

@@ -183,6 +183,15 @@ impl Lent {
             ownership.is_written_in_cache(range),
             !asked.is_disjoint(&in_cache)
         );
+        let own_writes_to = ownership.own_writes_to();
+        prop_assert_eq!(own_writes_to == WritesTo::Cache, self.own_snoops);
+        for to in [WritesTo::Cache, WritesTo::Memory] {
+            let is_missing = to == WritesTo::Memory && ownership.is_written_in_cache(range);
+            prop_assert_eq!(ownership.is_missing_in_memory(to, range), is_missing);
+        }
+        let mut views = self.views.iter();
+        let has_views = views.any(|view| view.range.intersect(range).is_some());
+        prop_assert_eq!(ownership.has_views(range), has_views);
         let all = |member| {
             let mut rest = Some(range);
             std::iter::from_fn(move || ownership.first(&mut rest, member))
