@@ -309,6 +309,14 @@ unsigned int shmbuf_dma_max_segment(struct device *dev)
 	return dma_get_max_seg_size(dev);
 }
 
+/* Of a device that has no parameters yet, which would mean 64 KiB. */
+void shmbuf_dma_allow_any_segment(struct device *dev)
+{
+	static struct device_dma_parameters parameters = { .max_segment_size = UINT_MAX };
+
+	dev->dma_parms = &parameters;
+}
+
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr)
 {
 	return dma_to_phys(dev, addr);

@@ -39,9 +39,9 @@ use kernel::{
     },
 };
 
-/// A device without hardware, for which memory is allocated and mapped. It can address all memory, and
-/// does not snoop unless all of the machine's devices do; or its DMA is that of a device of the
-/// machine, when it was made: what becomes of that one does not matter.
+/// A device without hardware, for which memory is allocated and mapped, in segments of any length. It
+/// can address all memory, and does not snoop unless all of the machine's devices do; or its DMA is
+/// that of a device of the machine, when it was made: what becomes of that one does not matter.
 ///
 /// # Invariants
 ///
@@ -112,6 +112,7 @@ impl DmaDevice {
         unsafe {
             (*device).coherent_dma_mask = u64::MAX;
             (*device).dma_mask = &raw mut (*device).coherent_dma_mask;
+            ffi::shmbuf_dma_allow_any_segment(device);
         }
         let mut own_mask = u64::MAX;
         let mut like = None;

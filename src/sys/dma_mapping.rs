@@ -29,6 +29,7 @@ use core::{
         self,
         NonNull, //
     },
+    slice,
 };
 use kernel::{
     bindings,
@@ -214,11 +215,18 @@ impl Scatterlist {
         to_result(unsafe {
             bindings::dma_map_sgtable(raw(&device), table, direction.into(), attrs)
         })?;
+        // SAFETY: By the type invariants.
+        let mut entries = unsafe { SGTable::from_raw(table) }.iter();
+        let all = Entry {
+            range: self.range,
+            dma: entries.next().map_or(0, |entry| entry.dma_address()),
+        };
         // INVARIANT: Just mapped.
         let mut mapping = DeviceMapping {
             direction,
             device,
             list: self,
+            all,
             _bound: bound,
         };
         mapping.note_entries()?;
@@ -251,6 +259,8 @@ pub(crate) struct DeviceMapping {
     direction: DataDirection,
     device: ARef<device::Device>,
     list: Scatterlist,
+    /// All of it, if it is physically contiguous; else the list has the parts.
+    all: Entry,
     // Unmapped before the device may go.
     _bound: Bound,
 }
@@ -322,9 +332,7 @@ impl DeviceMapping {
 
     /// The address of the first mapped byte for the device.
     pub(crate) fn dma(&self) -> bindings::dma_addr_t {
-        // SAFETY: By the type invariants.
-        let mut entries = unsafe { SGTable::from_raw(self.list.table.get()) }.iter();
-        entries.next().map_or(0, |entry| entry.dma_address())
+        self.all.dma
     }
 
     /// Notes where the device finds each physically contiguous part of the memory, to be searched.
@@ -397,47 +405,66 @@ impl DeviceMapping {
 
     /// The physically contiguous parts of `range` that are mapped.
     pub(crate) fn segments(&self, range: Range) -> impl Iterator<Item = Segment<'_>> {
-        self.parts(range, usize::MAX)
+        self.parts(range).map(|part| Segment {
+            mapping: self,
+            dma: part.dma,
+            len: part.range.len(),
+        })
     }
 
-    /// The physically contiguous parts of `range` that are mapped, cut at the multiples of `most`.
-    fn parts(&self, range: Range, most: usize) -> impl Iterator<Item = Segment<'_>> {
-        let all = &self.list.entries;
-        let first = all.partition_point(|entry| entry.range.end() <= range.start());
-        let one = all.is_empty().then(|| Entry {
-            range: self.list.range,
-            dma: self.dma(),
-        });
-        let entries = Iterator::chain(all[first..].iter().copied(), one);
-        let wanted = entries.map_while(move |entry| Some((entry, entry.range.intersect(range)?)));
-        wanted.flat_map(move |(entry, part)| {
-            part.pieces(most).map(move |piece| Segment {
-                mapping: self,
-                dma: entry.dma + (piece.start() - entry.range.start()) as bindings::dma_addr_t,
-                len: piece.len(),
+    /// Where the device finds the physically contiguous parts of `range` that are mapped.
+    #[inline]
+    fn parts(&self, range: Range) -> impl Iterator<Item = Entry> + '_ {
+        let entries = match self.list.entries.is_empty() {
+            true => slice::from_ref(&self.all),
+            false => {
+                let all = &self.list.entries[..];
+                &all[all.partition_point(|entry| entry.range.end() <= range.start())..]
+            }
+        };
+        entries.iter().map_while(move |entry| {
+            let part = entry.range.intersect(range)?;
+            let offset = (part.start() - entry.range.start()) as bindings::dma_addr_t;
+            Some(Entry {
+                range: part,
+                dma: entry.dma + offset,
             })
         })
+    }
+
+    /// Calls `sync` with the device's address and the length of one part of `range` after the other,
+    /// each no longer than a [`STRETCH`]. May sleep.
+    #[inline]
+    fn sync(&self, range: Range, sync: impl Fn(bindings::dma_addr_t, usize)) {
+        for part in self.parts(range) {
+            let (mut dma, mut rest) = (part.dma, part.range.len());
+            while rest > 0 {
+                task::cond_resched();
+                let len = min(rest, STRETCH);
+                sync(dma, len);
+                dma += len as bindings::dma_addr_t;
+                rest -= len;
+            }
+        }
     }
 
     /// Makes what the device wrote to `range` of the memory visible to the CPU. Lines of other
     /// virtual addresses remain on VIVT caches. May sleep.
     pub(crate) fn sync_for_cpu(&self, range: Range) {
         let (device, direction) = (raw(&self.device), self.direction as u32);
-        for Segment { dma, len, .. } in self.parts(range, STRETCH) {
-            task::cond_resched();
+        self.sync(range, |dma, len| {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
             unsafe { ffi::shmbuf_dma_sync_for_cpu(device, dma, len, direction) };
-        }
+        });
     }
 
     /// Makes what the CPU wrote to `range` of the memory visible to the device. May sleep.
     pub(crate) fn sync_for_device(&self, range: Range) {
         let (device, direction) = (raw(&self.device), self.direction as u32);
-        for Segment { dma, len, .. } in self.parts(range, STRETCH) {
-            task::cond_resched();
+        self.sync(range, |dma, len| {
             // SAFETY: The bytes are inside the mapping, and physically contiguous.
             unsafe { ffi::shmbuf_dma_sync_for_device(device, dma, len, direction) };
-        }
+        });
     }
 
     /// Makes what the device wrote to any of the mapped memory visible to the CPU, by one sync of the

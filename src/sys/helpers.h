@@ -172,6 +172,7 @@ bool shmbuf_dma_is_direct(struct device *dev);
 bool shmbuf_dma_returns_excess(struct device *dev);
 u64 shmbuf_dma_mask(struct device *dev);
 unsigned int shmbuf_dma_max_segment(struct device *dev);
+void shmbuf_dma_allow_any_segment(struct device *dev);
 phys_addr_t shmbuf_dma_to_phys(struct device *dev, dma_addr_t addr);
 dma_addr_t shmbuf_phys_to_dma(struct device *dev, phys_addr_t phys);
 int shmbuf_sg_table_of_run(struct sg_table *table, struct page *first, size_t size,
