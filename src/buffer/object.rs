@@ -239,7 +239,7 @@ impl Buffer {
             users: Users::NONE,
             was_vmapped: false,
         };
-        let address_space = AddressSpace::new(c"[shmbuf]")?;
+        let address_space = AddressSpace::new()?;
         let news = PollQueue::new(c"shmbuf::news", kernel::static_lock_class!())?;
         Ok(Arc::pin_init(
             pin_init!(Self {

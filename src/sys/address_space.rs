@@ -36,26 +36,14 @@ unsafe impl Send for AddressSpace {}
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
-    /// A new, empty address space. `name` is that of its inode. May sleep.
+    /// A new, empty address space. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`], [`ENFILE`].
-    pub(crate) fn new(name: &CStr) -> Result<Arc<Self>> {
-        // The file that comes with it may be released when this module is gone already, so its
-        // operations are the kernel's.
-        // SAFETY: The name is copied.
-        let file = from_err_ptr(unsafe {
-            ffi::shmbuf_file_of_own_inode(name.as_char_ptr(), &raw const bindings::generic_ro_fops)
-        })?;
-        // SAFETY: The function returned a reference to a new file, whose inode lives as long, and
-        // longer with another reference.
-        let inode = unsafe {
-            let inode = (*file).f_inode;
-            bindings::ihold(inode);
-            bindings::fput(file);
-            inode
-        };
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        // SAFETY: The function has no requirements.
+        let inode = from_err_ptr(unsafe { ffi::shmbuf_inode_new() })?;
         // INVARIANT: The reference to the new inode is ours.
         let space = Self {
             inode: NonNull::new(inode).ok_or(ENOMEM)?,

@@ -14,6 +14,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
 #include <linux/dmapool.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
@@ -168,9 +169,25 @@ void shmbuf_unlock_mappings(struct address_space *space)
 	i_mmap_unlock_read(space);
 }
 
-struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations)
+/*
+ * Without a file of its own, which anon_inode_create_getfile() would make too. The
+ * file system of the anonymous inodes is mounted once and for all, and has no
+ * other way to it.
+ */
+struct inode *shmbuf_inode_new(void)
 {
-	return anon_inode_create_getfile(name, operations, NULL, O_RDONLY, NULL);
+	static struct super_block *anonymous;
+
+	if (!READ_ONCE(anonymous)) {
+		struct file *file = anon_inode_getfile("[shmbuf]", &generic_ro_fops, NULL,
+						       O_RDONLY);
+
+		if (IS_ERR(file))
+			return ERR_CAST(file);
+		WRITE_ONCE(anonymous, file_inode(file)->i_sb);
+		fput(file);
+	}
+	return alloc_anon_inode(anonymous);
 }
 
 /* With RWF_NOWAIT, which io_uring uses too, reads and writes do not wait for other callers. */

@@ -23,6 +23,7 @@ use kernel::{
         file,
         file_operations,
         gfp_t,
+        inode,
         kiocb,
         mm_struct,
         page,

@@ -147,7 +147,7 @@ void shmbuf_lock_mappings(struct address_space *space);
 void shmbuf_unlock_mappings(struct address_space *space);
 
 /* Files. */
-struct file *shmbuf_file_of_own_inode(const char *name, const struct file_operations *operations);
+struct inode *shmbuf_inode_new(void);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
 			     void *data);
 void shmbuf_file_takes_nowait(struct file *file);
