@@ -290,6 +290,16 @@ impl Buffer {
         }
     }
 
+    /// What a dma-buf of the buffer is called.
+    pub(crate) fn export_name(&self) -> Result<CString> {
+        // To format what is known takes a quarter of EXPORT.
+        match (&self.name, &self.allocator.payer) {
+            (Some(name), _) => CString::try_from_fmt(fmt!("shmbuf-{name}")),
+            (None, Payer::Administrator) => Ok(CString::try_from(c"shmbuf-default")?),
+            (None, Payer::Program(..)) => Ok(CString::try_from(c"shmbuf-private")?),
+        }
+    }
+
     /// The machine that the buffer was made for.
     pub(crate) fn machine(&self) -> &Machine {
         &self.allocator.machine

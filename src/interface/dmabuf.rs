@@ -122,7 +122,7 @@ impl Exporter for Export {
     }
 
     fn name(&self) -> Result<CString> {
-        CString::try_from_fmt(fmt!("shmbuf-{}", self.buffer().folder_name()))
+        self.buffer().export_name()
     }
 
     fn address_space(&self) -> Arc<AddressSpace> {
