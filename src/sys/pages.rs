@@ -262,6 +262,9 @@ impl Pages {
         if count == 0 {
             return Err(EINVAL);
         }
+        if count == 1 {
+            return Self::next_contiguous(request);
+        }
         let flags = request.zone.flags(request.charge);
         // Do not take all there is from everybody, to find out that it is too little.
         // SAFETY: The function has no requirements.
@@ -327,9 +330,10 @@ impl Pages {
             references,
         };
         if references == References::Ours {
-            pages.each_block(|first, order| {
+            let _ = pages.each_block(|first, order| {
                 // SAFETY: The pages were just allocated, and nobody else knows them.
                 unsafe { ffi::shmbuf_pages_set_reserved(pages.nth(first), order) };
+                Ok(())
             });
         }
         pages
@@ -337,20 +341,25 @@ impl Pages {
 
     /// Calls `f` with the number of the first page and the order of one block after the other. May
     /// sleep.
-    fn each_block(&self, mut f: impl FnMut(usize, u32)) {
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    fn each_block(&self, mut f: impl FnMut(usize, u32) -> Result) -> Result {
         let mut n = 0;
         let mut blocks = |count, order| {
-            for _ in 0..count {
-                f(n, order);
+            (0..count).try_for_each(|_| {
+                f(n, order)?;
                 n += 1 << order;
                 task::cond_resched();
-            }
+                Ok(())
+            })
         };
         match &self.layout {
             Layout::Run(run) => blocks(self.count >> run.order, run.order),
             Layout::List(_, counts) => {
-                let orders = (0..LARGEST + 1).zip(counts).rev();
-                orders.for_each(|(order, &count)| blocks(count, order));
+                let mut orders = (0..LARGEST + 1).zip(counts).rev();
+                orders.try_for_each(|(order, &count)| blocks(count, order))
             }
         }
     }
@@ -514,11 +523,22 @@ impl Pages {
                 Ok(())
             });
         }
-        for n in 0..self.count {
-            task::go_on()?;
-            self.with_page(n, &mut f);
-        }
-        Ok(())
+        self.each_block(|first, order| {
+            let page = NonNull::new(self.nth(first)).ok_or(ENOMEM)?;
+            // SAFETY: It is the first of a block.
+            let block = unsafe { Run::new(page, order) };
+            if let Some(linear) = block.linear {
+                task::go_on()?;
+                // SAFETY: The pages of a block are contiguous, and so is their linear mapping.
+                f(unsafe { Span::new(linear, PAGE_SIZE << order, block.phys) });
+                return Ok(());
+            }
+            (first..first + (1 << order)).try_for_each(|n| {
+                task::go_on()?;
+                self.with_page(n, &mut f);
+                Ok(())
+            })
+        })
     }
 
     /// Calls `f` with one of the pages by the kernel's write-back mapping. It must not sleep.
@@ -592,7 +612,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.each_block(|first, order| {
+        let _ = self.each_block(|first, order| {
             let first = self.nth(first);
             if self.references == References::Ours {
                 // SAFETY: By the type invariants.
@@ -601,6 +621,7 @@ impl Drop for Pages {
             // SAFETY: The reference is ours, by the type invariants, and nothing of ours maps the
             // pages any more. Whoever else has a reference to a page keeps it.
             unsafe { bindings::__free_pages(first, order) };
+            Ok(())
         });
     }
 }

@@ -51,19 +51,28 @@ impl Vmap {
     /// [`ENOMEM`] if there is no memory or no vmalloc space (see vmalloc= on the command line).
     pub(crate) fn new(pages: &Arc<Pages>, range: Range, mode: CacheMode) -> Result<Self> {
         assert!(range.start() % PAGE_SIZE == 0 && range.end() <= pages.size());
-        let count = range.len().div_ceil(PAGE_SIZE);
+        let whole = range.enclosing(PAGE_SIZE, pages.size());
+        let count = whole.len() / PAGE_SIZE;
         let length = u32::try_from(count).map_err(|_| ENOMEM)?;
-        let mut list = KVVec::<*mut bindings::page>::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
-        for n in 0..count {
-            list.push(
-                pages.page(range.start() + n * PAGE_SIZE),
-                GFP_KERNEL_ACCOUNT,
-            )?;
-            // Importers that get no view are warned of (dma_buf_vmap()), killed or not.
-            task::cond_resched();
-        }
-        // SAFETY: The list has `count` valid pages, which the mapping's reference keeps.
-        let address = unsafe { ffi::shmbuf_vmap(list.as_mut_ptr(), length, mode.number()) };
+        let mut made = KVVec::<*mut bindings::page>::new();
+        let list = match pages.list(whole) {
+            Some(list) => list.as_ptr().cast_mut().cast(),
+            None => {
+                made.reserve(count, GFP_KERNEL_ACCOUNT)?;
+                for n in 0..count {
+                    made.push(
+                        pages.page(range.start() + n * PAGE_SIZE),
+                        GFP_KERNEL_ACCOUNT,
+                    )?;
+                    // Importers that get no view are warned of (dma_buf_vmap()), killed or not.
+                    task::cond_resched();
+                }
+                made.as_mut_ptr()
+            }
+        };
+        // SAFETY: The list has `count` valid pages, which the mapping's reference keeps. It is only
+        // read.
+        let address = unsafe { ffi::shmbuf_vmap(list, length, mode.number()) };
         task::cond_resched();
         // INVARIANT: `vmap()` returned a new mapping of these pages, if any.
         Ok(Self {
