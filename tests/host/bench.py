@@ -49,6 +49,13 @@ CHOICES = {
     "/dev/mem": "pages.writecombine",
 }
 RATIOS, MEAN = "Ratio of instructions", "geometric mean"
+#: Of the calls that are not marked; and if no call cost more than the other's.
+SAME_JOB, AT_BEST = "of the same job", "of the same job, none above 1"
+
+#: Behind the ratio of a call that maintains less in the alternative than in shmbuf.
+LESS = "*"
+#: Calls that hand over what is in memory to devices, to programs, or to both.
+HANDING_OVER = r"(allocate|SYNC|import|read|write) .*"
 
 #: Calls that no driver has a part in: they say nothing of it.
 WITHOUT_DRIVER = r"(load|store) .*"
@@ -257,16 +264,45 @@ def ratios(best: Costs) -> dict[str, dict[str, float]]:
     return found
 
 
+def does_less(best: Costs, call: str, source: str) -> bool:
+    """Whether a call that hands memory over leaves lines in the cache that shmbuf's does not."""
+    if not re.fullmatch(HANDING_OVER, call):
+        return False
+    theirs, ours = best[Case(call, source)], best[Case(call, CHOICES[source])]
+    tables = ("Cache-line operations", "Operations on the whole data cache")
+    return any(cost(theirs, table) < cost(ours, table) for table in tables)
+
+
+def same_job(best: Costs) -> dict[str, dict[str, float]]:
+    """The ratios of calls that do at least as much in the alternative."""
+    return {
+        source: {call: it for call, it in calls.items() if not does_less(best, call, source)}
+        for source, calls in ratios(best).items()
+    }
+
+
 def ratio_table(best: Costs) -> str:
     found = {source: calls for source, calls in ratios(best).items() if calls}
+    same = same_job(best)
     columns = [f"{CHOICES[source]} / {source}" for source in found]
-    rows = []
-    for call in unique(call for calls in found.values() for call in calls):
-        rows.append(
-            [call] + [f"{calls[call]:.2f}" if call in calls else "-" for calls in found.values()]
-        )
-    means = [f"{statistics.geometric_mean(calls.values()):.2f}" for calls in found.values()]
-    return rows_of(RATIOS, columns, [*rows, [MEAN, *means]])
+
+    def cell(source: str, call: str) -> str:
+        if call not in found[source]:
+            return "-"
+        return f"{found[source][call]:.2f}" + ("" if call in same[source] else LESS)
+
+    def mean(numbers) -> str:
+        return f"{statistics.geometric_mean(numbers):.2f}"
+
+    rows = [
+        [call] + [cell(source, call) for source in found]
+        for call in unique(call for calls in found.values() for call in calls)
+    ]
+    rows.append([MEAN] + [mean(calls.values()) for calls in found.values()])
+    rows.append([SAME_JOB] + [mean(same[source].values()) for source in found])
+    at_best = [[min(1, it) for it in same[source].values()] for source in found]
+    rows.append([AT_BEST] + [mean(it) for it in at_best])
+    return rows_of(RATIOS, columns, rows)
 
 
 #: Of a curve, what each source's call costs at each point.

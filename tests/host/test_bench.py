@@ -25,6 +25,8 @@ TITLES = {*bench.TABLES, bench.RATIOS, bench.GROWTH, bench.LONGEST}
 ALLOCATE = {"heap.system": 2, "heap.cma": 2, "memfd": 6}
 #: What a fault of a strict mapping fills at most.
 AROUND = 256 << 10
+#: The largest buffer of the curves: bench/growth.rs.
+MOST = {"arm926": 64 * MIB, "cortex-a9": 16 * MIB}
 
 #: Memory that is not cached, and the other.
 UNCACHED = [
@@ -161,7 +163,7 @@ def of_largest(measured, call: str, source: str) -> tuple[int, dict[str, int]]:
 def test_others_can_run_soon(measured, call, source):
     """However much is to be done, the scheduler can act in between."""
     size, found = of_largest(measured, call, source)
-    assert size == 64 * MIB or source.startswith("streaming")
+    assert size >= MOST[boardinfo.of(measured[0]).core] or source.startswith("streaming")
     for kernel, name in bench.STRETCHES.items():
         assert 0 < found[name] <= LONGEST, kernel
 
@@ -188,18 +190,18 @@ def test_what_there_is_beside_costs_nothing(measured, axis, call):
 
 
 def test_sync_of_a_line_is_searched_for(measured):
-    """In 64 MiB of parts it costs a little more than in one page."""
+    """In the most of parts it costs a little more than in one page."""
     found = bench.curve("bytes", "SYNC of a line to device", bench.costs(measured[1]))
     points = found["scatter.writeback"]
-    assert points[64 * MIB] <= 1.2 * points[4 << 10]
+    assert points[MOST[boardinfo.of(measured[0]).core]] <= 1.2 * points[4 << 10]
 
 
-#: Of what the geometric mean of the ratios to it is at most.
-MEANS = {"heap.cma": 0.5, "memfd": 0.5}
+#: Of what the geometric mean of the ratios to it is at most, where both do the same.
+MEANS = {"heap.system": 0.5, "heap.cma": 0.5, "memfd": 0.5}
 
 
 def test_cheaper_than_others(measured):
-    found = bench.ratios(bench.costs(measured[1]))
+    found = bench.same_job(bench.costs(measured[1]))
     for source, most in MEANS.items():
         assert bench.statistics.geometric_mean(found[source].values()) <= most, source
 
@@ -215,7 +217,7 @@ def numbers(tables: str) -> dict[tuple[str, str, str], float]:
             title, columns = row, cells
         elif line.startswith("| ") and not row.startswith("-"):
             for column, cell in zip(columns, cells, strict=True):
-                number, _, suffix = cell.partition(" ")
+                number, _, suffix = cell.removesuffix(bench.LESS).partition(" ")
                 if number != "-":
                     found[title, row, column] = float(number) * unit.get(suffix, 1)
     return found
@@ -285,6 +287,33 @@ def test_the_cheapest_round_counts():
         for kernel, faults in ((30, 0), (20, 1), (25, 0))
     ]
     assert bench.costs(rounds) == {Case("read", "plain"): rounds[1]}
+
+
+def test_who_maintains_less_is_told():
+    def costs(ours: int, theirs: int) -> bench.Costs:
+        nothing = {name: 0 for names in bench.TABLES.values() for name in names}
+        calls = ("open", "SYNC of a line to device")
+        return {
+            Case(call, source): nothing | {"kernel": kernel, "lines": lines}
+            for call in calls
+            for source, kernel, lines in (
+                ("streaming.writeback", 200, ours),
+                ("u-dma-buf", 100 if call == "open" else 50, theirs),
+            )
+        }
+
+    ours, theirs = "streaming.writeback", "u-dma-buf"
+    column = f"{ours} / {theirs}"
+    for lines, less in ((1, True), (2, False), (3, False)):
+        best = costs(2, lines)
+        assert bench.does_less(best, "SYNC of a line to device", theirs) == less
+        assert not bench.does_less(best, "open", theirs)
+        table = bench.ratio_table(best)
+        assert ("4.00*" in table) == less
+        found = numbers(table)
+        assert found[bench.RATIOS, bench.MEAN, column] == 2.83
+        assert found[bench.RATIOS, bench.SAME_JOB, column] == (2.0 if less else 2.83)
+        assert found[bench.RATIOS, bench.AT_BEST, column] == 1
 
 
 def test_another_page_is_told():

@@ -212,12 +212,10 @@ fn transfer(memory: &Memory, bytes: usize, name: &impl Fn(&str) -> String) {
     both("read mapped", "write mapped");
 }
 
-/// The bytes of what is called a line here. Those of a core may be fewer.
-fn line(memory: &Memory) -> usize {
-    match memory {
-        Memory::Shmbuf(buffer) => buffer.info().expect("INFO").cache_line as usize,
-        _ => 32,
-    }
+/// The bytes of what is called a line here, for all buffers. Those of a core may be fewer.
+fn line() -> usize {
+    let buffer = Buffer::open(DEVICE).expect(DEVICE);
+    buffer.info().expect("INFO").cache_line as usize
 }
 
 /// Measures SYNC of parts of a buffer that the program has mapped, and that a device has
@@ -226,7 +224,7 @@ fn sync(memory: &Memory, of: &impl Fn(&str) -> String) {
     let region = memory.map(0..MIB).expect("mmap");
     touch(&region);
     let _device = memory.importer();
-    for (part, bytes) in [("a line", line(memory)), ("4 KiB", 4 * KIB), ("1 MiB", MIB)] {
+    for (part, bytes) in [("a line", line()), ("4 KiB", 4 * KIB), ("1 MiB", MIB)] {
         let to_device = of(&format!("SYNC of {part} to device"));
         let from_device = of(&format!("SYNC of {part} from device"));
         let touch = || touch(&region);
