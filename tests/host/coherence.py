@@ -69,7 +69,7 @@ def layout(folder: Path, scratch: Path) -> str:
     subprocess.run(
         ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
     )
-    return ":".join(str(offset) for offset in struct.unpack("<7I", section.read_bytes()))
+    return ":".join(str(offset) for offset in struct.unpack("<8I", section.read_bytes()))
 
 
 def plugin(board: str, folder: Path, report: Path, track: str) -> str:

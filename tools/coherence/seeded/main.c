@@ -34,6 +34,8 @@ static const u32 coherence_layout[] __used __section(".coherence") = {
 	offsetof(struct module, mem[MOD_INIT_TEXT].size),
 	offsetof(struct task_struct, comm),
 	sizeof(struct page),
+	/* Kernels without it for ARM have no arch_sync_dma_for_device() either. */
+	BITS_PER_BYTE * offsetof(struct device, flags) + DEV_FLAG_DMA_COHERENT,
 };
 
 static struct platform_device *device;

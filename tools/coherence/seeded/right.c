@@ -264,6 +264,81 @@ static int snooped(struct run *r)
 	return ring ? 0 : -ENOMEM;
 }
 
+/* Such a device whose driver syncs by itself, which nobody has to. */
+static int snooped_unsynced(struct run *r)
+{
+	struct platform_device *device = snooping_device();
+	dma_addr_t dma;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	store_lines(r->kernel, PAGE_SIZE, 42);
+	dma = dma_map_page_attrs(&device->dev, r->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				 DMA_ATTR_SKIP_CPU_SYNC);
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	load_lines(r->kernel, PAGE_SIZE);
+	store_lines(r->kernel, PAGE_SIZE, 43);
+	transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	load_lines(r->kernel, PAGE_SIZE);
+	dma_unmap_page_attrs(&device->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	platform_device_unregister(device);
+	return 0;
+}
+
+/* Such a device that has nothing but memory without an address of the kernel's. */
+static int snooped_unmapped(struct run *r)
+{
+	struct platform_device *device = snooping_device();
+	dma_addr_t dma;
+	void *window;
+	struct page *page;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	page = dma_alloc_attrs(&device->dev, PAGE_SIZE, &dma, GFP_KERNEL,
+			       DMA_ATTR_NO_KERNEL_MAPPING);
+	if (page) {
+		window = kmap_local_page(page);
+		store_lines(window, PAGE_SIZE, 42);
+		transfer(dma, PAGE_SIZE, DMA_BIDIRECTIONAL);
+		load_lines(window, PAGE_SIZE);
+		kunmap_local(window);
+		dma_free_attrs(&device->dev, PAGE_SIZE, page, dma, DMA_ATTR_NO_KERNEL_MAPPING);
+	}
+	platform_device_unregister(device);
+	return page ? 0 : -ENOMEM;
+}
+
+/* A page for such a device and for one that does not, in turns. */
+static int one_of_two_snoops(struct run *r)
+{
+	const enum dma_data_direction both = DMA_BIDIRECTIONAL;
+	struct platform_device *device = snooping_device();
+	dma_addr_t snooped, plain;
+	unsigned int i;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	snooped = dma_map_page_attrs(&device->dev, r->page, 0, PAGE_SIZE, both,
+				     DMA_ATTR_SKIP_CPU_SYNC);
+	plain = dma_map_page_attrs(r->dev, r->page, 0, PAGE_SIZE, both, DMA_ATTR_SKIP_CPU_SYNC);
+	for (i = 0; i < 2; i++) {
+		store_lines(r->kernel, PAGE_SIZE, 42);
+		dma_sync_single_for_device(r->dev, plain, PAGE_SIZE, both);
+		transfer(plain, PAGE_SIZE, both);
+		dma_sync_single_for_cpu(r->dev, plain, PAGE_SIZE, both);
+		load_lines(r->kernel, PAGE_SIZE);
+		store_lines(r->kernel, PAGE_SIZE / 2, 43);
+		transfer(snooped, PAGE_SIZE, both);
+		load_lines(r->kernel, PAGE_SIZE);
+	}
+	dma_unmap_page_attrs(r->dev, plain, PAGE_SIZE, both, DMA_ATTR_SKIP_CPU_SYNC);
+	dma_unmap_page_attrs(&device->dev, snooped, PAGE_SIZE, both, DMA_ATTR_SKIP_CPU_SYNC);
+	platform_device_unregister(device);
+	return 0;
+}
+
 /* What was received is sent on in place, one mapping after the other. */
 static int mapped_in_turns(struct run *r)
 {
@@ -814,6 +889,9 @@ const struct coherence_case coherence_right[] = {
 	{ "allocated-pages", allocated_pages },
 	{ "list-synced-whole", list_synced_whole },
 	{ "snooped", snooped },
+	{ "snooped-unsynced", snooped_unsynced },
+	{ "snooped-unmapped", snooped_unmapped },
+	{ "one-of-two-snoops", one_of_two_snoops },
 	{ "mapped-in-turns", mapped_in_turns },
 	{ "two-sent-from-a-line", two_sent_from_a_line },
 	{ "entries-in-a-line", entries_in_a_line },

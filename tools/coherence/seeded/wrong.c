@@ -1010,6 +1010,34 @@ static int snooped_uncached(struct run *r)
 }
 
 /*
+ * The same of a driver that syncs by itself: nothing that the kernel does when it maps
+ * tells that the device looks into the caches. Cortex-A9 alone.
+ */
+static int snooped_unsynced_uncached(struct run *r)
+{
+	struct platform_device *device = snooping_device();
+	u32 *window;
+	dma_addr_t dma;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	load_lines(r->kernel, LINE);
+	dma = dma_map_page_attrs(&device->dev, r->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				 DMA_ATTR_SKIP_CPU_SYNC);
+	window = vmap(&r->page, 1, VM_MAP, pgprot_noncached(PAGE_KERNEL));
+	if (window) {
+		WRITE_ONCE(*window, 42);
+		drain_stores();
+		coherence_device_reads(dma, LINE);
+		vunmap(window);
+	}
+	dma_unmap_page_attrs(&device->dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	platform_device_unregister(device);
+	return window ? 0 : -ENOMEM;
+}
+
+/*
  * A device that is to write over what the kernel has stored fails, and the kernel
  * goes on with what it has: but its lines were invalidated when the device got
  * the buffer. On both cores. Right: DMA_BIDIRECTIONAL, which writes them back.
@@ -1167,6 +1195,8 @@ const struct coherence_case coherence_faults[] = {
 	{ "never-given-unmapped", never_given_unmapped,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "snooped-uncached", snooped_uncached,
+	  .cortex_a9 = { .this_core = TWO_TYPES | STALE_READ } },
+	{ "snooped-unsynced-uncached", snooped_unsynced_uncached,
 	  .cortex_a9 = { .this_core = TWO_TYPES | STALE_READ } },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },

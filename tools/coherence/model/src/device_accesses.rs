@@ -26,6 +26,15 @@ struct Deed {
     writes: bool,
 }
 
+/// Which device it is that does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doer {
+    /// Whichever has the memory.
+    Any,
+    /// That whose mappings are made and synced now.
+    Named,
+}
+
 impl Deed {
     /// The device reads now.
     const READS: Self = Self {
@@ -105,7 +114,7 @@ impl Model {
             Device::Coherent(range) => {
                 self.dma.coherent_allocated(range, false, call);
                 self.mark_pages(range, |page| page.coherent = true);
-                self.judge_device(Deed::WRITES, range, site, sink);
+                self.judge_device(Deed::WRITES, Doer::Any, range, site, sink);
             }
             Device::CoherentCached(range) => {
                 self.dma.coherent_allocated(range, true, call);
@@ -152,9 +161,9 @@ impl Model {
             finds: false,
             writes: direction.device_writes(),
         };
-        self.judge_device(deed, range, call.site, sink);
+        self.judge_device(deed, Doer::Named, range, call.site, sink);
         if deed.writes && !self.dma.is_seen(range, direction) {
-            self.device_wrote(range, ByteEvent::DeviceWrites);
+            self.device_wrote(range, Doer::Named, ByteEvent::DeviceWrites);
         }
         self.mark_pages(range, |page| page.owned = true);
         self.judge_sync(result, range, call.site, sink);
@@ -178,7 +187,7 @@ impl Model {
                 // It wrote when it got it, or now, or in between: `change` has
                 // seen to that.
                 Returned::MayBeWritten(part) => {
-                    self.device_wrote(part.range(), ByteEvent::DeviceMayWrite);
+                    self.device_wrote(part.range(), Doer::Named, ByteEvent::DeviceMayWrite);
                 }
                 Returned::Unwritten(part) => self.device_did_not_write(part.range()),
             }
@@ -232,9 +241,9 @@ impl Model {
     ) {
         self.judge_stray(range, deed.writes, site, sink);
         self.dma.accessed(range, deed.writes);
-        self.judge_device(deed, range, site, sink);
+        self.judge_device(deed, Doer::Any, range, site, sink);
         if deed.writes {
-            self.device_wrote(range, ByteEvent::DeviceWrites);
+            self.device_wrote(range, Doer::Any, ByteEvent::DeviceWrites);
         }
     }
 
@@ -267,6 +276,7 @@ impl Model {
     fn judge_device(
         &mut self,
         deed: Deed,
+        doer: Doer,
         range: PhysicalRange,
         site: Option<Site>,
         sink: &mut dyn Sink,
@@ -278,7 +288,7 @@ impl Model {
                 continue;
             }
             let (line_pa, all) = (pa & !(LINE - 1), mask(pa, len));
-            let snooped = self.snooped_bytes(line_pa) & all;
+            let snooped = self.snooped_by(doer, line_pa) & all;
             let (bytes, key) = (all & !snooped, (pa >> 12) & self.key_bits);
             let mut found = LineFindings::default();
             self.edit(pa, |line, states| {
@@ -288,6 +298,10 @@ impl Model {
                         let reader = Reader::Inner(line.copy_or_new(states, key));
                         for class in &line.classes {
                             found.judge(states, class, snooped, reader, line_pa, device);
+                        }
+                        if deed.reads_now {
+                            let reader = (reader, device);
+                            found.judge_unwritten(states, line, snooped, reader, line_pa);
                         }
                     }
                     for class in &line.classes {
@@ -314,7 +328,7 @@ impl Model {
         }
     }
 
-    fn device_wrote(&mut self, range: PhysicalRange, event: ByteEvent) {
+    fn device_wrote(&mut self, range: PhysicalRange, doer: Doer, event: ByteEvent) {
         for (pa, len) in parts(range.pa, range.len) {
             // Where no cache can have anything, memory just has other values.
             let page = self.storage.page_mut(pa);
@@ -323,7 +337,7 @@ impl Model {
                 continue;
             }
             let bytes = mask(pa, len);
-            let snooped = self.snooped_bytes(pa & !(LINE - 1)) & bytes;
+            let snooped = self.snooped_by(doer, pa & !(LINE - 1)) & bytes;
             let key = (pa >> 12) & self.key_bits;
             self.edit(pa, |line, states| {
                 let device = Some(Writer::DEVICE);
@@ -418,6 +432,20 @@ impl Model {
         }
         let snooped = self.dma.snooped(Span::line(line_pa));
         snooped.fold(0, |bytes, part| bytes | part.bytes())
+    }
+
+    /// Bytes of a line at which this device looks into the caches.
+    fn snooped_by(&mut self, doer: Doer, line_pa: u32) -> u32 {
+        if self.snooped_bytes(line_pa) == 0 {
+            return 0;
+        }
+        if doer == Doer::Named {
+            return if self.dma.is_snooping() { u32::MAX } else { 0 };
+        }
+        let snooped = self.dma.snooped_by_seen(Span::line(line_pa));
+        snooped
+            .into_iter()
+            .fold(0, |bytes, part| bytes | part.bytes())
     }
 
     /// Bytes of a line that are coherent memory.

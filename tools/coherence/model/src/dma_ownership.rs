@@ -347,6 +347,20 @@ impl Dma {
             )
     }
 
+    /// Parts of `span` in which a device that is seen is one that looks into the caches:
+    /// those that no other device owns now.
+    pub fn snooped_by_seen(&self, span: Span) -> Vec<Span> {
+        let mut parts: Vec<_> = self.snooped(span).collect();
+        for (_, mapped) in self.overlapping(span) {
+            if !self.snooping.contains(&mapped.device) {
+                for &(owned, ..) in &mapped.owned {
+                    remove(&mut parts, owned);
+                }
+            }
+        }
+        parts
+    }
+
     /// Whether nothing is mapped.
     pub fn is_empty(&self) -> bool {
         self.mappings.is_empty()

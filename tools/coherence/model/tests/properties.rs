@@ -101,7 +101,7 @@ struct Pair {
     // Whether that is the device which is seen, and it has not written the word yet.
     seen: bool,
     unwritten: bool,
-    // Whether a device that looks into the caches has all, and no other device anything.
+    // Whether a device that looks into the caches has all.
     snooped: bool,
 }
 
@@ -165,7 +165,7 @@ impl Pair {
         };
         for what in [
             Device::Of(SNOOPING),
-            Device::Map(page, Direction::Bidirectional),
+            Device::MapUnsynced(page, Direction::Bidirectional),
             Device::Snoops(SNOOPING),
         ] {
             pair.model.device(what, None, &mut |_| {});
@@ -201,15 +201,14 @@ impl Pair {
             va: addresses[copy(c)] + (PA[n] & 0xfff),
             pa: Some(PA[n]),
         };
-        // Such a device needs no maintenance, and the kernel frees nothing that is mapped.
-        let of_others = matches!(
-            event,
-            Event::Owns(_) | Event::OwnsSeen(_) | Event::Returns | Event::NewOwner
-        );
-        if self.snooped && of_others {
+        // The kernel frees nothing that is mapped.
+        if self.snooped && matches!(event, Event::NewOwner) {
             return ([false; 2], [false; 2]);
         }
         let snooped_by = self.snooped.then(|| copy((PA[n] >> 12) as usize));
+        // What another device owns that one does not touch.
+        let others = self.owned;
+        let snooped_by = |w: usize| snooped_by.filter(|_| others != Some((n, w)));
         let all = &mut self.references;
         // What is done to both lines is done to the other one first.
         if matches!(
@@ -326,7 +325,7 @@ impl Pair {
             }
             Event::DeviceReads(w) => {
                 self.model.device(Device::Reads(range(w)), None, &mut sink);
-                references.each_mut().map(|r| match snooped_by {
+                references.each_mut().map(|r| match snooped_by(w) {
                     Some(i) => r.snooping_device_reads_old(i, w),
                     None => r.device_reads_old(w),
                 })
@@ -336,7 +335,7 @@ impl Pair {
                     self.unwritten = false;
                 }
                 self.model.device(Device::Writes(range(w)), None, &mut sink);
-                references.each_mut().map(|r| match snooped_by {
+                references.each_mut().map(|r| match snooped_by(w) {
                     Some(i) => {
                         r.store(i, w, MemoryType::WriteBack);
                         false

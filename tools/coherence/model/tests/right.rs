@@ -198,6 +198,39 @@ fn a_device_that_snoops() {
     }
 }
 
+/// A buffer that a device which looks into the caches has too, each time for another one
+/// that does not.
+#[test]
+fn two_devices_of_which_one_snoops() {
+    let buffer = PhysicalRange { pa: PA, len: 256 };
+    for core in CORES.into_iter().filter(|core| *core != Core::ARM926) {
+        let mut guest = Guest::new(core);
+        for (device, snoops) in [(1, true), (2, false)] {
+            guest.device(Device::Of(device));
+            guest.device(Device::MapUnsynced(buffer, BOTH));
+            if snoops {
+                guest.device(Device::Snoops(device));
+            }
+        }
+        for _ in 0..2 {
+            guest.fill(LINEAR_VA, 256, KERNEL);
+            guest.device(Device::Reads(buffer));
+            guest.device(Device::Of(2));
+            guest.for_device(PA, 256, BOTH);
+            guest.device(Device::Reads(buffer));
+            guest.device(Device::Writes(buffer));
+            guest.for_cpu(PA, 256, BOTH);
+            guest.read(LINEAR_VA, 256, KERNEL);
+            guest.fill(LINEAR_VA, 128, KERNEL);
+            guest.device(Device::Of(1));
+            guest.device(Device::Reads(buffer));
+            guest.device(Device::Writes(buffer));
+            guest.read(LINEAR_VA, 256, KERNEL);
+        }
+        guest.silent();
+    }
+}
+
 /// Freed is what nobody has mapped any more, and the neighbours'.
 #[test]
 fn memory_freed_after_its_mapping() {

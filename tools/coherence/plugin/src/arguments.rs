@@ -12,7 +12,7 @@
 //! | `vmlinux=FILE` | the kernel with its debug information, for source lines |
 //! | `module=FILE` | a module's .ko, for names; may repeat |
 //! | `program=FILE` | a program's ELF file, for names; may repeat |
-//! | `layout=A:B:C:D:E:F:G` | offsets in the kernel's structs, see [`Layout`] |
+//! | `layout=A:B:C:D:E:F:G:H` | offsets in the kernel's structs, see [`Layout`] |
 //! | `pl310=ADDRESS` | the outer cache's controller |
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
@@ -166,10 +166,10 @@ fn parse_track(text: &str) -> Result<Track, String> {
 
 fn parse_layout(text: &str) -> Result<Layout, String> {
     let numbers: Vec<u32> = text.split(':').map(number).collect::<Result<_, _>>()?;
-    let [module_name, module_base, module_size, init_base, init_size, task_comm, page_bytes] =
+    let [module_name, module_base, module_size, init_base, init_size, task_comm, page_bytes, device_coherent] =
         numbers[..]
     else {
-        return Err(format!("layout={text}: these are not seven numbers."));
+        return Err(format!("layout={text}: these are not eight numbers."));
     };
     Ok(Layout {
         module_name,
@@ -179,6 +179,7 @@ fn parse_layout(text: &str) -> Result<Layout, String> {
         init_size,
         task_comm,
         page_bytes,
+        device_coherent,
     })
 }
 
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn all() {
-        let found = parse("core=cortex-a9,report=r,symbols=s,vmlinux=v,module=a,module=b,program=p,layout=1:2:3:4:5:0x10:32,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
+        let found = parse("core=cortex-a9,report=r,symbols=s,vmlinux=v,module=a,module=b,program=p,layout=1:2:3:4:5:0x10:32:0xf0,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
         assert_eq!(found.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.vmlinux, Some(PathBuf::from("v")));
@@ -258,6 +259,10 @@ mod tests {
             assert!(reason.contains(emulation.argument), "{reason}");
         }
         assert!(parse("core=arm926,report=r,pl080=here").is_err());
-        assert!(parse("core=arm926,report=r,layout=1:2").is_err());
+        let layout = |numbers| parse(&format!("core=arm926,report=r,layout={numbers}"));
+        // As they were before the last one came.
+        let reason = layout("1:2:3:4:5:6:7").unwrap_err();
+        assert!(reason.contains("not eight numbers"), "{reason}");
+        assert!(layout("1:2").is_err());
     }
 }

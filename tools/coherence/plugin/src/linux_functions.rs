@@ -34,6 +34,8 @@ pub struct Layout {
     pub task_comm: u32,
     /// `sizeof(struct page)`
     pub page_bytes: u32,
+    /// `8 * offsetof(struct device, flags) + DEV_FLAG_DMA_COHERENT`
+    pub device_coherent: u32,
 }
 
 /// `MODULE_NAME_LEN` and `TASK_COMM_LEN`
@@ -90,6 +92,11 @@ impl Function {
                 | Self::FreePages
                 | Self::ReleaseDevice
         )
+    }
+
+    /// Whether the device that is its first argument gets memory.
+    fn begins_use(self) -> bool {
+        matches!(self, Self::Map | Self::Allocate | Self::AllocatePages)
     }
 }
 
@@ -189,9 +196,9 @@ enum Call {
     MapList(u32),
     Unmap(Vec<Segment>),
     SyncForDevice(Segment),
-    /// So many bytes; where the address is stored; for which device, if the result is
-    /// an address of the CPU's.
-    Allocate(u32, u32, Option<u32>),
+    /// So many bytes; where the address is stored; for which device; whether the result
+    /// is an address of the CPU's.
+    Allocate(u32, u32, u32, bool),
     AllocatePages(u32, u32, Direction),
     /// All that is managed for this device.
     ReleaseDevice(u32),
@@ -501,6 +508,9 @@ impl Kernel {
         let Some(function) = function else {
             return;
         };
+        if function.begins_use() {
+            self.ask_whether_it_snoops(cpu, events);
+        }
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|n| cpu.register(n));
         let segment =
             |pa, len, direction| (events::PhysicalRange { pa, len }, direction_of(direction));
@@ -578,7 +588,7 @@ impl Kernel {
             // (dev, size, dma_handle, gfp, attrs)
             Function::Allocate => {
                 let mapped = cpu.stacked() & ATTR_NO_KERNEL_MAPPING == 0;
-                self.wait(cpu, Call::Allocate(r1, r2, mapped.then_some(r0)), events);
+                self.wait(cpu, Call::Allocate(r1, r2, r0, mapped), events);
             }
             // (dev, size, cpu_addr, dma_handle, attrs)
             Function::Free if r2 != 0 => events.push(LinuxEvent::Device(Device::CoherentFreed(
@@ -665,8 +675,8 @@ impl Kernel {
                 device(Device::Unmap(range, direction));
             }
             Call::Map(segment, list, unsynced) => {
-                // A device that needs none.
-                if unsynced && self.snooping.insert(self.device) {
+                // A device that needs none, as far as can be told without its flag.
+                if self.layout.is_none() && unsynced && self.snooping.insert(self.device) {
                     device(Device::Snoops(self.device));
                 }
                 if let Some(list) = list {
@@ -680,16 +690,14 @@ impl Kernel {
                 }
             }
             Call::SyncForDevice((range, direction)) => device(Device::Owns(range, direction)),
-            Call::Allocate(len, handle, of) => {
+            Call::Allocate(len, handle, device, mapped) => {
                 if let (1.., Some(pa)) = (result, cpu.word(handle)) {
                     let memory = events::PhysicalRange { pa, len };
-                    events.push(match of {
-                        Some(device) => LinuxEvent::Allocated {
-                            va: result,
-                            memory,
-                            device,
-                        },
-                        None => LinuxEvent::Device(Device::Coherent(memory)),
+                    let va = result;
+                    events.push(match (mapped, self.snooping.contains(&device)) {
+                        (true, _) => LinuxEvent::Allocated { va, memory, device },
+                        (false, true) => LinuxEvent::Device(Device::CoherentCached(memory)),
+                        (false, false) => LinuxEvent::Device(Device::Coherent(memory)),
                     });
                 }
             }
@@ -740,6 +748,19 @@ impl Kernel {
         };
         if let (true, Some((range, _))) = (list.entries != entries, list.segments.first()) {
             events.push(LinuxEvent::Device(Device::WrongCount(*range)));
+        }
+    }
+
+    /// Says of a device that gets memory whether it looks into the caches, if it does
+    /// (`dev_is_dma_coherent()`).
+    fn ask_whether_it_snoops(&mut self, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
+        let Some(layout) = self.layout else {
+            return;
+        };
+        let (device, bit) = (cpu.register(0), layout.device_coherent);
+        let flags = cpu.word(device.wrapping_add(bit / 32 * 4)).unwrap_or(0);
+        if (flags >> (bit % 32)) & 1 == 1 && self.snooping.insert(device) {
+            events.push(LinuxEvent::Device(Device::Snoops(device)));
         }
     }
 
@@ -860,6 +881,7 @@ mod tests {
             init_size: 116,
             task_comm: 8,
             page_bytes: 36,
+            device_coherent: 8 * 20 + 6,
         };
         Kernel::new(&symbols, Some(layout)).unwrap()
     }
@@ -1024,10 +1046,66 @@ mod tests {
         assert_eq!(enter(&mut kernel, Function::UnmapList, unmap, &within), []);
     }
 
-    /// What is mapped for a device without a sync, though nobody asked for that.
+    /// The flag of a device says it, whatever is mapped or allocated for it.
+    #[test]
+    fn a_device_that_is_coherent() {
+        const COHERENT: u32 = 0xc300_0000;
+        const PLAIN: u32 = 0xc400_0000;
+        let flags = |cpu: &mut Fake| {
+            cpu.memory.insert(COHERENT + 20, (1 << 6) | (1 << 8));
+            cpu.memory.insert(PLAIN + 20, !(1 << 6));
+        };
+        let r = range(0x6000_1000, 256);
+        let tells = |function, r3, attributes| {
+            let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+            flags(&mut cpu);
+            cpu.memory.insert(SP, attributes);
+            let mut call = |device| {
+                let registers = [device, r.pa, r.len, r3];
+                let mut events = enter(&mut kernel, function, registers, &cpu);
+                events.retain(|it| matches!(it, LinuxEvent::Device(Device::Snoops(_))));
+                events
+            };
+            assert_eq!(call(PLAIN), []);
+            let snoops = [LinuxEvent::Device(Device::Snoops(COHERENT))];
+            assert_eq!(call(COHERENT), snoops);
+            // It is told once.
+            assert_eq!(call(COHERENT), []);
+        };
+        tells(Function::Map, 1, 0);
+        tells(Function::Map, 1, ATTR_SKIP_CPU_SYNC);
+        tells(Function::Allocate, 0, ATTR_NO_KERNEL_MAPPING);
+        tells(Function::AllocatePages, 1, 0);
+
+        // One that syncs nothing does not, if its flag says no.
+        let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        flags(&mut cpu);
+        enter(&mut kernel, Function::Map, [PLAIN, r.pa, r.len, 1], &cpu);
+        assert_eq!(leave(&mut kernel, r.pa, &cpu), []);
+        // Memory of which the CPU has no address yet is cached in its turn.
+        let handle = 0xf080_2000;
+        cpu.memory.insert(SP, ATTR_NO_KERNEL_MAPPING);
+        cpu.memory.insert(handle, r.pa);
+        for (device, memory) in [
+            (PLAIN, Device::Coherent(r)),
+            (COHERENT, Device::CoherentCached(r)),
+        ] {
+            enter(
+                &mut kernel,
+                Function::Allocate,
+                [device, r.len, handle, 0],
+                &cpu,
+            );
+            assert_eq!(leave(&mut kernel, 1, &cpu), [LinuxEvent::Device(memory)]);
+        }
+    }
+
+    /// What is mapped for a device without a sync, though nobody asked for that, by a
+    /// kernel of which the layout is not known.
     #[test]
     fn a_device_that_looks_into_the_caches() {
         let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
+        kernel.layout = None;
         let r = range(0x6000_1000, 256);
         let mut map = |device, attributes, syncs: bool| {
             cpu.memory.insert(SP, attributes);
