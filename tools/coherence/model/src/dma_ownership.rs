@@ -149,11 +149,15 @@ pub enum Owned {
 
 const PAGE: u64 = 1 << 12;
 
-/// Mappings that ended are remembered, so many at most.
+/// A mapping, or coherent memory, that ended: which memory, mapped and unmapped by whom.
+pub type Ended = (Span, Call, Call);
+
+/// So many of those that ended are remembered unless [`Dma::remember_at_most`] says
+/// otherwise.
 const REMEMBERED: usize = 1024;
 
 /// All DMA mappings there are, and all coherent memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dma {
     // Whose mappings are made, synced and unmapped now.
     device: u32,
@@ -166,9 +170,10 @@ pub struct Dma {
     snooping: HashSet<u32>,
     // Length of the longest mapping since there were none.
     longest: u64,
-    // Mappings and coherent memory that ended, the newest last: which memory, mapped
-    // and unmapped by whom.
-    ended: VecDeque<(Span, Call, Call)>,
+    // The newest last.
+    ended: VecDeque<Ended>,
+    // So many of them.
+    most_ended: usize,
     // With the call that allocated it, and whether it is cached.
     coherent: BTreeMap<u64, (Span, Call, bool)>,
     longest_coherent: u64,
@@ -192,7 +197,29 @@ const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 const WITH_CPU: Misfit = Misfit(reasons::WITH_CPU);
 const NEVER_GIVEN: Misfit = Misfit(reasons::NEVER_GIVEN);
 
+impl Default for Dma {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            mappings: BTreeMap::new(),
+            next: 0,
+            seen: HashSet::new(),
+            snooping: HashSet::new(),
+            longest: 0,
+            ended: VecDeque::new(),
+            most_ended: REMEMBERED,
+            coherent: BTreeMap::new(),
+            longest_coherent: 0,
+        }
+    }
+}
+
 impl Dma {
+    /// Of what ended this many are remembered, the newest ones; at least one.
+    pub fn remember_at_most(&mut self, most: usize) {
+        self.most_ended = most;
+    }
+
     /// What follows is of this device.
     pub fn set_device(&mut self, device: u32) {
         self.device = device;
@@ -611,7 +638,7 @@ impl Dma {
 
     /// What a device had until now.
     fn remember(&mut self, span: Span, begun: Call, ended: Call) {
-        if self.ended.len() == REMEMBERED {
+        if self.ended.len() >= self.most_ended {
             self.ended.pop_front();
         }
         self.ended.push_back((span, begun, ended));
@@ -640,7 +667,7 @@ impl Dma {
             + parts * size_of::<(Span, Direction, Call)>()
             + written * size_of::<Span>()
             + (self.seen.capacity() + self.snooping.capacity()) * (size_of::<u32>() + 1)
-            + self.ended.capacity() * size_of::<(Span, Call, Call)>()
+            + self.ended.capacity() * size_of::<Ended>()
             + self.coherent.len() * size_of::<(u64, Span, Call, bool)>()
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::byte_states::States;
 use crate::cores::{Core, Indexing};
-use crate::dma_ownership::Dma;
+use crate::dma_ownership::{Dma, Ended};
 use crate::events::MemoryType;
 use crate::fast_path::Recent;
 use crate::line::Line;
@@ -107,6 +107,16 @@ impl Model {
     pub fn unmapped_is_stray(&mut self) {
         self.unmapped_is_stray = true;
     }
+
+    /// Of the mappings, and the coherent memory, that ended so many are remembered at most,
+    /// [`Self::HISTORY_ENTRY`] bytes each. What a device does with memory of one that is
+    /// forgotten is what it does with memory that was never mapped.
+    pub fn remember_at_most(&mut self, most: usize) {
+        self.dma.remember_at_most(most);
+    }
+
+    /// Bytes that a mapping which ended takes.
+    pub const HISTORY_ENTRY: usize = size_of::<Ended>();
 
     /// Whether anything is mapped for a device.
     pub fn has_mappings(&self) -> bool {

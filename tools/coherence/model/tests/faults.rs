@@ -9,6 +9,7 @@ use coherence_model::events::{
     Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
 };
 use coherence_model::hazards::{Hazard, Holder, Party, Shown};
+use coherence_model::Model;
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
@@ -550,6 +551,54 @@ fn a_device_touches_what_it_does_not_have() {
         let lent = stray(&mut guest, Device::Reads(page), page.pa, "not mapped");
         assert_eq!(lent, None);
     }
+}
+
+/// What a device touches after its mapping has ended is known of the mappings that ended last:
+/// 1024, or as many as is said.
+#[test]
+fn what_is_remembered_of_mappings_that_ended() {
+    for most in [None, Some(1), Some(3), Some(1025)] {
+        let mut guest = Guest::new(Core::CORTEX_A9);
+        if let Some(most) = most {
+            guest.model.remember_at_most(most);
+        }
+        let page = |n| PhysicalRange {
+            pa: PA + 4096 * n,
+            len: 64,
+        };
+        for n in 0..1030 {
+            guest.dma_map(page(n).pa, 64, TO);
+            guest.dma_unmap(page(n).pa, 64, TO);
+        }
+        guest.silent();
+        let first = 1030 - most.unwrap_or(1024) as u32;
+        for n in [first, 1029] {
+            guest.device(Device::Reads(page(n)));
+            let found = guest.only(&[(StrayDma, ThisCore)]);
+            assert!(found[0].reason.contains("ended"), "{found:#?}");
+        }
+        guest.device(Device::Reads(page(first - 1)));
+        guest.silent();
+    }
+}
+
+/// What the documentation says that it costs.
+#[test]
+fn what_an_entry_of_the_history_takes() {
+    assert_eq!(Model::HISTORY_ENTRY, 48);
+    let costs = |most| {
+        let mut guest = Guest::new(Core::CORTEX_A9);
+        guest.model.remember_at_most(most);
+        for _ in 0..2 * most {
+            guest.dma_map(PA, 64, TO);
+            guest.dma_unmap(PA, 64, TO);
+        }
+        guest.model.cost().1
+    };
+    assert_eq!(
+        costs(2048) - costs(1024),
+        1024 * Model::HISTORY_ENTRY as u64
+    );
 }
 
 /// A device that looks into the caches, and a view past them of its memory.

@@ -17,6 +17,7 @@
 //! | `pl080=ADDRESS`, `pl330=`, `pl110=` | devices, see [`Addresses`]; may repeat |
 //! | `track=boot`, `track=label` | from when on loads and stores are tracked: power-on (the default), or the first label |
 //! | `stray=all` | report also a device that touches memory which was never mapped for any |
+//! | `history=N` | how many mappings that ended are remembered, 1024 by default |
 //! | `summary=off` | no findings on stderr at the end, only in the file |
 //! | `check=on` | compare each translation with QEMU's, and count the differences |
 
@@ -74,6 +75,8 @@ pub struct Arguments {
     pub track: Track,
     /// `stray`: whether a device may only touch what was mapped for one.
     pub stray_all: bool,
+    /// `history`: how many mappings that ended are remembered, if it is said.
+    pub history: Option<usize>,
     /// `summary`: whether the findings are told at the end too.
     pub summary: bool,
     /// `check`: whether translations are compared with QEMU's.
@@ -88,6 +91,7 @@ impl Arguments {
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
         let (mut track, mut stray_all, mut summary) = (Track::Boot, false, true);
+        let mut history = None;
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             match name {
@@ -103,6 +107,7 @@ impl Arguments {
                 "pl310" => devices.pl310 = Some(number(value)?),
                 "track" => track = parse_track(value)?,
                 "stray" => stray_all = value == "all",
+                "history" => history = Some(parse_history(value)?),
                 "summary" => summary = value != "off",
                 "check" => check = value == "on",
                 _ => match DeviceKind::named(name) {
@@ -134,6 +139,7 @@ impl Arguments {
             devices,
             track,
             stray_all,
+            history,
             summary,
             check,
         })
@@ -161,6 +167,18 @@ fn parse_track(text: &str) -> Result<Track, String> {
         "boot" => Ok(Track::Boot),
         "label" => Ok(Track::Label),
         _ => Err(format!("track={text}: this is neither boot nor label.")),
+    }
+}
+
+/// Each page that gets a new owner is looked for among what is remembered.
+const MOST_HISTORY: u32 = 1 << 16;
+
+fn parse_history(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        most @ 1..=MOST_HISTORY => Ok(most as usize),
+        _ => Err(format!(
+            "history={text}: this is not from 1 to {MOST_HISTORY}."
+        )),
     }
 }
 
@@ -219,6 +237,26 @@ mod tests {
         let stray = |text| parse(text).unwrap().stray_all;
         assert!(stray("core=arm926,report=r,stray=all"));
         assert!(!stray("core=arm926,report=r"));
+    }
+
+    #[test]
+    fn what_is_remembered() {
+        let history = |text: &str| parse(text).map(|found| found.history);
+        assert_eq!(history("core=arm926,report=r"), Ok(None));
+        for (text, most) in [("1", 1), ("0x100", 256), ("65536", 65536)] {
+            let text = format!("core=arm926,report=r,history={text}");
+            assert_eq!(history(&text), Ok(Some(most)));
+        }
+        for (text, sentence) in [
+            ("0", "history=0: this is not from 1 to 65536."),
+            ("65537", "history=65537: this is not from 1 to 65536."),
+            ("-1", "\"-1\" is not a number"),
+            ("all", "\"all\" is not a number"),
+            ("", "\"\" is not a number"),
+        ] {
+            let reason = history(&format!("core=arm926,report=r,history={text}")).unwrap_err();
+            assert!(reason.contains(sentence), "{reason}");
+        }
     }
 
     #[test]

@@ -137,6 +137,9 @@ impl Checker {
         if arguments.stray_all {
             model.unmapped_is_stray();
         }
+        if let Some(most) = arguments.history {
+            model.remember_at_most(most);
+        }
         // As after reset.
         model.maintain(Maintenance::OuterSwitch(false));
         Ok(Self {
