@@ -58,6 +58,7 @@ enum hazard {
 	STRAY_DMA = 512,
 	TWO_MAPPINGS = 1024,
 	NEVER_UNMAPPED = 2048,
+	SHARED_LINE = 4096,
 };
 
 /* What a checker has to report about a case on a core, and nothing else. */

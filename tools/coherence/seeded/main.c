@@ -221,6 +221,7 @@ static void show_set(struct seq_file *seq, u16 set, const char *where, const cha
 		"stale-read", "lost-write", "dirty-over-device", "two-types",
 		"owned-touch", "stale-instruction", "not-drained", "wrong-sync",
 		"unwritten-read", "stray-dma", "two-mappings", "never-unmapped",
+		"shared-line",
 	};
 	unsigned int i;
 

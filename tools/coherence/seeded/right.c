@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
+#include <linux/slab.h>
 #include <linux/vmalloc.h>
 
 #include "case.h"
@@ -462,6 +463,74 @@ static int separate_lines(struct run *r)
 	return verify(READ_ONCE(*counter) == before + 1);
 }
 
+/* What a device answers, in lines of its own of a structure, and the driver's state. */
+struct command {
+	u32 state;
+	u8 answer[LINE] ____cacheline_aligned;
+	u32 count ____cacheline_aligned;
+};
+
+static int answer_in_its_own_lines(struct run *r)
+{
+	struct command *command = kzalloc_obj(*command);
+	dma_addr_t dma;
+
+	if (!command)
+		return -ENOMEM;
+	dma = dma_map_single(r->dev, command->answer, LINE, DMA_FROM_DEVICE);
+	if (!dma_mapping_error(r->dev, dma)) {
+		READ_ONCE(command->state);
+		coherence_device_writes(dma, LINE);
+		WRITE_ONCE(command->count, READ_ONCE(command->count) + 1);
+		dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+		load_lines(command->answer, LINE);
+	}
+	kfree(command);
+	return 0;
+}
+
+/*
+ * Buffers that do not end with a line, of which nobody has the rest: one allocated with its
+ * own length, one mapped as far as it is used, and one from two bytes on, as for a packet
+ * whose header has 14.
+ */
+static int no_whole_lines(struct run *r)
+{
+	const size_t mapped[][2] = { { 0, 60 }, { 0, 13 }, { 2, 40 } };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mapped); i++) {
+		size_t from = mapped[i][0], bytes = mapped[i][1];
+		u8 *buffer = kmalloc(60, GFP_KERNEL);
+		dma_addr_t dma;
+
+		if (!buffer)
+			return -ENOMEM;
+		memset(buffer, 0, 60);
+		dma = dma_map_single(r->dev, buffer + from, bytes, DMA_FROM_DEVICE);
+		if (!dma_mapping_error(r->dev, dma)) {
+			coherence_device_writes(dma, bytes);
+			dma_unmap_single(r->dev, dma, bytes, DMA_FROM_DEVICE);
+			READ_ONCE(buffer[from]);
+		}
+		kfree(buffer);
+	}
+	return 0;
+}
+
+/* What is sent from the stack: the device only reads. */
+static int sent_from_the_stack(struct run *r)
+{
+	u32 words[3] = { 42, 43, 44 };
+	dma_addr_t dma = dma_map_single(r->dev, words, sizeof(words), DMA_TO_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_reads(dma, sizeof(words));
+	dma_unmap_single(r->dev, dma, sizeof(words), DMA_TO_DEVICE);
+	return 0;
+}
+
 static int scatterlist(struct run *r)
 {
 	struct page *pages[2] = { r->page, alloc_page(GFP_KERNEL) };
@@ -899,6 +968,9 @@ const struct coherence_case coherence_right[] = {
 	{ "short-packet", short_packet },
 	{ "failed-copy-keeps-store", failed_copy_keeps_store },
 	{ "separate-lines", separate_lines },
+	{ "answer-in-its-own-lines", answer_in_its_own_lines },
+	{ "no-whole-lines", no_whole_lines },
+	{ "sent-from-the-stack", sent_from_the_stack },
 	{ "scatterlist", scatterlist },
 	{ "engine-mapped", engine_mapped },
 	{ "played-mapped", played },

@@ -414,6 +414,85 @@ static int shared_line(struct run *r)
 }
 
 /*
+ * What a device answers, in the middle of a structure of the driver's, which looks at its
+ * state meanwhile. That fetches the line. ARM926EJ-S keeps it when the answer is there, and
+ * on any core a store to the state would be in the way of it, or be lost.
+ * Right: the answer allocated by itself, or in lines of its own.
+ */
+struct command {
+	u32 state;
+	u8 answer[LINE];
+};
+
+static int answer_beside_a_state(struct run *r)
+{
+	struct command *command = kzalloc_obj(*command);
+	dma_addr_t dma;
+
+	if (!command)
+		return -ENOMEM;
+	dma = dma_map_single(r->dev, command->answer, LINE, DMA_FROM_DEVICE);
+	if (!dma_mapping_error(r->dev, dma)) {
+		READ_ONCE(command->state);
+		coherence_device_writes(dma, LINE);
+		dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+	}
+	kfree(command);
+	return 0;
+}
+
+/* The same of a list. */
+static int list_beside_a_state(struct run *r)
+{
+	struct command *command = kzalloc_obj(*command);
+	struct scatterlist list;
+
+	if (!command)
+		return -ENOMEM;
+	sg_init_one(&list, command->answer, LINE);
+	if (dma_map_sg(r->dev, &list, 1, DMA_FROM_DEVICE)) {
+		READ_ONCE(command->state);
+		coherence_device_writes(sg_dma_address(&list), LINE);
+		dma_unmap_sg(r->dev, &list, 1, DMA_FROM_DEVICE);
+	}
+	kfree(command);
+	return 0;
+}
+
+/*
+ * A buffer on the stack, which does not begin with a line this time. Who has the rest of
+ * the line, and whether it is stored to while the device has the buffer, is up to the
+ * compiler, and to an interrupt. On both cores. Right: kmalloc().
+ */
+static int buffer_on_the_stack(struct run *r)
+{
+	u8 room[4 * LINE];
+	u8 *buffer = PTR_ALIGN(&room[0], LINE) + LINE / 2;
+	dma_addr_t dma = dma_map_single(r->dev, buffer, LINE, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(r->dev, dma))
+		return -ENOMEM;
+	coherence_device_writes(dma, LINE);
+	dma_unmap_single(r->dev, dma, LINE, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/* The same of a list. */
+static int list_on_the_stack(struct run *r)
+{
+	u8 room[4 * LINE];
+	u8 *buffer = PTR_ALIGN(&room[0], LINE) + LINE / 2;
+	struct scatterlist list;
+
+	sg_init_one(&list, buffer, LINE);
+	if (!dma_map_sg(r->dev, &list, 1, DMA_FROM_DEVICE))
+		return -ENOMEM;
+	coherence_device_writes(sg_dma_address(&list), LINE);
+	dma_unmap_sg(r->dev, &list, 1, DMA_FROM_DEVICE);
+	return 0;
+}
+
+/*
  * A driver invalidates by hand, from where its buffer begins: in the middle of
  * a line. The neighbour's store in the first half is thrown away. Both cores.
  * The DMA API would have cleaned such a line first.
@@ -1124,7 +1203,18 @@ const struct coherence_case coherence_faults[] = {
 	  .arm926 = { .this_core = WRONG_SYNC | STALE_READ },
 	  .cortex_a9 = { .this_core = WRONG_SYNC } },
 	{ "shared-line", shared_line,
-	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE, .possible = STALE_READ | LOST_WRITE) },
+	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE | SHARED_LINE,
+		     .possible = STALE_READ | LOST_WRITE) },
+	{ "answer-beside-a-state", answer_beside_a_state,
+	  .arm926 = { .this_core = SHARED_LINE },
+	  .cortex_a9 = { .some_core = SHARED_LINE } },
+	{ "list-beside-a-state", list_beside_a_state,
+	  .arm926 = { .this_core = SHARED_LINE },
+	  .cortex_a9 = { .some_core = SHARED_LINE } },
+	{ "buffer-on-the-stack", buffer_on_the_stack,
+	  EVERY_CORE(.this_core = SHARED_LINE) },
+	{ "list-on-the-stack", list_on_the_stack,
+	  EVERY_CORE(.this_core = SHARED_LINE) },
 	{ "invalidated-with-neighbour", invalidated_with_neighbour,
 	  EVERY_CORE(.this_core = LOST_WRITE) },
 	{ "write-during-transfer", write_during_transfer,

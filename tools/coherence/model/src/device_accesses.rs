@@ -75,6 +75,14 @@ impl Model {
             Device::Map(range, direction) => {
                 self.map(range, direction, Terms::Usual, call, sink);
             }
+            Device::MapEntry(range, direction) => {
+                self.map(range, direction, Terms::OfAList, call, sink);
+            }
+            Device::OnStack(range) => {
+                if let Some(shared) = self.dma.reaches_beyond(range) {
+                    self.report_call(Hazard::SharedLine, shared, site, sink);
+                }
+            }
             Device::MapSharingLines(range, direction) => {
                 self.map(range, direction, Terms::SharingLines, call, sink);
             }

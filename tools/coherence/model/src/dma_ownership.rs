@@ -99,7 +99,9 @@ impl Span {
 pub enum Terms {
     /// Map and unmap sync, and no other mapping has anything of the lines.
     Usual,
-    /// Others may have other bytes of the lines.
+    /// So it is, but for other entries of a list.
+    OfAList,
+    /// Others may have other bytes of the lines, as its driver has said.
     SharingLines,
     /// The driver syncs by itself, and others may have anything of it.
     Unsynced,
@@ -303,7 +305,9 @@ impl Dma {
                 return Some((bytes.start, reasons::SAME_BYTES));
             }
             let line = other.span.lines().common(span.lines());
-            let apart = [terms, other.terms].contains(&Terms::SharingLines);
+            let apart = [terms, other.terms]
+                .iter()
+                .any(|it| matches!(it, Terms::OfAList | Terms::SharingLines));
             (!apart).then_some((line.start, reasons::SAME_LINE))
         });
         let (pa, reason) = shared.min()?;
@@ -311,6 +315,56 @@ impl Dma {
             pa: pa as u32,
             reason,
         })
+    }
+
+    /// The first byte that a device owns of a line of which the CPU accesses bytes that are
+    /// in no mapping, if the device may write it and looks into no cache.
+    pub fn beside(&self, accessed: Span) -> Option<u32> {
+        let line = accessed.lines();
+        let mapped: Vec<_> = self.overlapping(line).map(|(_, mapped)| mapped).collect();
+        if mapped.iter().any(|it| !it.span.common(accessed).is_empty()) {
+            return None;
+        }
+        let harmed = mapped
+            .into_iter()
+            .filter(|it| self.is_harmed_by_neighbours(it));
+        let parts = harmed.flat_map(|it| &it.owned);
+        let first = parts
+            .filter(|(_, direction, _)| direction.device_writes())
+            .map(|(part, ..)| part.common(line))
+            .filter(|part| !part.is_empty())
+            .map(|part| part.start)
+            .min()?;
+        Some(first as u32)
+    }
+
+    /// Where a mapping that was just made, of memory that is surrounded by other data, has
+    /// a line that it does not fill, and its device may write.
+    pub fn reaches_beyond(&self, range: PhysicalRange) -> Option<WithDevice> {
+        let span = Span::of(range);
+        let here = self
+            .mappings
+            .range((span.start, 0)..=(span.start, u32::MAX));
+        let (_, mapped) = here.rev().find(|(_, mapped)| {
+            mapped.span == span && mapped.device == self.device && mapped.direction.device_writes()
+        })?;
+        if !self.is_harmed_by_neighbours(mapped) {
+            return None;
+        }
+        let mut rest: Vec<_> = span.lines().without(span).collect();
+        for (_, other) in self.overlapping(span.lines()) {
+            remove(&mut rest, other.span);
+        }
+        let first = rest.iter().map(|part| part.start).min()?;
+        Some(WithDevice {
+            pa: first.clamp(span.start, span.end - 1) as u32,
+            reason: reasons::ON_STACK,
+        })
+    }
+
+    /// Whether other data in the lines of a mapping may harm what its device writes.
+    fn is_harmed_by_neighbours(&self, mapped: &Mapped) -> bool {
+        mapped.terms != Terms::SharingLines && !self.snooping.contains(&mapped.device)
     }
 
     /// Mappings of memory that is freed, each the first time.

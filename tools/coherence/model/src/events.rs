@@ -134,13 +134,17 @@ pub enum Device {
     /// A mapping for a device was made, before any of its maintenance: from
     /// `Owns` on the device may read or write at any moment.
     Map(PhysicalRange, Direction),
-    /// So was one of an entry of a list, or one whose driver has said that it shares
-    /// lines with others: such mappings come and go together.
+    /// So was one of an entry of a list: such mappings come and go together.
+    MapEntry(PhysicalRange, Direction),
+    /// So was one whose driver has said that it shares lines with others.
     MapSharingLines(PhysicalRange, Direction),
     /// So was one that map and unmap do not sync: the driver does
     /// (DMA_ATTR_SKIP_CPU_SYNC, and memory that the DMA API allocates). There may
     /// be others of the same memory.
     MapUnsynced(PhysicalRange, Direction),
+    /// A mapping that was just made, with all entries of its list if it is of one, is of
+    /// memory on the stack of who made it.
+    OnStack(PhysicalRange),
     /// The maintenance of `Map` or of a sync for the device is done: the
     /// device owns it, until `Returns`. In a part of a mapping for a sync.
     Owns(PhysicalRange, Direction),

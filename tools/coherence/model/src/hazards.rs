@@ -61,6 +61,8 @@ named! {
         TwoMappings = "two-mappings",
         /// A mapping is still there when its memory is freed, or its driver goes.
         NeverUnmapped = "never-unmapped",
+        /// A line of which a device may write some bytes has other data.
+        SharedLine = "shared-line",
     }
 }
 

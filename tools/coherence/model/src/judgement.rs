@@ -24,7 +24,7 @@ impl Fault {
     /// Whether a device takes part, now or before.
     fn concerns_device(&self) -> bool {
         self.hazard.is_of_a_call()
-            || self.hazard == Hazard::UnwrittenRead
+            || matches!(self.hazard, Hazard::UnwrittenRead | Hazard::SharedLine)
             || self.victim == Party::Device
             || self.writer == Party::Device
     }

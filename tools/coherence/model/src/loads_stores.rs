@@ -77,6 +77,9 @@ impl Model {
             self.check_virtual_line(access, kind, &mut found);
         }
         let touched = self.check_owner(access, whole, kind, &mut found);
+        if cached {
+            self.check_neighbours(access, kind, &mut found);
+        }
         match (kind, cached) {
             (LoadOrStore::Load, true) => self.load_cached(access, touched, &mut found),
             (LoadOrStore::Load, false) => self.load_uncached(access, touched, &mut found),
@@ -208,6 +211,30 @@ impl Model {
             });
         }
         touched
+    }
+
+    /// A touch of data that has a line in common with what a device may write. A load is
+    /// harmless where the line is invalidated when the device has written, as it must be on a
+    /// core that speculates.
+    fn check_neighbours(&mut self, access: &Access, kind: LoadOrStore, found: &mut LineFindings) {
+        let &Access { pa, len, .. } = access;
+        if !self.page(pa).owned {
+            return;
+        }
+        let shown = match kind {
+            LoadOrStore::Load if self.core.speculates => Shown::SomeCore,
+            _ => Shown::ThisCore,
+        };
+        if let Some(pa) = self.dma.beside(Span::of(PhysicalRange { pa, len })) {
+            found.add(Fault {
+                hazard: Hazard::SharedLine,
+                shown,
+                pa,
+                victim: cpu(access),
+                writer: Party::Nobody,
+                reason: reasons::BESIDE,
+            });
+        }
     }
 
     /// Whether this is at most a word, of which a device has a part only: copies and

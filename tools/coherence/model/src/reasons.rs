@@ -17,6 +17,7 @@ pub const NOT_WRITTEN: &str = "the device was to write this, and did not";
 
 // Of the CPU's loads and stores.
 pub const OWNED: &str = "a device owns this memory";
+pub const BESIDE: &str = "a device has other bytes of this line, and may write them";
 pub const USED_UNCACHED: &str = "the page was used uncached, through a mapping that is still there";
 pub const SNOOPED: &str = "a device that looks into the caches has this memory";
 pub const EARLIER_MAPPING: &str =
@@ -41,5 +42,7 @@ pub const OTHER_COUNT: &str = "the list was mapped with another number of entrie
 pub const SAME_BYTES: &str = "another live mapping has these bytes, and a device may write them";
 pub const SAME_LINE: &str =
     "another live mapping has bytes of this line, and a device may write it";
+pub const ON_STACK: &str =
+    "the mapping has a part of a line of the stack, and a device may write it";
 pub const FREED: &str = "the memory is freed, and the mapping is still there";
 pub const DRIVER_GONE: &str = "the driver has gone, and the mapping is still there";

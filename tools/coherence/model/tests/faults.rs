@@ -13,8 +13,8 @@ use coherence_model::Model;
 use common::{cpu, names, Guest, LINEAR};
 
 use Hazard::{
-    DirtyOverDevice, LostWrite, NeverUnmapped, NotDrained, OwnedTouch, StaleInstruction, StaleRead,
-    StrayDma, TwoMappings, TwoTypes, UnwrittenRead, WrongSync,
+    DirtyOverDevice, LostWrite, NeverUnmapped, NotDrained, OwnedTouch, SharedLine,
+    StaleInstruction, StaleRead, StrayDma, TwoMappings, TwoTypes, UnwrittenRead, WrongSync,
 };
 use Shown::{SomeCore, ThisCore};
 
@@ -297,10 +297,9 @@ fn variable_in_a_line_with_a_receive_buffer() {
         let variable = LINEAR_VA + 16;
         let mut guest = Guest::new(core);
         guest.dma_map(PA, 16, FROM);
-        guest.load(variable, 4, KERNEL);
-        guest.silent();
         guest.store(variable, 4, KERNEL);
-        let found = guest.only(&[(DirtyOverDevice, ThisCore)]);
+        let mut found = guest.only(&[(DirtyOverDevice, ThisCore), (SharedLine, ThisCore)]);
+        found.retain(|it| it.hazard == DirtyOverDevice);
         names(
             &found,
             DirtyOverDevice,
@@ -331,6 +330,8 @@ fn variable_in_a_line_with_a_receive_buffer_only_read() {
         let mut guest = Guest::new(core);
         guest.dma_map(PA, 16, FROM);
         guest.load(LINEAR_VA + 16, 4, KERNEL);
+        let shown = if core.speculates { SomeCore } else { ThisCore };
+        guest.only(&[(SharedLine, shown)]);
         guest.dma_unmap(PA, 16, FROM);
         guest.load(LINEAR_VA, 4, KERNEL);
         match core.indexing {
@@ -550,6 +551,47 @@ fn a_device_touches_what_it_does_not_have() {
         guest.model.unmapped_is_stray();
         let lent = stray(&mut guest, Device::Reads(page), page.pa, "not mapped");
         assert_eq!(lent, None);
+    }
+}
+
+/// Data in a line of which a device may write something, by whoever touches it meanwhile.
+#[test]
+fn data_beside_what_a_device_has() {
+    for core in CORES {
+        for direction in [FROM, BOTH] {
+            let mut guest = Guest::new(core);
+            guest.dma_map(PA + 8, 64, direction);
+            guest.silent();
+            let shown = if core.speculates { SomeCore } else { ThisCore };
+            for (at, found_at) in [(4, 8), (72, 64)] {
+                guest.load(LINEAR_VA + at, 4, KERNEL);
+                let found = guest.only(&[(SharedLine, shown)]);
+                assert_eq!(found[0].pa, PA + found_at);
+                assert_eq!(found[0].victim, cpu(LINEAR_VA + at, KERNEL));
+                assert!(matches!(found[0].lent.unwrap().holder, Holder::Device(_)));
+            }
+            guest.dma_unmap(PA + 8, 64, direction);
+            guest.load(LINEAR_VA + 4, 4, KERNEL);
+            guest.load(LINEAR_VA + 72, 4, KERNEL);
+            assert!(guest.found.iter().all(|it| it.hazard != SharedLine));
+        }
+    }
+}
+
+/// A buffer on the stack is told when it is mapped.
+#[test]
+fn a_buffer_on_the_stack() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        for (at, len, found_at) in [(4, 60, 4), (64, 60, 123), (132, 4, 132)] {
+            let range = PhysicalRange { pa: PA + at, len };
+            guest.dma_map(range.pa, len, FROM);
+            guest.silent();
+            guest.device(Device::OnStack(range));
+            let found = guest.only(&[(SharedLine, ThisCore)]);
+            assert_eq!(found[0].pa, PA + found_at);
+            assert!(found[0].reason.contains("stack"), "{found:#?}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use coherence_model::cores::{Core, LINE};
-use coherence_model::events::{Device, Direction, PhysicalRange};
+use coherence_model::events::{Access, Device, Direction, MemoryType, PhysicalRange, Site};
 use coherence_model::hazards::{Finding, Hazard};
 use coherence_model::Model;
 use proptest::prelude::*;
@@ -22,6 +22,7 @@ type Range = (usize, usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Terms {
     Usual,
+    OfAList,
     SharingLines,
     Unsynced,
 }
@@ -37,6 +38,11 @@ enum Event {
     ReturnsAll(usize),
     UnmapAll(usize),
     Accesses(Range, bool),
+    /// The CPU touches a piece.
+    Touches(usize),
+    /// The mapping that a piece is in is of the stack.
+    OnStack(usize),
+    Snoops(u32),
     Coherent(Range),
     CoherentFreed(usize),
     Freed(Range),
@@ -54,6 +60,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     ];
     let terms = prop_oneof![
         4 => Just(Terms::Usual),
+        1 => Just(Terms::OfAList),
         1 => Just(Terms::SharingLines),
         2 => Just(Terms::Unsynced),
     ];
@@ -67,6 +74,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => piece.clone().prop_map(Event::ReturnsAll),
         3 => piece.clone().prop_map(Event::UnmapAll),
         6 => (range.clone(), any::<bool>()).prop_map(|(r, writes)| Event::Accesses(r, writes)),
+        4 => piece.clone().prop_map(Event::Touches),
+        4 => piece.clone().prop_map(Event::OnStack),
+        1 => device.clone().prop_map(Event::Snoops),
         1 => range.clone().prop_map(Event::Coherent),
         1 => piece.prop_map(Event::CoherentFreed),
         1 => range.prop_map(Event::Freed),
@@ -99,8 +109,8 @@ struct Piece {
     mapping: Option<usize>,
     /// The first piece of the coherent memory that it is in.
     coherent: Option<usize>,
-    /// The device has it.
-    owned: bool,
+    /// The device has it, and whether it may write it.
+    owned: Option<bool>,
     /// A mapping, or coherent memory, of it has ended.
     ended: bool,
 }
@@ -109,6 +119,14 @@ struct Piece {
 struct Ledger {
     pieces: [Piece; PIECES],
     mappings: Vec<Option<Mapped>>,
+    snooping: HashSet<u32>,
+}
+
+/// The pieces of the line that one is in.
+fn line(piece: usize) -> std::ops::Range<usize> {
+    let pieces = (LINE / PIECE) as usize;
+    let first = piece / pieces * pieces;
+    first..first + pieces
 }
 
 impl Ledger {
@@ -139,9 +157,32 @@ impl Ledger {
         for piece in &mut self.pieces {
             if piece.mapping == Some(number) {
                 piece.mapping = None;
-                piece.owned = false;
+                piece.owned = None;
             }
         }
+    }
+
+    /// Whether other data in the lines of a mapping is a danger to it.
+    fn is_in_danger(&self, mapped: &Mapped) -> bool {
+        mapped.terms != Terms::SharingLines && !self.snooping.contains(&mapped.device)
+    }
+
+    /// Whether a piece is in no mapping, and shares its line with one that a device may write.
+    fn is_beside(&self, piece: usize) -> bool {
+        self.pieces[piece].mapping.is_none()
+            && self.pieces[line(piece)].iter().any(|other| {
+                let mapped = other.mapping.and_then(|number| self.mappings[number]);
+                other.owned == Some(true) && mapped.is_some_and(|it| self.is_in_danger(&it))
+            })
+    }
+
+    /// Whether a mapping which a device may write has a line with pieces of none.
+    fn reaches_beyond(&self, mapped: &Mapped) -> bool {
+        let (at, len) = mapped.range;
+        let mut pieces = (at..at + len).flat_map(line);
+        mapped.direction.device_writes()
+            && self.is_in_danger(mapped)
+            && pieces.any(|piece| self.pieces[piece].mapping.is_none())
     }
 
     /// Whether a mapping has something in common with others, and a device may write.
@@ -156,7 +197,8 @@ impl Ledger {
             let other = self.mappings[number].expect("a live mapping");
             let writes = direction.device_writes() || other.direction.device_writes();
             let synced = terms != Terms::Unsynced && other.terms != Terms::Unsynced;
-            let apart = terms == Terms::SharingLines || other.terms == Terms::SharingLines;
+            let shares = |it| matches!(it, Terms::OfAList | Terms::SharingLines);
+            let apart = shares(terms) || shares(other.terms);
             writes && synced && (same_bytes.contains(&number) || !apart)
         })
     }
@@ -165,9 +207,10 @@ impl Ledger {
         let Some(number) = self.around(range) else {
             return true;
         };
+        let writes = direction.device_writes();
         self.of(range)
             .iter_mut()
-            .for_each(|piece| piece.owned = true);
+            .for_each(|piece| piece.owned = Some(writes));
         let mapped = self.mapped(number);
         mapped.given = true;
         !mapped.fits(direction)
@@ -177,10 +220,10 @@ impl Ledger {
         let Some(number) = self.around(range) else {
             return true;
         };
-        let had = self.of(range).iter().any(|piece| piece.owned);
+        let had = self.of(range).iter().any(|piece| piece.owned.is_some());
         self.of(range)
             .iter_mut()
-            .for_each(|piece| piece.owned = false);
+            .for_each(|piece| piece.owned = None);
         let mapped = *self.mapped(number);
         let too_many = !had && !unmaps;
         let never = !had && !mapped.given && mapped.terms == Terms::Unsynced;
@@ -234,10 +277,10 @@ fn physical((at, len): Range) -> PhysicalRange {
 }
 
 /// What the model finds of these hazards, and what the ledger says; `None` where it cannot go on.
-fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool; 4], [bool; 4])> {
+fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool; 5], [bool; 5])> {
     let mut found: Vec<Finding> = Vec::new();
     let mut tell = |what| model.device(what, None, &mut |finding| found.push(finding));
-    let (mut two, mut sync, mut stray, mut left, mut ends) = (false, false, false, false, false);
+    let (mut two, mut sync, mut stray, mut left, mut shared, mut ends) = Default::default();
     // All of the mapping that a piece is in.
     let all = |ledger: &Ledger, piece: usize| {
         let number = ledger.pieces[piece].mapping?;
@@ -258,12 +301,13 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
                 .iter()
                 .any(|piece| piece.coherent.is_some())
             {
-                return Some(([false; 4], [false; 4]));
+                return Some(([false; 5], [false; 5]));
             }
             tell(Device::Of(device));
             let physical = physical(range);
             tell(match terms {
                 Terms::Usual => Device::Map(physical, direction),
+                Terms::OfAList => Device::MapEntry(physical, direction),
                 Terms::SharingLines => Device::MapSharingLines(physical, direction),
                 Terms::Unsynced => Device::MapUnsynced(physical, direction),
             });
@@ -281,7 +325,7 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
             }));
             for piece in ledger.of(range) {
                 piece.mapping = Some(number);
-                piece.owned = false;
+                piece.owned = None;
             }
         }
         Some(Event::Owns(range, direction)) => {
@@ -303,6 +347,30 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
                 false => Device::Reads(physical(range)),
             });
             stray = ledger.is_stray(range, writes);
+        }
+        Some(Event::Touches(piece)) => {
+            let PhysicalRange { pa, len } = physical((piece, 1));
+            let access = Access {
+                va: pa,
+                pa,
+                len,
+                memory: MemoryType::WriteBack,
+                site: Site(1),
+            };
+            model.load(&access, &mut |finding| found.push(finding));
+            shared = ledger.is_beside(piece);
+        }
+        Some(Event::OnStack(piece)) => {
+            let mapped = ledger.pieces[piece].mapping.map(|it| *ledger.mapped(it));
+            if let Some(mapped) = mapped {
+                tell(Device::Of(mapped.device));
+                tell(Device::OnStack(physical(mapped.range)));
+                shared = ledger.reaches_beyond(&mapped);
+            }
+        }
+        Some(Event::Snoops(device)) => {
+            tell(Device::Snoops(device));
+            ledger.snooping.insert(device);
         }
         Some(Event::Coherent(range)) => {
             let free = |piece: &Piece| piece.mapping.is_none() && piece.coherent.is_none();
@@ -332,6 +400,7 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
         }
         Some(Event::DriverGone(device)) => {
             tell(Device::DriverGone(device));
+            ledger.snooping.remove(&device);
             for number in 0..ledger.mappings.len() {
                 if ledger.mappings[number].is_some_and(|it| it.device == device) {
                     left = true;
@@ -345,9 +414,10 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
         Hazard::WrongSync,
         Hazard::StrayDma,
         Hazard::NeverUnmapped,
+        Hazard::SharedLine,
     ];
     let got = hazards.map(|hazard| found.iter().any(|it| it.hazard == hazard));
-    let expected = [two, sync, stray, left];
+    let expected = [two, sync, stray, left, shared];
     if ends && got == expected {
         return None;
     }

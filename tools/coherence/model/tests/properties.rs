@@ -406,7 +406,7 @@ impl Pair {
         found.retain(|finding| {
             !matches!(
                 finding.hazard,
-                Hazard::TwoTypes | Hazard::NotDrained | Hazard::StrayDma
+                Hazard::TwoTypes | Hazard::NotDrained | Hazard::StrayDma | Hazard::SharedLine
             )
         });
         let here = found.iter().any(|f| f.shown == Shown::ThisCore);

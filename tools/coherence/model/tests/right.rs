@@ -131,7 +131,7 @@ fn mappings_that_may_be_there_at_once() {
             guest.device(Device::Of(device));
             guest.device(Device::MapUnsynced(range(0, 256), BOTH));
         }
-        guest.device(Device::MapSharingLines(range(104, 8), FROM));
+        guest.device(Device::MapEntry(range(104, 8), FROM));
         guest.device(Device::MapSharingLines(range(112, 8), FROM));
         // One after the other.
         guest.device(Device::Unmap(range(96, 8), FROM));
@@ -194,6 +194,46 @@ fn a_device_that_snoops() {
             guest.read(LINEAR_VA, 256, KERNEL);
         }
         guest.device(Device::CoherentFreed(buffer));
+        guest.silent();
+    }
+}
+
+/// Other data in lines of a mapping, where no device can be harmed by it.
+#[test]
+fn neighbours_of_what_devices_have() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        let range = |at, len| PhysicalRange { pa: PA + at, len };
+        // Each bytes from 40 to 70 of its own 128.
+        for (at, direction) in [(0, TO), (128, FROM), (256, BOTH), (384, FROM)] {
+            let buffer = range(at + 40, 30);
+            match at {
+                // The device only reads.
+                0 => guest.dma_map(buffer.pa, 30, direction),
+                // The CPU has it back.
+                128 => {
+                    guest.dma_map(buffer.pa, 30, direction);
+                    guest.for_cpu(buffer.pa, 30, direction);
+                }
+                // The driver says so, and nobody gave it away.
+                256 => guest.device(Device::MapSharingLines(buffer, direction)),
+                _ => guest.device(Device::MapUnsynced(buffer, direction)),
+            }
+            guest.read(LINEAR_VA + at, 40, KERNEL);
+            guest.load(LINEAR_VA + at + 72, 4, KERNEL);
+            guest.silent();
+        }
+        guest.device(Device::OnStack(range(40, 30)));
+        guest.device(Device::OnStack(range(256 + 40, 30)));
+        // One that fills its lines, and the entries of a list that do together.
+        guest.dma_map(PA + 512, 64, FROM);
+        guest.device(Device::OnStack(range(512, 64)));
+        guest.read(LINEAR_VA + 480, 32, KERNEL);
+        guest.read(LINEAR_VA + 576, 32, KERNEL);
+        guest.device(Device::MapEntry(range(1024, 40), FROM));
+        guest.device(Device::MapEntry(range(1064, 24), FROM));
+        guest.device(Device::OnStack(range(1024, 40)));
+        guest.device(Device::OnStack(range(1064, 24)));
         guest.silent();
     }
 }

@@ -181,6 +181,8 @@ struct List {
     /// With so many entries.
     entries: u32,
     segments: Vec<Segment>,
+    /// Those of its segments that are on the stack of who maps it.
+    on_stack: Vec<events::PhysicalRange>,
 }
 
 /// A part of a mapping.
@@ -189,9 +191,14 @@ type Segment = (events::PhysicalRange, Direction);
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
-    /// One segment, of this scatterlist if it is of one; whether it was to be synced
-    /// and was not yet.
-    Map(Segment, Option<u32>, bool),
+    Map {
+        segment: Segment,
+        /// The scatterlist that it is of.
+        list: Option<u32>,
+        /// It was to be synced, and was not yet.
+        unsynced: bool,
+        on_stack: bool,
+    },
     /// A scatterlist.
     MapList(u32),
     Unmap(Vec<Segment>),
@@ -223,6 +230,8 @@ pub trait Cpu {
     fn lr(&mut self) -> u32;
     /// A word of virtual memory, if it is mapped.
     fn word(&mut self, va: u32) -> Option<u32>;
+    /// Where virtual memory is, if it is mapped.
+    fn physical(&mut self, va: u32) -> Option<u32>;
 
     /// A call's fifth argument, if it is a word.
     fn stacked(&mut self) -> u32 {
@@ -524,14 +533,21 @@ impl Kernel {
                 let attributes = cpu.stacked();
                 let map = if attributes & ATTR_SKIP_CPU_SYNC != 0 {
                     Device::MapUnsynced(range, direction)
-                } else if list.is_some() || attributes & ATTR_IGNORE_CACHELINES != 0 {
+                } else if attributes & ATTR_IGNORE_CACHELINES != 0 {
                     Device::MapSharingLines(range, direction)
+                } else if list.is_some() {
+                    Device::MapEntry(range, direction)
                 } else {
                     Device::Map(range, direction)
                 };
                 events.push(LinuxEvent::Device(map));
-                let syncs = attributes & ATTR_SKIP_CPU_SYNC == 0;
-                self.wait(cpu, Call::Map(segment, list, syncs), events);
+                let call = Call::Map {
+                    segment,
+                    list,
+                    unsynced: attributes & ATTR_SKIP_CPU_SYNC == 0,
+                    on_stack: is_on_stack(range.pa, cpu),
+                };
+                self.wait(cpu, call, events);
             }
             // (dev, sgl, nents, dir, attrs)
             Function::MapList => {
@@ -563,7 +579,7 @@ impl Kernel {
             Function::SyncForDevice => {
                 let sp = cpu.sp();
                 for pending in &mut self.pending {
-                    if let Call::Map(_, _, unsynced) = &mut pending.call {
+                    if let Call::Map { unsynced, .. } = &mut pending.call {
                         *unsynced &= pending.sp.wrapping_sub(sp) >= NEAR;
                     }
                 }
@@ -671,19 +687,34 @@ impl Kernel {
     ) {
         let mut device = |what| events.push(LinuxEvent::Device(what));
         match call {
-            Call::Map((range, direction), ..) if result == MAPPING_ERROR => {
-                device(Device::Unmap(range, direction));
+            Call::Map { segment, .. } if result == MAPPING_ERROR => {
+                device(Device::Unmap(segment.0, segment.1));
             }
-            Call::Map(segment, list, unsynced) => {
+            Call::Map {
+                segment,
+                list,
+                unsynced,
+                on_stack,
+            } => {
                 // A device that needs none, as far as can be told without its flag.
                 if self.layout.is_none() && unsynced && self.snooping.insert(self.device) {
                     device(Device::Snoops(self.device));
                 }
+                let (range, _) = segment;
                 if let Some(list) = list {
-                    self.lists.entry(list).or_default().segments.push(segment);
+                    let list = self.lists.entry(list).or_default();
+                    list.segments.push(segment);
+                    list.on_stack.extend(on_stack.then_some(range));
+                } else if on_stack {
+                    device(Device::OnStack(range));
                 }
             }
-            Call::MapList(_) => {}
+            Call::MapList(list) => {
+                let list = self.lists.get(&list);
+                for range in list.iter().flat_map(|list| &list.on_stack) {
+                    device(Device::OnStack(*range));
+                }
+            }
             Call::Unmap(segments) => {
                 for (range, direction) in segments {
                     device(Device::Unmap(range, direction));
@@ -786,6 +817,13 @@ impl Kernel {
     }
 }
 
+/// Whether physical memory is of the stack that is in use.
+fn is_on_stack(pa: u32, cpu: &mut impl Cpu) -> bool {
+    let stack = cpu.sp() / STACK_BYTES * STACK_BYTES;
+    let mut pages = (0..STACK_BYTES).step_by(PAGE_BYTES as usize);
+    pages.any(|page| cpu.physical(stack + page) == Some(pa / PAGE_BYTES * PAGE_BYTES))
+}
+
 /// The call, of which this is what comes after it.
 fn call_before(lr: u32) -> u32 {
     (lr & !1).wrapping_sub(4)
@@ -830,6 +868,9 @@ mod tests {
         }
         fn word(&mut self, va: u32) -> Option<u32> {
             self.memory.get(&va).copied()
+        }
+        fn physical(&mut self, va: u32) -> Option<u32> {
+            (va >= 0xf000_0000).then(|| va - 0x8000_0000)
         }
     }
 
@@ -1020,8 +1061,8 @@ mod tests {
             enter(kernel, Function::MapList, [0, sgl, 2, 0], &outer);
             for r in [r, range(0x6000_8000, 64)] {
                 let mapped = enter(kernel, Function::Map, [0, r.pa, r.len, 0], &inner);
-                let shares = Device::MapSharingLines(r, Bidirectional);
-                assert_eq!(mapped, [LinuxEvent::Device(shares)]);
+                let entry = Device::MapEntry(r, Bidirectional);
+                assert_eq!(mapped, [LinuxEvent::Device(entry)]);
                 leave(kernel, r.pa, &inner);
             }
             leave(kernel, 2, &outer);
@@ -1044,6 +1085,45 @@ mod tests {
         leave(&mut kernel, r.pa, &inner);
         let within = at(SP - 64, LR + 4);
         assert_eq!(enter(&mut kernel, Function::UnmapList, unmap, &within), []);
+    }
+
+    /// On the stack is what is in the 8 KiB around the stack pointer.
+    #[test]
+    fn buffers_on_the_stack() {
+        let (mut kernel, outer) = (kernel(), at(SP, LR));
+        let inner = at(SP - 64, address(Function::MapList) + 0x20);
+        let stack = (SP - 0x8000_0000) / STACK_BYTES * STACK_BYTES;
+        let tells = |r| [LinuxEvent::Device(Device::OnStack(r))];
+        for (pa, on_stack) in [
+            (stack - 64, false),
+            (stack, true),
+            (stack + STACK_BYTES - 64, true),
+            (stack + STACK_BYTES, false),
+        ] {
+            let r = range(pa, 64);
+            enter(&mut kernel, Function::Map, [0, r.pa, r.len, 2], &outer);
+            sync(&mut kernel, (r, 2), &outer);
+            let told = leave(&mut kernel, r.pa, &outer);
+            let expected = if on_stack {
+                tells(r).to_vec()
+            } else {
+                Vec::new()
+            };
+            assert_eq!(told, expected);
+        }
+        // One of a list when all of it is mapped.
+        let (sgl, r) = (0xc200_0000, range(stack + 256, 64));
+        enter(&mut kernel, Function::MapList, [0, sgl, 2, 2], &outer);
+        for r in [range(0x6000_0000, 64), r] {
+            enter(&mut kernel, Function::Map, [0, r.pa, r.len, 2], &inner);
+            sync(&mut kernel, (r, 2), &inner);
+            assert_eq!(leave(&mut kernel, r.pa, &inner), []);
+        }
+        assert_eq!(leave(&mut kernel, 2, &outer), tells(r));
+        // None if that fails.
+        enter(&mut kernel, Function::Map, [0, r.pa, r.len, 2], &outer);
+        let failed = [LinuxEvent::Device(Device::Unmap(r, FromDevice))];
+        assert_eq!(leave(&mut kernel, MAPPING_ERROR, &outer), failed);
     }
 
     /// The flag of a device says it, whatever is mapped or allocated for it.

@@ -43,8 +43,12 @@ impl linux_functions::Cpu for VcpuView<'_> {
         self.registers.read(qemu::LR)
     }
     fn word(&mut self, va: u32) -> Option<u32> {
+        let pa = self.physical(va)?;
+        self.memory.word(pa)
+    }
+    fn physical(&mut self, va: u32) -> Option<u32> {
         let memory = &mut *self.memory;
         let found = mmu::walk(self.architecture, &self.control, va, |pa| memory.word(pa))?;
-        memory.word(found.physical(va))
+        Some(found.physical(va))
     }
 }

@@ -253,7 +253,7 @@ fn verb(finding: &Finding) -> &'static str {
         ("two-mappings", _) => "mapped again",
         ("never-unmapped", _) => "memory freed",
         ("stray-dma", _) => "touched",
-        ("lost-write" | "two-types", true) => "found",
+        ("lost-write" | "two-types" | "shared-line", true) => "found",
         (_, true) => "loaded",
         (_, false) => "read",
     }
