@@ -81,6 +81,9 @@ TOOL = {
     "echo x | shmbuf write /dev/ram0 2>&1": ".*/dev/ram0: .*not a shmbuf buffer.*",
     "head -c 2097152 /dev/zero | shmbuf write; echo status $?": "status 2",
     "shmbuf alloc --verify; echo status $?": "status 64",
+    'shmbuf advise --json "$(ls /sys/bus/platform/devices | head -1)" | grep \'"bus"\'': ' *"bus": '
+    '"platform",',
+    "shmbuf advise nobody 2>&1": "shmbuf: nobody: no device of the buses platform, pci and amba .*",
     "shmbuf man | grep '^.TH'": ".TH shmbuf 1 .*",
     "shmbuf completions bash | head -1": r"_shmbuf\(\).*",
 }

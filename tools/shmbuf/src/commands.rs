@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sub-commands: a file for each, and a line in the enum and in `run`.
 
+mod advise;
 mod alloc;
 mod completions;
 mod copy;
@@ -36,6 +37,7 @@ pub enum Command {
     Export(export::Options),
     Watch(watch::Options),
     Top(top::Options),
+    Advise(advise::Options),
     Completions(completions::Options),
     Man(man::Options),
 }
@@ -56,6 +58,7 @@ impl Command {
             Self::Export(options) => options.run(),
             Self::Watch(options) => options.run(),
             Self::Top(options) => options.run(),
+            Self::Advise(options) => options.run(),
             Self::Completions(options) => options.run(),
             Self::Man(options) => options.run(),
         }

@@ -14,27 +14,39 @@ use shmbuf::Error;
 /// Makes a call. If it is refused, the error has the sentence that the driver has put into the
 /// log meanwhile, where this process may read that.
 pub fn explained<T>(call: impl FnOnce() -> shmbuf::Result<T>) -> Result<T> {
-    let log = at_end();
+    let log = Log::from_now();
     call().map_err(|error| {
         let Error::Refused { operation, errno } = &error else {
             return error.into();
         };
-        let lines = log.map(lines).unwrap_or_default();
-        match sentence(&lines, &operation.to_string()) {
+        match log.sentence(&operation.to_string()) {
             Some(sentence) => anyhow!("{operation}: {errno:?}: {sentence}"),
             None => error.into(),
         }
     })
 }
 
-/// The log from now on.
-fn at_end() -> io::Result<File> {
-    let mut log = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/kmsg")?;
-    log.seek(SeekFrom::End(0))?;
-    Ok(log)
+/// The log from some time on, where this process may read it.
+pub struct Log(io::Result<File>);
+
+impl Log {
+    pub fn from_now() -> Self {
+        let at_end = || {
+            let mut log = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open("/dev/kmsg")?;
+            log.seek(SeekFrom::End(0))?;
+            Ok(log)
+        };
+        Self(at_end())
+    }
+
+    /// The last sentence of the driver's about a call or a buffer.
+    pub fn sentence(self, whom: &str) -> Option<String> {
+        let lines = self.0.map(lines).unwrap_or_default();
+        sentence(&lines, whom).map(Into::into)
+    }
 }
 
 /// What the log has had since then, a line for each record.
@@ -57,9 +69,9 @@ fn lines(mut log: impl Read) -> Vec<String> {
     }
 }
 
-/// The last sentence about a call.
-fn sentence<'a>(lines: &'a [String], call: &str) -> Option<&'a str> {
-    let head = format!("shmbuf: {call}: ");
+/// The last sentence about a call or a buffer.
+fn sentence<'a>(lines: &'a [String], whom: &str) -> Option<&'a str> {
+    let head = format!("shmbuf: {whom}: ");
     lines.iter().rev().find_map(|line| line.strip_prefix(&head))
 }
 

@@ -139,6 +139,10 @@ fn by_hand() -> Roff {
                 "See who uses which buffer, and what happens to it.",
             ),
             (
+                "shmbuf advise 0000:00:02.0",
+                "Which memory is for that PCI device, and how to make a buffer of it.",
+            ),
+            (
                 "shmbuf export -- my-importer",
                 "Run a program that finds a dma-buf of the buffer.",
             ),
