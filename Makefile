@@ -27,7 +27,7 @@ demo: ## boot BOARD, load the module, run the pattern sample in every combinatio
 
 # What needs no board first, then what takes longest; boards side by side. TESTS="path -k word" runs
 # some of them.
-TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py copies.py recipes.py python.py named.py devices.py shell.py kmap.py lowmem.py display.py page_owner.py)
+TESTS ?= $(addprefix tests/host/test_,lint.py klog.py ktap.py pagetable.py boardinfo.py floors.py pages.py misuse.py setup.py build.py install.py kdir.py buildroot.py coherence.py coherence_run.py boards.py audit.py classic.py copies.py recipes.py python.py named.py devices.py shell.py kmap.py lowmem.py display.py camera.py page_owner.py)
 PYTEST = $(T)/in-tree python -m pytest -c tests/host/pyproject.toml --rootdir .
 PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 

@@ -9,18 +9,21 @@ from collections.abc import Iterator
 
 from board import BoardError, QemuBoard
 
+#: Where on the board the program's words are.
+LOG = "/tmp/display.log"
+
 
 @contextlib.contextmanager
 def held(board: QemuBoard, command: str) -> Iterator[None]:
     """Runs a program that says "shown:", and shows its picture until its standard input ends."""
-    log, end = "/tmp/display.log", "/tmp/end"
+    end = "/tmp/end"
     board.check(f"mkfifo {end}")
     # A reader that holds the pipe open for writing too sees no end of it.
-    pid = board.check(f"{command} <>{end} >{log} 2>&1 & echo $!")[-1]
+    pid = board.check(f"{command} <>{end} >{LOG} 2>&1 & echo $!")[-1]
     try:
-        while board.run(f"grep shown: {log}").status:
+        while board.run(f"grep shown: {LOG}").status:
             if board.run(f"kill -0 {pid}").status:
-                raise BoardError(f"no picture:\n{board.run(f'cat {log}').text}")
+                raise BoardError(f"no picture:\n{board.run(f'cat {LOG}').text}")
             time.sleep(0.5)
         yield
     finally:

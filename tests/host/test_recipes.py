@@ -333,7 +333,7 @@ def claims(name: str) -> list[Claim]:
     if checker and shell_names('has_edu "$1" && echo yes || true', name):
         found += FPGA
     if info.display:
-        found += DISPLAY
+        found += [it for it in DISPLAY if checker or not it.hazard]
     if name == "vexpress-a9":
         found.append(page("A display"))
     if not checker:

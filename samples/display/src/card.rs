@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
@@ -47,6 +48,10 @@ impl ControlDevice for Card {}
 
 impl Card {
     /// Opens a DRM device by its path.
+    ///
+    /// # Errors
+    ///
+    /// That of open(2).
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().read(true).write(true).open(path);
         let file = file.with_context(|| format!("{}: cannot be opened", path.display()))?;
@@ -54,6 +59,10 @@ impl Card {
     }
 
     /// Opens the first DRM device that has a screen, in the mode nearest to a size.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be opened.
     pub fn first(wanted: (u16, u16)) -> Result<(Self, Screen)> {
         const NONE: &str = "there is no display: load its DRM driver (/dev/dri/card*)";
         let mut paths: Vec<PathBuf> = fs::read_dir("/dev/dri")
@@ -73,6 +82,10 @@ impl Card {
     }
 
     /// The device's screen, in the mode nearest to a size.
+    ///
+    /// # Errors
+    ///
+    /// It is not a display, has none, or has no format that is drawn.
     pub fn screen(&self, (width, height): (u16, u16)) -> Result<Screen> {
         let resources = self.resource_handles().context("not a display")?;
         let crtc = *resources.crtcs().first().context("no CRTC")?;
@@ -148,10 +161,14 @@ impl Screen {
         self.mode.vrefresh()
     }
 
+    /// Bytes of a line, without a gap behind it.
+    pub fn pitch(&self) -> u32 {
+        self.size().0 * 4
+    }
+
     /// Bytes of a frame, without gaps between its lines.
     pub fn frame_size(&self) -> u64 {
-        let (width, height) = self.size();
-        u64::from(width * height * 4)
+        u64::from(self.pitch()) * u64::from(self.size().1)
     }
 
     /// The format of the pixels.
@@ -180,15 +197,19 @@ pub struct Framebuffer<'a> {
     framebuffer: framebuffer::Handle,
 }
 
-struct Planes<'a>(&'a Screen, Handle);
+struct Planes<'a> {
+    screen: &'a Screen,
+    handle: Handle,
+    pitch: u32,
+}
 
 impl PlanarBuffer for Planes<'_> {
     fn size(&self) -> (u32, u32) {
-        self.0.size()
+        self.screen.size()
     }
 
     fn format(&self) -> DrmFourcc {
-        self.0.format
+        self.screen.format
     }
 
     fn modifier(&self) -> Option<DrmModifier> {
@@ -196,11 +217,11 @@ impl PlanarBuffer for Planes<'_> {
     }
 
     fn pitches(&self) -> [u32; 4] {
-        [self.0.size().0 * 4, 0, 0, 0]
+        [self.pitch, 0, 0, 0]
     }
 
     fn handles(&self) -> [Option<Handle>; 4] {
-        [Some(self.1), None, None, None]
+        [Some(self.handle), None, None, None]
     }
 
     fn offsets(&self) -> [u32; 4] {
@@ -209,12 +230,25 @@ impl PlanarBuffer for Planes<'_> {
 }
 
 impl<'a> Framebuffer<'a> {
-    /// Imports a dma-buf, which may be closed then.
-    pub fn import(card: &'a Card, screen: &'a Screen, dma_buf: BorrowedFd<'_>) -> Result<Self> {
+    /// Imports a dma-buf, which may be closed then. Its lines are so many bytes apart.
+    ///
+    /// # Errors
+    ///
+    /// The display cannot reach the memory, or the dma-buf is shorter than a frame.
+    pub fn import(
+        card: &'a Card,
+        screen: &'a Screen,
+        dma_buf: BorrowedFd<'_>,
+        pitch: u32,
+    ) -> Result<Self> {
         let handle = card
             .prime_fd_to_buffer(dma_buf)
             .context("the display cannot import the buffer: it may want contiguous memory")?;
-        let planes = Planes(screen, handle);
+        let planes = Planes {
+            screen,
+            handle,
+            pitch,
+        };
         let framebuffer = card.add_planar_framebuffer(&planes, FbCmd2Flags::empty());
         let framebuffer = framebuffer
             .inspect_err(|_| drop(card.close_buffer(handle)))
@@ -228,6 +262,10 @@ impl<'a> Framebuffer<'a> {
     }
 
     /// Sets the screen's mode and shows this frame.
+    ///
+    /// # Errors
+    ///
+    /// The display refuses mode or frame, or has another master.
     pub fn show(&self) -> Result<()> {
         let Screen {
             connector,
@@ -243,11 +281,22 @@ impl<'a> Framebuffer<'a> {
                 &[connector],
                 Some(mode),
             )
-            .context("the mode cannot be set: is another program the display's master?")
+            .map_err(|error| {
+                let why = if error.kind() == io::ErrorKind::PermissionDenied {
+                    "the mode cannot be set: is another program the display's master?"
+                } else {
+                    "the display refuses the mode, or the frame: it may want lines without gaps"
+                };
+                anyhow::Error::new(error).context(why)
+            })
     }
 
     /// Shows this frame instead of another, from the next vertical blank on, and
     /// waits for that.
+    ///
+    /// # Errors
+    ///
+    /// The display refuses the frame, or no vertical blank comes.
     pub fn flip(&self) -> Result<()> {
         self.card
             .page_flip(

@@ -4,7 +4,6 @@
 //! but from the drawing to the buffer that is not shown.
 
 mod canvas;
-mod card;
 mod test_card;
 
 use std::{
@@ -22,7 +21,7 @@ use nix::unistd::{sysconf, SysconfVar};
 use shmbuf::{Access, Alloc, Buffer, Info, Kind, Mapping, Phase, Policy, Protection};
 
 use canvas::Canvas;
-use card::{Card, Framebuffer, Screen};
+use shmbuf_display::{Card, Framebuffer, Screen};
 
 /// Shows a moving test card on the machine's screen, from shmbuf buffers
 #[derive(Parser)]
@@ -158,7 +157,7 @@ impl<'a> Frame<'a> {
         let mapping = buffer.map(0, buffer.size() as usize, Protection::ReadWrite)?;
         let dma_buf = buffer.export(.., Protection::ReadWrite)?;
         Ok(Self {
-            framebuffer: Framebuffer::import(card, screen, dma_buf.as_fd())?,
+            framebuffer: Framebuffer::import(card, screen, dma_buf.as_fd(), screen.pitch())?,
             info: buffer.info()?,
             mapping,
             buffer,
