@@ -42,7 +42,7 @@ test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only,
 	@$(T)/setup $(BOARDS)
 	@$(T)/setup-board-python armhf arm64
 	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
-	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py blocks.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
 
 .PHONY: try-readme
 try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed at each step [RELEASE=trixie|noble]

@@ -24,7 +24,8 @@ use crate::{
             Mapped,
             NewMapping,
             NewVma,
-            Unfilled, //
+            Unfilled,
+            UnfilledBlock, //
         },
         wait_queue::Patience, //
     },
@@ -97,6 +98,12 @@ impl Mapped for Buffer {
     }
 
     fn fault(&self, unfilled: &Unfilled<'_>) -> Result {
+        // Who is refused leaves the place to a block.
+        if self.state.lock().access.ownership.is_lent(unfilled.page()) {
+            return Err(EBUSY);
+        }
+        // Nobody is to wait for memory under the lock: others wait for it with the mmap lock held.
+        unfilled.make_tables()?;
         // Under the lock: who lends bytes marks them, and takes these entries afterwards.
         let state = self.state.lock();
         let ownership = &state.access.ownership;
@@ -112,6 +119,15 @@ impl Mapped for Buffer {
             }
         }
         Ok(())
+    }
+
+    fn fault_block(&self, block: &UnfilledBlock<'_>) -> Result {
+        // Under the lock, as above.
+        let state = self.state.lock();
+        match state.access.ownership.is_lent(block.range()) {
+            true => Err(EBUSY),
+            false => block.fill(),
+        }
     }
 
     fn access(&self, position: u64, mut data: KernelBytes<'_>) -> Result<usize> {

@@ -51,7 +51,7 @@ use crate::{
     },
 };
 use kernel::{
-    new_mutex,
+    bindings, new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -266,6 +266,11 @@ impl Buffer {
     /// The size of the buffer in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// The physical address of the first byte, until SET_CACHE moves the memory.
+    pub(crate) fn phys(&self) -> bindings::phys_addr_t {
+        self.state.lock().storage.phys(0)
     }
 
     /// What comes after `shmbuf-` in the name of the buffer's node, if it has one of its own.

@@ -25,6 +25,7 @@ use crate::{
     },
 };
 use kernel::{
+    bindings,
     fs::file::flags,
     iov::{
         IovIterDest,
@@ -90,6 +91,10 @@ impl NodeOperations for Handle {
 
     fn size(&self) -> usize {
         self.buffer().size()
+    }
+
+    fn phys(&self) -> bindings::phys_addr_t {
+        self.buffer().phys()
     }
 
     fn read(&self, position: u64, iter: &mut IovIterDest<'_>, patience: Patience) -> Result<usize> {

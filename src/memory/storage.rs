@@ -7,6 +7,7 @@ use crate::{
         allocator::Allocator,
         coherent,
         limit::Charged,
+        machine::cache_mode,
         pages::ViewedPages,
         pool::PoolBlock,
         region,
@@ -216,7 +217,7 @@ impl Storage {
     ) -> Result {
         match &self.memory {
             Memory::Pages(_, pages) => pages.mmap(new, object, mapping),
-            Memory::Coherent(memory, _) => new.coherent(object, memory),
+            Memory::Coherent(memory, _) => new.coherent(object, memory, cache_mode(self.policy)),
             Memory::Pool(_) => Err(EOPNOTSUPP),
             Memory::Region(region) => new.io(object, region),
         }

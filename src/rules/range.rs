@@ -198,6 +198,20 @@ impl Range {
         })
     }
 
+    /// The part of this range, which is mapped from the address `start` on, that the block of `size`
+    /// bytes, a power of two, around `address` maps. The address is one of the mapping.
+    pub(crate) fn in_block(self, start: usize, address: usize, size: usize) -> Self {
+        debug_assert!(start <= address && address - start < self.len());
+        let first = address & !(size - 1);
+        let before = start.saturating_sub(first);
+        let from = self.start + first.saturating_sub(start);
+        // INVARIANT: It has the byte at `address`, and ends where this range does or before.
+        Self {
+            start: from,
+            end: min(from.saturating_add(size - before), self.end),
+        }
+    }
+
     /// Cuts the range at the multiples of `step`.
     pub(crate) fn pieces(self, step: usize) -> impl Iterator<Item = Self> {
         let mut at = self.start;
@@ -356,5 +370,30 @@ mod tests {
             assert_eq!(at, end);
             assert_eq!(seen, count);
         }
+    }
+
+    #[test]
+    fn in_block_is_what_an_entry_maps() {
+        // 0x5000 bytes of a buffer, mapped at 0x7000: blocks of 0x2000 begin at 0x6000.
+        let mapped = range(0x1000, 0x6000);
+        for (address, part) in [
+            (0x7000, range(0x1000, 0x2000)),
+            (0x7fff, range(0x1000, 0x2000)),
+            (0x8000, range(0x2000, 0x4000)),
+            (0x9fff, range(0x2000, 0x4000)),
+            (0xa000, range(0x4000, 0x6000)),
+            (0xbfff, range(0x4000, 0x6000)),
+        ] {
+            assert_eq!(mapped.in_block(0x7000, address, 0x2000), part);
+        }
+        // One that ends inside of a block, and one that is smaller.
+        assert_eq!(
+            range(0, 0x3000).in_block(0x8000, 0xa800, 0x2000),
+            range(0x2000, 0x3000)
+        );
+        assert_eq!(
+            range(0, 0x1000).in_block(0x9000, 0x9000, 0x4000),
+            range(0, 0x1000)
+        );
     }
 }

@@ -7,6 +7,7 @@
 #include <linux/amba/bus.h>
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
+#include <linux/cc_platform.h>
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/dma-direct.h>
@@ -18,6 +19,7 @@
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/huge_mm.h>
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
@@ -128,6 +130,54 @@ void shmbuf_pages_clear_reserved(struct page *first, unsigned int order)
 {
 	for (unsigned int n = 0; n < 1U << order; n++)
 		ClearPageReserved(first + n);
+}
+
+/* What an entry of the level above that of pages maps, where that may be without references. */
+size_t shmbuf_block_size(void)
+{
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+	if (has_transparent_hugepage())
+		return PMD_SIZE;
+#endif
+	return 0;
+}
+
+unsigned long shmbuf_get_unmapped_area(struct file *file, unsigned long addr, unsigned long len,
+				       unsigned long pgoff, unsigned long flags)
+{
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
+#else
+	return -ENOMEM;
+#endif
+}
+
+/* Mappings have bits then that the DMA API and ioremap() choose. */
+bool shmbuf_memory_is_encrypted(void)
+{
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
+}
+
+bool shmbuf_fault_has_block(struct vm_fault *fault)
+{
+	return pmd_trans_huge(pmdp_get_lockless(fault->pmd));
+}
+
+bool shmbuf_fault_has_table(struct vm_fault *fault)
+{
+	const pmd_t entry = pmdp_get_lockless(fault->pmd);
+
+	return !pmd_none(entry) && !pmd_trans_huge(entry);
+}
+
+/* Dirty where it is writable, so that no store is a fault. */
+vm_fault_t shmbuf_insert_block(struct vm_fault *fault, unsigned long pfn)
+{
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+	return vmf_insert_pfn_pmd(fault, pfn, fault->vma->vm_flags & VM_WRITE);
+#else
+	return VM_FAULT_FALLBACK;
+#endif
 }
 
 /*

@@ -101,3 +101,13 @@ pub(crate) fn log_allowed() -> bool {
     // SAFETY: The function has no requirements.
     unsafe { ffi::shmbuf_log_allowed() }
 }
+
+/// How many bytes a block has, a power of two: what an entry of the level above that of pages maps.
+/// Zero where programs cannot have such entries of memory by its frame numbers. So it is on 32-bit ARM,
+/// whatever the format of its tables: only arm64, powerpc, RISC-V and x86-64 select
+/// ARCH_SUPPORTS_HUGE_PFNMAP. There remap_pfn_range() makes entries of pages, and nothing marks a
+/// section of a program's as one without references, which fork(2) would need.
+pub(super) fn block_size() -> usize {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_block_size() }
+}

@@ -34,6 +34,7 @@ use kernel::{
         scatterlist,
         sg_table,
         vm_area_struct,
+        vm_fault,
         wait_queue_head,
         workqueue_struct, //
     },

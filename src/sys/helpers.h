@@ -15,7 +15,9 @@ typedef unsigned long dma_addr_t;
 typedef unsigned int gfp_t;
 typedef unsigned long pgprot_t;
 typedef unsigned long long u64;
+typedef unsigned int vm_fault_t;
 #else
+#include <linux/mm_types.h>
 #include <linux/types.h>
 #endif
 
@@ -38,6 +40,7 @@ struct resource;
 struct scatterlist;
 struct sg_table;
 struct vm_area_struct;
+struct vm_fault;
 struct wait_queue_head;
 struct workqueue_struct;
 
@@ -132,6 +135,15 @@ bool shmbuf_page_is_kmapped(struct page *page);
 void shmbuf_get_page(struct page *page);
 void shmbuf_pages_set_reserved(struct page *first, unsigned int order);
 void shmbuf_pages_clear_reserved(struct page *first, unsigned int order);
+
+/* Block entries of programs' page tables. */
+size_t shmbuf_block_size(void);
+unsigned long shmbuf_get_unmapped_area(struct file *file, unsigned long addr, unsigned long len,
+				       unsigned long pgoff, unsigned long flags);
+bool shmbuf_memory_is_encrypted(void);
+bool shmbuf_fault_has_block(struct vm_fault *fault);
+bool shmbuf_fault_has_table(struct vm_fault *fault);
+vm_fault_t shmbuf_insert_block(struct vm_fault *fault, unsigned long pfn);
 
 /* Memory that others write at the same time. */
 void shmbuf_copy_shared(void *to, const void *from, size_t size);

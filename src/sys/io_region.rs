@@ -6,6 +6,7 @@
 //! long as any user of a buffer.
 
 use super::{
+    cache_mode::CacheMode,
     ffi,
     reserved_memory,
     NAME, //
@@ -250,6 +251,26 @@ impl IoRegion {
                 }
             }
         }
+    }
+
+    /// The number of bytes.
+    pub(super) fn size(&self) -> usize {
+        self.range.size
+    }
+
+    /// How caches treat the kernel's mapping; what is not write-combined is of a type that only devices
+    /// have.
+    pub(super) fn mode(&self) -> CacheMode {
+        match self.is_writecombine {
+            true => CacheMode::Writecombine,
+            false => CacheMode::Noncached,
+        }
+    }
+
+    /// The frame number of the byte at `offset`, which is inside.
+    pub(super) fn pfn(&self, offset: usize) -> usize {
+        assert!(offset < self.range.size);
+        (self.range.start >> PAGE_SHIFT) as usize + (offset >> PAGE_SHIFT)
     }
 
     /// Maps `range` at `vma`, at once and with the memory type that the kernel's mapping has. May

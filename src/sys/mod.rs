@@ -23,6 +23,7 @@ mod ffi;
 pub(crate) mod global;
 pub(crate) mod io_region;
 pub(crate) mod kernel_view;
+mod mapped_memory;
 pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod params;

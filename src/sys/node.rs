@@ -6,6 +6,7 @@
 use super::{
     address_space::AddressSpace,
     compat::this_module,
+    cpu,
     ffi,
     poll_queue::PollQueue,
     transfer::Settle,
@@ -41,6 +42,7 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     mm::virt::VmaNew,
+    page::PAGE_SHIFT,
     prelude::*,
     seq_file::SeqFile,
     str::CString,
@@ -69,6 +71,9 @@ pub(crate) trait NodeOperations: Sized + Send + Sync + 'static {
     fn address_space(&self) -> Arc<AddressSpace>;
     /// The size of the file, which does not change while it is open.
     fn size(&self) -> usize;
+    /// The physical address of the file's first byte now: mappings lie at addresses that blocks of it can
+    /// have, if nothing else is asked for.
+    fn phys(&self) -> bindings::phys_addr_t;
     /// Serves read(2) at `position`, and returns how many bytes of `iter` that were.
     fn read(&self, position: u64, iter: &mut IovIterDest<'_>, patience: Patience) -> Result<usize>;
     /// Serves write(2) at `position`, and returns how many bytes of `iter` that were.
@@ -245,6 +250,10 @@ impl<T: NodeOperations> Adapter<T> {
             llseek: Some(Self::llseek),
             poll: Some(Self::poll),
             fsync: Some(Self::fsync),
+            get_unmapped_area: match cfg!(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) {
+                true => Some(Self::get_unmapped_area),
+                false => None,
+            },
             // The kernel's own, by way of `read_iter` and `write_iter`.
             splice_read: Some(bindings::copy_splice_read),
             splice_write: Some(bindings::iter_file_splice_write),
@@ -286,6 +295,26 @@ impl<T: NodeOperations> Adapter<T> {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }
+    }
+
+    /// The kernel's own choice of an address, as if the file began where its memory does in a block.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file with these operations.
+    unsafe extern "C" fn get_unmapped_area(
+        file: *mut bindings::file,
+        address: usize,
+        len: usize,
+        pgoff: usize,
+        flags: usize,
+    ) -> usize {
+        // SAFETY: The private data was set by `open` and is borrowed until `release`.
+        let adapter = unsafe { <KBox<Self> as ForeignOwnable>::borrow((*file).private_data) };
+        let before = adapter.handle.phys() as usize & (cpu::block_size().max(1) - 1);
+        let pgoff = pgoff.saturating_add(before >> PAGE_SHIFT);
+        // SAFETY: By this function's contract. What is found is free, whatever the offset.
+        unsafe { ffi::shmbuf_get_unmapped_area(file, address, len, pgoff, flags) }
     }
 
     /// # Safety

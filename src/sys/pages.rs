@@ -219,11 +219,30 @@ impl Pages {
                 _ => {}
             }
         }
-        // SAFETY: The function has no requirements.
-        NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, zone.flags(Charge::Kernel)) })
+        Self::from_contig(count, zone.flags(Charge::Kernel))
             .map(|first| run((first, 0)))
             .filter(fits)
             .map_or_else(none, Ok)
+    }
+
+    /// Allocates contiguous single pages from the allocator that moves others out of the way. The places
+    /// that it tries are as far apart as what it is asked for is long. So it is asked for whole blocks, and
+    /// gets the excess back: then the first page is also that of a block.
+    fn from_contig(count: usize, flags: bindings::gfp_t) -> Option<NonNull<bindings::page>> {
+        let alloc = |count| {
+            // SAFETY: The function has no requirements.
+            NonNull::new(unsafe { ffi::shmbuf_alloc_contig_pages(count, flags) })
+        };
+        let block = cpu::block_size() >> PAGE_SHIFT;
+        let all = count.next_multiple_of(block.max(1));
+        let Some(first) = (count > block).then(|| alloc(all)).flatten() else {
+            return alloc(count);
+        };
+        for n in count..all {
+            // SAFETY: Each page is ours by itself, and nobody knows this one.
+            unsafe { bindings::__free_pages(nth(first, n), 0) };
+        }
+        Some(first)
     }
 
     /// Allocates contiguous pages from the buddy allocator, which has this order: a block, or single

@@ -8,10 +8,12 @@
 
 use super::{
     cache_mode::CacheMode,
+    cpu,
     dma_coherent::CoherentMemory,
     errno::EOPNOTSUPP,
     ffi,
     io_region::IoRegion,
+    mapped_memory::MappedMemory,
     pages::{
         Pages,
         References, //
@@ -35,12 +37,21 @@ use kernel::{
         },
         MmWithUser, //
     },
+    new_mutex,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
     types::ForeignOwnable, //
 };
 
@@ -59,28 +70,28 @@ pub(crate) trait Mapped: Send + Sync + 'static {
     ///
     /// [`ENOMEM`] lets the core try again after a reclaim; for any other the program gets SIGBUS.
     fn fault(&self, unfilled: &Unfilled<'_>) -> Result;
+    /// As [`Self::fault`], where one entry can map all around what was touched: fill it, or leave it to
+    /// [`Self::fault`]. It must not sleep long.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] leaves it.
+    fn fault_block(&self, block: &UnfilledBlock<'_>) -> Result;
     /// A debugger reads or writes at `position`; returns how many bytes that were. Called with
     /// the mmap lock held for reading, by kernels with CONFIG_HAVE_IOREMAP_PROT.
     fn access(&self, position: u64, data: KernelBytes<'_>) -> Result<usize>;
 }
 
-/// What a mapping is of, and keeps.
-enum MappedMemory {
-    /// Pages by their frame numbers.
-    Frames(Arc<Pages>, CacheMode),
-    /// Pages by references to each.
-    Refcounted(Arc<Pages>),
-    /// Coherent memory, by the DMA API.
-    Coherent(#[expect(dead_code, reason = "it is only kept")] Arc<CoherentMemory>),
-    /// Device memory.
-    Io(#[expect(dead_code, reason = "it is only kept")] Arc<IoRegion>),
-}
-
 /// The private data of the VMAs of a mapping.
+#[pin_data]
 struct Attached {
     // First: the object accounts for the memory.
     memory: MappedMemory,
     object: Arc<dyn Mapped>,
+    /// Held while a fault fills the mapping: the core's functions rely on it that one place does not
+    /// get a block and a table of pages at the same time.
+    #[pin]
+    filling: Mutex<()>,
 }
 
 /// A VMA that mmap(2) is making.
@@ -194,8 +205,9 @@ impl<'a> NewMapping<'a> {
         Ok(())
     }
 
-    /// Maps pages at once, by their frame numbers and with the memory type of `mode`: no fault
-    /// happens afterwards, and nobody can pin them. The caller has counted the mapping. May sleep.
+    /// Maps pages at once, by their frame numbers and with the memory type of `mode`, and nobody can pin
+    /// them. No fault happens afterwards, unless a program takes a piece out of a block. The caller has
+    /// counted the mapping. May sleep.
     ///
     /// # Errors
     ///
@@ -209,37 +221,118 @@ impl<'a> NewMapping<'a> {
         mode: CacheMode,
     ) -> Result {
         self.check_inside(pages.size())?;
-        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), mode))?;
-        self.vma.set_io();
-        // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection.
-        let prot = unsafe {
-            let prot = &raw mut (*self.vma.as_ptr()).vm_page_prot;
-            *prot = ffi::shmbuf_prot(*prot, mode.number());
-            *prot
-        };
-        let stretches = self.range.pieces(STRETCH);
-        let mut runs = stretches.flat_map(|stretch| pages.runs(stretch));
-        let filled = runs.try_for_each(|run| {
-            task::go_on()?;
-            // SAFETY: A new VMA may be filled; the frames are those of pages that it keeps, as the
-            // range is inside of them.
-            to_result(unsafe {
-                bindings::remap_pfn_range(
-                    self.vma.as_ptr(),
-                    self.vma.start() + (run.start() - self.range.start()),
-                    pages.pfn(run.start()),
-                    run.len(),
-                    prot,
-                )
-            })
-        });
-        if let Err(error) = filled {
-            // The core takes the entries away later, when nobody may keep the pages any more.
-            self.vma.zap_vma_range(self.vma.start(), self.range.len());
-            return Err(error);
+        self.fill(object, MappedMemory::Frames(pages.clone(), mode))
+    }
+
+    /// Whether one entry can map some of `memory` here.
+    fn has_block(&self, memory: &MappedMemory) -> bool {
+        let (start, size) = (self.vma.start(), cpu::block_size());
+        if size == 0 || self.check_inside(memory.size()).is_err() {
+            return false;
         }
-        self.attach(attached, &FIXED);
+        (start..self.vma.end())
+            .step_by(size)
+            .any(|address| memory.block(self.range, start, address).is_some())
+    }
+
+    /// Fills the mapping with `memory`, which its range is inside of: by blocks where that can be, else
+    /// by pages.
+    fn fill(self, object: Arc<dyn Mapped>, memory: MappedMemory) -> Result {
+        let has_block = self.has_block(&memory);
+        let attached = Attached::new(object, memory)?;
+        let prot = self.take_frames(attached.memory.mode());
+        self.attach(
+            attached.clone(),
+            match has_block {
+                true => &WITH_BLOCKS,
+                false => &FIXED,
+            },
+        );
+        let mut rest = Some(self.range);
+        while let Some(range) = rest {
+            match self.fill_first(range, &attached.memory, has_block, prot) {
+                Ok(part) => rest = range.behind(part),
+                Err(error) => {
+                    // The core takes the entries away later, when nobody may keep the memory any more,
+                    // and tells nobody.
+                    self.vma.zap_vma_range(self.vma.start(), self.range.len());
+                    self.detach();
+                    return Err(error);
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Fills the first bytes of `range`, all that was not filled yet. Returns which these are.
+    fn fill_first(
+        &self,
+        range: Range,
+        memory: &MappedMemory,
+        has_block: bool,
+        prot: bindings::pgprot_t,
+    ) -> Result<Range> {
+        task::go_on()?;
+        let start = self.vma.start();
+        let address = start + (range.start() - self.range.start());
+        let mut part = range
+            .first(STRETCH - range.start() % STRETCH)
+            .unwrap_or(range);
+        if has_block {
+            if let Some(block) = memory.block(self.range, start, address) {
+                self.fault_in(address)?;
+                return Ok(block);
+            }
+            let in_block = self.range.in_block(start, address, cpu::block_size());
+            part = part.intersect(in_block).unwrap_or(part);
+        }
+        let run = memory.first_run(part);
+        // SAFETY: A new VMA may be filled; the frames are those of memory that it keeps, as the range is
+        // inside of it.
+        to_result(unsafe {
+            bindings::remap_pfn_range(
+                self.vma.as_ptr(),
+                address,
+                memory.pfn(run.start()),
+                run.len(),
+                prot,
+            )
+        })?;
+        Ok(run)
+    }
+
+    /// Has the core do what a touch of `address` would do, so that none is a fault later: nothing else
+    /// makes a block. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    fn fault_in(&self, address: usize) -> Result {
+        let how = match self.vma.flags() & flags::WRITE {
+            0 => 0,
+            _ => bindings::fault_flag_FAULT_FLAG_WRITE,
+        };
+        // SAFETY: The mmap lock is held for writing, and the address is one of the VMA, which has its
+        // operations and nobody knows yet. Without registers the fault is nobody's but ours.
+        let fault =
+            unsafe { bindings::handle_mm_fault(self.vma.as_ptr(), address, how, ptr::null_mut()) };
+        match fault & !bindings::vm_fault_reason_VM_FAULT_NOPAGE {
+            0 => Ok(()),
+            _ => Err(ENOMEM),
+        }
+    }
+
+    /// Makes the VMA one of frame numbers, with the memory type of `mode`. Returns its protection.
+    fn take_frames(&self, mode: CacheMode) -> bindings::pgprot_t {
+        self.vma.set_io();
+        // SAFETY: A new VMA is not shared with anybody yet, and may be given another protection. There is
+        // no copy-on-write in it, as VM_PFNMAP needs it.
+        unsafe {
+            let vma = self.vma.as_ptr();
+            (*vma).__bindgen_anon_2.vm_flags |= flags::PFNMAP;
+            (*vma).vm_page_prot = ffi::shmbuf_prot((*vma).vm_page_prot, mode.number());
+            (*vma).vm_page_prot
+        }
     }
 
     /// Leaves the mapping empty: [`Mapped::fault`] fills it with pages by their frame numbers, with
@@ -257,10 +350,7 @@ impl<'a> NewMapping<'a> {
     ) -> Result {
         self.check_inside(pages.size())?;
         let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), mode))?;
-        self.vma.set_io();
-        // SAFETY: A new VMA is not shared with anybody yet, and there is no copy-on-write in it, as
-        // VM_PFNMAP needs it.
-        unsafe { (*self.vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
+        self.take_frames(mode);
         self.attach(attached, &BY_FAULTS);
         Ok(())
     }
@@ -305,15 +395,25 @@ impl<'a> NewMapping<'a> {
         Ok(())
     }
 
-    /// Maps coherent memory at once, with the type that it has. The caller has counted the mapping.
-    /// May sleep.
+    /// Maps coherent memory at once, with the type that it has, which is that of `mode`. The caller has
+    /// counted the mapping. May sleep.
     ///
     /// # Errors
     ///
     /// - [`ENXIO`] if the range reaches past the memory;
-    /// - [`ENOMEM`].
-    pub(crate) fn coherent(self, object: Arc<dyn Mapped>, memory: &Arc<CoherentMemory>) -> Result {
-        let attached = Attached::new(object, MappedMemory::Coherent(memory.clone()))?;
+    /// - [`ENOMEM`];
+    /// - [`EINTR`] if the process was killed.
+    pub(crate) fn coherent(
+        self,
+        object: Arc<dyn Mapped>,
+        memory: &Arc<CoherentMemory>,
+        mode: CacheMode,
+    ) -> Result {
+        let mapped = MappedMemory::Coherent(memory.clone(), mode);
+        if self.has_block(&mapped) && !is_encrypted() {
+            return self.fill(object, mapped);
+        }
+        let attached = Attached::new(object, mapped)?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the memory.
         unsafe { memory.mmap(self.vma) }?;
@@ -327,9 +427,14 @@ impl<'a> NewMapping<'a> {
     /// # Errors
     ///
     /// - [`EINVAL`] if the range reaches past the region;
-    /// - [`ENOMEM`].
+    /// - [`ENOMEM`];
+    /// - [`EINTR`] if the process was killed.
     pub(crate) fn io(self, object: Arc<dyn Mapped>, region: &Arc<IoRegion>) -> Result {
-        let attached = Attached::new(object, MappedMemory::Io(region.clone()))?;
+        let mapped = MappedMemory::Io(region.clone());
+        if self.has_block(&mapped) && !is_encrypted() {
+            return self.fill(object, mapped);
+        }
+        let attached = Attached::new(object, mapped)?;
         self.vma.set_io();
         // SAFETY: The mapping keeps the region.
         unsafe { region.mmap(self.vma, self.range) }?;
@@ -338,7 +443,7 @@ impl<'a> NewMapping<'a> {
     }
 
     /// Gives the VMA what it keeps, and its operations.
-    fn attach(self, attached: Arc<Attached>, operations: &'static Operations) {
+    fn attach(&self, attached: Arc<Attached>, operations: &'static Operations) {
         let vma = self.vma.as_ptr();
         // SAFETY: A new VMA may be given operations and private data.
         unsafe {
@@ -346,6 +451,27 @@ impl<'a> NewMapping<'a> {
             (*vma).vm_ops = &operations.0;
         }
     }
+
+    /// Takes back what the VMA was given by [`Self::attach`], before the core is told of a failure.
+    fn detach(&self) {
+        let vma = self.vma.as_ptr();
+        // SAFETY: A new VMA may be given operations and private data; the reference that it has is not
+        // used again.
+        drop(unsafe {
+            (*vma).vm_ops = ptr::null();
+            Arc::<Attached>::from_foreign(ptr::replace(
+                &raw mut (*vma).vm_private_data,
+                ptr::null_mut(),
+            ))
+        });
+    }
+}
+
+/// Whether mappings of memory have bits that are the business of those that made the memory: of the
+/// DMA API, and of ioremap().
+fn is_encrypted() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { ffi::shmbuf_memory_is_encrypted() }
 }
 
 /// The part of an object of `size` bytes that `vma` maps.
@@ -359,19 +485,21 @@ fn range(vma: &VmaRef, size: usize) -> Result<Range> {
     Range::new(pgoff << PAGE_SHIFT, (vma.end() - vma.start()) as u64, size).map_err(|_| EINVAL)
 }
 
-/// A mapping that is [left to faults](NewMapping::leave_to_faults), of which a page was touched that
-/// is not there.
+/// A mapping of frame numbers, of which a page was touched that is not there.
 ///
 /// # Invariants
 ///
-/// The VMA is one of [`BY_FAULTS`] that keeps `pages`, of which it maps `mapped`, and it or its
-/// address space is locked for `'a`; `page` is a page of `mapped`.
+/// The VMA is one of [`BY_FAULTS`] or [`WITH_BLOCKS`] that keeps `memory`, of which it maps `mapped`, and
+/// it or its address space is locked for `'a`, and so is what fills it; `page` is a page of `mapped`, and
+/// of `in_block`, for which there is no block entry.
 pub(crate) struct Unfilled<'a> {
     vma: *mut bindings::vm_area_struct,
-    pages: &'a Pages,
+    memory: &'a MappedMemory,
     /// How a page is mapped.
     prot: bindings::pgprot_t,
     mapped: Range,
+    /// What of `mapped` one entry would map, if it could.
+    in_block: Range,
     page: Range,
 }
 
@@ -387,8 +515,8 @@ impl Unfilled<'_> {
 
     /// The page that was touched, and mapped ones around it: few.
     pub(crate) fn around(&self) -> Range {
-        let around = self.page.enclosing(Self::AROUND, self.pages.size());
-        around.intersect(self.mapped).unwrap_or(self.page)
+        let around = self.page.enclosing(Self::AROUND, self.memory.size());
+        around.intersect(self.in_block).unwrap_or(self.page)
     }
 
     /// The address of `page`, one of the mapping.
@@ -398,12 +526,13 @@ impl Unfilled<'_> {
         start + (page.start() - self.mapped.start())
     }
 
-    /// Makes the page tables that the pages around need. May sleep.
+    /// Makes the page tables that the pages around need, so that none has to be made when they are
+    /// [filled](Self::fill). From then on no block is mapped there. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    fn make_tables(&self) -> Result {
+    pub(crate) fn make_tables(&self) -> Result {
         let around = self.around();
         // SAFETY: The VMA is locked, and the addresses are inside. No function is called for them.
         to_result(unsafe {
@@ -418,15 +547,15 @@ impl Unfilled<'_> {
     }
 
     /// Maps `page`, one of those around the one that was touched. Allocates nothing, unless the page
-    /// tables were taken away again since the fault began. May sleep.
+    /// tables were not made, or taken away again since. May sleep.
     ///
     /// # Errors
     ///
     /// - [`ENOMEM`];
-    /// - [`EFAULT`] if it is not a page of the mapping.
+    /// - [`EFAULT`] if it is not a page of the mapping, or not near the one that was touched.
     pub(crate) fn fill(&self, page: Range) -> Result {
         let is_page = page.len() == PAGE_SIZE && page.start() % PAGE_SIZE == 0;
-        if !is_page || page.intersect(self.mapped) != Some(page) {
+        if !is_page || page.intersect(self.in_block) != Some(page) {
             return Err(EFAULT);
         }
         // SAFETY: By the type invariants the VMA is of the right kind; the address is inside, and the
@@ -435,7 +564,7 @@ impl Unfilled<'_> {
             bindings::vmf_insert_pfn_prot(
                 self.vma,
                 self.address(page),
-                self.pages.pfn(page.start()),
+                self.memory.pfn(page.start()),
                 self.prot,
             )
         };
@@ -447,9 +576,52 @@ impl Unfilled<'_> {
     }
 }
 
+/// A block of a mapping of frame numbers, for which there is no entry.
+///
+/// # Invariants
+///
+/// `vmf` is the fault, of a VMA of [`BY_FAULTS`] or [`WITH_BLOCKS`] whose memory is `pfn` and what follows
+/// in `range`, and there is no table of pages in its place; what fills it is locked for `'a`.
+pub(crate) struct UnfilledBlock<'a> {
+    vmf: *mut bindings::vm_fault,
+    range: Range,
+    pfn: usize,
+    _filling: &'a Guard<'a, (), MutexBackend>,
+}
+
+impl UnfilledBlock<'_> {
+    /// What of the object it maps.
+    pub(crate) fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Maps it. Allocates nothing on the machines that have blocks and this driver: the core keeps a
+    /// table of pages in reserve for some others.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOMEM`];
+    /// - [`EBUSY`] if the kernel has no blocks.
+    pub(crate) fn fill(&self) -> Result {
+        // SAFETY: By the type invariants.
+        match unsafe { ffi::shmbuf_insert_block(self.vmf, self.pfn) } {
+            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
+            bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
+            _ => Err(EBUSY),
+        }
+    }
+}
+
 impl Attached {
     fn new(object: Arc<dyn Mapped>, memory: MappedMemory) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { object, memory }, GFP_KERNEL_ACCOUNT)?)
+        Arc::pin_init(
+            pin_init!(Self {
+                memory,
+                object,
+                filling <- new_mutex!((), "shmbuf::filling"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 }
 
@@ -472,10 +644,20 @@ impl Operations {
 /// For a mapping in which all is there from the beginning, and of which the core takes nothing away.
 static FIXED: Operations = Operations(Operations::NO_FAULT);
 
+/// For a mapping in which all is there from the beginning, some of it by blocks, one of VM_PFNMAP without
+/// copy-on-write. Where a program takes a piece out of a block, or gives it other rights, the core
+/// removes the whole block, and relies on a fault for the rest.
+static WITH_BLOCKS: Operations = Operations(bindings::vm_operations_struct {
+    fault: Some(refill),
+    huge_fault: Some(refill_block),
+    ..Operations::NO_FAULT
+});
+
 /// For a mapping that is [left to faults](NewMapping::leave_to_faults), one of VM_PFNMAP without
 /// copy-on-write.
 static BY_FAULTS: Operations = Operations(bindings::vm_operations_struct {
     fault: Some(fill),
+    huge_fault: Some(fill_block),
     ..Operations::NO_FAULT
 });
 
@@ -509,10 +691,154 @@ unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
 ///
 /// `vmf` must be the fault of a VMA of [`BY_FAULTS`], which is locked.
 unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: By this function's contract.
+    unsafe { fill_by(vmf, |object, unfilled| object.fault(unfilled)) }
+}
+
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`WITH_BLOCKS`], which is locked.
+unsafe extern "C" fn refill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    let all = |_: &dyn Mapped, unfilled: &Unfilled<'_>| {
+        let mut pages = unfilled.in_block.pieces(PAGE_SIZE);
+        pages.try_for_each(|page| unfilled.fill(page))
+    };
+    // SAFETY: By this function's contract.
+    unsafe { fill_by(vmf, all) }
+}
+
+/// Fills a mapping by pages, as `f` says.
+///
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`BY_FAULTS`] or [`WITH_BLOCKS`], which is locked.
+unsafe fn fill_by(
+    vmf: *mut bindings::vm_fault,
+    f: impl FnOnce(&dyn Mapped, &Unfilled<'_>) -> Result,
+) -> bindings::vm_fault_t {
+    // SAFETY: By this function's contract.
+    let Some((vma, address, attached, mapped)) = (unsafe { touched(vmf) }) else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    let memory = &attached.memory;
+    // SAFETY: The VMA is locked.
+    let (start, prot) = unsafe {
+        (
+            VmaRef::from_raw(vma).start(),
+            ffi::shmbuf_prot(ffi::shmbuf_vma_prot(vma), memory.mode().number()),
+        )
+    };
+    let page = mapped.in_block(start, address, PAGE_SIZE);
+    let in_block = match cpu::block_size() {
+        0 => mapped,
+        size => mapped.in_block(start, address, size),
+    };
+    let _filling = attached.filling.lock();
     // SAFETY: The fault is valid.
-    let (vma, pgoff) = unsafe {
+    if unsafe { ffi::shmbuf_fault_has_block(vmf) } {
+        // Somebody was faster.
+        return bindings::vm_fault_reason_VM_FAULT_NOPAGE;
+    }
+    // INVARIANT: By this function's contract; the core says which page of the VMA was touched. Others
+    // that fill it wait.
+    let unfilled = Unfilled {
+        vma,
+        memory,
+        prot,
+        mapped,
+        in_block,
+        page,
+    };
+    match f(&*attached.object, &unfilled) {
+        Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
+        Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
+        Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+    }
+}
+
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`BY_FAULTS`], which is locked, where there is no table of pages.
+unsafe extern "C" fn fill_block(
+    vmf: *mut bindings::vm_fault,
+    order: c_uint,
+) -> bindings::vm_fault_t {
+    // SAFETY: By this function's contract.
+    unsafe { fill_block_by(vmf, order, |object, block| object.fault_block(block)) }
+}
+
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`WITH_BLOCKS`], which is locked, where there is no table of pages.
+unsafe extern "C" fn refill_block(
+    vmf: *mut bindings::vm_fault,
+    order: c_uint,
+) -> bindings::vm_fault_t {
+    // SAFETY: By this function's contract.
+    unsafe { fill_block_by(vmf, order, |_, block| block.fill()) }
+}
+
+/// Fills a mapping by a block, as `f` says, where it can be one of that order.
+///
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA of [`BY_FAULTS`] or [`WITH_BLOCKS`], which is locked, where there was
+/// no table of pages when the core looked.
+unsafe fn fill_block_by(
+    vmf: *mut bindings::vm_fault,
+    order: c_uint,
+    f: impl FnOnce(&dyn Mapped, &UnfilledBlock<'_>) -> Result,
+) -> bindings::vm_fault_t {
+    if PAGE_SIZE << order != cpu::block_size() {
+        return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+    }
+    // SAFETY: By this function's contract.
+    let Some((vma, address, attached, mapped)) = (unsafe { touched(vmf) }) else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    // SAFETY: The VMA is locked.
+    let start = unsafe { VmaRef::from_raw(vma) }.start();
+    let Some(range) = attached.memory.block(mapped, start, address) else {
+        return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+    };
+    let filling = attached.filling.lock();
+    // SAFETY: The fault is valid.
+    if unsafe { ffi::shmbuf_fault_has_table(vmf) } {
+        // Somebody was faster, and the core has to look again.
+        return bindings::vm_fault_reason_VM_FAULT_NOPAGE;
+    }
+    // INVARIANT: By this function's contract, and just looked. Others that fill it wait.
+    let block = UnfilledBlock {
+        vmf,
+        range,
+        pfn: attached.memory.pfn(range.start()),
+        _filling: &filling,
+    };
+    match f(&*attached.object, &block) {
+        Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
+        Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
+        Err(_) => bindings::vm_fault_reason_VM_FAULT_FALLBACK,
+    }
+}
+
+/// The VMA of a fault, the address that was touched, what the VMA keeps, and what of that it maps.
+///
+/// # Safety
+///
+/// `vmf` must be the fault of a VMA whose private data is an `Arc<Attached>`, and which is locked for
+/// `'a`.
+unsafe fn touched<'a>(
+    vmf: *mut bindings::vm_fault,
+) -> Option<(
+    *mut bindings::vm_area_struct,
+    usize,
+    ArcBorrow<'a, Attached>,
+    Range,
+)> {
+    // SAFETY: The fault is valid.
+    let (vma, address) = unsafe {
         let fault = &(*vmf).__bindgen_anon_1;
-        (fault.vma, fault.pgoff)
+        (fault.vma, fault.address)
     };
     // SAFETY: The reference is the VMA's, which is locked.
     let (attached, mapping) = unsafe {
@@ -521,32 +847,8 @@ unsafe extern "C" fn fill(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t 
             VmaRef::from_raw(vma),
         )
     };
-    let MappedMemory::Frames(pages, mode) = &attached.memory else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    let page = Range::new((pgoff as u64) << PAGE_SHIFT, PAGE_SIZE as u64, pages.size());
-    let (Ok(mapped), Ok(page)) = (range(mapping, pages.size()), page) else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    // SAFETY: The VMA is locked.
-    let prot = unsafe { ffi::shmbuf_prot(ffi::shmbuf_vma_prot(vma), mode.number()) };
-    // INVARIANT: Only `leave_to_faults` makes VMAs with these operations; the core says which
-    // page of the VMA was touched.
-    let unfilled = Unfilled {
-        vma,
-        pages,
-        prot,
-        mapped,
-        page,
-    };
-    // Who is asked holds a lock that others wait for with the mmap lock held: nobody is to wait for
-    // memory under it.
-    let filled = unfilled.make_tables();
-    match filled.and_then(|()| attached.object.fault(&unfilled)) {
-        Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
-        Err(ENOMEM) => bindings::vm_fault_reason_VM_FAULT_OOM,
-        Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
-    }
+    let mapped = range(mapping, attached.memory.size()).ok()?;
+    Some((vma, address, attached, mapped))
 }
 
 /// # Safety

@@ -9,8 +9,9 @@ import bisect
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from board import BoardError, QemuBoard
 from cores import CORES, PAGE, Core, Found, Read, Snapshot, Table, Type
@@ -268,7 +269,39 @@ def check_withdrawn(board: QemuBoard, held: Held) -> str:
     return _stopped(board, held, compare)
 
 
-def _stopped(board: QemuBoard, held: Held, look: Callable[[Snapshot], str]) -> str:
+@dataclass(frozen=True)
+class Entries:
+    """What the tables of a mapping are made of."""
+
+    #: how many entries map so many bytes
+    sizes: dict[int, int]
+    #: lines of 64 bytes that hold what a walk of each page reads
+    lines: int
+
+
+def entries(board: QemuBoard, held: Held) -> Entries:
+    """Counts the entries that the one mapping has."""
+
+    def count(tables: Snapshot) -> Entries:
+        lines = set()
+
+        def read(address: int, length: int) -> bytes:
+            lines.add(address // 64)
+            return tables.user.read(address, length)
+
+        table = replace(tables.user, read=read)
+        leaves = {}
+        for virtual in range(held.user.virtual, held.user.virtual + held.user.length, PAGE):
+            mapping = table.walk(virtual)
+            if mapping is None:
+                raise Found(f"user mapping, {virtual:#010x}: not mapped")
+            leaves[mapping.virtual] = mapping.size
+        return Entries(dict(Counter(leaves.values())), len(lines))
+
+    return _stopped(board, held, count)
+
+
+def _stopped[Seen](board: QemuBoard, held: Held, look: Callable[[Snapshot], Seen]) -> Seen:
     """Stop the machine while a CPU runs the program, and look."""
     tables = CORES[board.info.core].translation.learn(board)
     # A CPU may be in the kernel, or in another program: try again.

@@ -6,7 +6,7 @@ use std::{fs::File, io::Write, path::PathBuf, sync::Barrier};
 
 use anyhow::{ensure, Context, Result};
 use clap::{Args, ValueEnum};
-use nix::{errno::Errno, libc, unistd::getpid};
+use nix::{errno::Errno, libc, sys::prctl, unistd::getpid};
 use serde_json::{json, Value};
 use shmbuf::{abi, Access, Buffer, Phase, Policy, Protection};
 
@@ -35,6 +35,9 @@ pub struct Options {
     /// What is done to the mapping first
     #[arg(long, value_enum, default_value_t = Step::Plain)]
     step: Step,
+    /// Have entries of pages alone (PR_SET_THP_DISABLE)
+    #[arg(long)]
+    without_blocks: bool,
     /// Map by a dma-buf of the part
     #[arg(long)]
     dma_buf: bool,
@@ -62,6 +65,9 @@ enum Step {
 /// little-endian order. A line that is longer than the standard library's
 /// buffer is written in parts: who reads along knows by "held" that it is whole.
 pub fn run(options: &Options) -> Result<bool> {
+    if options.without_blocks {
+        prctl::set_thp_disable(true).context("PR_SET_THP_DISABLE")?;
+    }
     let buffer = Buffer::open(&options.device)?;
     if let Some(policy) = options.policy {
         if buffer.info()?.policy != policy {
@@ -97,6 +103,7 @@ pub fn run(options: &Options) -> Result<bool> {
             let half = length / 2 / page() * page();
             ensure!(half > 0, "one page has no half");
             region.remap(length, half, 0).context("mremap")?;
+            touch(&region);
         }
         Step::Fork => {
             let child = Child::run(|| {

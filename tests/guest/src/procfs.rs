@@ -62,6 +62,12 @@ pub fn private_used() -> u64 {
     used.parse().unwrap_or_else(|_| panic!("used: {used}"))
 }
 
+/// Bytes of this process's page tables.
+pub fn page_tables() -> usize {
+    let kib = number(&read("/proc/self/status"), "VmPTE").expect("no VmPTE");
+    kib as usize * 1024
+}
+
 /// What /proc/self/smaps says of the mapping that starts at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {

@@ -255,15 +255,26 @@ impl Region {
     /// mremap(2) to the place of another region, which goes.
     pub fn move_over(&mut self, other: Region) -> Result<(), Errno> {
         assert_eq!(self.length, other.length);
+        self.move_into(other, 0)
+    }
+
+    /// mremap(2) to an offset of another region, of which nothing else is left.
+    pub fn move_into(&mut self, mut other: Region, offset: usize) -> Result<(), Errno> {
+        assert!(offset + self.length <= other.length);
+        let end = offset + self.length;
+        let rest = [0..offset, end..other.length];
+        for part in rest.into_iter().filter(|part| !part.is_empty()) {
+            other.unmap(part.start, part.len())?;
+        }
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        let to = other.start();
+        let to = other.at(offset);
         // SAFETY: both are ours, and nothing has a reference to them.
         let start =
             unsafe { libc::mremap(self.start().cast(), self.length, self.length, flags, to) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        self.start = other.start;
+        self.start = NonNull::new(to).expect("the kernel maps nothing at zero");
         std::mem::forget(other);
         Ok(())
     }

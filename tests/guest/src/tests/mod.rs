@@ -3,6 +3,7 @@
 
 mod alloc;
 mod bad_input;
+mod blocks;
 mod configfs;
 mod copy;
 mod copy_async;
@@ -201,6 +202,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         slots::CLAIMS,
         rings::CLAIMS,
         strict::CLAIMS,
+        blocks::CLAIMS,
         refcounted::CLAIMS,
         export::CLAIMS,
         failed_allocations::CLAIMS,
