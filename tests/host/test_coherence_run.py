@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import boardinfo
+import browser
 import coherence
 import coherence_run
 import klog
@@ -420,7 +421,7 @@ class Started:
 # On a board.
 
 
-def test_all_is_told(sources):
+def test_all_is_told(sources, tmp_path):
     """Modules, a program, and a command with quotes; a fault, an oops and a panic in one list."""
     modules = f"'{sources}/a driver' '{sources}/oops'"
     typed = 'for m in mine oops; do modprobe "$m"; done; a_program "a  b"; modprobe deadly'
@@ -440,6 +441,7 @@ def test_all_is_told(sources):
     lines = [json.loads(line) for line in page.with_suffix(".json").read_text().splitlines()]
     assert [line["run"]["command"] for line in lines if "run" in line] == [typed]
     assert_page(page, run)
+    assert_seen(page, tmp_path)
     sarif = json.loads(page.with_suffix(".sarif").read_text())
     results = sarif["runs"][0]["results"]
     assert len([it for it in results if "suppressions" not in it]) == int(last.split()[0])
@@ -502,6 +504,64 @@ def assert_page(file: Path, run: Started):
     assert len(counted) == len(checkers(run)) + len(kernels(run))
     assert {"mine", "kernel"} <= {it["data-driver"] for it in counted}
     assert any("/* the fault */" in line for line in page.meant)
+
+
+#: What somebody sees of each article, with all of them shown and then by each filter: its driver
+#: and hazard, and whether it is there; what is drawn outside of its picture; and whether the
+#: window has to be scrolled sideways.
+SEEN = """() => {
+  const box = (it) => it.getBoundingClientRect();
+  const articles = [...document.querySelectorAll("article")];
+  const shown = () => articles.filter((it) => box(it).height > 50);
+  const named = (it) => [it.dataset.driver, it.dataset.hazard];
+  const outside = [...document.querySelectorAll("svg")].flatMap((svg) =>
+    [...svg.querySelectorAll("text, rect, circle")].filter((it) => {
+      const [inner, outer] = [box(it), box(svg)];
+      return inner.width == 0 || inner.left < outer.left || inner.right > outer.right + 1
+        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+    }).map((it) => it.outerHTML));
+  const filtered = [];
+  const [drivers, hazards] = ["driver", "hazard"].map((it) => filter.elements[it]);
+  for (const driver of drivers.options)
+    for (const hazard of hazards.options) {
+      drivers.value = driver.value;
+      hazards.value = hazard.value;
+      drivers.dispatchEvent(new Event("change", { bubbles: true }));
+      const said = filter.querySelector("output").value;
+      filtered.push([driver.value, hazard.value, shown().map(named), said]);
+    }
+  drivers.value = hazards.value = "";
+  drivers.dispatchEvent(new Event("change", { bubbles: true }));
+  const log = document.querySelector("article details:last-of-type");
+  const before = box(log).height;
+  log.querySelector("summary").click();
+  return {
+    articles: shown().map(named), outside, filtered,
+    sideways: document.documentElement.scrollWidth - innerWidth,
+    opened: box(log).height - before,
+    drawn: document.querySelectorAll("svg .found").length,
+  };
+}"""
+
+
+def assert_seen(file: Path, folder: Path):
+    """The page as a browser shows it, on a desk's screen and on a narrow one."""
+    articles = [(it["data-driver"], it["data-hazard"]) for it in Page(file.read_text()).articles]
+    for width in (1100, 500):
+        seen = browser.ask(file, SEEN, folder, width)
+        assert [tuple(it) for it in seen["articles"]] == articles
+        assert seen["outside"] == []
+        assert seen["sideways"] <= 0
+        assert seen["opened"] > 0
+        assert seen["drawn"] > 0
+        assert len(seen["filtered"]) > 4
+        for driver, hazard, shown, said in seen["filtered"]:
+            wanted = [it for it in articles if driver in {"", it[0]} and hazard in {"", it[1]}]
+            assert [tuple(it) for it in shown] == wanted, (driver, hazard)
+            assert said == f"{len(wanted)} of {len(articles)}"
+    picture = file.with_suffix(".png")
+    browser.draw(file, picture, folder)
+    print(f"the page as a browser shows it: {picture}")
 
 
 def kernels(run: Started) -> list[str]:

@@ -20,7 +20,6 @@ REAL += ["tail", "tar", "touch", "tr", "uname", "xz"]
 
 #: Programs that the scripts ask for, and what each does here.
 FAKES = {
-    "dpkg": "echo amd64",
     "rustc": f'[ "$1" = --print ] && echo "$ROOT" || echo "{RUSTC}"',
     "x86_64-linux-gnu-gcc-14": ":",
     "bindgen": ":",
@@ -36,8 +35,7 @@ FAKES = {
         [ -e "$ROOT/$package" ] || exit 1
         case $* in
         *db:Status*) sed -n 1p "$ROOT/$package" ;;
-        *Architecture*) sed -n 2p "$ROOT/$package" ;;
-        *) sed 1,2d "$ROOT/$package" ;;
+        *) sed 1d "$ROOT/$package" ;;
         esac""",
     # What the headers set for kbuild, and a preparation that "makes" the crates.
     "make": """
@@ -94,7 +92,7 @@ class System:
         subprocess.run(["tar", "-C", root, "-cJf", tarball, "linux-source-7.3"], check=True)
         self.package(HEADERS, files=[self.headers, self.headers / ".kernelvariables"])
         shutil.rmtree(root / "linux-source-7.3")
-        self.package(SOURCE, architecture="all", files=[tarball])
+        self.package(SOURCE, files=[tarball])
 
     def fake(self, name: str, script: str):
         """A program that the script finds in PATH."""
@@ -102,11 +100,9 @@ class System:
         path.write_text(f"#!/bin/bash\n{script}\n")
         path.chmod(0o755)
 
-    def package(
-        self, name: str, version=VERSION, architecture="amd64", state="installed", files=()
-    ):
+    def package(self, name: str, version=VERSION, state="installed", files=()):
         """What dpkg knows of a package."""
-        lines = [f"{state} {version}", architecture, *files]
+        lines = [f"{state} {version}", *files]
         (self.root / name).write_text("".join(f"{line}\n" for line in lines))
 
     def config(self, *settings: str):
@@ -212,9 +208,18 @@ def test_source_of_another_version(system):
     assert VERSION in said
 
 
-def test_another_architecture(system):
-    system.package(HEADERS, architecture="arm64", files=[system.headers / ".kernelvariables"])
-    assert "is for arm64, and this system is amd64" in system.complaint()
+def test_headers_of_another_architecture(system):
+    """They want its compiler, and tools that run here."""
+    variables = system.headers / ".kernelvariables"
+    variables.write_text(variables.read_text().replace("x86_64", "aarch64"))
+    assert "there is no aarch64-linux-gnu-gcc-14" in system.complaint()
+    system.fake("aarch64-linux-gnu-gcc-14", ":")
+    fixdep = system.headers / "scripts/basic/fixdep"
+    fixdep.parent.mkdir()
+    fixdep.write_bytes(bytes(18) + b"\xb7\0")
+    assert "are for another processor" in system.complaint()
+    fixdep.unlink()
+    assert system.prepare()[0] == 0
 
 
 def test_kernel_without_rust(system):

@@ -15,7 +15,7 @@ BOARDS = boardinfo.names(lambda it: it.core == "arm926")
 
 #: What a line that is typed begins with; others are printed, or are pieces of files.
 TYPED = (
-    "make|insmod|rmmod|modprobe|depmod|rm|mount|cd|patch|mkdir|echo|for|shmbuf|shmbuf-edu|shmbuf-test"
+    "make|dpkg|insmod|rmmod|modprobe|depmod|rm|mount|cd|patch|mkdir|echo|for|shmbuf|shmbuf-edu|shmbuf-test"
     "|first|apt|scp|ssh|cargo|objcopy|qemu-system-arm|bitbake-layers|tests/toolchain/in-tree"
     "|arm-linux-gnueabihf-gcc|#"
 )
@@ -40,6 +40,7 @@ WHERE = {
         "kernels.md",
         "apt install linux-headers",
     ): "tests/host/test_kdir.py::test_headers_become_a_kdir",
+    ("kernels.md", "dpkg --add"): "tests/stock/cross",
     ("buildroot-yocto.md", "cd buildroot"): "tests/toolchain/build-buildroot",
     ("buildroot-yocto.md", "qemu-system-arm"): "whoever has built an image",
     ("buildroot-yocto.md", "bitbake-layers"): "tests/toolchain/check-yocto",

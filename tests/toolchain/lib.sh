@@ -262,6 +262,9 @@ board_python() {
 		"$(sha256sum <"$top/tests/toolchain/setup-board-python" | cut -c1-12)"
 }
 
+# browser: the browser that setup-browser makes, named likewise.
+browser() { printf '%s/browser-%s' "$cache" "$(sha256sum <"$top/tests/toolchain/setup-browser" | cut -c1-12)"; }
+
 # Kernel source and build folders, named by what goes into them.
 linux_tarball=/usr/src/linux-source-7.3.tar.xz
 kernel_source() {
