@@ -35,13 +35,16 @@ PARALLEL = $(PYTEST) -n auto --maxprocesses 4 --dist loadscope --no-loadscope-re
 test: ## lints, KUnit, the guest's tests, the page-table audit, the coherence checker, on all 32-bit boards
 	@$(T)/setup $(BOARDS_32BIT)
 	@$(T)/setup-board-python armhf
+	@$(T)/setup-browser
+	@$(if $(filter file,$(origin TESTS)),tests/stock/run stock)
 	@$(PARALLEL) $(TESTS)
 
 .PHONY: test-all
 test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only, with 32-bit programs too
 	@$(T)/setup $(BOARDS)
 	@$(T)/setup-board-python armhf arm64
-	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie)
+	@$(T)/setup-browser
+	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie && $(MAKE) --no-print-directory kernels)
 	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py blocks.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
 
 .PHONY: try-readme
@@ -223,6 +226,7 @@ yocto: ## have bitbake parse the recipes of packaging/yocto [OECORE=... BITBAKE=
 .PHONY: kernels
 kernels: ## install those on Debian systems, boot their own kernels, use the module there, remove them
 	@for system in $(patsubst $(T)/debian-%,%,$(wildcard $(T)/debian-stock*)); do tests/stock/run $$system || exit 1; done
+	@for arch in $(patsubst $(T)/debian-cross-%,%,$(wildcard $(T)/debian-cross-*)); do tests/stock/cross $$arch || exit 1; done
 
 fmt: ## format all Rust and Python
 ifndef KDIR
