@@ -10,6 +10,9 @@ no() {
 # setting NAME FOLDER: what include/config/auto.conf of a kernel says of CONFIG_NAME, without quotes.
 setting() { sed -n "s/^CONFIG_$1=\"\\{0,1\\}\\([^\"]*\\)\"\\{0,1\\}\$/\\1/p" "$2/include/config/auto.conf"; }
 
+# runs_here FILE: whether a program or library is for this machine's processor.
+runs_here() { [ "$(od -An -tx1 -j18 -N2 "$1")" = "$(od -An -tx1 -j18 -N2 /proc/self/exe)" ]; }
+
 # need_version RELEASE: the kernel is not older than those that the module is for.
 need_version() {
 	[[ $1 =~ ^([0-9]+)\.([0-9]+) ]] || return 0
