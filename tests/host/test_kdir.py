@@ -45,7 +45,8 @@ FAKES = {
             [ -s "$out/.config" ] && [ -s "$out/include/config/auto.conf" ] || exit 1
             [ -e "$2/rust/helpers/net/netlink.c" ] && [ ! -e "$2/net/core/dev.c" ] || exit 1
             eval "$BROKEN"
-            mkdir -p "$out/rust/kernel" "$out/scripts"
+            mkdir -p "$out/rust/kernel" "$out/scripts/mod"
+            echo ours >"$out/scripts/mod/modpost"
             touch "$out/rust/libkernel.rmeta" "$out/rust/libmacros.so" "$out/scripts/target.json"
             touch "$out/rust/kernel/generated_arch_warn_asm.rs" ;;
         *) exec /usr/bin/make "$@" ;;
@@ -67,7 +68,8 @@ class System:
         self.headers = root / "usr/src" / HEADERS
         (self.headers / "include/config").mkdir(parents=True)
         (self.headers / "include/generated").mkdir()
-        (self.headers / "scripts").mkdir()
+        (self.headers / "scripts/mod").mkdir(parents=True)
+        (self.headers / "scripts/mod/modpost").touch()
         (self.headers / ".config").write_text("CONFIG_RUST=y\n")
         for name in ("autoconf.h", "rustc_cfg"):
             (self.headers / "include/generated" / name).touch()
@@ -152,6 +154,7 @@ def test_headers_become_a_kdir(system):
     assert system.run("check", made) == (0, "", "")
     assert (made / ".config").read_text() == (system.headers / ".config").read_text()
     assert (made / "scripts/target.json").exists()
+    assert (made / "scripts/mod/modpost").read_text() == "ours\n"
     assert not (system.root / "kdir.work").exists()
     assert not (system.headers / "rust").exists()
 
