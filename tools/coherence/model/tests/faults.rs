@@ -297,6 +297,9 @@ fn variable_in_a_line_with_a_receive_buffer() {
         let variable = LINEAR_VA + 16;
         let mut guest = Guest::new(core);
         guest.dma_map(PA, 16, FROM);
+        guest.load(variable, 4, KERNEL);
+        let shown = if core.speculates { SomeCore } else { ThisCore };
+        guest.only(&[(SharedLine, shown)]);
         guest.store(variable, 4, KERNEL);
         let mut found = guest.only(&[(DirtyOverDevice, ThisCore), (SharedLine, ThisCore)]);
         found.retain(|it| it.hazard == DirtyOverDevice);
