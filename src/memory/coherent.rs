@@ -40,6 +40,7 @@ use kernel::{
 /// - [`Failure::Refused`] if the device has memory declared for it, which has another type;
 /// - [`Failure::Limit`], [`Failure::Share`];
 /// - [`Failure::Dma`] if nothing is free;
+/// - [`Failure::Reach`] if what is free is out of the device's reach;
 /// - [`EINTR`] if the process was killed.
 pub(super) fn allocate(
     allocator: &Allocator,
@@ -67,6 +68,9 @@ pub(super) fn allocate(
             .map_err(Error::from)?;
         task::go_on()?;
     };
+    if !memory.is_in_reach() {
+        return Err(Failure::Reach(spec.size));
+    }
     let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.
     cpu::drain_write_buffer();

@@ -72,6 +72,9 @@ impl Used {
         let mut aside = KVec::new();
         loop {
             let block = self.next(payer, self.blocks + aside.len())?;
+            if !block.is_in_reach() {
+                return Err(Failure::Reach(self.shape.size));
+            }
             if !is_alias_wrong || !block.is_kmapped() {
                 self.blocks += 1;
                 return Ok(block);

@@ -4,7 +4,10 @@
 
 use super::{
     compat::dma_address,
-    dma_device::DmaDevice,
+    dma_device::{
+        addresses,
+        DmaDevice, //
+    },
     ffi,
     span::Span,
     task, //
@@ -129,6 +132,12 @@ impl CoherentMemory {
             // SAFETY: What is not null is a page.
             !page.is_null() && unsafe { ffi::shmbuf_page_is_kmapped(page) }
         })
+    }
+
+    /// Whether the device can address all of it. 32-bit ARM takes what CMA has, wherever it is, if
+    /// the kernel serves the device's mask at all (__dma_alloc() of arch/arm/mm/dma-mapping.c).
+    pub(crate) fn is_in_reach(&self) -> bool {
+        addresses(self.device.device(), self.dma(), self.size())
     }
 
     /// The device that the memory was allocated for.

@@ -220,15 +220,16 @@ impl Drop for DmaDevice {
 /// Whether `device` reaches the `size` bytes from `phys` on, as `dma_capable()` decides for memory
 /// that is not encrypted.
 pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size: usize) -> bool {
+    // SAFETY: The device is valid.
+    addresses(device, unsafe { ffi::shmbuf_phys_to_dma(raw(device), phys) }, size)
+}
+
+/// Whether the `size` bytes from its address `first` on are inside the mask of `device`, and what its
+/// bus can pass.
+pub(super) fn addresses(device: &device::Device, first: bindings::dma_addr_t, size: usize) -> bool {
     let device = raw(device);
     // SAFETY: The device is valid.
-    let (first, mask, bus_limit) = unsafe {
-        (
-            ffi::shmbuf_phys_to_dma(device, phys),
-            ffi::shmbuf_dma_mask(device),
-            (*device).bus_dma_limit,
-        )
-    };
+    let (mask, bus_limit) = unsafe { (ffi::shmbuf_dma_mask(device), (*device).bus_dma_limit) };
     let last = first.wrapping_add(size as bindings::dma_addr_t - 1);
     let limit = match bus_limit {
         0 => mask,

@@ -3,7 +3,10 @@
 //! Coherent DMA memory in blocks of less than a page.
 
 use super::{
-    dma_device::DmaDevice,
+    dma_device::{
+        addresses,
+        DmaDevice, //
+    },
     ffi,
     span::Span,
     NAME, //
@@ -113,6 +116,13 @@ impl Block {
             dma,
             pool: pool.clone(),
         })
+    }
+
+    /// Whether the device can address all of it: see [`CoherentMemory::is_in_reach`].
+    ///
+    /// [`CoherentMemory::is_in_reach`]: super::dma_coherent::CoherentMemory::is_in_reach
+    pub(crate) fn is_in_reach(&self) -> bool {
+        addresses(self.pool.device.device(), self.dma, self.pool.size)
     }
 
     /// The block, as the kernel reaches it.
