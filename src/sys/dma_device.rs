@@ -221,7 +221,8 @@ impl Drop for DmaDevice {
 /// that is not encrypted.
 pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size: usize) -> bool {
     // SAFETY: The device is valid.
-    addresses(device, unsafe { ffi::shmbuf_phys_to_dma(raw(device), phys) }, size)
+    let first = unsafe { ffi::shmbuf_phys_to_dma(raw(device), phys) };
+    addresses(device, first, size)
 }
 
 /// Whether the `size` bytes from its address `first` on are inside the mask of `device`, and what its
