@@ -228,6 +228,10 @@ kernels: ## install those on Debian systems, boot their own kernels, use the mod
 	@for system in $(patsubst $(T)/debian-%,%,$(wildcard $(T)/debian-stock*)); do tests/stock/run $$system || exit 1; done
 	@for arch in $(patsubst $(T)/debian-cross-%,%,$(wildcard $(T)/debian-cross-*)); do tests/stock/cross $$arch || exit 1; done
 
+.PHONY: kernels-emulated
+kernels-emulated: ## the same for ARM, where DKMS and its compilers run emulated: more than an hour for each
+	@for system in $(patsubst $(T)/debian-%,%,$(wildcard $(T)/debian-emulated*)); do tests/stock/run $$system || exit 1; done
+
 fmt: ## format all Rust and Python
 ifndef KDIR
 	@$(T)/setup-python

@@ -15,6 +15,9 @@ try() {
 	printf '%s\n' "$said" | sed 's/^/# /'
 }
 
+# kernel_of ROOT: the version of the kernel whose headers are there.
+kernel_of() { basename "$(dirname "$1"/usr/src/linux-headers-*/Module.symvers)" | sed 's/^linux-headers-//'; }
+
 # told KERNEL OUTPUT: the row of the table, and the counts; status 1 if something failed.
 told() {
 	local kernel=$1 output=$2 passed failed

@@ -121,7 +121,9 @@ as_root() {
 # contained BWRAP-OPTION... -- COMMAND...: run a command as root whose processes all
 # end with it, and with this script. apt gives dpkg a session of its own, and what
 # ends the script reaches that no other way.
-contained() { as_root bwrap --unshare-pid --die-with-parent --cap-add ALL "$@"; }
+# What stands before it is the caller's: emulated, where programs of ARM run.
+runs=()
+contained() { as_root "${runs[@]}" bwrap --unshare-pid --die-with-parent --cap-add ALL "$@"; }
 
 # The toolchain tree is named by what it holds: the suite, the packages, and a number
 # that grows when setup-tree makes something else of them. What the 64-bit boards
@@ -255,6 +257,9 @@ debian() {
 	printf '%s/debian-%s-%s' "$cache" "$1" \
 		"$(cat "$top/tests/toolchain/debian-$1" "$top/tests/toolchain/setup-debian" | sha256sum | cut -c1-12)"
 }
+
+# debian_says NAME KEY ELSE: what a line "KEY: " in that list says.
+debian_says() { sed -n "s/^$2: //p" "$top/tests/toolchain/debian-$1" | grep . || echo "$3"; }
 
 # board_python ARCH: the Python of the boards, which setup-board-python makes, named likewise.
 board_python() {
