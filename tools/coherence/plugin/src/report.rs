@@ -569,12 +569,12 @@ impl Reporter {
         match lent.holder {
             Holder::Device(given) if given.site == lent.mapped.site => {
                 format!(
-                    "given to the device by {}, never unmapped",
+                    "given to the device by {}, not unmapped by then",
                     self.call_text(given)
                 )
             }
             Holder::Device(given) => format!(
-                "given to the device by {}, never unmapped, mapped by {mapped}",
+                "given to the device by {}, not unmapped by then, mapped by {mapped}",
                 self.call_text(given)
             ),
             Holder::Cpu => format!("mapped for the device by {mapped}, and with the CPU now"),
@@ -966,8 +966,8 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         touch(&mut reporter, reader, giver, mapper);
         let summary = reporter.summary(COST);
         for text in [
-            "\n    given to the device by writer+0x4 in event 5, never unmapped\n",
-            "\n    given to the device by writer+0x4 in event 5, never unmapped, mapped by writer+0x8 in event 3\n",
+            "\n    given to the device by writer+0x4 in event 5, not unmapped by then\n",
+            "\n    given to the device by writer+0x4 in event 5, not unmapped by then, mapped by writer+0x8 in event 3\n",
         ] {
             assert_eq!(summary.matches(text).count(), 1, "{summary}");
         }
