@@ -2,6 +2,7 @@
 """The pages agree with the tree and the driver: links lead somewhere, commands do what they say."""
 
 import re
+import subprocess
 
 import board as boards
 import boardinfo
@@ -139,6 +140,32 @@ def test_make_runs_each_test():
     assert {f"test_{name}" for name in lists} == {
         path.name for path in (TOP / "tests/host").glob("test_*.py")
     }
+
+
+def c_blocks() -> list[tuple[str, str]]:
+    """Each piece of C of the pages that says what it includes, and so is whole, with its page."""
+    return [
+        (pages.name(page), text)
+        for page in pages.pages()
+        for text in re.findall(r"^```c\n(.*?)^```$", page.read_text(), re.M | re.S)
+        if "#include <" in text and "#include <linux/" not in text
+    ]
+
+
+def test_c_compiles(subtests):
+    assert len({page for page, _ in c_blocks()}) >= 3
+    options = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-fsyntax-only"]
+    folders = [f"-I{TOP}/include/uapi", f"-I{TOP}/lib/c"]
+    for page, text in c_blocks():
+        with subtests.test(msg=page, text=text):
+            result = subprocess.run(
+                ["arm-linux-gnueabihf-gcc", "-std=gnu11", *options, *folders, "-xc", "-"],
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert result.returncode == 0, result.stderr
 
 
 def test_each_block_is_typed_somewhere():
