@@ -11,6 +11,7 @@
 //! | `symbols=FILE` | the kernel's System.map: functions to hook, names in reports |
 //! | `vmlinux=FILE` | the kernel with its debug information, for source lines |
 //! | `module=FILE` | a module's .ko, for names; may repeat |
+//! | `modules=FOLDER` | the modules in a folder, and in those below it; may repeat |
 //! | `program=FILE` | a program's ELF file, for names; may repeat |
 //! | `layout=A:B:C:D:E:F:G:H` | offsets in the kernel's structs, see [`Layout`] |
 //! | `pl310=ADDRESS` | the outer cache's controller |
@@ -65,6 +66,8 @@ pub struct Arguments {
     pub vmlinux: Option<PathBuf>,
     /// `module`: files of modules.
     pub modules: Vec<PathBuf>,
+    /// `modules`: folders of modules.
+    pub module_folders: Vec<PathBuf>,
     /// `program`: files of programs.
     pub programs: Vec<PathBuf>,
     /// `layout`: offsets in the kernel's structs.
@@ -89,6 +92,7 @@ impl Arguments {
         let (mut core, mut report, mut profile) = (None, None, false);
         let (mut symbols, mut vmlinux) = (None, None);
         let (mut modules, mut programs) = (Vec::new(), Vec::new());
+        let mut module_folders = Vec::new();
         let (mut layout, mut devices, mut check) = (None, Addresses::default(), false);
         let (mut track, mut stray_all, mut summary) = (Track::Boot, false, true);
         let mut history = None;
@@ -102,6 +106,7 @@ impl Arguments {
                 "symbols" => symbols = Some(PathBuf::from(value)),
                 "vmlinux" => vmlinux = Some(PathBuf::from(value)),
                 "module" => modules.push(PathBuf::from(value)),
+                "modules" => module_folders.push(PathBuf::from(value)),
                 "program" => programs.push(PathBuf::from(value)),
                 "layout" => layout = Some(parse_layout(value)?),
                 "pl310" => devices.pl310 = Some(number(value)?),
@@ -134,6 +139,7 @@ impl Arguments {
             symbols,
             vmlinux,
             modules,
+            module_folders,
             programs,
             layout,
             devices,
@@ -211,11 +217,12 @@ mod tests {
 
     #[test]
     fn all() {
-        let found = parse("core=cortex-a9,report=r,symbols=s,vmlinux=v,module=a,module=b,program=p,layout=1:2:3:4:5:0x10:32:0xf0,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
+        let found = parse("core=cortex-a9,report=r,symbols=s,vmlinux=v,module=a,module=b,modules=m,program=p,layout=1:2:3:4:5:0x10:32:0xf0,pl310=0x1e00a000,pl110=1,pl110=2,track=label,check=on").unwrap();
         assert_eq!(found.core, Core::CORTEX_A9);
         assert_eq!(found.report, PathBuf::from("r"));
         assert_eq!(found.vmlinux, Some(PathBuf::from("v")));
         assert_eq!(found.modules, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(found.module_folders, [PathBuf::from("m")]);
         assert_eq!(found.devices.pl310, Some(0x1e00_a000));
         assert_eq!(
             found.devices.devices,

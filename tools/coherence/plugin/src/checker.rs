@@ -121,6 +121,9 @@ impl Checker {
         for path in &arguments.modules {
             code.add_module(path)?;
         }
+        for path in &arguments.module_folders {
+            code.add_modules_of(path)?;
+        }
         for path in &arguments.programs {
             code.add_program(path)?;
         }

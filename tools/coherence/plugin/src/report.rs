@@ -25,7 +25,7 @@ const OF_NO_MAPPING: usize = 256;
 /// wanted.
 #[derive(Default)]
 pub struct CodeFile {
-    symbols: Symbols,
+    symbols: OnceCell<Symbols>,
     path: Option<PathBuf>,
     lines: OnceCell<Option<SourceLines>>,
 }
@@ -34,7 +34,7 @@ impl CodeFile {
     /// A file with functions; its debug information is in `path`, if anywhere.
     pub fn new(symbols: Symbols, path: Option<PathBuf>) -> Self {
         Self {
-            symbols,
+            symbols: OnceCell::from(symbols),
             path,
             lines: OnceCell::new(),
         }
@@ -42,6 +42,26 @@ impl CodeFile {
 
     fn read(path: &Path) -> Result<Self, String> {
         Ok(Self::new(Symbols::from_elf(path)?, Some(path.to_owned())))
+    }
+
+    /// One of many, of which few are ever wanted.
+    fn unread(path: PathBuf) -> Self {
+        Self {
+            path: Some(path),
+            ..Self::default()
+        }
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.symbols.get_or_init(|| {
+            let found = self.path.as_deref().map(Symbols::from_elf).transpose();
+            found
+                .map(Option::unwrap_or_default)
+                .unwrap_or_else(|error| {
+                    eprintln!("coherence: {error} The functions of this file are not named.");
+                    Symbols::default()
+                })
+        })
     }
 
     fn source(&self, address: u32) -> Vec<SourcePlace> {
@@ -63,14 +83,44 @@ pub struct Code {
 impl Code {
     /// Adds a module by its file's name. Errors: the file cannot be read.
     pub fn add_module(&mut self, path: &Path) -> Result<(), String> {
-        self.modules.insert(file_key(path), CodeFile::read(path)?);
+        self.modules
+            .insert(module_key(&file_name(path)), CodeFile::read(path)?);
+        Ok(())
+    }
+
+    /// Adds the modules in a folder and in those below it, if none of the same name is there.
+    /// Errors: the folder cannot be read, or there are none.
+    pub fn add_modules_of(&mut self, folder: &Path) -> Result<(), String> {
+        let before = self.modules.len();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let wrong = |error| format!("{}: {error}.", folder.display());
+            for entry in folder.read_dir().map_err(wrong)? {
+                let entry = entry.map_err(wrong)?;
+                // A link may lead out of the folder, as "build" does, or round in a circle.
+                if entry.file_type().map_err(wrong)?.is_dir() {
+                    folders.push(entry.path());
+                } else if is_module(&entry.path()) {
+                    self.modules
+                        .entry(module_key(&file_name(&entry.path())))
+                        .or_insert_with(|| CodeFile::unread(entry.path()));
+                }
+            }
+        }
+        if self.modules.len() == before {
+            return Err(format!(
+                "{}: there are no modules (.ko, or .ko.gz, .ko.xz, .ko.zst).",
+                folder.display()
+            ));
+        }
         Ok(())
     }
 
     /// Adds a program, which may have the name of a module. Errors: the file
     /// cannot be read.
     pub fn add_program(&mut self, path: &Path) -> Result<(), String> {
-        self.programs.insert(file_key(path), CodeFile::read(path)?);
+        self.programs
+            .insert(program_key(&file_name(path)), CodeFile::read(path)?);
         Ok(())
     }
 
@@ -78,16 +128,18 @@ impl Code {
     fn find<'a>(&'a self, pc: u32, owner: &'a Owner) -> (&'a str, Option<&'a CodeFile>, u32) {
         match owner {
             Owner::Kernel => ("", Some(&self.kernel), pc),
-            Owner::Module { name, base } => {
-                (name, self.modules.get(&key(name)), pc.wrapping_sub(*base))
-            }
-            Owner::Program(name) => (name, self.programs.get(&key(name)), pc),
+            Owner::Module { name, base } => (
+                name,
+                self.modules.get(&module_key(name)),
+                pc.wrapping_sub(*base),
+            ),
+            Owner::Program(name) => (name, self.programs.get(&program_key(name)), pc),
         }
     }
 
     fn place(&self, pc: u32, owner: &Owner) -> CodePlace {
         let (unit, file, address) = self.find(pc, owner);
-        let found = file.and_then(|file| file.symbols.function(address));
+        let found = file.and_then(|file| file.symbols().function(address));
         CodePlace {
             unit: unit.to_owned(),
             function: found.map(|(name, offset)| (demangled(name), offset)),
@@ -104,15 +156,28 @@ impl Code {
     }
 }
 
-/// Names that mean the same: a module's has underscores where its file's may
-/// have hyphens, and a task's has 15 bytes.
-fn key(name: &str) -> String {
-    name.replace('-', "_").chars().take(15).collect()
+/// Names that mean the same: a module's has underscores where its file's may have hyphens.
+fn module_key(name: &str) -> String {
+    name.replace('-', "_")
 }
 
-/// That of a file, which has its name and an ending.
-fn file_key(path: &Path) -> String {
-    key(&path.file_stem().unwrap_or_default().to_string_lossy())
+/// And a task's has 15 bytes of its program's.
+fn program_key(name: &str) -> String {
+    name.chars().take(15).collect()
+}
+
+/// Without what tells its kind, and how it is packed.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let end = name.find(".ko").or_else(|| name.rfind('.'));
+    name[..end.unwrap_or(name.len())].to_owned()
+}
+
+fn is_module(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [".ko", ".ko.gz", ".ko.xz", ".ko.zst"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// Where code is.
@@ -1123,10 +1188,10 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         let mut code = Code::default();
         let file = |map| CodeFile::new(Symbols::from_system_map(map).unwrap(), None);
         let module = file("00000010 T probe\n00000100 T _etext\n");
-        code.modules.insert(key("my-driver"), module);
+        code.modules.insert(module_key("my-driver"), module);
         // A program may have the same name.
         let program = file("00000010 T main\n00000100 T _etext\n");
-        code.programs.insert(key("my-driver"), program);
+        code.programs.insert(program_key("my-driver"), program);
         let module = Owner::Module {
             name: "my_driver".into(),
             base: 0xbf00_0000,
@@ -1138,5 +1203,67 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         let program = Owner::Program("sh".into());
         assert_eq!(code.place(0x10018, &program).text(), "0x00010018 [sh]");
         assert_eq!(code.place(0x8000, &Owner::Kernel).text(), "0x00008000");
+    }
+
+    #[test]
+    fn modules_are_told_apart_by_their_whole_names() {
+        let mut code = Code::default();
+        for (name, function) in [
+            ("snd-soc-simple-card", "card"),
+            ("snd-soc-simple-card-utils", "utils"),
+        ] {
+            let map = format!("00000010 T {function}\n00000100 T _etext\n");
+            let file = CodeFile::new(Symbols::from_system_map(&map).unwrap(), None);
+            code.modules.insert(module_key(name), file);
+        }
+        let module = Owner::Module {
+            name: "snd_soc_simple_card".into(),
+            base: 0,
+        };
+        assert_eq!(
+            code.place(0x18, &module).text(),
+            "card+0x8 [snd_soc_simple_card]"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_modules() {
+        let folder = std::env::temp_dir().join(format!("coherence-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("kernel/net")).unwrap();
+        let mut code = Code::default();
+        let none = code.add_modules_of(&folder).unwrap_err();
+        assert!(none.contains("there are no modules"), "{none}");
+        std::fs::copy(
+            std::env::current_exe().unwrap(),
+            folder.join("kernel/net/own-test.ko"),
+        )
+        .unwrap();
+        std::fs::write(folder.join("kernel/broken.ko.xz"), "no archive").unwrap();
+        std::fs::write(folder.join("kernel/modules.order"), "").unwrap();
+        code.add_modules_of(&folder).unwrap();
+        let functions = |name: &str| {
+            let symbols = code.modules[name].symbols();
+            symbols.address("main").is_some()
+        };
+        assert!(functions("own_test"));
+        assert!(!functions("broken"));
+        assert_eq!(code.modules.len(), 2);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(code.add_modules_of(&folder).is_err());
+    }
+
+    #[test]
+    fn names_of_files() {
+        for (file, name, module) in [
+            ("a-b.ko", "a-b", true),
+            ("x/a.ko.xz", "a", true),
+            ("a.ko.zst", "a", true),
+            ("a.ko.gz", "a", true),
+            ("program", "program", false),
+            ("program.elf", "program", false),
+        ] {
+            assert_eq!(file_name(Path::new(file)), name);
+            assert_eq!(is_module(Path::new(file)), module, "{file}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use addr2line::Context;
 use gimli::{Dwarf, EndianArcSlice, LittleEndian, SectionId};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
 
-use crate::symbols::{demangled, CodeLayout};
+use crate::symbols::{demangled, unpacked, CodeLayout};
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
@@ -29,7 +29,7 @@ pub struct SourceLines(Context<Bytes>);
 impl SourceLines {
     /// Reads a file's debug information, if it has some.
     pub fn read(path: &Path) -> Option<Self> {
-        let data = std::fs::read(path).ok()?;
+        let data = unpacked(path).ok()?;
         Self::of(&object::File::parse(&*data).ok()?)
     }
 

@@ -2,6 +2,7 @@
 //! Functions by address: of the kernel from System.map, of modules and
 //! programs from their ELF files.
 
+use std::io::Read;
 use std::path::Path;
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionIndex, SymbolKind};
@@ -27,9 +28,12 @@ impl Symbols {
         }
     }
 
-    /// Functions of the kernel. Errors: a line that is not "address type name",
-    /// or there is no end of the code.
+    /// Functions of the kernel, of its System.map or of /proc/kallsyms. Errors: a line that is not
+    /// "address type name", there is no end of the code, or it is not what its name says.
     pub fn from_system_map(text: &str) -> Result<Self, String> {
+        if text.lines().count() < 10 && text.contains("The real System.map") {
+            return Err("this is what the distribution has in its place: take /proc/kallsyms of the running kernel, as root, or the vmlinux of the package with debug information (nm vmlinux).".into());
+        }
         let (mut functions, mut data) = (Vec::new(), Vec::new());
         let mut end = 0;
         for line in text.lines() {
@@ -39,6 +43,10 @@ impl Symbols {
             else {
                 return Err(format!("not a line of System.map: {line:?}"));
             };
+            // kallsyms: of a module, which is elsewhere the next time.
+            if fields.next().is_some() {
+                continue;
+            }
             let address = u32::from_str_radix(address, 16)
                 .map_err(|error| format!("not an address: {address:?}: {error}"))?;
             if name == "_etext" || name == "_einittext" {
@@ -48,6 +56,9 @@ impl Symbols {
             } else {
                 data.push((address, name.to_owned()));
             }
+        }
+        if !functions.is_empty() && functions.iter().all(|(address, _)| *address == 0) {
+            return Err("all addresses are 0: read /proc/kallsyms as root, with 0 or 1 in /proc/sys/kernel/kptr_restrict.".into());
         }
         if end == 0 {
             return Err("it has no _etext, so it is not a whole System.map.".into());
@@ -61,8 +72,8 @@ impl Symbols {
     /// Functions of a program, at the addresses that the file says, or of a
     /// module, whose code begins at 0, and at [`INIT`].
     pub fn from_elf(path: &Path) -> Result<Self, String> {
-        let data = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Self::parse_elf(&data).map_err(|error| format!("{}: {error}", path.display()))
+        let data = unpacked(path)?;
+        Self::parse_elf(&data).map_err(|error| format!("{}: {error}.", path.display()))
     }
 
     fn parse_elf(data: &[u8]) -> Result<Self, object::Error> {
@@ -100,6 +111,31 @@ impl Symbols {
         let found = all.find(|(_, n)| n == name);
         found.map(|(address, _)| *address)
     }
+}
+
+/// The contents of a file, which may be packed as modules are.
+pub fn unpacked(path: &Path) -> Result<Vec<u8>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}.", path.display());
+    let data = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let mut unpacked = Vec::new();
+    match path.extension().and_then(|it| it.to_str()) {
+        Some("xz") => lzma_rs::xz_decompress(&mut &data[..], &mut unpacked)
+            .map_err(|error| wrong(&format!("{error:?}")))?,
+        Some("zst") => {
+            let mut decoder = ruzstd::StreamingDecoder::new(&data[..])
+                .map_err(|error| wrong(&error))?;
+            decoder
+                .read_to_end(&mut unpacked)
+                .map_err(|error| wrong(&error))?;
+        }
+        Some("gz") => {
+            flate2::read::GzDecoder::new(&data[..])
+                .read_to_end(&mut unpacked)
+                .map_err(|error| wrong(&error))?;
+        }
+        _ => return Ok(data),
+    }
+    Ok(unpacked)
 }
 
 /// Whether a name is one that module_init() and module_exit() give to a function
@@ -170,6 +206,11 @@ pub fn demangled(name: &str) -> String {
 mod tests {
     use super::*;
 
+    const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x04\xc0\x0b\x07\x21\x01\x16\x00\x00\x00\x00\x00\x00\x00\x00\x00\x59\x08\x17\xe6\x01\x00\x06\x70\x61\x63\x6b\x65\x64\x0a\x00\x00\x68\xd0\xaa\xdc\x39\x82\x2a\x42\x00\x01\x27\x07\xed\x92\x27\x64\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
+    const ZST: &[u8] =
+        b"\x28\xb5\x2f\xfd\x04\x58\x39\x00\x00\x70\x61\x63\x6b\x65\x64\x0a\xe1\xde\x05\x44";
+    const GZ: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x2b\x48\x4c\xce\x4e\x4d\xe1\x02\x00\x43\xe0\x41\x2f\x07\x00\x00\x00";
+
     const MAP: &str = "\
 c0008000 T _stext
 c0009424 T __switch_to
@@ -204,6 +245,48 @@ c0601000 T _einittext
             .contains("not a whole System.map"));
         assert!(Symbols::from_system_map("c0008000 T").is_err());
         assert!(Symbols::from_system_map("here T _stext").is_err());
+    }
+
+    #[test]
+    fn kallsyms() {
+        let text = format!("{MAP}bf000000 t module_function\t[module]\nc0601004 T after\n");
+        let symbols = Symbols::from_system_map(&text).unwrap();
+        assert_eq!(symbols.address("module_function"), None);
+        assert_eq!(symbols.address("after"), Some(0xc060_1004));
+        let zero = Symbols::from_system_map("00000000 T _stext\n00000000 T _etext\n");
+        assert!(zero.unwrap_err().contains("as root"));
+    }
+
+    #[test]
+    fn a_distribution_s_stub() {
+        let text =
+            "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
+        let reason = Symbols::from_system_map(text).unwrap_err();
+        assert!(reason.contains("/proc/kallsyms"), "{reason}");
+    }
+
+    #[test]
+    fn packed_files() {
+        let folder = std::env::temp_dir().join(format!("coherence-packed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        // "packed\n" by xz, zstd and gzip.
+        let packed: [(&str, &[u8]); 4] = [
+            ("a.ko.xz", XZ),
+            ("a.ko.zst", ZST),
+            ("a.ko.gz", GZ),
+            ("a.ko", b"packed\n"),
+        ];
+        for (name, bytes) in packed {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(unpacked(&path).unwrap(), b"packed\n", "{name}");
+        }
+        for name in ["b.xz", "b.zst", "b.gz"] {
+            let path = folder.join(name);
+            std::fs::write(&path, "not packed").unwrap();
+            assert!(unpacked(&path).unwrap_err().contains(name));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
