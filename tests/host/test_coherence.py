@@ -332,6 +332,37 @@ def test_seeded(board, track, subtests):
         assert lines == [("store_lines", "case.h"), ("fault_in_init", "main.c")]
 
 
+def test_layout_is_found(board, monkeypatch, subtests):
+    """Without `layout=` the checker finds modules and tasks by what is in memory, and in a folder.
+
+    It says less then of devices that snoop, and of pages that change hands.
+    """
+    arguments, folder = coherence.plugin, coherence.build_folder() / board / "seeded"
+
+    def without_layout(*args) -> str:
+        words = arguments(*args).split(",")
+        kept = [word for word in words if not word.startswith(("layout=", "module="))]
+        return ",".join([*kept, f"modules={folder}"])
+
+    monkeypatch.setattr(coherence, "plugin", without_layout)
+    with CheckedBoard(board, track="label") as machine:
+        machine.label("")
+        machine.check("insmod /lib/modules/faults.ko")
+        cases = list(ktap.parse(machine.check("coherence-cases")))
+        machine.check("rmmod faults")
+        findings, _ = machine.finish()
+    named = 0
+    for case in cases:
+        if "# expect none" in case.output:
+            continue
+        with subtests.test(case.name):
+            found = labelled(findings, case.name)
+            assert [wrong for it in found if (wrong := told_wrong(case.name, it))] == []
+            assert {it.told["task"] for it in found} <= {"coherence-cases"}
+            named += any(place["unit"] == "faults" for it in found for place in it.places())
+    assert named >= FAULTS
+
+
 def test_driver(board, subtests):
     """Program, kernel and device in turns: right in each kind and policy, wrong in each break."""
     kinds = cores.CORES[boardinfo.of(board).core].kinds

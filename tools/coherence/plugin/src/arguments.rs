@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use coherence_model::cores::{emulated, Core, Emulation};
 
 use crate::linux_functions::Layout;
+use crate::module_layout::ModuleLayout;
 use crate::watched_devices::{Addresses, DeviceKind};
 
 /// What the plugin is for.
@@ -196,11 +197,13 @@ fn parse_layout(text: &str) -> Result<Layout, String> {
         return Err(format!("layout={text}: these are not eight numbers."));
     };
     Ok(Layout {
-        module_name,
-        module_base,
-        module_size,
-        init_base,
-        init_size,
+        module: ModuleLayout {
+            name: module_name,
+            base: module_base,
+            size: module_size,
+            init_base,
+            init_size,
+        },
         task_comm,
         page_bytes,
         device_coherent,

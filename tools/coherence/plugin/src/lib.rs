@@ -14,7 +14,7 @@
 //! | `mmu.rs` | addresses and memory types, by the guest's tables |
 //! | `hints.rs` | hints, as hint.h defines them |
 //! | `instruction_decoder.rs`, `cp15.rs` | maintenance and barriers |
-//! | `linux_functions.rs` | Linux's DMA functions, modules and tasks |
+//! | `linux_functions.rs`, `module_layout.rs` | Linux's DMA functions, modules and tasks |
 //! | `watched_devices.rs` | devices and the outer cache, by their registers |
 //! | `code_sites.rs`, `symbols.rs`, `source_lines.rs`, `report.rs` | what is told of whose code |
 
@@ -28,6 +28,7 @@ mod hints;
 mod instruction_decoder;
 mod linux_functions;
 mod mmu;
+mod module_layout;
 mod qemu;
 mod report;
 mod source_lines;

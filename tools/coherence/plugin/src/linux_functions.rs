@@ -15,21 +15,14 @@ use std::ops::Range;
 
 use coherence_model::events::{self, Device, Direction};
 
+use crate::module_layout::{self, ModuleFile, ModuleLayout};
 use crate::symbols::{self, Symbols};
 
 /// Offsets in structs, which depend on the kernel's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// `offsetof(struct module, name)`
-    pub module_name: u32,
-    /// `offsetof(struct module, mem[MOD_TEXT].base)`
-    pub module_base: u32,
-    /// `offsetof(struct module, mem[MOD_TEXT].size)`
-    pub module_size: u32,
-    /// `offsetof(struct module, mem[MOD_INIT_TEXT].base)`
-    pub init_base: u32,
-    /// `offsetof(struct module, mem[MOD_INIT_TEXT].size)`
-    pub init_size: u32,
+    /// Of `struct module`.
+    pub module: ModuleLayout,
     /// `offsetof(struct task_struct, comm)`
     pub task_comm: u32,
     /// `sizeof(struct page)`
@@ -37,6 +30,11 @@ pub struct Layout {
     /// `8 * offsetof(struct device, flags) + DEV_FLAG_DMA_COHERENT`
     pub device_coherent: u32,
 }
+
+/// Bytes of `struct task_struct`, at most.
+const TASK_BYTES: u32 = 8192;
+/// What the first task is called, or how its name begins.
+const FIRST_TASK: &str = "swapper";
 
 /// `MODULE_NAME_LEN` and `TASK_COMM_LEN`
 const MODULE_NAME_BYTES: u32 = 64 - 4;
@@ -285,6 +283,14 @@ pub enum LinuxEvent {
     Task(u32),
     /// A part of a module was loaded.
     Module(Module),
+    /// A module was loaded, and where its parts are is not known yet: [`Kernel::learn`] finds it,
+    /// if there is a file of the module.
+    UnknownModule {
+        /// Its `struct module`.
+        module: u32,
+        /// The module's name.
+        name: String,
+    },
     /// [`Kernel::returns`] has become true of this address.
     Returns(u32),
     /// A second CPU begins to run the kernel.
@@ -392,7 +398,11 @@ pub struct Kernel {
     snooping: HashSet<u32>,
     /// That of the events that were pushed last.
     device: u32,
-    layout: Option<Layout>,
+    /// Told, or learned.
+    module_layout: Option<ModuleLayout>,
+    task_comm: Option<u32>,
+    /// Told, or not known.
+    device_coherent: Option<u32>,
     pending: Vec<Pending>,
     /// Where any of the calls returned to.
     returns: HashSet<u32>,
@@ -454,7 +464,9 @@ impl Kernel {
             devices,
             snooping: HashSet::new(),
             device: 0,
-            layout,
+            module_layout: layout.map(|it| it.module),
+            task_comm: layout.map(|it| it.task_comm),
+            device_coherent: layout.map(|it| it.device_coherent),
             pending,
             returns,
             lists,
@@ -640,27 +652,31 @@ impl Kernel {
             // (dev)
             Function::ReleaseDevice => self.wait(cpu, Call::ReleaseDevice(r0), events),
             // (prev, prev's thread_info, next's thread_info), which begins its task_struct
-            Function::SwitchTo => events.push(LinuxEvent::Task(r2)),
-            // (mod)
-            Function::InitModule => {
-                if let Some(layout) = self.layout {
-                    let name = cpu.string(r0 + layout.module_name, MODULE_NAME_BYTES);
-                    for (base, size, link) in [
-                        (layout.module_base, layout.module_size, 0),
-                        (layout.init_base, layout.init_size, symbols::INIT),
-                    ] {
-                        events.push(LinuxEvent::Module(Module {
-                            name: name.clone(),
-                            base: cpu.word(r0 + base).unwrap_or(0),
-                            size: cpu.word(r0 + size).unwrap_or(0),
-                            link,
-                        }));
-                    }
+            Function::SwitchTo => {
+                if self.task_comm.is_none() {
+                    self.task_comm = find_comm(r0, cpu);
                 }
+                events.push(LinuxEvent::Task(r2));
             }
+            // (mod)
+            Function::InitModule => match self.module_layout {
+                Some(layout) => events.extend(parts(r0, layout, cpu).map(LinuxEvent::Module)),
+                None => events.push(LinuxEvent::UnknownModule {
+                    module: r0,
+                    name: cpu.string(r0 + module_layout::NAME, MODULE_NAME_BYTES),
+                }),
+            },
             Function::StartCpu => events.push(LinuxEvent::AnotherCpu),
             Function::Map | Function::Unmap | Function::Free => {}
         }
+    }
+
+    /// Finds in a module, which its file describes, where the kernel says where modules are. Returns
+    /// where the parts of this one are.
+    pub fn learn(&mut self, module: u32, file: &ModuleFile, cpu: &mut impl Cpu) -> Vec<Module> {
+        self.module_layout = file.find(|offset| cpu.word(module + offset));
+        let found = self.module_layout.map(|layout| parts(module, layout, cpu));
+        found.into_iter().flatten().collect()
     }
 
     /// Code runs that calls have returned to; one may return now.
@@ -697,7 +713,7 @@ impl Kernel {
                 on_stack,
             } => {
                 // A device that needs none, as far as can be told without its flag.
-                if self.layout.is_none() && unsynced && self.snooping.insert(self.device) {
+                if self.device_coherent.is_none() && unsynced && self.snooping.insert(self.device) {
                     device(Device::Snoops(self.device));
                 }
                 let (range, _) = segment;
@@ -750,7 +766,7 @@ impl Kernel {
 
     /// The name of a task.
     pub fn task_name(&self, task: u32, cpu: &mut impl Cpu) -> Option<String> {
-        Some(cpu.string(task + self.layout?.task_comm, TASK_COMM_BYTES))
+        Some(cpu.string(task + self.task_comm?, TASK_COMM_BYTES))
     }
 
     fn wait(&mut self, cpu: &mut impl Cpu, call: Call, events: &mut Vec<LinuxEvent>) {
@@ -785,10 +801,10 @@ impl Kernel {
     /// Says of a device that gets memory whether it looks into the caches, if it does
     /// (`dev_is_dma_coherent()`).
     fn ask_whether_it_snoops(&mut self, cpu: &mut impl Cpu, events: &mut Vec<LinuxEvent>) {
-        let Some(layout) = self.layout else {
+        let Some(bit) = self.device_coherent else {
             return;
         };
-        let (device, bit) = (cpu.register(0), layout.device_coherent);
+        let device = cpu.register(0);
         let flags = cpu.word(device.wrapping_add(bit / 32 * 4)).unwrap_or(0);
         if (flags >> (bit % 32)) & 1 == 1 && self.snooping.insert(device) {
             events.push(LinuxEvent::Device(Device::Snoops(device)));
@@ -822,6 +838,33 @@ fn is_on_stack(pa: u32, cpu: &mut impl Cpu) -> bool {
     let stack = cpu.sp() / STACK_BYTES * STACK_BYTES;
     let mut pages = (0..STACK_BYTES).step_by(PAGE_BYTES as usize);
     pages.any(|page| cpu.physical(stack + page) == Some(pa / PAGE_BYTES * PAGE_BYTES))
+}
+
+/// Where the parts of a module are.
+fn parts(module: u32, layout: ModuleLayout, cpu: &mut impl Cpu) -> [Module; 2] {
+    let name = cpu.string(module + layout.name, MODULE_NAME_BYTES);
+    [
+        (layout.base, layout.size, 0),
+        (layout.init_base, layout.init_size, symbols::INIT),
+    ]
+    .map(|(base, size, link)| Module {
+        name: name.clone(),
+        base: cpu.word(module + base).unwrap_or(0),
+        size: cpu.word(module + size).unwrap_or(0),
+        link,
+    })
+}
+
+/// Where a task has its name, if it is the first one.
+fn find_comm(task: u32, cpu: &mut impl Cpu) -> Option<u32> {
+    let first = FIRST_TASK.as_bytes().first_chunk().copied()?;
+    let mut offsets = (0..TASK_BYTES).step_by(4);
+    offsets.find(|offset| {
+        cpu.word(task + offset) == Some(u32::from_le_bytes(first))
+            && cpu
+                .string(task + offset, TASK_COMM_BYTES)
+                .starts_with(FIRST_TASK)
+    })
 }
 
 /// The call, of which this is what comes after it.
@@ -915,11 +958,13 @@ mod tests {
     fn kernel() -> Kernel {
         let symbols = system_map(&names());
         let layout = Layout {
-            module_name: 12,
-            module_base: 100,
-            module_size: 104,
-            init_base: 112,
-            init_size: 116,
+            module: ModuleLayout {
+                name: 12,
+                base: 100,
+                size: 104,
+                init_base: 112,
+                init_size: 116,
+            },
             task_comm: 8,
             page_bytes: 36,
             device_coherent: 8 * 20 + 6,
@@ -1185,7 +1230,7 @@ mod tests {
     #[test]
     fn a_device_that_looks_into_the_caches() {
         let (mut kernel, mut cpu) = (kernel(), at(SP, LR));
-        kernel.layout = None;
+        kernel.device_coherent = None;
         let r = range(0x6000_1000, 256);
         let mut map = |device, attributes, syncs: bool| {
             cpu.memory.insert(SP, attributes);
@@ -1509,6 +1554,36 @@ mod tests {
         cpu.memory
             .insert(0xc300_0008, u32::from_le_bytes(*b"sh\0\0"));
         assert_eq!(kernel.task_name(0xc300_0000, &mut cpu), Some("sh".into()));
+    }
+
+    #[test]
+    fn a_layout_that_was_not_told() {
+        let mut kernel = Kernel::new(&system_map(&names()), None).unwrap();
+        let mut cpu = at(SP, LR);
+        let (module, first) = (0xbf00_8000, 0xc180_0000);
+        cpu.memory
+            .insert(module + 12, u32::from_le_bytes(*b"one\0"));
+        assert_eq!(
+            enter(&mut kernel, Function::InitModule, [module, 0, 0, 0], &cpu),
+            [LinuxEvent::UnknownModule {
+                module,
+                name: "one".into()
+            }]
+        );
+
+        // A word that begins so is not the name yet.
+        cpu.memory
+            .insert(first + 0x20, u32::from_le_bytes(*b"swap"));
+        for (task, comm) in [(first, *b"swapper/"), (0xc300_0000, *b"init\0\0\0\0")] {
+            for (i, word) in comm.chunks(4).enumerate() {
+                let word = u32::from_le_bytes(word.try_into().unwrap());
+                cpu.memory.insert(task + 0x340 + 4 * i as u32, word);
+            }
+        }
+        assert_eq!(kernel.task_name(0xc300_0000, &mut cpu), None);
+        let registers = [first, first, 0xc300_0000, 0];
+        enter(&mut kernel, Function::SwitchTo, registers, &cpu);
+        assert_eq!(kernel.task_name(0xc300_0000, &mut cpu), Some("init".into()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use coherence_model::hazards::{Call, Finding, Hazard, Holder, Lent, Party, Shown
 use serde_json::{json, Value};
 
 use crate::code_sites::{Owner, Sites};
+use crate::module_layout::ModuleFile;
 use crate::source_lines::{SourceLines, SourcePlace};
 use crate::symbols::{demangled, is_alias, Symbols};
 
@@ -122,6 +123,11 @@ impl Code {
         self.programs
             .insert(program_key(&file_name(path)), CodeFile::read(path)?);
         Ok(())
+    }
+
+    /// What the file of a module says of its struct, if there is one.
+    pub fn module_file(&self, name: &str) -> Option<ModuleFile> {
+        ModuleFile::read(self.modules.get(&module_key(name))?.path.as_deref()?)
     }
 
     /// Whose an instruction is: the unit's name, its file, and the address there.
@@ -336,7 +342,8 @@ struct Maintained {
 /// Collects findings.
 pub struct Reporter {
     path: PathBuf,
-    code: Code,
+    /// What the names in findings are from.
+    pub code: Code,
     /// All instructions.
     pub sites: Sites,
     /// The task that runs.

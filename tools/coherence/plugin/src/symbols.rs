@@ -122,8 +122,8 @@ pub fn unpacked(path: &Path) -> Result<Vec<u8>, String> {
         Some("xz") => lzma_rs::xz_decompress(&mut &data[..], &mut unpacked)
             .map_err(|error| wrong(&format!("{error:?}")))?,
         Some("zst") => {
-            let mut decoder = ruzstd::StreamingDecoder::new(&data[..])
-                .map_err(|error| wrong(&error))?;
+            let mut decoder =
+                ruzstd::StreamingDecoder::new(&data[..]).map_err(|error| wrong(&error))?;
             decoder
                 .read_to_end(&mut unpacked)
                 .map_err(|error| wrong(&error))?;
@@ -151,15 +151,29 @@ pub const INIT: u32 = 0x8000_0000;
 pub struct CodeLayout {
     /// Of a module, which is not linked.
     bases: Option<Vec<(SectionIndex, u32)>>,
+    /// Where both parts of a module end.
+    ends: (u32, u32),
 }
 
 impl CodeLayout {
     /// The layout that a file has, or that the kernel gives to a module.
     pub fn of(file: &object::File) -> Self {
-        let relocatable = file.kind() == object::ObjectKind::Relocatable;
-        Self {
-            bases: relocatable.then(|| module_layout(file)),
+        if file.kind() != object::ObjectKind::Relocatable {
+            return Self {
+                bases: None,
+                ends: (0, INIT),
+            };
         }
+        let (bases, ends) = module_layout(file);
+        Self {
+            bases: Some(bases),
+            ends,
+        }
+    }
+
+    /// Bytes of the code of a module that stays, and of its init code.
+    pub fn sizes(&self) -> [u32; 2] {
+        [self.ends.0, self.ends.1 - INIT]
     }
 
     /// What is to be added to an address in a section, if code is there.
@@ -174,7 +188,7 @@ impl CodeLayout {
 
 /// Where the kernel puts the sections with a module's code: in their order, each
 /// aligned, the init code apart (layout_sections() in kernel/module/main.c).
-fn module_layout(file: &object::File) -> Vec<(SectionIndex, u32)> {
+fn module_layout(file: &object::File) -> (Vec<(SectionIndex, u32)>, (u32, u32)) {
     let (mut stays, mut init) = (0, INIT);
     let mut layout = Vec::new();
     for section in file.sections() {
@@ -190,7 +204,7 @@ fn module_layout(file: &object::File) -> Vec<(SectionIndex, u32)> {
             *next += section.size() as u32;
         }
     }
-    layout
+    (layout, (stays, init))
 }
 
 /// A function's name as its source has it: Rust's are mangled.

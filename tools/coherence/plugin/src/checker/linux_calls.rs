@@ -53,6 +53,7 @@ impl Checker {
                     self.update_task_name();
                 }
                 LinuxEvent::Module(module) => self.modules.push(module),
+                LinuxEvent::UnknownModule { module, name } => self.learn_modules(module, &name),
                 LinuxEvent::Returns(pc) => {
                     if let Some(translation) = self.walk(pc) {
                         self.memory.translate_again(translation.physical(pc));
@@ -64,6 +65,19 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// A module was loaded, and nobody knows yet where the kernel says where it is.
+    fn learn_modules(&mut self, module: u32, name: &str) {
+        let (Some(kernel), Some(registers)) = (&mut self.kernel, &mut self.registers) else {
+            return;
+        };
+        let Some(file) = self.reporter.code.module_file(name) else {
+            return;
+        };
+        let architecture = self.emulation.architecture;
+        let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
+        self.modules.extend(kernel.learn(module, &file, cpu));
     }
 
     fn device_by(&mut self, pc: u32, what: Device) {
