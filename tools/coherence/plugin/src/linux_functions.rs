@@ -8,6 +8,9 @@
 //! not be known. A scatterlist's segments are remembered from its mapping until
 //! its unmapping. Bus addresses are physical addresses, as on all boards here.
 //!
+//! Kernels before 7.3 have some of them inside others. There a page's address is known when it is
+//! synced for the device, or is what the mapping of it returns.
+//!
 //! phys_addr_t and dma_addr_t have 32 bits (no LPAE).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -58,6 +61,7 @@ const NEAR: u32 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Function {
     Map,
+    MapPage,
     MapList,
     Unmap,
     UnmapList,
@@ -83,6 +87,7 @@ impl Function {
         matches!(
             self,
             Self::Map
+                | Self::MapPage
                 | Self::MapList
                 | Self::Unmap
                 | Self::UnmapList
@@ -94,7 +99,10 @@ impl Function {
 
     /// Whether the device that is its first argument gets memory.
     fn begins_use(self) -> bool {
-        matches!(self, Self::Map | Self::Allocate | Self::AllocatePages)
+        matches!(
+            self,
+            Self::Map | Self::MapPage | Self::Allocate | Self::AllocatePages
+        )
     }
 }
 
@@ -108,8 +116,26 @@ const OPTIONAL: [&str; 5] = [
     "__free_pages_ok",
 ];
 
-const FUNCTIONS: [(&str, Function); 21] = [
+/// What does the same as one of 7.3 in kernels that do not have that yet, from 6.1 on.
+const BEFORE: [(&str, &str); 7] = [
+    ("dma_map_phys", "dma_map_page_attrs"),
+    ("dma_unmap_phys", "dma_unmap_page_attrs"),
+    ("__dma_sync_single_for_cpu", "dma_sync_single_for_cpu"),
+    ("__dma_sync_single_for_device", "dma_sync_single_for_device"),
+    ("__dma_sync_sg_for_cpu", "dma_sync_sg_for_cpu"),
+    ("__dma_sync_sg_for_device", "dma_sync_sg_for_device"),
+    ("__free_frozen_pages", "free_unref_page"),
+];
+
+/// What maps one part of memory, the first that a kernel has. Each is inside of the next where that
+/// is hooked.
+const MAPS: [(&str, Function); 3] = [
     ("dma_direct_map_phys", Function::Map),
+    ("dma_map_phys", Function::Map),
+    ("dma_map_page_attrs", Function::MapPage),
+];
+
+const FUNCTIONS: [(&str, Function); 20] = [
     ("dma_direct_map_sg", Function::MapList),
     ("dma_unmap_phys", Function::Unmap),
     ("dma_direct_unmap_sg", Function::UnmapList),
@@ -189,6 +215,13 @@ type Segment = (events::PhysicalRange, Direction);
 /// What a call has to say when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
+    MapPage {
+        len: u32,
+        direction: Direction,
+        attributes: u32,
+        /// Where it is, if it was synced.
+        range: Option<events::PhysicalRange>,
+    },
     Map {
         segment: Segment,
         /// The scatterlist that it is of.
@@ -231,10 +264,10 @@ pub trait Cpu {
     /// Where virtual memory is, if it is mapped.
     fn physical(&mut self, va: u32) -> Option<u32>;
 
-    /// A call's fifth argument, if it is a word.
-    fn stacked(&mut self) -> u32 {
+    /// A call's fifth argument, or one behind it, if all are words.
+    fn stacked(&mut self, number: u32) -> u32 {
         let sp = self.sp();
-        self.word(sp).unwrap_or(0)
+        self.word(sp + 4 * number).unwrap_or(0)
     }
 
     /// A string of at most so many bytes.
@@ -351,6 +384,8 @@ struct FunctionTable {
     addresses: u32,
     /// `kallsyms_num_syms`: where their number is.
     count: u32,
+    /// `kallsyms_relative_base`, in older kernels: where that is which the addresses are from.
+    base: Option<u32>,
 }
 
 impl FunctionTable {
@@ -359,12 +394,17 @@ impl FunctionTable {
         Some(Self {
             addresses: symbols.address("kallsyms_offsets")?,
             count: symbols.address("kallsyms_num_syms")?,
+            base: symbols.address("kallsyms_relative_base"),
         })
     }
 
     /// Whether a function begins at this address.
     fn has(self, address: u32, cpu: &mut impl Cpu) -> bool {
         let (mut first, mut end) = (0, cpu.word(self.count).unwrap_or(0));
+        let base = self.base.map_or(Some(0), |base| cpu.word(base));
+        let Some(address) = base.and_then(|base| address.checked_sub(base)) else {
+            return false;
+        };
         while first < end {
             let middle = first + (end - first) / 2;
             let at = self.addresses.wrapping_add(middle.wrapping_mul(4));
@@ -386,6 +426,8 @@ pub struct Kernel {
     pages: Option<Pages>,
     /// Whether any of the functions began yet.
     seen: bool,
+    /// The segments of a list are known when they are synced.
+    lists_by_sync: bool,
     map_list: Range<u32>,
     interface: Vec<Range<u32>>,
     /// By stack: the call of the interface that was made last.
@@ -421,19 +463,19 @@ impl Kernel {
         let needed = FUNCTIONS.iter().map(|(name, _)| name).chain(&INTERFACE);
         let missing: BTreeSet<&str> = needed
             .copied()
-            .filter(|name| !OPTIONAL.contains(name) && symbols.address(name).is_none())
+            .filter(|name| !OPTIONAL.contains(name) && find(symbols, name).is_none())
             .collect();
         if !missing.is_empty() {
             let names: Vec<_> = missing.into_iter().collect();
             return Err(format!(
-                "the kernel's symbols have no {}: this is not the Linux 7.3 that the checker knows, or not a whole System.map.",
+                "the kernel's symbols have no {}: this is none of the Linux 6.1 to 7.3 that the checker knows, or not a whole System.map.",
                 names.join(", ")
             ));
         }
         let mut functions = HashMap::new();
         let mut map_list = 0..0;
         for (name, function) in FUNCTIONS {
-            let Some(address) = symbols.address(name) else {
+            let Some((name, address)) = find(symbols, name) else {
                 continue;
             };
             functions.insert(address, function);
@@ -441,15 +483,21 @@ impl Kernel {
                 map_list = extent(symbols, name, address);
             }
         }
+        let maps = MAPS
+            .iter()
+            .find_map(|(name, function)| Some((symbols.address(name)?, *function)));
+        functions.extend(maps);
         let interface = INTERFACE
             .iter()
             .chain(&LAYERS)
-            .filter_map(|name| Some(extent(symbols, name, symbols.address(name)?)))
+            .filter_map(|name| find(symbols, name))
+            .map(|(name, address)| extent(symbols, name, address))
             .collect();
         let syncs = INTERFACE
             .iter()
             .filter(|name| name.starts_with("__dma_sync_"))
-            .filter_map(|name| symbols.address(name))
+            .filter_map(|name| find(symbols, name))
+            .map(|(_, address)| address)
             .collect();
         let (callers, devices, pending, returns, lists) = Default::default();
         Ok(Self {
@@ -457,6 +505,7 @@ impl Kernel {
             table: FunctionTable::find(symbols),
             pages: Pages::find(symbols, layout),
             seen: false,
+            lists_by_sync: symbols.address(MAPS[0].0).is_none(),
             map_list,
             interface,
             callers,
@@ -537,27 +586,34 @@ impl Kernel {
             |pa, len, direction| (events::PhysicalRange { pa, len }, direction_of(direction));
         match function {
             // (dev, phys, size, dir, attrs, flush)
-            Function::Map if cpu.stacked() & ATTR_MMIO == 0 => {
+            Function::Map if cpu.stacked(0) & ATTR_MMIO == 0 => {
                 let segment = segment(r1, r2, r3);
                 let list = self.list_of_caller(cpu);
                 self.name_device(r0, events);
                 let (range, direction) = segment;
-                let attributes = cpu.stacked();
-                let map = if attributes & ATTR_SKIP_CPU_SYNC != 0 {
-                    Device::MapUnsynced(range, direction)
-                } else if attributes & ATTR_IGNORE_CACHELINES != 0 {
-                    Device::MapSharingLines(range, direction)
-                } else if list.is_some() {
-                    Device::MapEntry(range, direction)
-                } else {
-                    Device::Map(range, direction)
-                };
-                events.push(LinuxEvent::Device(map));
+                let attributes = cpu.stacked(0);
+                events.push(LinuxEvent::Device(match list {
+                    Some(_) if attributes & (ATTR_SKIP_CPU_SYNC | ATTR_IGNORE_CACHELINES) == 0 => {
+                        Device::MapEntry(range, direction)
+                    }
+                    _ => mapped(range, direction, attributes),
+                }));
                 let call = Call::Map {
                     segment,
                     list,
                     unsynced: attributes & ATTR_SKIP_CPU_SYNC == 0,
                     on_stack: is_on_stack(range.pa, cpu),
+                };
+                self.wait(cpu, call, events);
+            }
+            // (dev, page, offset, size, dir, attrs)
+            Function::MapPage => {
+                self.name_device(r0, events);
+                let call = Call::MapPage {
+                    len: r3,
+                    direction: direction_of(cpu.stacked(0)),
+                    attributes: cpu.stacked(1),
+                    range: None,
                 };
                 self.wait(cpu, call, events);
             }
@@ -571,7 +627,7 @@ impl Kernel {
                 self.wait(cpu, Call::MapList(r1), events);
             }
             // (dev, addr, size, dir, attrs)
-            Function::Unmap if cpu.stacked() & ATTR_MMIO == 0 => {
+            Function::Unmap if cpu.stacked(0) & ATTR_MMIO == 0 => {
                 self.wait(cpu, Call::Unmap(vec![segment(r1, r2, r3)]), events);
             }
             // (dev, sgl, nents, dir, attrs)
@@ -595,7 +651,9 @@ impl Kernel {
                         *unsynced &= pending.sp.wrapping_sub(sp) >= NEAR;
                     }
                 }
-                self.wait(cpu, Call::SyncForDevice(segment(r0, r1, r2)), events)
+                let segment = segment(r0, r1, r2);
+                self.mapped_by_sync(segment, cpu, events);
+                self.wait(cpu, Call::SyncForDevice(segment), events)
             }
             Function::SyncForCpu => {
                 let (range, direction) = segment(r0, r1, r2);
@@ -615,7 +673,7 @@ impl Kernel {
             Function::SyncList => self.count_entries(r1, r2, events),
             // (dev, size, dma_handle, gfp, attrs)
             Function::Allocate => {
-                let mapped = cpu.stacked() & ATTR_NO_KERNEL_MAPPING == 0;
+                let mapped = cpu.stacked(0) & ATTR_NO_KERNEL_MAPPING == 0;
                 self.wait(cpu, Call::Allocate(r1, r2, r0, mapped), events);
             }
             // (dev, size, cpu_addr, dma_handle, attrs)
@@ -628,7 +686,7 @@ impl Kernel {
             }
             // (dev, size, page, dma_addr, dir)
             Function::FreePages => {
-                let (range, direction) = segment(r3, r1, cpu.stacked());
+                let (range, direction) = segment(r3, r1, cpu.stacked(0));
                 self.name_device(r0, events);
                 events.push(LinuxEvent::Device(Device::Unmap(range, direction)));
             }
@@ -669,6 +727,47 @@ impl Kernel {
             Function::StartCpu => events.push(LinuxEvent::AnotherCpu),
             Function::Map | Function::Unmap | Function::Free => {}
         }
+    }
+
+    /// What is synced for the device while it is being mapped is mapped, where nothing said so before.
+    fn mapped_by_sync(
+        &mut self,
+        (range, direction): Segment,
+        cpu: &mut impl Cpu,
+        events: &mut Vec<LinuxEvent>,
+    ) {
+        let sp = cpu.sp();
+        let maps = |p: &&mut Pending| {
+            let maps = matches!(
+                p.call,
+                Call::Map { .. } | Call::MapPage { .. } | Call::MapList(_)
+            );
+            maps && p.sp.wrapping_sub(sp) < NEAR
+        };
+        let Some(pending) = self.pending.iter_mut().filter(maps).min_by_key(|p| p.sp) else {
+            return;
+        };
+        let device = pending.device;
+        let map = match &mut pending.call {
+            Call::MapPage {
+                range: place @ None,
+                attributes,
+                ..
+            } => {
+                *place = Some(range);
+                mapped(range, direction, *attributes)
+            }
+            Call::MapList(list) if self.lists_by_sync => {
+                let list = self.lists.entry(*list).or_default();
+                list.segments.push((range, direction));
+                list.on_stack
+                    .extend(is_on_stack(range.pa, cpu).then_some(range));
+                Device::MapEntry(range, direction)
+            }
+            _ => return,
+        };
+        self.name_device(device, events);
+        events.push(LinuxEvent::Device(map));
     }
 
     /// Finds in a module, which its file describes, where the kernel says where modules are. Returns
@@ -722,6 +821,32 @@ impl Kernel {
                     list.segments.push(segment);
                     list.on_stack.extend(on_stack.then_some(range));
                 } else if on_stack {
+                    device(Device::OnStack(range));
+                }
+            }
+            Call::MapPage {
+                range: Some(range),
+                direction,
+                ..
+            } if result == MAPPING_ERROR => device(Device::Unmap(range, direction)),
+            Call::MapPage { .. } if result == MAPPING_ERROR => {}
+            Call::MapPage {
+                len,
+                direction,
+                attributes,
+                range: place,
+            } => {
+                let range = place.unwrap_or(events::PhysicalRange { pa: result, len });
+                if place.is_none() {
+                    device(mapped(range, direction, attributes));
+                    if attributes & ATTR_SKIP_CPU_SYNC == 0
+                        && self.device_coherent.is_none()
+                        && self.snooping.insert(self.device)
+                    {
+                        device(Device::Snoops(self.device));
+                    }
+                }
+                if is_on_stack(range.pa, cpu) {
                     device(Device::OnStack(range));
                 }
             }
@@ -840,6 +965,25 @@ fn is_on_stack(pa: u32, cpu: &mut impl Cpu) -> bool {
     pages.any(|page| cpu.physical(stack + page) == Some(pa / PAGE_BYTES * PAGE_BYTES))
 }
 
+/// How memory is mapped that is no entry of a list.
+fn mapped(range: events::PhysicalRange, direction: Direction, attributes: u32) -> Device {
+    if attributes & ATTR_SKIP_CPU_SYNC != 0 {
+        Device::MapUnsynced(range, direction)
+    } else if attributes & ATTR_IGNORE_CACHELINES != 0 {
+        Device::MapSharingLines(range, direction)
+    } else {
+        Device::Map(range, direction)
+    }
+}
+
+/// A function of 7.3, or what was in its place before: its name there, and where it is.
+fn find(symbols: &Symbols, name: &'static str) -> Option<(&'static str, u32)> {
+    let before = BEFORE.into_iter().find(|(now, _)| *now == name);
+    let names = [Some(name), before.map(|(_, before)| before)];
+    let mut names = names.into_iter().flatten();
+    names.find_map(|name| Some((name, symbols.address(name)?)))
+}
+
 /// Where the parts of a module are.
 fn parts(module: u32, layout: ModuleLayout, cpu: &mut impl Cpu) -> [Module; 2] {
     let name = cpu.string(module + layout.name, MODULE_NAME_BYTES);
@@ -920,9 +1064,18 @@ mod tests {
     const SP: u32 = 0xf080_1f00;
     const LR: u32 = 0xc010_0000;
 
+    /// Where the functions begin, and which are hooked besides.
+    fn hooked() -> impl Iterator<Item = (&'static str, Function, u32)> {
+        let all = FUNCTIONS.into_iter().chain([MAPS[0]]);
+        (0xc000_0000..)
+            .step_by(0x100)
+            .zip(all)
+            .map(|(address, (name, function))| (name, function, address))
+    }
+
     fn address(function: Function) -> u32 {
-        let at = FUNCTIONS.iter().position(|(_, f)| *f == function).unwrap();
-        0xc000_0000 + 0x100 * at as u32
+        let found = hooked().find(|(_, f, _)| *f == function);
+        found.unwrap().2
     }
 
     /// Where the interface begins that is not hooked for itself, 0x100 bytes apart.
@@ -933,10 +1086,7 @@ mod tests {
 
     /// The names of a System.map that the checker takes, with their addresses.
     fn names() -> Vec<(&'static str, u32)> {
-        let mut names: Vec<_> = FUNCTIONS
-            .iter()
-            .map(|(name, function)| (*name, address(*function)))
-            .collect();
+        let mut names: Vec<_> = hooked().map(|(name, _, address)| (name, address)).collect();
         for (i, name) in INTERFACE.into_iter().enumerate() {
             if !names.iter().any(|(other, _)| *other == name) {
                 names.push((name, REST + 0x100 * i as u32));
@@ -1076,6 +1226,107 @@ mod tests {
             ),
             [LinuxEvent::Device(Device::Returns(r, ToDevice))]
         );
+    }
+
+    /// A kernel without what came with 7.3, and with the names that were before.
+    fn older() -> Kernel {
+        let of_old = |name| BEFORE.into_iter().find(|(now, _)| *now == name);
+        let names: Vec<_> = names()
+            .into_iter()
+            .filter(|(name, _)| *name != "dma_direct_map_phys" && !name.ends_with("_page_attrs"))
+            .map(|(name, address)| (of_old(name).map_or(name, |(_, old)| old), address))
+            .collect();
+        Kernel::new(&system_map(&names), None).unwrap()
+    }
+
+    /// In which the mapping of a page is entered, with attributes.
+    fn map_page(kernel: &mut Kernel, len: u32, attributes: u32) -> Fake {
+        let mut cpu = at(SP, LR);
+        cpu.memory.extend([(SP, 1), (SP + 4, attributes)]);
+        cpu.registers = [0, 0xef80_0000, 0, len];
+        let (function, _) = kernel
+            .functions
+            .iter()
+            .find(|(_, function)| **function == Function::MapPage)
+            .unwrap();
+        let mut events = Vec::new();
+        kernel.entered(*function, &mut cpu, &mut events);
+        events.retain(|event| !matches!(event, LinuxEvent::Returns(_)));
+        assert_eq!(events, []);
+        cpu
+    }
+
+    #[test]
+    fn a_page_before_7_3() {
+        let (mut kernel, inner) = (older(), at(SP - 32, LR + 64));
+        let r = range(0x6000_1000, 256);
+        let owned = [LinuxEvent::Device(Device::Owns(r, ToDevice))];
+        let call = [r.pa, r.len, 1, 0];
+        for (attributes, result, map, end) in [
+            (0, r.pa, Device::Map(r, ToDevice), None),
+            (
+                0,
+                MAPPING_ERROR,
+                Device::Map(r, ToDevice),
+                Some(Device::Unmap(r, ToDevice)),
+            ),
+            (
+                ATTR_IGNORE_CACHELINES,
+                r.pa,
+                Device::MapSharingLines(r, ToDevice),
+                None,
+            ),
+        ] {
+            let outer = map_page(&mut kernel, r.len, attributes);
+            let mapped = enter(&mut kernel, Function::SyncForDevice, call, &inner);
+            assert_eq!(mapped, [LinuxEvent::Device(map)]);
+            assert_eq!(leave(&mut kernel, 0, &inner), owned);
+            let end: Vec<_> = end.into_iter().map(LinuxEvent::Device).collect();
+            assert_eq!(leave(&mut kernel, result, &outer), end);
+        }
+        // A sync that is no part of a mapping.
+        assert_eq!(
+            enter(&mut kernel, Function::SyncForDevice, call, &inner),
+            []
+        );
+        leave(&mut kernel, 0, &inner);
+        // What is not synced is known by what is returned.
+        let outer = map_page(&mut kernel, r.len, ATTR_SKIP_CPU_SYNC);
+        let unsynced = [LinuxEvent::Device(Device::MapUnsynced(r, ToDevice))];
+        assert_eq!(leave(&mut kernel, r.pa, &outer), unsynced);
+        let outer = map_page(&mut kernel, r.len, 0);
+        let snoops = [Device::Map(r, ToDevice), Device::Snoops(0)].map(LinuxEvent::Device);
+        assert_eq!(leave(&mut kernel, r.pa, &outer), snoops);
+        let outer = map_page(&mut kernel, r.len, 0);
+        assert_eq!(leave(&mut kernel, MAPPING_ERROR, &outer), []);
+        assert!(kernel.pending.is_empty());
+    }
+
+    #[test]
+    fn a_list_before_7_3() {
+        let (mut kernel, outer, inner) = (older(), at(SP, LR), at(SP - 32, LR + 64));
+        let (sgl, parts) = (
+            0xc200_0000,
+            [range(0x6000_0000, 4096), range(0x6000_8000, 64)],
+        );
+        enter(&mut kernel, Function::MapList, [0, sgl, 2, 2], &outer);
+        for r in parts {
+            let mapped = enter(
+                &mut kernel,
+                Function::SyncForDevice,
+                [r.pa, r.len, 2, 0],
+                &inner,
+            );
+            assert_eq!(
+                mapped,
+                [LinuxEvent::Device(Device::MapEntry(r, FromDevice))]
+            );
+            leave(&mut kernel, 0, &inner);
+        }
+        leave(&mut kernel, 2, &outer);
+        enter(&mut kernel, Function::UnmapList, [0, sgl, 2, 2], &outer);
+        let unmapped = parts.map(|r| LinuxEvent::Device(Device::Unmap(r, FromDevice)));
+        assert_eq!(leave(&mut kernel, 0, &outer), unmapped);
     }
 
     #[test]
@@ -1692,6 +1943,15 @@ mod tests {
             enter(&mut kernel, Function::SwitchTo, [0; 4], &cpu);
             assert!(kernel.confirm(&mut cpu.clone()).is_err(), "{i}");
         }
+        // Older ones have the addresses from a base on.
+        let base = 0xc0a0_0000;
+        let (mut kernel, mut cpu) = with_table(all.iter().map(|it| it - 0xc000_0000).collect());
+        enter(&mut kernel, Function::SwitchTo, [0; 4], &cpu);
+        assert!(kernel.confirm(&mut cpu).is_err());
+        kernel.table.as_mut().unwrap().base = Some(base);
+        assert!(kernel.confirm(&mut cpu).is_err());
+        cpu.memory.insert(base, 0xc000_0000);
+        assert_eq!(kernel.confirm(&mut cpu), Ok(()));
         // Nothing is where the table should be.
         kernel.seen = true;
         assert!(kernel.confirm(&mut at(SP, LR)).is_err());
