@@ -182,7 +182,7 @@ def filled(cache, *names: str) -> list[str]:
 MADE = [
     "setup.lock",
     "kernel.lock",
-    "stock.lock",
+    "debian-stock-0123456789ab.lock",
     "tree-0123456789ab",
     "tree-0123456789ab.partial",
     "tree-0123456789ab-64bit",
@@ -270,7 +270,7 @@ def test_a_checkout_may_be_named_as_a_script_is(tmp_path):
     assert (status, "nothing is removed" in said) == (1, True), said
 
 
-@pytest.mark.parametrize("lock", ["setup.lock", "kernel.lock", "stock.lock"])
+@pytest.mark.parametrize("lock", ["setup.lock", "kernel.lock", "debian-stock-0123456789ab.lock"])
 def test_distclean_waits_for_no_set_up(tmp_path, lock):
     """A set-up that is running keeps its files."""
     before = filled(tmp_path, *MADE)
