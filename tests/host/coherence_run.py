@@ -123,7 +123,7 @@ def write(results: Path, run: Run, reports: Sequence[klog.Report]):
 
 def make_pages(results: Path, *sources: Path):
     """Write the report as a page, and as SARIF."""
-    words = [build_folder() / "coherence/coherence-report", results / "report.json"]
+    words = [build_folder() / "coherence/coherence", "report", results / "report.json"]
     words += ["--html", results / "report.html", "--sarif", results / "report.sarif"]
     for folder in sources:
         words += ["--sources", folder]

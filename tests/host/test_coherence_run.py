@@ -17,11 +17,12 @@ import browser
 import coherence
 import coherence_run
 import klog
+import pexpect
 import pytest
 from board import BoardError, QemuBoard
 from coherence_run import Run, told
 from pexpect import TIMEOUT
-from tools import TOP, build_folder, must
+from tools import TOP, build_folder, must, shell_names
 
 #: Any board of the checker does.
 BOARD = boardinfo.names(lambda it: it.checker and it.has_several_cpus)[0]
@@ -590,3 +591,39 @@ def test_failing_command():
     text = "\n".join(run.read())
     assert run.process.returncode == 3, text
     assert "The command ended with exit status 5." in text
+
+
+def test_command_alone(tmp_path):
+    """`coherence run`, with a kernel and an initramfs: it says what it has found, and by its status."""
+    must([TOOLCHAIN / "build-coherence-run", BOARD])
+    (kernel,) = map(Path, shell_names('kernel_build "$1"', BOARD))
+    folder, page = build_folder() / BOARD, tmp_path / "page.html"
+    program = build_folder() / "coherence/coherence"
+    words = ["run", "--machine", "vexpress-a9", "--kernel", kernel / "arch/arm/boot/zImage"]
+    words += ["--dtb", folder / "board.dtb", "--symbols", kernel / "System.map"]
+    words += ["--initrd", folder / "coherence-run/initramfs.cpio.gz", "--html", page]
+    words += ["--append", "console=ttyAMA0 kmemleak=off", "--report", tmp_path / "report"]
+    words += ["--pl310", "0x1e00a000"]
+    more = ["--", "-m", "1G", "-smp", "2", "-audio", "none"]
+
+    watched = pexpect.spawn(
+        str(program), [str(it) for it in [*words, "--core", "cortex-a9", *more]], timeout=600
+    )
+    watched.expect_exact("[shmbuf] # ")
+    watched.sendline("poweroff -f")
+    watched.expect(r"coherence: 0 findings, (\d+) known, in (\d+) loads and stores\.")
+    assert int(watched.match[2]) > 100e6
+    watched.wait()
+    assert watched.exitstatus == 0
+    assert "</html>" in page.read_text()
+
+    refused = subprocess.run(
+        [program, *words, "--core", "arm926", *more],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "of another architecture" in refused.stderr
+    assert refused.returncode == 1

@@ -99,7 +99,7 @@ mod tests {
             "what a guest said is no HTML"
         );
         // The source around the place of the touch, of this crate itself.
-        assert!(page.contains("Makes a page of a run, and SARIF for CI"));
+        assert!(page.contains("What the coherence checker&#39;s plugin has written"));
         for option in ["owned-touch", "stale-read", "lost-write", "mine", "kernel"] {
             assert!(
                 page.contains(&format!("<option>{option}</option>")),

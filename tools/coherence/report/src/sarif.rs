@@ -132,7 +132,7 @@ mod tests {
             ]
         );
         let at = &results[0]["locations"][0]["physicalLocation"];
-        assert_eq!(at["artifactLocation"]["uri"], "src/main.rs");
+        assert_eq!(at["artifactLocation"]["uri"], "src/lib.rs");
         assert_eq!(at["region"]["startLine"], 2);
         let suppressed = results.iter().filter(|it| it.get("suppressions").is_some());
         assert_eq!(suppressed.count(), 1);
