@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cores that there is a model of, and all in which they differ.
 
-/// Bytes in a cache line of all cores here, inner and outer.
-pub const LINE: u32 = 32;
+use std::fmt;
+
 /// Bytes in a word.
 pub const WORD: u32 = 4;
 
@@ -27,14 +27,18 @@ pub enum Indexing {
 pub enum Architecture {
     /// ARMv5, with tiny pages.
     V5,
+    /// ARMv6.
+    V6,
     /// ARMv7-A without LPAE.
     V7,
 }
 
-/// How many sets and ways a data cache has.
+/// How large a cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// Sets, a power of two.
+    /// Bytes in a line, a power of two.
+    pub line: u32,
+    /// Sets.
     pub sets: u32,
     /// Ways, a power of two.
     pub ways: u32,
@@ -42,9 +46,10 @@ pub struct Geometry {
 
 impl Geometry {
     /// The geometry of a cache of so many bytes.
-    pub const fn new(bytes: u32, ways: u32) -> Self {
+    pub const fn new(bytes: u32, ways: u32, line: u32) -> Self {
         Self {
-            sets: bytes / LINE / ways,
+            line,
+            sets: bytes / line / ways,
             ways,
         }
     }
@@ -58,12 +63,10 @@ impl Geometry {
 /// A core that QEMU emulates, as the plugin has to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Emulation {
-    /// What the plugin's argument `core=` calls it.
+    /// What the plugin's argument `core=` calls it, and QEMU's `-cpu`.
     pub argument: &'static str,
-    /// Which descriptors and CP15 operations it has.
-    pub architecture: Architecture,
-    /// The data cache that QEMU's core says it has.
-    pub data_cache: Geometry,
+    /// The main ID register, without variant and revision.
+    pub main_id: u32,
     /// A store to a device's register waits until the write buffer is empty.
     pub device_stores_drain: bool,
 }
@@ -73,11 +76,15 @@ pub struct Emulation {
 pub struct Core {
     /// The name in reports.
     pub name: &'static str,
+    /// Which descriptors and CP15 operations it has.
+    pub architecture: Architecture,
+    /// The inner data cache: as QEMU's core says that it is, or as it often is.
+    pub data_cache: Geometry,
     /// How lines of the inner data cache are found.
     pub indexing: Indexing,
     /// Clean lines may come by themselves through live cacheable mappings.
     pub speculates: bool,
-    /// A store that misses brings the line in. Other cores of the
+    /// A store that misses may bring the line in. Other cores of the
     /// architecture may do it even when this one does not.
     pub write_allocates: bool,
     /// Write-through is honoured; else it is treated as not cached.
@@ -88,10 +95,45 @@ pub struct Core {
     pub emulation: Option<Emulation>,
 }
 
+impl fmt::Display for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Geometry { line, ways, .. } = self.data_cache;
+        let kib = (self.data_cache.lines() * line) >> 10;
+        write!(
+            f,
+            "{}: {}, {kib} KiB of {ways} ways and lines of {line} bytes, {}",
+            self.name, self.architecture, self.indexing
+        )?;
+        f.write_str(if self.outer { ", with a PL310" } else { "" })
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V5 => "ARMv5",
+            Self::V6 => "ARMv6",
+            Self::V7 => "ARMv7",
+        })
+    }
+}
+
+impl fmt::Display for Indexing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Physical => f.write_str("PIPT"),
+            Self::Virtual => f.write_str("VIVT"),
+            Self::Coloured { colours } => write!(f, "VIPT of {colours} colours"),
+        }
+    }
+}
+
 impl Core {
     /// ARM926EJ-S (DDI 0198E, chapter 4; of stores to devices table 4-4).
     pub const ARM926: Self = Self {
         name: "ARM926EJ-S",
+        architecture: Architecture::V5,
+        data_cache: Geometry::new(64 << 10, 4, 32),
         indexing: Indexing::Virtual,
         speculates: false,
         write_allocates: false,
@@ -99,29 +141,16 @@ impl Core {
         outer: false,
         emulation: Some(Emulation {
             argument: "arm926",
-            architecture: Architecture::V5,
-            data_cache: Geometry::new(64 << 10, 4),
+            main_id: 0x4100_9260,
             device_stores_drain: true,
         }),
     };
-    /// Cortex-A9 (DDI 0388I, chapters 6 and 7) with a PL310 (DDI 0246H).
-    pub const CORTEX_A9: Self = Self {
-        name: "Cortex-A9",
-        indexing: Indexing::Physical,
-        speculates: true,
-        write_allocates: true,
-        write_through: false,
-        outer: true,
-        emulation: Some(Emulation {
-            argument: "cortex-a9",
-            architecture: Architecture::V7,
-            data_cache: Geometry::new(16 << 10, 4),
-            device_stores_drain: false,
-        }),
-    };
-    /// ARM1136 with a 32 KiB data cache of four ways: two colours.
+    /// ARM1136JF-S with a data cache of 32 KiB: two colours. Only loads allocate (DDI 0211H,
+    /// chapters 6 and 7).
     pub const ARM1136: Self = Self {
         name: "ARM1136JF-S",
+        architecture: Architecture::V6,
+        data_cache: Geometry::new(32 << 10, 4, 32),
         indexing: Indexing::Coloured { colours: 2 },
         speculates: true,
         write_allocates: false,
@@ -129,10 +158,59 @@ impl Core {
         outer: false,
         emulation: None,
     };
+    /// ARM1176JZF-S with the largest data cache, of 64 KiB: four colours (DDI 0301H, 7.2).
+    pub const ARM1176: Self = Self {
+        name: "ARM1176JZF-S",
+        data_cache: Geometry::new(64 << 10, 4, 32),
+        indexing: Indexing::Coloured { colours: 4 },
+        ..Self::ARM1136
+    };
+    /// Cortex-A9 (DDI 0388I, chapters 6 and 7) with a PL310 (DDI 0246H).
+    pub const CORTEX_A9: Self = Self {
+        name: "Cortex-A9",
+        architecture: Architecture::V7,
+        data_cache: Geometry::new(16 << 10, 4, 32),
+        indexing: Indexing::Physical,
+        speculates: true,
+        write_allocates: true,
+        write_through: false,
+        outer: true,
+        emulation: Some(Emulation {
+            argument: "cortex-a9",
+            main_id: 0x4100_c090,
+            device_stores_drain: false,
+        }),
+    };
+    /// Cortex-A5 (DDI 0433C, chapter 7), which may have a PL310 too.
+    pub const CORTEX_A5: Self = Self {
+        name: "Cortex-A5",
+        emulation: None,
+        ..Self::CORTEX_A9
+    };
+    /// Cortex-A8 without an L2 cache, as QEMU has it (DDI 0344K, chapters 7 and 8).
+    pub const CORTEX_A8: Self = Self {
+        name: "Cortex-A8",
+        data_cache: Geometry::new(16 << 10, 4, 64),
+        write_through: true,
+        outer: false,
+        emulation: Some(Emulation {
+            argument: "cortex-a8",
+            main_id: 0x4100_c080,
+            device_stores_drain: false,
+        }),
+        ..Self::CORTEX_A9
+    };
 }
 
 /// All cores that there is a model of.
-pub const CORES: [Core; 3] = [Core::ARM926, Core::CORTEX_A9, Core::ARM1136];
+pub const CORES: [Core; 6] = [
+    Core::ARM926,
+    Core::ARM1136,
+    Core::ARM1176,
+    Core::CORTEX_A5,
+    Core::CORTEX_A8,
+    Core::CORTEX_A9,
+];
 
 /// The cores that QEMU emulates.
 pub fn emulated() -> impl Iterator<Item = (Core, Emulation)> {
@@ -144,6 +222,29 @@ pub fn emulated() -> impl Iterator<Item = (Core, Emulation)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Model;
+
+    #[test]
+    fn lines_are_those_that_there_is_a_model_of() {
+        for core in CORES {
+            assert!(
+                Model::LINES.contains(&core.data_cache.line),
+                "{}",
+                core.name
+            );
+        }
+    }
+
+    /// A way of more than a page has more than one colour, unless the index is physical.
+    #[test]
+    fn colours_are_pages_of_a_way() {
+        for core in CORES {
+            let Geometry { line, sets, .. } = core.data_cache;
+            if let Indexing::Coloured { colours } = core.indexing {
+                assert_eq!(colours, (line * sets) >> 12, "{}", core.name);
+            }
+        }
+    }
 
     #[test]
     fn names_are_one_to_one() {

@@ -3,15 +3,14 @@
 
 use crate::byte_states::{Order, Reader};
 use crate::cache_contents::ByteEvent;
-use crate::cores::LINE;
+use crate::caches::Caches;
 use crate::dma_ownership::{Misfit, Owned, Returned, Span, Terms, WithDevice};
 use crate::events::{Device, Direction, PhysicalRange, Site};
 use crate::hazards::{Call, Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
 use crate::line::{Class, Fillable, Writer};
-use crate::line_records::{mask, parts};
+use crate::line_bytes::{line_of, mask, parts, LineBytes};
 use crate::line_storage::Page;
-use crate::model::Model;
 use crate::reasons;
 
 /// What a device does with a range now, or from now on.
@@ -57,7 +56,7 @@ impl Deed {
     };
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// A device does something, or may do it from now on; `site` is the
     /// instruction that set it off, if one is known.
     pub fn device(&mut self, what: Device, site: Option<Site>, sink: &mut dyn Sink) {
@@ -290,12 +289,12 @@ impl Model {
         sink: &mut dyn Sink,
     ) {
         let ordered = deed.finds && self.one_word_is_last(range);
-        for (pa, len) in parts(range.pa, range.len) {
+        for (pa, len) in parts::<B>(range.pa, range.len) {
             // What nobody touched is in memory, and clean in caches.
             if !self.ready(pa) && !self.is_unknown(pa) {
                 continue;
             }
-            let (line_pa, all) = (pa & !(LINE - 1), mask(pa, len));
+            let (line_pa, all) = (line_of::<B>(pa), mask::<B>(pa, len));
             let snooped = self.snooped_by(doer, line_pa) & all;
             let (bytes, key) = (all & !snooped, (pa >> 12) & self.key_bits);
             let mut found = LineFindings::default();
@@ -337,15 +336,15 @@ impl Model {
     }
 
     fn device_wrote(&mut self, range: PhysicalRange, doer: Doer, event: ByteEvent) {
-        for (pa, len) in parts(range.pa, range.len) {
+        for (pa, len) in parts::<B>(range.pa, range.len) {
             // Where no cache can have anything, memory just has other values.
             let page = self.storage.page_mut(pa);
             let empty = page.is_none_or(|page| page.filled == Fillable::default() && !page.snooped);
             if empty && !self.ready(pa) {
                 continue;
             }
-            let bytes = mask(pa, len);
-            let snooped = self.snooped_by(doer, pa & !(LINE - 1)) & bytes;
+            let bytes = mask::<B>(pa, len);
+            let snooped = self.snooped_by(doer, line_of::<B>(pa)) & bytes;
             let key = (pa >> 12) & self.key_bits;
             self.edit(pa, |line, states| {
                 let device = Some(Writer::DEVICE);
@@ -366,8 +365,8 @@ impl Model {
 
     /// Memory has what it had before the device got it.
     fn device_did_not_write(&mut self, range: PhysicalRange) {
-        for (pa, len) in parts(range.pa, range.len) {
-            let bytes = mask(pa, len);
+        for (pa, len) in parts::<B>(range.pa, range.len) {
+            let bytes = mask::<B>(pa, len);
             self.edit(pa, |line, states| {
                 line.split(
                     states,
@@ -382,12 +381,12 @@ impl Model {
 
     /// Nobody cares any more what was in this memory.
     fn forget(&mut self, range: PhysicalRange) {
-        for (pa, len) in parts(range.pa, range.len) {
-            if pa % (1 << 12) < LINE {
+        for (pa, len) in parts::<B>(range.pa, range.len) {
+            if pa % (1 << 12) < B::LINE {
                 self.translations.forget_uses(pa);
             }
             if self.ready(pa) {
-                let bytes = mask(pa, len);
+                let bytes = mask::<B>(pa, len);
                 self.edit(pa, |line, states| {
                     line.split(states, bytes, ByteEvent::Forget, ByteEvent::Nothing, None);
                 });
@@ -412,7 +411,7 @@ impl Model {
     }
 
     /// Sets flags of all pages of a range; they leave the fast path.
-    fn mark_pages(&mut self, range: PhysicalRange, mut flag: impl FnMut(&mut Page)) {
+    fn mark_pages(&mut self, range: PhysicalRange, mut flag: impl FnMut(&mut Page<B>)) {
         let span = Span::of(range);
         let mut pa = span.start & !0xfff;
         while pa < span.end {
@@ -424,45 +423,45 @@ impl Model {
     }
 
     /// Bytes of a line that a device owns.
-    pub(crate) fn owned_bytes(&mut self, line_pa: u32, which: Owned) -> u32 {
+    pub(crate) fn owned_bytes(&mut self, line_pa: u32, which: Owned) -> u64 {
         if !self.page(line_pa).owned {
             return 0;
         }
-        let owned = self.dma.owned(Span::line(line_pa), which);
-        owned.fold(0, |bytes, part| bytes | part.bytes())
+        let owned = self.dma.owned(Span::line(line_pa, B::LINE), which);
+        owned.fold(0, |bytes, part| bytes | part.bytes(B::LINE))
     }
 
     /// Bytes of a line that are mapped for devices which look into the caches. No core
     /// with a VIVT cache has such.
-    pub(crate) fn snooped_bytes(&mut self, line_pa: u32) -> u32 {
+    pub(crate) fn snooped_bytes(&mut self, line_pa: u32) -> u64 {
         if self.virtual_bits != 0 || !self.page(line_pa).snooped {
             return 0;
         }
-        let snooped = self.dma.snooped(Span::line(line_pa));
-        snooped.fold(0, |bytes, part| bytes | part.bytes())
+        let snooped = self.dma.snooped(Span::line(line_pa, B::LINE));
+        snooped.fold(0, |bytes, part| bytes | part.bytes(B::LINE))
     }
 
     /// Bytes of a line at which this device looks into the caches.
-    fn snooped_by(&mut self, doer: Doer, line_pa: u32) -> u32 {
+    fn snooped_by(&mut self, doer: Doer, line_pa: u32) -> u64 {
         if self.snooped_bytes(line_pa) == 0 {
             return 0;
         }
         if doer == Doer::Named {
-            return if self.dma.is_snooping() { u32::MAX } else { 0 };
+            return if self.dma.is_snooping() { B::ALL } else { 0 };
         }
-        let snooped = self.dma.snooped_by_seen(Span::line(line_pa));
+        let snooped = self.dma.snooped_by_seen(Span::line(line_pa, B::LINE));
         snooped
             .into_iter()
-            .fold(0, |bytes, part| bytes | part.bytes())
+            .fold(0, |bytes, part| bytes | part.bytes(B::LINE))
     }
 
     /// Bytes of a line that are coherent memory.
-    pub(crate) fn coherent_bytes(&mut self, line_pa: u32) -> u32 {
+    pub(crate) fn coherent_bytes(&mut self, line_pa: u32) -> u64 {
         if !self.page(line_pa).coherent {
             return 0;
         }
-        let coherent = self.dma.coherent(Span::line(line_pa));
+        let coherent = self.dma.coherent(Span::line(line_pa, B::LINE));
         let uncached = coherent.filter(|(_, cached)| !cached);
-        uncached.fold(0, |bytes, (part, _)| bytes | part.bytes())
+        uncached.fold(0, |bytes, (part, _)| bytes | part.bytes(B::LINE))
     }
 }

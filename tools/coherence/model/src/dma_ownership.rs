@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::cores::LINE;
 use crate::events::{Direction, PhysicalRange};
 use crate::hazards::{Call, Holder, Lent};
 use crate::reasons;
@@ -36,9 +35,9 @@ impl Span {
         }
     }
 
-    /// The span of the line at this address.
-    pub fn line(pa: u32) -> Self {
-        Self::of(PhysicalRange { pa, len: LINE })
+    /// The span of the line of so many bytes at this address.
+    pub fn line(pa: u32, len: u32) -> Self {
+        Self::of(PhysicalRange { pa, len })
     }
 
     /// The span as a range. One of 4 GiB, which no device has, loses its last byte.
@@ -51,9 +50,10 @@ impl Span {
     }
 
     /// The span as bytes of a line, a bit each, where it is inside one.
-    pub fn bytes(self) -> u32 {
-        let first = self.start % u64::from(LINE);
-        (((1u64 << (self.end - self.start)) - 1) << first) as u32
+    pub fn bytes(self, line: u32) -> u64 {
+        let len = self.end - self.start;
+        let all = u64::MAX.checked_shr(64 - len as u32).unwrap_or(0);
+        all << (self.start % u64::from(line))
     }
 
     fn is_empty(self) -> bool {
@@ -72,8 +72,7 @@ impl Span {
     }
 
     /// The lines of which it has something.
-    fn lines(self) -> Self {
-        let line = u64::from(LINE);
+    fn lines(self, line: u64) -> Self {
         Self {
             start: self.start / line * line,
             end: self.end.next_multiple_of(line),
@@ -161,6 +160,8 @@ const REMEMBERED: usize = 1024;
 /// All DMA mappings there are, and all coherent memory.
 #[derive(Debug)]
 pub struct Dma {
+    // Bytes in a line.
+    line: u64,
     // Whose mappings are made, synced and unmapped now.
     device: u32,
     // By first byte. Several mappings may begin at the same byte.
@@ -199,9 +200,11 @@ const DIRECTION: Misfit = Misfit(reasons::OTHER_DIRECTION);
 const WITH_CPU: Misfit = Misfit(reasons::WITH_CPU);
 const NEVER_GIVEN: Misfit = Misfit(reasons::NEVER_GIVEN);
 
-impl Default for Dma {
-    fn default() -> Self {
+impl Dma {
+    /// Nothing is mapped. A line has so many bytes.
+    pub fn new(line: u32) -> Self {
         Self {
+            line: line.into(),
             device: 0,
             mappings: BTreeMap::new(),
             next: 0,
@@ -214,9 +217,7 @@ impl Default for Dma {
             longest_coherent: 0,
         }
     }
-}
 
-impl Dma {
     /// Of what ended this many are remembered, the newest ones; at least one.
     pub fn remember_at_most(&mut self, most: usize) {
         self.most_ended = most;
@@ -295,16 +296,18 @@ impl Dma {
         if span.is_empty() || terms == Terms::Unsynced {
             return None;
         }
-        let others = self.overlapping(span.lines()).filter(|(_, other)| {
-            let writes = direction.device_writes() || other.direction.device_writes();
-            writes && other.terms != Terms::Unsynced
-        });
+        let others = self
+            .overlapping(span.lines(self.line))
+            .filter(|(_, other)| {
+                let writes = direction.device_writes() || other.direction.device_writes();
+                writes && other.terms != Terms::Unsynced
+            });
         let shared = others.filter_map(|(_, other)| {
             let bytes = other.span.common(span);
             if !bytes.is_empty() {
                 return Some((bytes.start, reasons::SAME_BYTES));
             }
-            let line = other.span.lines().common(span.lines());
+            let line = other.span.lines(self.line).common(span.lines(self.line));
             let apart = [terms, other.terms]
                 .iter()
                 .any(|it| matches!(it, Terms::OfAList | Terms::SharingLines));
@@ -320,7 +323,7 @@ impl Dma {
     /// The first byte that a device owns of a line of which the CPU accesses bytes that are
     /// in no mapping, if the device may write it and looks into no cache.
     pub fn beside(&self, accessed: Span) -> Option<u32> {
-        let line = accessed.lines();
+        let line = accessed.lines(self.line);
         let mapped: Vec<_> = self.overlapping(line).map(|(_, mapped)| mapped).collect();
         if mapped.iter().any(|it| !it.span.common(accessed).is_empty()) {
             return None;
@@ -351,8 +354,8 @@ impl Dma {
         if !self.is_harmed_by_neighbours(mapped) {
             return None;
         }
-        let mut rest: Vec<_> = span.lines().without(span).collect();
-        for (_, other) in self.overlapping(span.lines()) {
+        let mut rest: Vec<_> = span.lines(self.line).without(span).collect();
+        for (_, other) in self.overlapping(span.lines(self.line)) {
             remove(&mut rest, other.span);
         }
         let first = rest.iter().map(|part| part.start).min()?;

@@ -2,17 +2,17 @@
 //! The fast path: loads and stores that change nothing but who wrote last.
 //! Nearly all are, and each must cost a few nanoseconds.
 
-use crate::cores::LINE;
+use crate::caches::{group, Caches};
 use crate::events::{Access, MemoryType};
 use crate::line::{party, DEVICE};
-use crate::line_records::{index, mask};
-use crate::line_storage::CHUNK_BYTES;
-use crate::model::{group, Model};
-use crate::packed_line::{FastPath, Packed};
+use crate::line_bytes::{mask, LineBytes};
+use crate::line_records::index;
+use crate::line_storage::chunk_in_page;
+use crate::packed_line::{FastPath, Packed, FETCHED};
 
 #[inline(always)]
-fn crosses(access: &Access) -> bool {
-    access.len > LINE - access.pa % LINE
+fn crosses<B: LineBytes>(access: &Access) -> bool {
+    access.len > B::LINE - access.pa % B::LINE
 }
 
 /// Lines whose loads took the fast path, since something happened that did not. Of
@@ -47,43 +47,46 @@ impl Recent {
 
     /// All that matters of an access, and the time.
     #[inline(always)]
-    fn entry(&self, access: &Access) -> (u64, u64) {
-        let (va, pa) = (u64::from(access.va / LINE), u64::from(access.pa / LINE));
+    fn entry<B: LineBytes>(&self, access: &Access) -> (u64, u64) {
+        let (va, pa) = (
+            u64::from(access.va / B::LINE),
+            u64::from(access.pa / B::LINE),
+        );
         ((va << 32) | (pa << 3) | access.memory as u64, self.now)
     }
 
     #[inline(always)]
-    fn place(access: &Access) -> usize {
-        (access.va / LINE) as usize % Self::LINES
+    fn place<B: LineBytes>(access: &Access) -> usize {
+        (access.va / B::LINE) as usize % Self::LINES
     }
 
     #[inline(always)]
-    fn has(&self, access: &Access) -> bool {
-        self.lines[Self::place(access)] == self.entry(access)
+    fn has<B: LineBytes>(&self, access: &Access) -> bool {
+        self.lines[Self::place::<B>(access)] == self.entry::<B>(access)
     }
 
     #[inline(always)]
-    fn add(&mut self, access: &Access) {
-        self.lines[Self::place(access)] = self.entry(access);
+    fn add<B: LineBytes>(&mut self, access: &Access) {
+        self.lines[Self::place::<B>(access)] = self.entry::<B>(access);
     }
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// The line of an access that may take the fast path, with which accesses to
     /// it may. Such accesses change nothing but who wrote last.
     #[inline]
-    fn fast_path_line(&mut self, access: &Access) -> Option<(&mut Packed, u16)> {
+    fn fast_path_line(&mut self, access: &Access) -> Option<(&mut Packed<B>, u16)> {
         let page = self.storage.page_mut(access.pa)?;
         let other_page = (page.fast_path_va ^ (access.va >> 12)) & self.virtual_bits;
         if (page.fast_path >> group(access.memory)) & 1 == 0 || other_page != 0 {
             return None;
         }
         let fills = page.fill.this_core != 0;
-        let chunk = page.chunks[(access.pa / CHUNK_BYTES % 4) as usize].as_mut()?;
+        let chunk = page.chunks[chunk_in_page::<B>(access.pa)].as_mut()?;
         if chunk.epoch != self.log.epoch() {
             return None;
         }
-        let line = &mut chunk.lines[index(access.pa)];
+        let line = &mut chunk.lines[index::<B>(access.pa)];
         let other_copy = (line.key() ^ (access.va >> 12)) & self.key_bits;
         if access.memory == MemoryType::WriteBack && other_copy != 0 {
             return None;
@@ -94,10 +97,10 @@ impl Model {
 
     #[inline]
     pub(crate) fn load_on_fast_path(&mut self, access: &Access) -> bool {
-        if crosses(access) {
+        if crosses::<B>(access) {
             return false;
         }
-        if self.recent.has(access) {
+        if self.recent.has::<B>(access) {
             return true;
         }
         let enough = match access.memory {
@@ -109,7 +112,7 @@ impl Model {
             .fast_path_line(access)
             .is_some_and(|(_, allowed)| allowed & enough != 0);
         if taken {
-            self.recent.add(access);
+            self.recent.add::<B>(access);
         }
         taken
     }
@@ -122,7 +125,7 @@ impl Model {
             MemoryType::WriteThrough => return false,
             _ => (FastPath::BUFFERED_STORE, FastPath::BUFFERED_STORE_ANY),
         };
-        if crosses(access) {
+        if crosses::<B>(access) {
             return false;
         }
         if second == FastPath::BUFFERED_STORE && self.buffers.is_barrier_last() {
@@ -132,16 +135,20 @@ impl Model {
         let Some((line, allowed)) = self.fast_path_line(access) else {
             return false;
         };
-        let bytes = mask(access.pa, access.len);
-        let enough = if bytes & !line.mask == 0 { second } else { any };
+        let bytes = mask::<B>(access.pa, access.len);
+        let enough = if bytes & !line.mask.bits() == 0 {
+            second
+        } else {
+            any
+        };
         if allowed & enough == 0
-            || line.writer & Packed::FETCHED != 0
+            || line.writer & FETCHED != 0
             || line.party() == DEVICE
             || !line.set_writer(party(access.site), access.va >> 12, key_bits)
         {
             return false;
         }
-        line.mask |= bytes;
+        line.mask = B::of(line.mask.bits() | bytes);
         true
     }
 }

@@ -6,16 +6,15 @@
 //! it is invalidated, by whatever address.
 
 use crate::byte_states::Reader;
-use crate::cores::LINE;
+use crate::caches::{group, Caches, UNCACHED};
 use crate::events::{Access, Lines};
 use crate::hazards::{Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
-use crate::line_records::{mask, parts};
-use crate::model::{group, Model, UNCACHED};
-use crate::packed_line::Packed;
+use crate::line_bytes::{line_of, mask, parts, LineBytes};
+use crate::packed_line::FETCHED;
 use crate::reasons;
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// Instructions that are about to run for the first time since they, or
     /// the translation, changed.
     pub fn fetch(&mut self, access: &Access, sink: &mut dyn Sink) {
@@ -28,10 +27,10 @@ impl Model {
             UNCACHED => Reader::Memory,
             _ => Reader::Behind,
         };
-        for (pa, len) in parts(access.pa, access.len) {
-            let bytes = mask(pa, len);
-            let line_pa = pa & !(LINE - 1);
-            let changed = self.changed.get(&(pa / LINE)).copied();
+        for (pa, len) in parts::<B>(access.pa, access.len) {
+            let bytes = mask::<B>(pa, len);
+            let line_pa = line_of::<B>(pa);
+            let changed = self.changed.get(&(pa / B::LINE)).copied();
             let mut found = LineFindings::default();
             self.edit(pa, |line, states| {
                 for class in &line.classes {
@@ -51,7 +50,7 @@ impl Model {
                 }
             });
             if let Some(packed) = self.packed(pa) {
-                packed.writer |= Packed::FETCHED;
+                packed.writer |= FETCHED;
             }
             self.report_line(found, None, sink);
         }
@@ -65,9 +64,9 @@ impl Model {
                 self.changed.clear();
             }
             Lines::Address { pa: Some(pa), .. } => {
-                self.changed.remove(&(pa / LINE));
+                self.changed.remove(&(pa / B::LINE));
                 if let Some(packed) = self.packed(pa) {
-                    packed.writer &= !Packed::FETCHED;
+                    packed.writer &= !FETCHED;
                 }
             }
             Lines::Address { pa: None, .. } => {}
@@ -75,12 +74,12 @@ impl Model {
     }
 
     /// The instruction cache does not see stores.
-    pub(crate) fn stored(&mut self, pa: u32, bytes: u32) {
+    pub(crate) fn stored(&mut self, pa: u32, bytes: u64) {
         if self
             .packed(pa)
-            .is_some_and(|line| line.writer & Packed::FETCHED != 0)
+            .is_some_and(|line| line.writer & FETCHED != 0)
         {
-            *self.changed.entry(pa / LINE).or_default() |= bytes;
+            *self.changed.entry(pa / B::LINE).or_default() |= bytes;
         }
     }
 }

@@ -2,11 +2,12 @@
 //! From what can be to what is said about it.
 
 use crate::byte_states::{Buffered, Cause, Reader, States, Verdict};
+use crate::caches::Caches;
 use crate::cores::WORD;
 use crate::events::Site;
 use crate::hazards::{Finding, Hazard, Party, Shown, Sink};
 use crate::line::{Class, Line, Writer, DEVICE};
-use crate::model::Model;
+use crate::line_bytes::LineBytes;
 use crate::reasons;
 
 /// What is wrong with an access. The fields are those of [`Finding`].
@@ -30,7 +31,7 @@ impl Fault {
     }
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// Reports a fault, and how a device came by the memory.
     pub(crate) fn report(&self, fault: Fault, by_way_of: Option<Site>, sink: &mut dyn Sink) {
         let Fault {
@@ -89,7 +90,7 @@ impl LineFindings {
         &mut self,
         states: &mut States,
         class: &Class,
-        bytes: u32,
+        bytes: u64,
         reader: Reader,
         pa: u32,
         victim: Party,
@@ -137,11 +138,11 @@ impl LineFindings {
         &mut self,
         states: &mut States,
         line: &Line,
-        bytes: u32,
+        bytes: u64,
         (reader, victim): (Reader, Party),
         pa: u32,
     ) {
-        let mut unwritten = 0u32;
+        let mut unwritten = 0u64;
         let mut writer = Writer::NOBODY;
         for class in &line.classes {
             let part = class.bytes & bytes;
@@ -197,7 +198,7 @@ impl LineFindings {
     }
 
     /// Judges a device that reads bytes of a class before a buffer is drained.
-    pub fn judge_buffers(&mut self, buffered: Buffered, class: &Class, bytes: u32, pa: u32) {
+    pub fn judge_buffers(&mut self, buffered: Buffered, class: &Class, bytes: u64, pa: u32) {
         let bytes = class.bytes & bytes;
         let reason = match buffered {
             Buffered::Core(_) => reasons::IN_WRITE_BUFFER,

@@ -20,8 +20,8 @@
 //! | `hazards.rs` | what it finds: the list of hazards |
 //! | `cache_contents.rs` | what the caches can make of one byte: a small nondeterministic automaton |
 //! | `byte_states.rs` | the same made deterministic as needed: a state is the set of all that can be with a byte, for the emulated core and for all cores of its architecture together |
-//! | `line.rs`, `packed_line.rs` | the states of the bytes of a line |
-//! | `line_storage.rs`, `line_records.rs` | those of all lines, and how one is brought up to date |
+//! | `line.rs`, `line_bytes.rs`, `packed_line.rs` | the states of the bytes of a line |
+//! | `line_storage.rs`, `line_records.rs`, `caches.rs` | those of all lines, and how one is brought up to date |
 //! | `loads_stores.rs`, `instruction_cache.rs`, `maintenance.rs`, `device_accesses.rs` | what steps the bytes that it concerns, and who is judged by the worst that is possible |
 //! | `judgement.rs`, `reasons.rs` | from there to a finding, and what it says |
 //! | `live_translations.rs`, `speculative_fills.rs` | what may come by itself |
@@ -31,6 +31,7 @@
 //! | `dma_ownership.rs` | who owns what |
 //! | `whole_cache_log.rs` | operations on all lines, done late |
 //! | `fast_path.rs` | what changes nothing |
+//! | `model.rs` | all of this, for short lines and for long ones |
 //!
 //! tests/reference has real caches with real values, and all choices of the
 //! adversary one by one. Random sequences of events show that the model finds
@@ -62,12 +63,14 @@ pub mod hazards;
 
 mod byte_states;
 mod cache_contents;
+mod caches;
 mod device_accesses;
 mod dma_ownership;
 mod fast_path;
 mod instruction_cache;
 mod judgement;
 mod line;
+mod line_bytes;
 mod line_records;
 mod line_storage;
 mod live_translations;

@@ -62,7 +62,7 @@ pub fn party(site: Site) -> u32 {
 #[derive(Debug, Clone, Copy)]
 pub struct Class {
     /// Which bytes, a bit each.
-    pub bytes: u32,
+    pub bytes: u64,
     /// What can be with each of these bytes.
     pub state: StateId,
     /// Who stored the one of these bytes that was stored last.
@@ -114,7 +114,7 @@ impl Line {
     pub fn split(
         &mut self,
         states: &mut States,
-        bytes: u32,
+        bytes: u64,
         inside: ByteEvent,
         outside: ByteEvent,
         writer: Option<Writer>,

@@ -3,51 +3,30 @@
 
 use crate::byte_states::States;
 use crate::cache_contents::ByteEvent;
-use crate::cores::LINE;
+use crate::caches::Caches;
 use crate::dma_ownership::Owned;
 use crate::line::{Fillable, Line, Writer};
-use crate::line_storage::{Chunk, Page, CHUNK, CHUNK_BYTES};
-use crate::model::Model;
-use crate::packed_line::Packed;
+use crate::line_bytes::{line_of, LineBytes};
+use crate::line_storage::{chunk_bytes, chunk_in_page, Chunk, Page, CHUNK};
+use crate::packed_line::{Packed, FETCHED, TOUCHED};
 use crate::whole_cache_log::Whole;
-
-/// Bytes of a line, a bit each.
-#[inline]
-pub(crate) fn mask(pa: u32, len: u32) -> u32 {
-    (((1u64 << len) - 1) << (pa % LINE)) as u32
-}
-
-/// The parts of a range, line by line: first byte and length.
-pub(crate) fn parts(pa: u32, len: u32) -> impl Iterator<Item = (u32, u32)> {
-    let end = (u64::from(pa) + u64::from(len)).min(1 << 32);
-    let mut at = u64::from(pa);
-    std::iter::from_fn(move || {
-        if at >= end {
-            return None;
-        }
-        let next = ((at | u64::from(LINE - 1)) + 1).min(end);
-        let part = (at as u32, (next - at) as u32);
-        at = next;
-        Some(part)
-    })
-}
 
 /// The place of a line in its chunk.
 #[inline]
-pub(crate) fn index(pa: u32) -> usize {
-    (pa / LINE) as usize % CHUNK
+pub(crate) fn index<B: LineBytes>(pa: u32) -> usize {
+    (pa / B::LINE) as usize % CHUNK
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// The record of a page.
-    pub(crate) fn page(&mut self, pa: u32) -> &mut Page {
+    pub(crate) fn page(&mut self, pa: u32) -> &mut Page<B> {
         let translations = &self.translations;
         self.storage.page_or_new(pa, |pa| translations.fillable(pa))
     }
 
     /// The record of a line as it is kept.
-    pub(crate) fn packed(&mut self, pa: u32) -> Option<&mut Packed> {
-        Some(&mut self.storage.chunk_mut(pa)?.lines[index(pa)])
+    pub(crate) fn packed(&mut self, pa: u32) -> Option<&mut Packed<B>> {
+        Some(&mut self.storage.chunk_mut(pa)?.lines[index::<B>(pa)])
     }
 
     /// Looks at a line, and changes it. It counts as touched.
@@ -61,8 +40,8 @@ impl Model {
         }
         let mut new = false;
         if let Some(packed) = self.packed(pa) {
-            new = packed.writer & Packed::TOUCHED == 0;
-            packed.writer |= Packed::TOUCHED;
+            new = packed.writer & TOUCHED == 0;
+            packed.writer |= TOUCHED;
         }
         self.touched += u64::from(new);
         self.change(pa, change)
@@ -82,7 +61,7 @@ impl Model {
         line.number_fillable(&mut self.states);
         if owned {
             // The device may have written just now.
-            let bytes = self.owned_bytes(pa & !(LINE - 1), Owned::ToWriteUnseen);
+            let bytes = self.owned_bytes(line_of::<B>(pa), Owned::ToWriteUnseen);
             let device = Some(Writer::DEVICE);
             line.split(
                 &mut self.states,
@@ -109,10 +88,10 @@ impl Model {
         };
         let (fill, owned) = (page.fill, page.owned);
         page.closed = fill;
-        let Some(chunk) = &mut page.chunks[(pa / CHUNK_BYTES % 4) as usize] else {
+        let Some(chunk) = &mut page.chunks[chunk_in_page::<B>(pa)] else {
             return;
         };
-        let packed = &mut chunk.lines[index(pa)];
+        let packed = &mut chunk.lines[index::<B>(pa)];
         let simple = !packed.is_complex();
         if simple && key.is_some_and(|key| !packed.has_copy(key, self.key_bits)) {
             return;
@@ -137,9 +116,9 @@ impl Model {
 
     /// Applies an event to all bytes of all lines of a chunk.
     pub(crate) fn step_chunk(&mut self, pa: u32, event: ByteEvent) {
-        let first = pa & !(CHUNK_BYTES - 1);
+        let first = pa & !(chunk_bytes::<B>() - 1);
         for i in 0..CHUNK as u32 {
-            self.step_line(first + i * LINE, None, event);
+            self.step_line(first + i * B::LINE, None, event);
         }
     }
 
@@ -153,7 +132,7 @@ impl Model {
         if chunk.instruction_epoch != instruction_epoch {
             chunk.instruction_epoch = instruction_epoch;
             for line in &mut chunk.lines {
-                line.writer &= !Packed::FETCHED;
+                line.writer &= !FETCHED;
             }
         }
         if chunk.epoch != epoch {

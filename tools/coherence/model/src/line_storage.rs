@@ -1,31 +1,51 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the state of each line is kept: twelve bytes a line for nearly all of
-//! them, in chunks of 1 KiB of memory, found by physical address.
+//! them, sixteen if lines are long, in chunks of 32 lines, found by physical address.
 
 use crate::line::Fillable;
+use crate::line_bytes::LineBytes;
 use crate::packed_line::Packed;
 
 /// Lines in a chunk.
 pub const CHUNK: usize = 32;
-/// Bytes of memory in a chunk.
-pub const CHUNK_BYTES: u32 = CHUNK as u32 * crate::cores::LINE;
 
-/// 1 KiB of memory.
+/// Chunks of which a page has room for the records: with short lines it needs them all.
+const CHUNKS: usize = 4;
+
+/// Bytes of memory in a chunk.
+pub const fn chunk_bytes<B: LineBytes>() -> u32 {
+    CHUNK as u32 * B::LINE
+}
+
+/// The place of an address's chunk in its page.
+#[inline(always)]
+pub fn chunk_in_page<B: LineBytes>(pa: u32) -> usize {
+    (pa % PAGE / chunk_bytes::<B>()) as usize
+}
+
+/// Where each chunk of a page begins.
+pub fn chunks<B: LineBytes>(page_pa: u32) -> impl Iterator<Item = u32> {
+    (0..PAGE / chunk_bytes::<B>()).map(move |chunk| page_pa + chunk * chunk_bytes::<B>())
+}
+
+const PAGE: u32 = 1 << 12;
+
+/// Lines that follow each other: 1 KiB of memory, or 2 KiB with long lines.
 #[derive(Debug, Clone)]
-pub struct Chunk {
+pub struct Chunk<B> {
     /// Whole-cache operations that its lines have seen.
     pub epoch: u32,
     /// Invalidations of the whole instruction cache that its lines have seen.
     pub instruction_epoch: u32,
     /// The lines of the chunk.
-    pub lines: [Packed; CHUNK],
+    pub lines: [Packed<B>; CHUNK],
 }
 
 /// A page: what its lines have in common.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct Page<B> {
     /// The memory of the page, as far as it was touched.
-    pub chunks: [Option<Box<Chunk>>; 4],
+    pub chunks: [Option<Box<Chunk<B>>>; CHUNKS],
     /// Groups of memory types that may take the fast path now, a bit each.
     pub fast_path: u8,
     /// The group used last.
@@ -50,17 +70,17 @@ pub struct Page {
     pub fast_path_va: u32,
 }
 
-type Section = Box<[Page; 256]>;
+type Section<B> = Box<[Page<B>; 256]>;
 
 /// All of physical memory.
 #[derive(Debug)]
-pub struct LineStorage {
-    sections: Box<[Option<Section>; 4096]>,
+pub struct LineStorage<B> {
+    sections: Box<[Option<Section<B>>; 4096]>,
     section_count: usize,
     chunk_count: usize,
 }
 
-impl LineStorage {
+impl<B: LineBytes> LineStorage<B> {
     /// Nothing was touched.
     pub fn new() -> Self {
         Self {
@@ -72,13 +92,13 @@ impl LineStorage {
 
     /// The page of an address, if there is a record of its section.
     #[inline]
-    pub fn page_mut(&mut self, pa: u32) -> Option<&mut Page> {
+    pub fn page_mut(&mut self, pa: u32) -> Option<&mut Page<B>> {
         let section = self.sections[(pa >> 20) as usize].as_mut()?;
         Some(&mut section[((pa >> 12) & 0xff) as usize])
     }
 
     /// The page of an address. A new record begins with what `fill` says of it.
-    pub fn page_or_new(&mut self, pa: u32, fill: impl Fn(u32) -> Fillable) -> &mut Page {
+    pub fn page_or_new(&mut self, pa: u32, fill: impl Fn(u32) -> Fillable) -> &mut Page<B> {
         let section = self.sections[(pa >> 20) as usize].get_or_insert_with(|| {
             self.section_count += 1;
             let first = pa & !0xf_ffff;
@@ -97,14 +117,14 @@ impl LineStorage {
 
     /// The chunk of an address, if there is one.
     #[inline]
-    pub fn chunk_mut(&mut self, pa: u32) -> Option<&mut Chunk> {
-        self.page_mut(pa)?.chunks[((pa >> 10) & 3) as usize].as_deref_mut()
+    pub fn chunk_mut(&mut self, pa: u32) -> Option<&mut Chunk<B>> {
+        self.page_mut(pa)?.chunks[chunk_in_page::<B>(pa)].as_deref_mut()
     }
 
     /// Puts a new chunk in its place.
-    pub fn add_chunk(&mut self, pa: u32, chunk: Chunk) {
+    pub fn add_chunk(&mut self, pa: u32, chunk: Chunk<B>) {
         if let Some(page) = self.page_mut(pa) {
-            page.chunks[((pa >> 10) & 3) as usize] = Some(Box::new(chunk));
+            page.chunks[chunk_in_page::<B>(pa)] = Some(Box::new(chunk));
             self.chunk_count += 1;
         }
     }
@@ -122,6 +142,6 @@ impl LineStorage {
 
     /// Bytes that the records of all lines take.
     pub fn size(&self) -> usize {
-        self.section_count * size_of::<[Page; 256]>() + self.chunk_count * size_of::<Chunk>()
+        self.section_count * size_of::<[Page<B>; 256]>() + self.chunk_count * size_of::<Chunk<B>>()
     }
 }

@@ -3,14 +3,14 @@
 
 use crate::byte_states::Reader;
 use crate::cache_contents::ByteEvent;
-use crate::cores::{LINE, WORD};
+use crate::caches::{group, Caches, THROUGH, UNCACHED};
+use crate::cores::WORD;
 use crate::dma_ownership::{remove, Owned, Span};
 use crate::events::{Access, MemoryType, Operation, PhysicalRange};
 use crate::hazards::{Hazard, Party, Shown, Sink};
 use crate::judgement::{Fault, LineFindings};
 use crate::line::Writer;
-use crate::line_records::{mask, parts};
-use crate::model::{group, Model, THROUGH, UNCACHED};
+use crate::line_bytes::{line_of, mask, parts, LineBytes};
 use crate::reasons;
 
 /// What the CPU does.
@@ -29,7 +29,7 @@ fn cpu(access: &Access) -> Party {
     }
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// A load by the CPU.
     #[inline]
     pub fn load(&mut self, access: &Access, sink: &mut dyn Sink) {
@@ -50,7 +50,7 @@ impl Model {
 
     /// An access that may change states.
     fn access(&mut self, access: &Access, kind: LoadOrStore, sink: &mut dyn Sink) {
-        for (pa, len) in parts(access.pa, access.len) {
+        for (pa, len) in parts::<B>(access.pa, access.len) {
             let va = access.va.wrapping_add(pa - access.pa);
             let part = Access {
                 va,
@@ -86,7 +86,8 @@ impl Model {
             (LoadOrStore::Store, true) => self.store_cached(access, &mut found),
             (LoadOrStore::Store, false) => self.store_uncached(access),
         }
-        if !cached && self.snooped_bytes(access.pa & !(LINE - 1)) & mask(access.pa, access.len) != 0
+        if !cached
+            && self.snooped_bytes(line_of::<B>(access.pa)) & mask::<B>(access.pa, access.len) != 0
         {
             found.add(Fault {
                 hazard: Hazard::TwoTypes,
@@ -98,16 +99,16 @@ impl Model {
             });
         }
         if kind == LoadOrStore::Store {
-            self.stored(access.pa, mask(access.pa, access.len));
+            self.stored(access.pa, mask::<B>(access.pa, access.len));
         }
         self.report_line(found, None, sink);
         self.allow_fast_path(access);
     }
 
-    fn load_cached(&mut self, access: &Access, touched: u32, found: &mut LineFindings) {
+    fn load_cached(&mut self, access: &Access, touched: u64, found: &mut LineFindings) {
         let &Access { va, pa, memory, .. } = access;
-        let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
-        let judged = mask(pa, access.len) & !touched;
+        let (line_pa, key) = (line_of::<B>(pa), (va >> 12) & self.key_bits);
+        let judged = mask::<B>(pa, access.len) & !touched;
         let victim = cpu(access);
         // Which the device may have written just now.
         let coherent = self.coherent_bytes(line_pa);
@@ -128,9 +129,9 @@ impl Model {
         });
     }
 
-    fn load_uncached(&mut self, access: &Access, touched: u32, found: &mut LineFindings) {
-        let line_pa = access.pa & !(LINE - 1);
-        let judged = mask(access.pa, access.len) & !touched;
+    fn load_uncached(&mut self, access: &Access, touched: u64, found: &mut LineFindings) {
+        let line_pa = line_of::<B>(access.pa);
+        let judged = mask::<B>(access.pa, access.len) & !touched;
         let victim = cpu(access);
         self.edit(access.pa, |line, states| {
             for class in &line.classes {
@@ -143,8 +144,8 @@ impl Model {
 
     fn store_cached(&mut self, access: &Access, found: &mut LineFindings) {
         let &Access { va, pa, memory, .. } = access;
-        let (line_pa, key) = (pa & !(LINE - 1), (va >> 12) & self.key_bits);
-        let bytes = mask(pa, access.len);
+        let (line_pa, key) = (line_of::<B>(pa), (va >> 12) & self.key_bits);
+        let bytes = mask::<B>(pa, access.len);
         let writer = Some(Writer::cpu(va, access.site));
         // What the device may write, but for what the store itself should not
         // have touched.
@@ -172,7 +173,7 @@ impl Model {
 
     fn store_uncached(&mut self, access: &Access) {
         let &Access { va, pa, .. } = access;
-        let bytes = mask(pa, access.len);
+        let bytes = mask::<B>(pa, access.len);
         let writer = Some(Writer::cpu(va, access.site));
         let buffered = access.memory != MemoryType::StronglyOrdered;
         if buffered {
@@ -192,14 +193,14 @@ impl Model {
         whole: &Access,
         kind: LoadOrStore,
         found: &mut LineFindings,
-    ) -> u32 {
-        let line_pa = access.pa & !(LINE - 1);
+    ) -> u64 {
+        let line_pa = line_of::<B>(access.pa);
         let (victim, writer, which) = match kind {
             LoadOrStore::Load => (cpu(access), Party::Device, Owned::ToWrite),
             LoadOrStore::Store => (Party::Device, cpu(access), Owned::All),
         };
         let forbidden = self.owned_bytes(line_pa, which);
-        let touched = forbidden & mask(access.pa, access.len);
+        let touched = forbidden & mask::<B>(access.pa, access.len);
         if touched != 0 && !(kind == LoadOrStore::Load && self.is_last_word(whole)) {
             found.add(Fault {
                 hazard: Hazard::OwnedTouch,
@@ -326,7 +327,7 @@ impl Model {
         let Some(shown) = shown else {
             return;
         };
-        let bytes = mask(pa, access.len);
+        let bytes = mask::<B>(pa, access.len);
         let writer = self.edit(pa, |line, _| {
             let class = line.classes.iter().find(|class| class.bytes & bytes != 0);
             class.map_or(Writer::NOBODY, |class| class.writer)
@@ -347,7 +348,7 @@ impl Model {
         let &Access { va, pa, site, .. } = access;
         let others = self.virtual_lines.reach(va >> 12, pa >> 12, self.emptied);
         for other in others {
-            let other_pa = (other << 12) | pa & 0xfe0;
+            let other_pa = (other << 12) | line_of::<B>(pa & 0xfff);
             if let Some(page) = self.storage.page_mut(other_pa) {
                 page.fast_path = 0;
             }

@@ -2,13 +2,13 @@
 //! Cache maintenance and barriers.
 
 use crate::cache_contents::ByteEvent;
+use crate::caches::Caches;
 use crate::events::{Lines, Maintenance, Operation, PhysicalRange};
-use crate::line_records::parts;
-use crate::line_storage::CHUNK_BYTES;
-use crate::model::Model;
+use crate::line_bytes::{line_of, parts, LineBytes};
+use crate::line_storage::chunks;
 use crate::whole_cache_log::Whole;
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// Maintenance or a barrier.
     pub fn maintain(&mut self, what: Maintenance) {
         if what == Maintenance::Order {
@@ -60,7 +60,7 @@ impl Model {
             pages.extend(pa.map(|pa| pa >> 12));
         }
         for page in pages {
-            let pa = (page << 12) | va & 0xfe0;
+            let pa = (page << 12) | line_of::<B>(va & 0xfff);
             if self.matters(pa) {
                 self.step_line(pa, Some(key), ByteEvent::Inner(0, operation));
             }
@@ -88,7 +88,7 @@ impl Model {
 
     /// Brings the lines of a range up to date.
     pub(crate) fn catch_up_range(&mut self, range: PhysicalRange) {
-        for (pa, _) in parts(range.pa, range.len) {
+        for (pa, _) in parts::<B>(range.pa, range.len) {
             self.ready(pa);
         }
     }
@@ -96,8 +96,8 @@ impl Model {
     /// Brings all lines up to date.
     fn catch_up(&mut self) {
         for pa in self.storage.pages(0, u32::MAX) {
-            for chunk in 0..4 {
-                self.ready(pa + chunk * CHUNK_BYTES);
+            for chunk in chunks::<B>(pa) {
+                self.ready(chunk);
             }
         }
         self.log.clear();

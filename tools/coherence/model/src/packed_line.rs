@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lines in twelve bytes. Nearly all lines are simple: at most one inner copy,
+//! Lines in twelve bytes, long ones in sixteen. Nearly all lines are simple: at most one inner copy,
 //! and at most two kinds of bytes, as a rule those stored to and those not.
 
 use std::collections::HashMap;
@@ -8,10 +8,11 @@ use crate::byte_states::{Fills, Reader, StateId, States, Verdict};
 use crate::cache_contents::{ByteEvent, Fill, COPIES};
 use crate::cores::Indexing;
 use crate::line::{Class, Fillable, Line, Writer, DEVICE};
+use crate::line_bytes::LineBytes;
 use crate::small_key_hash::SmallKeyHash;
 
 /// Complex lines kept at once. Each one more is taken as right, so that memory
-/// is bounded: 32768 is all lines of 1 MiB of memory, many times a cache.
+/// is bounded: 32768 is all lines of 1 MiB of memory or more, many times a cache.
 const COMPLEX_LINES: usize = 1 << 15;
 
 /// Bits of the virtual page number that tell inner copies apart.
@@ -26,9 +27,9 @@ pub fn key_bits(indexing: Indexing) -> u32 {
 
 /// A line as it is kept. All zero: as at power-on, never touched.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Packed {
+pub struct Packed<B> {
     /// Bytes in the second state of the pair; a complex line's number.
-    pub mask: u32,
+    pub mask: B,
     /// The last writer's party in 25 bits, and flags.
     pub writer: u32,
     /// The pair in 12 bits. In 20 bits the key of the inner copy or, where that
@@ -36,18 +37,18 @@ pub struct Packed {
     pub shape: u32,
 }
 
-impl Packed {
-    /// Flag in `writer`: there is an inner copy, and `shape` has its key.
-    pub const KEYED: u32 = 1 << 28;
-    /// Flag in `writer`: `shape` has the page of the writer's address.
-    pub const VA_KNOWN: u32 = 1 << 29;
-    /// Flag in `writer`: accessed at least once.
-    pub const TOUCHED: u32 = 1 << 30;
-    /// Flag in `writer`: may be in the instruction cache.
-    pub const FETCHED: u32 = 1 << 31;
-    const PARTY: u32 = (1 << 25) - 1;
-    const COMPLEX: usize = 0xfff;
+/// Flag in [`Packed::writer`]: there is an inner copy, and `shape` has its key.
+const KEYED: u32 = 1 << 28;
+/// Flag in [`Packed::writer`]: `shape` has the page of the writer's address.
+const VA_KNOWN: u32 = 1 << 29;
+/// Flag in [`Packed::writer`]: accessed at least once.
+pub const TOUCHED: u32 = 1 << 30;
+/// Flag in [`Packed::writer`]: may be in the instruction cache.
+pub const FETCHED: u32 = 1 << 31;
+const PARTY: u32 = (1 << 25) - 1;
+const COMPLEX: usize = 0xfff;
 
+impl<B: LineBytes> Packed<B> {
     /// Number of the pair of states.
     #[inline]
     pub fn pair(&self) -> usize {
@@ -63,28 +64,28 @@ impl Packed {
     /// Whether the line is complex: the rest is elsewhere.
     #[inline]
     pub fn is_complex(&self) -> bool {
-        self.pair() == Self::COMPLEX
+        self.pair() == COMPLEX
     }
 
     /// Whether a simple line has a copy with this key.
     pub fn has_copy(&self, key: u32, key_bits: u32) -> bool {
-        key_bits == 0 || self.writer & Self::KEYED != 0 && (self.key() ^ key) & key_bits == 0
+        key_bits == 0 || self.writer & KEYED != 0 && (self.key() ^ key) & key_bits == 0
     }
 
     /// The last writer's party.
     #[inline]
     pub fn party(&self) -> u32 {
-        self.writer & Self::PARTY
+        self.writer & PARTY
     }
 
     /// Makes the CPU the last writer, through an address in this page. False if
     /// the line has no room for that.
     #[inline]
     pub fn set_writer(&mut self, party: u32, va_page: u32, key_bits: u32) -> bool {
-        if self.writer & Self::KEYED != 0 && (self.key() ^ va_page) & key_bits != 0 {
+        if self.writer & KEYED != 0 && (self.key() ^ va_page) & key_bits != 0 {
             return false;
         }
-        self.writer = self.writer & !Self::PARTY | Self::VA_KNOWN | party;
+        self.writer = self.writer & !PARTY | VA_KNOWN | party;
         self.shape = self.shape & 0xfff | (va_page << 12);
         true
     }
@@ -183,29 +184,30 @@ impl Packing {
     /// Which accesses to this line may take the fast path; with fills on both the
     /// emulated core and some core, or on neither.
     #[inline]
-    pub fn fast_path(&self, line: &Packed, fills: bool) -> u16 {
+    pub fn fast_path<B: LineBytes>(&self, line: &Packed<B>, fills: bool) -> u16 {
         self.pairs
             .get(line.pair())
             .map_or(0, |pair| pair.fast_path[usize::from(fills)].0)
     }
 
     /// A line to look at or to change, in `line`.
-    pub fn unpack(&self, packed: &Packed, fill: Fillable, line: &mut Line) {
+    pub fn unpack<B: LineBytes>(&self, packed: &Packed<B>, fill: Fillable, line: &mut Line) {
         line.keys.clear();
         line.classes.clear();
         line.fill = fill;
-        if packed.pair() == Packed::COMPLEX {
-            let complex = &self.complex[packed.mask as usize];
+        if packed.pair() == COMPLEX {
+            let complex = &self.complex[packed.mask.bits() as usize];
             line.keys.extend_from_slice(&complex.keys);
             line.classes.extend_from_slice(&complex.classes);
             return;
         }
         let pair = &self.pairs[packed.pair()];
+        let second = packed.mask.bits();
         let writer = Writer {
             party: packed.party(),
-            va_page: (packed.writer & Packed::VA_KNOWN != 0).then_some(packed.key()),
+            va_page: (packed.writer & VA_KNOWN != 0).then_some(packed.key()),
         };
-        for (bytes, state) in [(!packed.mask, pair.states.0), (packed.mask, pair.states.1)] {
+        for (bytes, state) in [(B::ALL & !second, pair.states.0), (second, pair.states.1)] {
             if bytes != 0 {
                 line.classes.push(Class {
                     bytes,
@@ -216,7 +218,7 @@ impl Packing {
         }
         match self.indexing {
             Indexing::Physical => line.keys.push(0),
-            _ if packed.writer & Packed::KEYED != 0 => {
+            _ if packed.writer & KEYED != 0 => {
                 line.keys.push(packed.key() & self.key_bits);
             }
             _ => {}
@@ -225,14 +227,14 @@ impl Packing {
 
     /// Applies `event`, that of all bytes, to a simple line as it is. False
     /// if that takes more, and nothing was done.
-    pub fn step_simple(
+    pub fn step_simple<B: LineBytes>(
         &mut self,
         states: &mut States,
-        packed: &mut Packed,
+        packed: &mut Packed<B>,
         event: ByteEvent,
         fill: Fillable,
     ) -> bool {
-        let keyed = packed.writer & Packed::KEYED != 0;
+        let keyed = packed.writer & KEYED != 0;
         let number = packed.pair() as u16;
         let next = match self.steps.get(&(number, event, fill)) {
             Some(&next) => next,
@@ -247,10 +249,10 @@ impl Packing {
         };
         packed.shape = packed.shape & !0xfff | u32::from(next.pair);
         if next.uniform {
-            packed.mask = 0;
+            packed.mask = B::default();
         }
         if !next.keyed {
-            packed.writer &= !Packed::KEYED;
+            packed.writer &= !KEYED;
         }
         true
     }
@@ -285,25 +287,30 @@ impl Packing {
     }
 
     /// Puts a line back in its simplest form.
-    pub fn pack(&mut self, states: &mut States, line: &mut Line, packed: &mut Packed) {
+    pub fn pack<B: LineBytes>(
+        &mut self,
+        states: &mut States,
+        line: &mut Line,
+        packed: &mut Packed<B>,
+    ) {
         line.simplify(states);
         if self.pack_simple(states, line, packed) {
             return;
         }
-        if packed.pair() != Packed::COMPLEX {
+        if packed.pair() != COMPLEX {
             let Some(number) = self.free.pop().or_else(|| self.new_number()) else {
                 self.forgotten += 1;
                 *packed = Packed {
-                    writer: packed.writer & (Packed::TOUCHED | Packed::FETCHED),
+                    writer: packed.writer & (TOUCHED | FETCHED),
                     ..Packed::default()
                 };
                 return;
             };
-            packed.mask = number;
-            packed.shape = Packed::COMPLEX as u32;
-            packed.writer &= Packed::TOUCHED | Packed::FETCHED;
+            packed.mask = B::of(number.into());
+            packed.shape = COMPLEX as u32;
+            packed.writer &= TOUCHED | FETCHED;
         }
-        let slot = &mut self.complex[packed.mask as usize];
+        let slot = &mut self.complex[packed.mask.bits() as usize];
         self.complex_size -= slot.size();
         slot.keys.clone_from(&line.keys);
         slot.classes.clone_from(&line.classes);
@@ -319,7 +326,12 @@ impl Packing {
         Some(self.complex.len() as u32 - 1)
     }
 
-    fn pack_simple(&mut self, states: &mut States, line: &Line, packed: &mut Packed) -> bool {
+    fn pack_simple<B: LineBytes>(
+        &mut self,
+        states: &mut States,
+        line: &Line,
+        packed: &mut Packed<B>,
+    ) -> bool {
         if line.keys.len() > 1 {
             return false;
         }
@@ -351,27 +363,27 @@ impl Packing {
         let Some(pair) = self.pair(states, (first.state, second_state)) else {
             return false;
         };
-        if packed.pair() == Packed::COMPLEX {
-            let slot = &mut self.complex[packed.mask as usize];
+        if packed.pair() == COMPLEX {
+            let slot = &mut self.complex[packed.mask.bits() as usize];
             self.complex_size -= slot.size();
             *slot = Line::default();
             self.complex_size += slot.size();
-            self.free.push(packed.mask);
+            self.free.push(packed.mask.bits() as u32);
             if self.free.len() == self.complex.len() {
                 self.complex = Vec::new();
                 self.free = Vec::new();
                 self.complex_size = 0;
             }
         }
-        packed.mask = second.map_or(0, |class| class.bytes);
-        packed.writer = packed.writer & (Packed::TOUCHED | Packed::FETCHED) | writer.party;
+        packed.mask = second.map_or(B::default(), |class| B::of(class.bytes));
+        packed.writer = packed.writer & (TOUCHED | FETCHED) | writer.party;
         packed.shape = u32::from(pair);
         if let Some(key) = key {
-            packed.writer |= Packed::KEYED;
+            packed.writer |= KEYED;
             packed.shape |= key << 12;
         }
         if let Some(va_page) = writer.va_page.filter(|&page| self.fits(key, page)) {
-            packed.writer |= Packed::VA_KNOWN;
+            packed.writer |= VA_KNOWN;
             packed.shape = packed.shape & 0xfff | (va_page << 12);
         }
         true
@@ -387,7 +399,7 @@ impl Packing {
         if let Some(&number) = self.numbers.get(&pair) {
             return Some(number);
         }
-        if self.pairs.len() == Packed::COMPLEX {
+        if self.pairs.len() == COMPLEX {
             return None;
         }
         let number = self.pairs.len() as u16;

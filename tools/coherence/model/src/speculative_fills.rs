@@ -5,13 +5,14 @@
 //! 0406C, A3.5.7, B2.2.2). ARMv5 cores do not speculate into the data cache.
 
 use crate::cache_contents::ByteEvent;
+use crate::caches::{group, Caches, UNCACHED};
 use crate::events::Mapping;
 use crate::hazards::Sink;
-use crate::line_storage::CHUNK_BYTES;
+use crate::line_bytes::LineBytes;
+use crate::line_storage::chunks;
 use crate::live_translations::{LiveTranslation, LiveTranslations};
-use crate::model::{group, Model, UNCACHED};
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// A translation came or went.
     pub fn mapping(&mut self, what: Mapping, sink: &mut dyn Sink) {
         self.recent.clear();
@@ -79,8 +80,8 @@ impl Model {
             return;
         }
         // What went before went with the old fills.
-        for chunk in 0..4 {
-            self.ready(pa + chunk * CHUNK_BYTES);
+        for chunk in chunks::<B>(pa) {
+            self.ready(chunk);
         }
         let (epoch, emptied) = (self.log.epoch(), self.emptied);
         let page = self.page(pa);
@@ -99,10 +100,9 @@ impl Model {
 
     /// Lets caches do by themselves what they may do since a moment ago.
     pub(crate) fn step_page(&mut self, pa: u32) {
-        for chunk in 0..4 {
-            let pa = pa + chunk * CHUNK_BYTES;
-            if self.ready(pa) {
-                self.step_chunk(pa, ByteEvent::Nothing);
+        for chunk in chunks::<B>(pa) {
+            if self.ready(chunk) {
+                self.step_chunk(chunk, ByteEvent::Nothing);
             }
         }
     }

@@ -13,10 +13,10 @@ use std::collections::HashSet;
 
 use crate::byte_states::Order;
 use crate::cache_contents::ByteEvent;
-use crate::cores::{LINE, WORD};
+use crate::caches::Caches;
+use crate::cores::WORD;
 use crate::events::PhysicalRange;
-use crate::line_records::{mask, parts};
-use crate::model::Model;
+use crate::line_bytes::{mask, parts, LineBytes};
 use crate::small_key_hash::SmallKeyHash;
 
 /// Numbers of lines.
@@ -68,28 +68,28 @@ impl StoreBuffers {
     }
 }
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// A store to this line goes to the core's write buffer.
     pub(crate) fn buffer_store(&mut self, pa: u32) {
         if std::mem::take(&mut self.buffers.barrier) {
             self.buffers.followed = true;
             for line in std::mem::take(&mut self.buffers.latest) {
-                self.step_line(line * LINE, None, ByteEvent::Followed);
-                self.page(line * LINE).stored = true;
+                self.step_line(line * B::LINE, None, ByteEvent::Followed);
+                self.page(line * B::LINE).stored = true;
             }
         }
-        self.buffers.core.insert(pa / LINE);
-        self.buffers.latest.insert(pa / LINE);
+        self.buffers.core.insert(pa / B::LINE);
+        self.buffers.latest.insert(pa / B::LINE);
     }
 
     /// The core's write buffer is drained.
     pub(crate) fn drain(&mut self) {
         for line in std::mem::take(&mut self.buffers.core) {
-            self.step_line(line * LINE, None, ByteEvent::Drain);
+            self.step_line(line * B::LINE, None, ByteEvent::Drain);
             if self.core.outer {
                 self.buffers.outer.insert(line);
             } else {
-                self.page(line * LINE).stored = true;
+                self.page(line * B::LINE).stored = true;
             }
         }
         if self.core.outer {
@@ -102,18 +102,12 @@ impl Model {
     /// The outer cache's buffers are drained.
     pub(crate) fn outer_sync(&mut self) {
         for line in std::mem::take(&mut self.buffers.outer) {
-            self.step_line(line * LINE, None, ByteEvent::OuterSync);
-            self.page(line * LINE).stored = true;
+            self.step_line(line * B::LINE, None, ByteEvent::OuterSync);
+            self.page(line * B::LINE).stored = true;
         }
         if self.buffers.core.is_empty() {
             self.buffers.emptied();
         }
-    }
-
-    /// Whether a barrier would make a difference.
-    #[inline]
-    pub fn is_barrier_due(&self) -> bool {
-        self.buffers.is_barrier_due()
     }
 
     /// Whether a device that reads this finds one word at most that was stored since
@@ -128,17 +122,17 @@ impl Model {
         // Of a word by itself nobody knows what else the device goes by.
         let parts: Vec<_> = if alone {
             let all = self.buffers.latest.iter();
-            all.map(|line| (line * LINE, LINE)).collect()
+            all.map(|line| (line * B::LINE, B::LINE)).collect()
         } else {
-            parts(range.pa, range.len)
-                .filter(|(pa, _)| self.buffers.latest.contains(&(pa / LINE)))
+            parts::<B>(range.pa, range.len)
+                .filter(|(pa, _)| self.buffers.latest.contains(&(pa / B::LINE)))
                 .collect()
         };
         let mut words = 0;
         for (pa, len) in parts {
-            let bytes = mask(pa, len) & self.latest_bytes(pa);
-            words += (0..LINE / WORD)
-                .filter(|word| bytes & mask(word * WORD, WORD) != 0)
+            let bytes = mask::<B>(pa, len) & self.latest_bytes(pa);
+            words += (0..B::LINE / WORD)
+                .filter(|word| bytes & mask::<B>(word * WORD, WORD) != 0)
                 .count();
             if words > 1 {
                 return false;
@@ -148,7 +142,7 @@ impl Model {
     }
 
     /// Bytes of a line that were stored since the last barrier.
-    fn latest_bytes(&mut self, pa: u32) -> u32 {
+    fn latest_bytes(&mut self, pa: u32) -> u64 {
         self.edit(pa, |line, states| {
             let classes = line.classes.iter();
             classes

@@ -11,14 +11,14 @@
 //! in it is nobody's any more, but its lines may be dirty.
 
 use crate::cache_contents::ByteEvent;
+use crate::caches::Caches;
 use crate::events::PhysicalRange;
 use crate::line::{Class, Fillable, Line, Writer};
-use crate::line_records::parts;
-use crate::line_storage::CHUNK_BYTES;
-use crate::model::Model;
+use crate::line_bytes::{parts, LineBytes};
+use crate::line_storage::chunk_bytes;
 use crate::packed_line::Packed;
 
-impl Model {
+impl<B: LineBytes> Caches<B> {
     /// What was before now nobody saw, but for what devices own. `uncached` is memory
     /// that is in use past the caches, so that its lines were cleaned in time, as those
     /// of what is mapped for devices.
@@ -41,7 +41,7 @@ impl Model {
         for pa in self.pages(pages) {
             self.page(pa).stored = false;
         }
-        for pa in (u64::from(pages.pa)..end).step_by(CHUNK_BYTES as usize) {
+        for pa in (u64::from(pages.pa)..end).step_by(chunk_bytes::<B>() as usize) {
             if self.ready(pa as u32) {
                 self.step_chunk(pa as u32, ByteEvent::Forget);
             }
@@ -50,7 +50,7 @@ impl Model {
 
     /// Lines of this memory are as at power-on.
     fn know(&mut self, range: PhysicalRange) {
-        for (pa, _) in parts(range.pa, range.len) {
+        for (pa, _) in parts::<B>(range.pa, range.len) {
             if !self.ready(pa) {
                 self.new_chunk(pa);
             }
@@ -66,14 +66,14 @@ impl Model {
     }
 
     /// A line that nobody accessed.
-    pub(crate) fn untouched_line(&mut self, pa: u32) -> Packed {
+    pub(crate) fn untouched_line(&mut self, pa: u32) -> Packed<B> {
         let mut packed = Packed::default();
         if self.is_unknown(pa) {
             let mut line = Line {
                 // The kernel's mappings agree with memory in what a colour is made of.
                 keys: vec![(pa >> 12) & self.key_bits],
                 classes: vec![Class {
-                    bytes: u32::MAX,
+                    bytes: B::ALL,
                     state: self.states.perhaps_dirty(),
                     writer: Writer::NOBODY,
                 }],

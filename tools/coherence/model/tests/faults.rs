@@ -4,7 +4,7 @@
 
 mod common;
 
-use coherence_model::cores::{Core, Indexing, CORES, LINE};
+use coherence_model::cores::{Core, Indexing, CORES};
 use coherence_model::events::{
     Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
 };
@@ -429,7 +429,7 @@ fn inner_clean_without_the_outer_one() {
     let mut guest = Guest::new(Core::CORTEX_A9);
     guest.fill(LINEAR_VA, 64, KERNEL);
     guest.data(Operation::Clean, LINEAR_VA);
-    guest.data(Operation::Clean, LINEAR_VA + LINE);
+    guest.data(Operation::Clean, LINEAR_VA + guest.line());
     guest.maintain(Maintenance::Drain);
     guest.device(Device::Reads(buffer(64)));
     let found = guest.only(&[(StaleRead, ThisCore)]);
@@ -497,10 +497,15 @@ fn more_is_read_than_the_device_wrote() {
             assert_eq!((found[0].pa, found[0].victim), (pa, Party::Device));
             guest.dma_unmap(PA, 64, TO);
         }
-        // Who was there before is known where the device was seen before.
+        // Who was there before is known where the device was seen before, and has written
+        // nothing in the line.
         guest.load(LINEAR_VA + 40, 4, KERNEL);
         let found = guest.only(&[(UnwrittenRead, ThisCore)]);
-        assert_eq!(found[0].writer, cpu(LINEAR_VA + 40, PROGRAM));
+        let writer = match guest.line() {
+            ..=40 => cpu(LINEAR_VA + 40, PROGRAM),
+            _ => Party::Nobody,
+        };
+        assert_eq!(found[0].writer, writer);
     }
 }
 
@@ -871,27 +876,28 @@ fn sync_too_short_by_one_line() {
     for core in CORES {
         // For the device: the last line is not cleaned.
         let mut guest = Guest::new(core);
+        let last = 128 - guest.line();
         guest.read(LINEAR_VA, 128, KERNEL);
         guest.dma_map(PA, 128, TO);
         guest.for_cpu(PA, 128, TO);
         guest.fill(LINEAR_VA, 128, KERNEL);
-        guest.for_device(PA, 96, TO);
+        guest.for_device(PA, last, TO);
         guest.silent();
         guest.device(Device::Reads(buffer(128)));
         let found = guest.only(&[(StaleRead, ThisCore)]);
-        let writer = cpu(LINEAR_VA + 96, KERNEL);
-        names(&found, StaleRead, PA + 96, Party::Device, writer);
+        let writer = cpu(LINEAR_VA + last, KERNEL);
+        names(&found, StaleRead, PA + last, Party::Device, writer);
 
         // For the CPU: the device still owns the last line.
         let mut guest = Guest::new(core);
         guest.dma_map(PA, 128, FROM);
-        guest.for_cpu(PA, 96, FROM);
-        guest.read(LINEAR_VA, 96, KERNEL);
+        guest.for_cpu(PA, last, FROM);
+        guest.read(LINEAR_VA, last, KERNEL);
         guest.silent();
-        guest.load(LINEAR_VA + 96, 4, KERNEL);
+        guest.load(LINEAR_VA + last, 4, KERNEL);
         let found = guest.only(&[(OwnedTouch, ThisCore)]);
-        let victim = cpu(LINEAR_VA + 96, KERNEL);
-        names(&found, OwnedTouch, PA + 96, victim, Party::Device);
+        let victim = cpu(LINEAR_VA + last, KERNEL);
+        names(&found, OwnedTouch, PA + last, victim, Party::Device);
     }
 }
 

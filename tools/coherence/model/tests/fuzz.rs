@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use bolero::{produce, TypeGenerator};
-use coherence_model::cores::{Core, CORES, LINE};
+use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
     Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
     Site,
@@ -249,7 +249,7 @@ fn run(core: Core, events: &[Event]) {
         let found = apply(&mut model, event);
         let mut kinds = HashSet::new();
         for finding in &found {
-            let kind = (finding.hazard, finding.pa / LINE);
+            let kind = (finding.hazard, finding.pa / core.data_cache.line);
             // Of these there may be several mappings in a line.
             if finding.hazard == Hazard::NeverUnmapped {
                 continue;

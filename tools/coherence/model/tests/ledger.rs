@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use coherence_model::cores::{Core, LINE};
+use coherence_model::cores::Core;
 use coherence_model::events::{Access, Device, Direction, MemoryType, PhysicalRange, Site};
 use coherence_model::hazards::{Finding, Hazard};
 use coherence_model::Model;
@@ -115,21 +115,31 @@ struct Piece {
     ended: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ledger {
+    // Pieces in a line.
+    line: usize,
     pieces: [Piece; PIECES],
     mappings: Vec<Option<Mapped>>,
     snooping: HashSet<u32>,
 }
 
-/// The pieces of the line that one is in.
-fn line(piece: usize) -> std::ops::Range<usize> {
-    let pieces = (LINE / PIECE) as usize;
-    let first = piece / pieces * pieces;
-    first..first + pieces
-}
-
 impl Ledger {
+    fn new(core: Core) -> Self {
+        Self {
+            line: (core.data_cache.line / PIECE) as usize,
+            pieces: Default::default(),
+            mappings: Vec::new(),
+            snooping: HashSet::new(),
+        }
+    }
+
+    /// The pieces of the line that one is in.
+    fn line(&self, piece: usize) -> std::ops::Range<usize> {
+        let first = piece / self.line * self.line;
+        first..first + self.line
+    }
+
     fn of(&mut self, (at, len): Range) -> &mut [Piece] {
         &mut self.pieces[at..at + len]
     }
@@ -170,7 +180,7 @@ impl Ledger {
     /// Whether a piece is in no mapping, and shares its line with one that a device may write.
     fn is_beside(&self, piece: usize) -> bool {
         self.pieces[piece].mapping.is_none()
-            && self.pieces[line(piece)].iter().any(|other| {
+            && self.pieces[self.line(piece)].iter().any(|other| {
                 let mapped = other.mapping.and_then(|number| self.mappings[number]);
                 other.owned == Some(true) && mapped.is_some_and(|it| self.is_in_danger(&it))
             })
@@ -179,7 +189,7 @@ impl Ledger {
     /// Whether a mapping which a device may write has a line with pieces of none.
     fn reaches_beyond(&self, mapped: &Mapped) -> bool {
         let (at, len) = mapped.range;
-        let mut pieces = (at..at + len).flat_map(line);
+        let mut pieces = (at..at + len).flat_map(|piece| self.line(piece));
         mapped.direction.device_writes()
             && self.is_in_danger(mapped)
             && pieces.any(|piece| self.pieces[piece].mapping.is_none())
@@ -187,7 +197,7 @@ impl Ledger {
 
     /// Whether a mapping has something in common with others, and a device may write.
     fn meets(&self, range: Range, direction: Direction, terms: Terms) -> bool {
-        let line = LINE as usize / PIECE as usize;
+        let line = self.line;
         let (begin, end) = (
             range.0 / line * line,
             (range.0 + range.1).next_multiple_of(line),
@@ -432,14 +442,14 @@ proptest! {
     })]
 
     #[test]
-    fn whose_it_is(events in events()) {
-        let mut model = Model::new(Core::CORTEX_A9);
-        let mut ledger = Ledger::default();
+    fn whose_it_is(events in events(), long in any::<bool>()) {
+        let core = if long { Core::CORTEX_A8 } else { Core::CORTEX_A9 };
+        let (mut model, mut ledger) = (Model::new(core), Ledger::new(core));
         for (i, &event) in events.iter().enumerate() {
             let Some((got, expected)) = apply(&mut model, &mut ledger, event) else {
                 break;
             };
-            prop_assert_eq!(got, expected, "at event {}: {:?}", i, event);
+            prop_assert_eq!(got, expected, "{} at event {}: {:?}", core.name, i, event);
         }
     }
 }

@@ -14,12 +14,17 @@ use coherence_model::Model;
 use proptest::prelude::*;
 use reference::{Reference, Rules, WORDS};
 
-/// The lines, not neighbours.
-const PA: [u32; 2] = [0x0080_5040, 0x0080_5c60];
+/// Lines of a page, not neighbours.
+fn lines(core: &Core) -> [u32; 2] {
+    [0x0080_5040, 0x0080_5c60].map(|pa| pa & !(core.data_cache.line - 1))
+}
+
 /// A page that maps it uncached.
 const UNCACHED: u32 = 0x7000_0000;
-/// Offsets of the two words.
-const WORD: [u32; WORDS] = [0, 28];
+/// Offsets of two words in a line, the first and the last.
+fn words(core: &Core) -> [u32; WORDS] {
+    [0, core.data_cache.line - 4]
+}
 
 /// Virtual addresses of the page, one for each inner copy that there can be.
 fn addresses(core: &Core) -> &'static [u32] {
@@ -88,7 +93,7 @@ fn event() -> impl Strategy<Value = Event> {
 type Step = (usize, Event);
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec((0..PA.len(), event()), 1..most)
+    prop::collection::vec((0..2usize, event()), 1..most)
 }
 
 struct Pair {
@@ -148,7 +153,7 @@ impl Pair {
         Self {
             core,
             model: model(core),
-            references: PA.map(|_| [this, some].map(|rules| Reference::new(rules, copies))),
+            references: [0, 1].map(|_| [this, some].map(|rules| Reference::new(rules, copies))),
             owned: None,
             seen: false,
             unwritten: false,
@@ -160,7 +165,7 @@ impl Pair {
     fn snooped(core: Core) -> Self {
         let mut pair = Self::new(core, true);
         let page = PhysicalRange {
-            pa: PA[0] & !0xfff,
+            pa: lines(&core)[0] & !0xfff,
             len: 1 << 12,
         };
         for what in [
@@ -178,34 +183,35 @@ impl Pair {
     /// core, and anywhere.
     fn apply(&mut self, (n, event): Step) -> ([bool; 2], [bool; 2]) {
         let addresses = addresses(&self.core);
+        let (pa, word) = (lines(&self.core), words(&self.core));
         let copy = |c: usize| c % addresses.len();
         let mut found: Vec<Finding> = Vec::new();
         let mut sink = |finding| found.push(finding);
         let access = |c: usize, w: usize, memory| Access {
-            va: (PA[n] & 0xfff)
-                + WORD[w]
+            va: (pa[n] & 0xfff)
+                + word[w]
                 + match memory {
                     MemoryType::WriteBack | MemoryType::WriteThrough => addresses[copy(c)],
                     _ => UNCACHED,
                 },
-            pa: PA[n] + WORD[w],
+            pa: pa[n] + word[w],
             len: 4,
             memory,
             site: Site(1),
         };
         let range = |w: usize| PhysicalRange {
-            pa: PA[n] + WORD[w],
+            pa: pa[n] + word[w],
             len: 4,
         };
         let line = |c: usize| Lines::Address {
-            va: addresses[copy(c)] + (PA[n] & 0xfff),
-            pa: Some(PA[n]),
+            va: addresses[copy(c)] + (pa[n] & 0xfff),
+            pa: Some(pa[n]),
         };
         // The kernel frees nothing that is mapped.
         if self.snooped && matches!(event, Event::NewOwner) {
             return ([false; 2], [false; 2]);
         }
-        let snooped_by = self.snooped.then(|| copy((PA[n] >> 12) as usize));
+        let snooped_by = self.snooped.then(|| copy((pa[n] >> 12) as usize));
         // What another device owns that one does not touch.
         let others = self.owned;
         let snooped_by = |w: usize| snooped_by.filter(|_| others != Some((n, w)));
@@ -276,7 +282,7 @@ impl Pair {
                 })
             }
             Event::Outer(operation) => {
-                let what = Maintenance::Outer(operation, PA[n]);
+                let what = Maintenance::Outer(operation, pa[n]);
                 self.model.maintain(what);
                 references.each_mut().map(|r| {
                     r.outer(operation);
@@ -302,7 +308,7 @@ impl Pair {
                 self.model.mapping(
                     Mapping::Live {
                         va: addresses[copy(c)],
-                        pa: PA[n] & !0xfff,
+                        pa: pa[n] & !0xfff,
                         len: 1 << 12,
                         memory: MemoryType::WriteBack,
                         asid: None,
@@ -349,8 +355,11 @@ impl Pair {
             }
             Event::NewOwner if self.owned.is_some() => return ([false; 2], [false; 2]),
             Event::NewOwner => {
-                let pa = PA[n] & !0xfff;
-                self.model.new_owner(PhysicalRange { pa, len: 1 << 12 });
+                let page = PhysicalRange {
+                    pa: pa[n] & !0xfff,
+                    len: 1 << 12,
+                };
+                self.model.new_owner(page);
                 references.each_mut().map(|r| {
                     r.new_owner();
                     false
@@ -385,7 +394,7 @@ impl Pair {
                 };
                 let direction = Direction::FromDevice;
                 let range = PhysicalRange {
-                    pa: PA[line] + WORD[w],
+                    pa: pa[line] + word[w],
                     len: 4,
                 };
                 self.model
@@ -501,6 +510,11 @@ proptest! {
     #[test]
     fn arm1136_and_a_device_that_snoops(events in steps(18)) {
         exactly(Core::ARM1136, Pair::snooped(Core::ARM1136), &events)?;
+    }
+
+    #[test]
+    fn cortex_a8(events in steps(18)) {
+        exact(Core::CORTEX_A8, &events)?;
     }
 
     #[test]

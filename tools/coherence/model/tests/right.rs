@@ -3,7 +3,7 @@
 
 mod common;
 
-use coherence_model::cores::{Core, CORES, LINE};
+use coherence_model::cores::{Core, CORES};
 use coherence_model::events::{
     Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange, Site,
 };
@@ -125,17 +125,17 @@ fn mappings_that_may_be_there_at_once() {
         // Read only, or lines apart.
         guest.device(Device::Map(range(0, 70), TO));
         guest.device(Device::Map(range(8, 70), TO));
-        guest.device(Device::Map(range(96, 8), FROM));
+        guest.device(Device::Map(range(128, 8), FROM));
         // Their driver sees to it, or says so.
         for device in 0..2 {
             guest.device(Device::Of(device));
             guest.device(Device::MapUnsynced(range(0, 256), BOTH));
         }
-        guest.device(Device::MapEntry(range(104, 8), FROM));
-        guest.device(Device::MapSharingLines(range(112, 8), FROM));
+        guest.device(Device::MapEntry(range(136, 8), FROM));
+        guest.device(Device::MapSharingLines(range(144, 8), FROM));
         // One after the other.
-        guest.device(Device::Unmap(range(96, 8), FROM));
-        guest.device(Device::Map(range(96, 8), BOTH));
+        guest.device(Device::Unmap(range(128, 8), FROM));
+        guest.device(Device::Map(range(128, 8), BOTH));
         guest.silent();
     }
 }
@@ -480,7 +480,7 @@ fn vmap_with_its_flushes() {
         guest.flush(OTHER_VA, 4096);
         guest.dma_map(PA, 4096, FROM);
         guest.dma_unmap(PA, 4096, FROM);
-        for line in (0..4096).step_by(LINE as usize) {
+        for line in (0..4096).step_by(guest.line() as usize) {
             guest.data(Operation::Invalidate, OTHER_VA + line);
         }
         guest.read(OTHER_VA, 4096, KERNEL);

@@ -4,7 +4,7 @@
 //!
 //! | argument | meaning |
 //! |---|---|
-//! | `core=NAME` | which core to model, of those in the model's list |
+//! | `core=NAME` | which core to model, of those in the model's list; `core=list` prints it |
 //! | `report=FILE` | check; where the reports go, one JSON object a line |
 //! | `count=FILE` | or count; where the counts go, one JSON object a line. Wants `core` and the outer cache's controller alone |
 //! | `profile=on` | with each count, the instructions by address |
@@ -153,11 +153,13 @@ impl Arguments {
     }
 }
 
+/// The cores that the plugin follows.
 fn say_which_core() -> String {
-    let cores: Vec<_> = emulated()
-        .map(|(_, emulation)| format!("core={}", emulation.argument))
-        .collect();
-    format!("say which core: {}.", cores.join(" or "))
+    let mut text = String::from("say which core, with core=:");
+    for (core, emulation) in emulated() {
+        text.push_str(&format!("\n    {:12} {core}", emulation.argument));
+    }
+    text
 }
 
 /// A number as in C.
@@ -293,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn cores_are_told_here_and_in_the_page() {
+        let page = include_str!("../../README.md");
+        let said = parse("core=list,report=r").unwrap_err();
+        for (core, emulation) in emulated() {
+            let argument = emulation.argument;
+            assert!(said.contains(&format!(" {argument} ")), "{said}");
+            assert!(said.contains(&core.to_string()), "{said}");
+            let row = format!("| `{argument}` | {core} |");
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn wrong_ones() {
         for text in [
             "report=r",
@@ -303,9 +318,7 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         let reason = parse("core=z80,report=r").unwrap_err();
-        for (_, emulation) in emulated() {
-            assert!(reason.contains(emulation.argument), "{reason}");
-        }
+        assert!(reason.starts_with("say which core"), "{reason}");
         assert!(parse("core=arm926,report=r,pl080=here").is_err());
         let layout = |numbers| parse(&format!("core=arm926,report=r,layout={numbers}"));
         // As they were before the last one came.

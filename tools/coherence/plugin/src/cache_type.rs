@@ -1,30 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cache type register: which data cache the machine's core says that it has
-//! (ARM926EJ-S: DDI 0198E, 2.3.2; ARMv7-A: DDI 0406C, B4.1.42).
+//! What the machine's core says that it is: the main ID register, and the cache type register
+//! (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C, B4.1.42 and B4.1.105).
 
-use coherence_model::cores::{Architecture, Emulation, LINE};
+use coherence_model::cores::{Architecture, Core, Emulation};
 
-/// Makes sure that the machine has the core that was asked for, by the value of
-/// the register. Errors: a sentence for the user.
-pub fn check(emulation: &Emulation, value: u32) -> Result<(), String> {
+/// Of the main ID register: who made it, and which core it is.
+const MAIN_ID: u32 = 0xff00_fff0;
+
+/// Makes sure that the machine has the core that was asked for, by the values of
+/// the registers. Errors: a sentence for the user.
+pub fn check(
+    core: &Core,
+    emulation: &Emulation,
+    main_id: u32,
+    cache_type: u32,
+) -> Result<(), String> {
     let argument = emulation.argument;
-    if architecture(value) != Some(emulation.architecture) {
+    if architecture(cache_type) != Some(core.architecture) {
         return Err(format!(
             "core={argument} is not what the machine has, which is a core of another architecture."
         ));
     }
-    let line = line_bytes(value);
-    if line != LINE {
+    let (line, real) = (core.data_cache.line, line_bytes(cache_type));
+    if line != real {
         return Err(format!(
-            "core={argument} has lines of {LINE} bytes, and the machine's core has lines of {line}: the checker does not follow that core."
+            "core={argument} has lines of {line} bytes, and the machine's core has lines of {real}."
+        ));
+    }
+    if main_id & MAIN_ID != emulation.main_id {
+        return Err(format!(
+            "core={argument} is not what the machine has: its main ID register is {main_id:#010x}, and not as {:#010x}.",
+            emulation.main_id
         ));
     }
     Ok(())
 }
 
-/// The architecture, by the register's format.
-fn architecture(value: u32) -> Option<Architecture> {
-    match value >> 29 {
+/// The architecture, by the format of the cache type register. That of ARMv6 is as that of
+/// ARMv5.
+fn architecture(cache_type: u32) -> Option<Architecture> {
+    match cache_type >> 29 {
         0b000 => Some(Architecture::V5),
         0b100 => Some(Architecture::V7),
         _ => None,
@@ -32,53 +47,64 @@ fn architecture(value: u32) -> Option<Architecture> {
 }
 
 /// Bytes of a line: of the data cache, or the shortest of all data caches.
-fn line_bytes(value: u32) -> u32 {
-    match architecture(value) {
-        Some(Architecture::V7) => 4 << ((value >> 16) & 0xf),
-        _ => 8 << ((value >> 12) & 3),
+fn line_bytes(cache_type: u32) -> u32 {
+    match architecture(cache_type) {
+        Some(Architecture::V7) => 4 << ((cache_type >> 16) & 0xf),
+        _ => 8 << ((cache_type >> 12) & 3),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coherence_model::cores::{emulated, Core};
+    use coherence_model::cores::emulated;
 
-    /// As QEMU's cores have it.
-    const ARM926: u32 = 0x01dd_20d2;
-    const TI925T: u32 = 0x0510_9149;
-    const CORTEX_A7: u32 = 0x8444_8003;
-    const CORTEX_A8: u32 = 0x8204_8004;
-    const CORTEX_A9: u32 = 0x8003_8003;
-    const CORTEX_A15: u32 = 0x8444_c004;
-
-    fn refused(core: Core, value: u32) -> String {
-        check(&core.emulation.unwrap(), value).unwrap_err()
-    }
+    /// The registers of QEMU's cores.
+    const ALL: [(&str, u32, u32); 6] = [
+        ("arm926", 0x4106_9265, 0x01dd_20d2),
+        ("cortex-a7", 0x410f_c075, 0x8444_8003),
+        ("cortex-a8", 0x410f_c080, 0x8204_8004),
+        ("cortex-a9", 0x410f_c090, 0x8003_8003),
+        ("cortex-a15", 0x414f_c0f0, 0x8444_c004),
+        ("ti925t", 0x5402_9252, 0x0510_9149),
+    ];
 
     #[test]
-    fn each_core_that_there_is_a_model_of() {
+    fn each_core_that_there_is_a_model_of_and_no_other() {
         for (core, emulation) in emulated() {
-            let value = match emulation.architecture {
-                Architecture::V5 => ARM926,
-                Architecture::V7 => CORTEX_A9,
-            };
-            assert_eq!(check(&emulation, value), Ok(()), "{}", core.name);
+            let known = ALL.iter().any(|(name, ..)| *name == emulation.argument);
+            assert!(known, "{}", core.name);
+            for (name, main_id, cache_type) in ALL {
+                let right = name == emulation.argument;
+                let result = check(&core, &emulation, main_id, cache_type);
+                assert_eq!(
+                    result.is_ok(),
+                    right,
+                    "{} and {name}: {result:?}",
+                    core.name
+                );
+            }
         }
     }
 
     #[test]
-    fn longer_lines() {
-        for value in [CORTEX_A7, CORTEX_A8, CORTEX_A15] {
-            let reason = refused(Core::CORTEX_A9, value);
-            assert!(reason.contains("lines of 64"), "{reason}");
+    fn why_another_is_refused() {
+        let says = |argument: &str, name: &str| {
+            let (core, emulation) = emulated()
+                .find(|(_, emulation)| emulation.argument == argument)
+                .unwrap();
+            let (_, main_id, cache_type) = ALL.into_iter().find(|it| it.0 == name).unwrap();
+            check(&core, &emulation, main_id, cache_type).unwrap_err()
+        };
+        for (argument, name, sentence) in [
+            ("cortex-a9", "cortex-a7", "has lines of 64."),
+            ("cortex-a9", "arm926", "another architecture"),
+            ("cortex-a8", "cortex-a15", "register is 0x414fc0f0, and not"),
+            ("arm926", "cortex-a9", "another architecture"),
+            ("arm926", "ti925t", "has lines of 16."),
+        ] {
+            let said = says(argument, name);
+            assert!(said.contains(sentence), "{said}");
         }
-    }
-
-    #[test]
-    fn another_core() {
-        assert!(refused(Core::ARM926, CORTEX_A9).contains("another architecture"));
-        assert!(refused(Core::CORTEX_A9, ARM926).contains("another architecture"));
-        assert!(refused(Core::ARM926, TI925T).contains("lines of 16"));
     }
 }

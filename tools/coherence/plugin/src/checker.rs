@@ -131,7 +131,7 @@ impl Checker {
         let cpu = CpuState {
             control: Control::default(),
             tlb: Tlb::new(),
-            sweep: Sweep::new(emulation.data_cache, events::Operation::Clean),
+            sweep: Sweep::new(core.data_cache, events::Operation::Clean),
             task: None,
         };
         let mut reporter = Reporter::new(arguments.report, code);
@@ -175,7 +175,8 @@ impl Watcher for Checker {
 
     fn vcpu_started(&mut self) -> Result<(), String> {
         let registers = self.registers.get_or_insert_with(Registers::find);
-        cache_type::check(&self.emulation, registers.cache_type())
+        let [main_id, cache_type] = [qemu::MAIN_ID, qemu::CACHE_TYPE].map(|n| registers.read(n));
+        cache_type::check(&self.core, &self.emulation, main_id, cache_type)
     }
 
     fn translate(&mut self, block: &Block<Self>) -> Result<(), &'static str> {
@@ -234,13 +235,13 @@ impl Watcher for Checker {
 
     fn system_instruction(&mut self, site: Site, word: u32) {
         // There are many of these.
-        if cp15::decode(self.emulation.architecture, word) == Some(Cp15Operation::Order)
+        if cp15::decode(self.core.architecture, word) == Some(Cp15Operation::Order)
             && !self.model.is_barrier_due()
         {
             return;
         }
         let cpsr = self.register(qemu::CPSR);
-        let Some(operation) = cp15::effect(self.emulation.architecture, word, cpsr) else {
+        let Some(operation) = cp15::effect(self.core.architecture, word, cpsr) else {
             return;
         };
         let value = match operation {
@@ -258,7 +259,7 @@ impl Watcher for Checker {
             Some(Hint::AsDevice { va, bytes }) => self.play_device(va, bytes),
             Some(Hint::Label(text)) => {
                 if let Some(registers) = &mut self.registers {
-                    let architecture = self.emulation.architecture;
+                    let architecture = self.core.architecture;
                     let control = self.cpu.control;
                     let mut cpu = VcpuView::new(registers, &mut self.memory, architecture, control);
                     self.reporter.set_label(text.read(&mut cpu));
@@ -282,7 +283,7 @@ impl Watcher for Checker {
             lines,
             bytes,
             forgotten: self.model.forgotten(),
-            cache: self.emulation.data_cache.lines(),
+            cache: self.core.data_cache.lines(),
             checked: self.check,
         });
         self.something_was_checked()
@@ -319,7 +320,7 @@ impl Checker {
         let observer = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulation.architecture,
+            self.core.architecture,
             &self.cpu,
         );
         self.model.mapping(what, observer);

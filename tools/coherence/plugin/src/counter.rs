@@ -260,7 +260,7 @@ impl Counter {
         let path = &arguments.report;
         let report = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self {
-            architecture: arguments.emulation.architecture,
+            architecture: arguments.core.architecture,
             control: Control::default(),
             tlb: Tlb::new(),
             memory: GuestMemory::new(),

@@ -3,7 +3,7 @@
 //! the translation of addresses (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C,
 //! B3.17 and B4.2).
 
-use coherence_model::cores::{Architecture, Geometry, LINE};
+use coherence_model::cores::{Architecture, Geometry};
 use coherence_model::events;
 
 use crate::instruction_decoder::{condition_holds, privileged};
@@ -193,9 +193,11 @@ pub const LOOP_BACK: u32 = 0x1aff_fffd;
 
 /// Which line a set/way operation is for; `None`: not of the first level.
 fn line_of(geometry: Geometry, value: u32) -> Option<usize> {
-    let way = value >> (32 - geometry.ways.trailing_zeros());
-    let set = (value / LINE) & (geometry.sets - 1);
-    ((value >> 1) & 7 == 0).then_some((way * geometry.sets + set) as usize)
+    let way_bits = geometry.ways.trailing_zeros();
+    let way = value >> (32 - way_bits);
+    let set = (value << way_bits >> way_bits) / geometry.line;
+    let is_line = (value >> 1) & 7 == 0 && set < geometry.sets;
+    is_line.then_some((way * geometry.sets + set) as usize)
 }
 
 /// A loop over all sets and ways of the data cache with one operation.
@@ -415,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_whole_loop_counts_at_its_end() {
-        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4), Clean);
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Clean);
         for _ in 0..2 {
             let ends: Vec<_> = loop_values()
                 .iter()
@@ -427,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_loop_does_not_count() {
-        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4), Clean);
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Clean);
         let values = loop_values();
         assert!(!values[..300].iter().any(|v| sweep.step(Clean, *v)));
         // Another operation on the rest is not the same loop.

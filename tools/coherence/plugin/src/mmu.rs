@@ -136,7 +136,8 @@ pub fn walk(
     }
     let found = match architecture {
         Architecture::V5 => walk_v5(control, va, read),
-        Architecture::V7 => walk_v7(control, va, read),
+        // ARMv6 has the same tables, as Linux uses them (SCTLR.XP).
+        Architecture::V6 | Architecture::V7 => walk_v7(control, va, read),
     }?;
     let memory = match found.memory {
         MemoryType::WriteThrough | MemoryType::WriteBack if !control.caches() => {

@@ -646,9 +646,9 @@ impl GuestMemory {
 }
 
 /// The registers that are read, by the number in [`Registers::read`].
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp", "lr",
-    "pc", "cpsr",
+    "pc", "cpsr", "MIDR", "CTR",
 ];
 /// The stack pointer's number for [`Registers::read`].
 pub const SP: usize = 13;
@@ -657,13 +657,14 @@ pub const LR: usize = 14;
 /// The CPSR's number for [`Registers::read`].
 pub const CPSR: usize = 16;
 
-/// The cache type register's name.
-const CTR: &str = "CTR";
+/// The main ID register's number for [`Registers::read`].
+pub const MAIN_ID: usize = 17;
+/// The cache type register's number for [`Registers::read`].
+pub const CACHE_TYPE: usize = 18;
 
 /// The registers of the vCPU that runs.
 pub struct Registers {
     handles: [*mut OpaqueRegister; NAMES.len()],
-    cache_type: *mut OpaqueRegister,
     buffer: Buffer,
 }
 
@@ -671,7 +672,6 @@ impl Registers {
     /// Finds the registers. Call it when a vCPU has started.
     pub fn find() -> Self {
         let mut handles = [std::ptr::null_mut(); NAMES.len()];
-        let mut cache_type = std::ptr::null_mut();
         // SAFETY: A vCPU runs. The array holds descriptors, and their names are
         // never freed; the array is ours to free.
         unsafe {
@@ -685,37 +685,24 @@ impl Registers {
                 if let Some(i) = NAMES.iter().position(|n| n.as_bytes() == name) {
                     handles[i] = descriptor.handle;
                 }
-                if CTR.as_bytes() == name {
-                    cache_type = descriptor.handle;
-                }
             }
             g_array_free(array, 1);
         }
         assert!(
-            handles.iter().all(|h| !h.is_null()) && !cache_type.is_null(),
+            handles.iter().all(|h| !h.is_null()),
             "qemu-system-arm names its registers"
         );
         Self {
             handles,
-            cache_type,
             buffer: Buffer::new(),
         }
     }
 
     /// A register's value, in a callback that may read registers.
     pub fn read(&mut self, number: usize) -> u32 {
-        self.value(self.handles[number])
-    }
-
-    /// The cache type register's value, likewise.
-    pub fn cache_type(&mut self) -> u32 {
-        self.value(self.cache_type)
-    }
-
-    fn value(&mut self, handle: *mut OpaqueRegister) -> u32 {
         self.buffer.clear();
         // SAFETY: The handle came from QEMU, and the buffer is valid.
-        let read = unsafe { qemu_plugin_read_register(handle, self.buffer.0) };
+        let read = unsafe { qemu_plugin_read_register(self.handles[number], self.buffer.0) };
         match self.buffer.word() {
             Some(value) if read => value,
             _ => panic!("QEMU gives registers in this callback"),

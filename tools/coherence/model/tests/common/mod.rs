@@ -4,7 +4,7 @@
 
 #![allow(dead_code)] // No test file uses all of it.
 
-use coherence_model::cores::{Core, Indexing, LINE};
+use coherence_model::cores::{Core, Indexing};
 use coherence_model::events::{
     Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
     Site,
@@ -30,11 +30,6 @@ pub struct Guest {
     mappings: Vec<(u32, u32, MemoryType)>,
 }
 
-/// All bytes that a range has in common with lines.
-fn lines(start: u32, end: u32) -> impl Iterator<Item = u32> {
-    (start & !(LINE - 1)..end).step_by(LINE as usize)
-}
-
 impl Guest {
     /// Powered on, with 16 MiB of memory in a cached linear mapping.
     pub fn new(core: Core) -> Self {
@@ -55,6 +50,17 @@ impl Guest {
             guest.model.mapping(live, &mut |_| {});
         }
         guest
+    }
+
+    /// Bytes in a line.
+    pub fn line(&self) -> u32 {
+        self.core.data_cache.line
+    }
+
+    /// The lines of a range.
+    fn lines(&self, start: u32, end: u32) -> impl Iterator<Item = u32> {
+        let line = self.line();
+        (start & !(line - 1)..end).step_by(line as usize)
     }
 
     /// Whether a copy is found by virtual address.
@@ -146,7 +152,7 @@ impl Guest {
     }
 
     fn data_range(&mut self, operation: Operation, va: u32, len: u32) {
-        for va in lines(va, va + len) {
+        for va in self.lines(va, va + len) {
             self.data(operation, va);
         }
         self.maintain(Maintenance::Drain);
@@ -158,8 +164,8 @@ impl Guest {
         if !self.core.outer {
             return;
         }
-        for line in lines(pa, pa + len) {
-            let whole = pa <= line && line + LINE <= pa + len;
+        for line in self.lines(pa, pa + len) {
+            let whole = pa <= line && line + self.line() <= pa + len;
             let operation = match operation {
                 Operation::Invalidate if !whole => Operation::CleanInvalidate,
                 other => other,
@@ -172,12 +178,12 @@ impl Guest {
     /// `dmac_inv_range`: proc-arm926.S, cache-v6.S, cache-v7.S.
     fn inner_invalidate(&mut self, va: u32, len: u32) {
         for edge in [va, va + len] {
-            if edge % LINE != 0 {
-                self.data(Operation::CleanInvalidate, edge & !(LINE - 1));
+            if edge % self.line() != 0 {
+                self.data(Operation::CleanInvalidate, edge & !(self.line() - 1));
             }
         }
-        for line in lines(va, va + len) {
-            if va <= line && line + LINE <= va + len {
+        for line in self.lines(va, va + len) {
+            if va <= line && line + self.line() <= va + len {
                 self.data(Operation::Invalidate, line);
             }
         }
@@ -196,7 +202,7 @@ impl Guest {
     /// `flush_icache_range`.
     pub fn flush_icache(&mut self, va: u32, len: u32) {
         self.data_range(Operation::Clean, va, len);
-        for va in lines(va, va + len) {
+        for va in self.lines(va, va + len) {
             let pa = Some(self.access(va, 1, KERNEL).pa);
             self.maintain(Maintenance::Instruction(Lines::Address { va, pa }));
         }

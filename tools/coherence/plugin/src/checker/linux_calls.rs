@@ -29,7 +29,7 @@ impl Checker {
             return Ok(());
         };
         let mut events = Vec::new();
-        let architecture = self.emulation.architecture;
+        let architecture = self.core.architecture;
         let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         let (pc, _) = self.reporter.sites.get(site);
         hook(kernel, pc, cpu, &mut events);
@@ -111,7 +111,7 @@ impl Checker {
         let (Some(kernel), Some(registers)) = (&self.kernel, &mut self.registers) else {
             return Ok(());
         };
-        let architecture = self.emulation.architecture;
+        let architecture = self.core.architecture;
         let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         kernel.confirm(cpu)
     }
@@ -122,7 +122,7 @@ impl Checker {
         let (Some(kernel), Some(registers)) = (&self.kernel, &mut self.registers) else {
             return;
         };
-        let architecture = self.emulation.architecture;
+        let architecture = self.core.architecture;
         let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         let name = self.cpu.task.and_then(|task| kernel.task_name(task, cpu));
         self.reporter.task = name.unwrap_or_default();

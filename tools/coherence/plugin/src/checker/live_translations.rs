@@ -10,7 +10,7 @@ use crate::mmu::{self, Backing, Entry, PAGE};
 impl Checker {
     /// Walks the guest's tables as they are now.
     pub(super) fn walk(&mut self, va: u32) -> Option<mmu::Translation> {
-        let (architecture, control) = (self.emulation.architecture, &self.cpu.control);
+        let (architecture, control) = (self.core.architecture, &self.cpu.control);
         mmu::walk(architecture, control, va, |pa| self.memory.word(pa))
     }
 

@@ -13,7 +13,7 @@ impl Checker {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulation.architecture,
+            self.core.architecture,
             &self.cpu,
         );
         self.model.load(access, sink);
@@ -24,7 +24,7 @@ impl Checker {
         let sink = &mut Observer::new(
             &mut self.reporter,
             &mut self.memory,
-            self.emulation.architecture,
+            self.core.architecture,
             &self.cpu,
         );
         self.model.store(access, sink);

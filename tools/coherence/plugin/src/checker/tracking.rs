@@ -26,7 +26,7 @@ impl Checker {
         self.cpu.tlb.drop_all();
         self.live_sections.clear();
         self.read_registers();
-        if self.emulation.architecture == Architecture::V7 {
+        if self.core.architecture == Architecture::V7 {
             let memory = &mut self.memory;
             let uncached = mmu::uncached_pages(&self.cpu.control, |pa| memory.word(pa));
             self.model

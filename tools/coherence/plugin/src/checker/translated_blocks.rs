@@ -9,7 +9,6 @@
 
 use std::ops::Range;
 
-use coherence_model::cores::LINE;
 use coherence_model::events::Site;
 
 use super::Checker;
@@ -37,7 +36,8 @@ impl Checker {
         site: Site,
     ) -> Piece {
         if let Some(piece) = piece {
-            if piece.instructions.start / LINE == instruction.start / LINE {
+            let line = self.core.data_cache.line;
+            if piece.instructions.start / line == instruction.start / line {
                 let instructions = piece.instructions.start..instruction.end;
                 return Piece {
                     instructions,
@@ -71,7 +71,7 @@ impl Checker {
     ) {
         match kind {
             InstructionKind::System(word) => {
-                if cp15::decode(self.emulation.architecture, word).is_some() {
+                if cp15::decode(self.core.architecture, word).is_some() {
                     instruction.watch_system(site, word);
                 }
             }
