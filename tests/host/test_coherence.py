@@ -214,6 +214,8 @@ SYSTEM_MAP = "c0008000 T _text\n{}c1000000 T _etext\n"
         ("virt,highmem=off -cpu cortex-a7", "core=cortex-a9", "", "has lines of 64"),
         ("versatilepb -cpu ti925t", "core=arm926", "", "has lines of 16"),
         ("virt,highmem=off -cpu cortex-a15", "core=cortex-a8", "", "main ID register is 0x41"),
+        ("virt,highmem=off -cpu cortex-a7", "core=cortex-a15", "", "main ID register is 0x41"),
+        (f"virt,highmem=off -cpu cortex-a15 {STOPPED}", "core=cortex-a15", "", "no load and no"),
         ("vexpress-a9", "core=list", "", "say which core"),
         ("versatilepb", "core=cortex-a9", "", "of another architecture"),
         ("vexpress-a9", "core=arm926", "", "of another architecture"),

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::cache_contents::{ByteEvent, CacheRules, Fill, Held, Possibility, COPIES};
-use crate::cores::Core;
+use crate::cores::{Core, Outer};
 use crate::events::Operation;
 use crate::small_key_hash::SmallKeyHash;
 
@@ -184,16 +184,17 @@ impl States {
     /// The states of a core, its outer cache on if it has one.
     pub fn new(core: &Core) -> Self {
         let this_core = CacheRules {
-            outer: core.outer,
+            outer: core.outer != Outer::None,
+            outer_buffers: core.outer == Outer::Pl310,
             write_allocates: core.write_allocates,
             write_through: core.write_through,
         };
         let mut states = Self {
             this_core,
             some_core: CacheRules {
-                outer: core.outer,
                 write_allocates: true,
                 write_through: true,
+                ..this_core
             },
             states: Vec::new(),
             summaries: Vec::new(),
@@ -305,7 +306,9 @@ impl States {
             ByteEvent::StoreMemory { buffered: false } => (Buffered::No, false),
             ByteEvent::Drain => {
                 let buffered = match from.buffered {
-                    Buffered::Core(order) if self.this_core.outer => Buffered::Outer(order),
+                    Buffered::Core(order) if self.this_core.has_outer_buffers() => {
+                        Buffered::Outer(order)
+                    }
                     Buffered::Core(_) => Buffered::No,
                     other => other,
                 };
@@ -317,6 +320,7 @@ impl States {
             ByteEvent::Followed => (from.buffered.followed(), from.invalidated),
             ByteEvent::Inner(_, Operation::Invalidate)
             | ByteEvent::InnerAll(Operation::Invalidate)
+            | ByteEvent::Through(_, Operation::Invalidate)
             | ByteEvent::Outer(Operation::Invalidate) => {
                 let new = lost(&some_core) && !lost(&from.some_core);
                 (from.buffered, from.invalidated || new)

@@ -87,6 +87,8 @@ impl Held {
 pub struct CacheRules {
     /// There is an outer cache, and it is on.
     pub outer: bool,
+    /// It has buffers for stores, which the core does not empty.
+    pub outer_buffers: bool,
     /// A store that misses may bring the line in.
     pub write_allocates: bool,
     /// Write-through is honoured; else it is not cached.
@@ -253,6 +255,9 @@ pub enum ByteEvent {
     InnerAll(Operation),
     /// Maintenance of the outer copy.
     Outer(Operation),
+    /// Maintenance of an inner copy and then of the outer one, with no line coming in
+    /// between.
+    Through(u8, Operation),
     /// A device writes this byte.
     DeviceWrites,
     /// A device writes this byte, or wrote the same value before.
@@ -272,6 +277,11 @@ pub enum ByteEvent {
 pub struct Fill(pub u8);
 
 impl CacheRules {
+    /// Whether what leaves the core's write buffer may wait in others.
+    pub fn has_outer_buffers(&self) -> bool {
+        self.outer && self.outer_buffers
+    }
+
     /// What may be after `event`, before anything happens by itself.
     pub fn after(&self, p: Possibility, event: ByteEvent, mut then: impl FnMut(Possibility)) {
         match event {
@@ -315,15 +325,11 @@ impl CacheRules {
                 }
                 all.into_iter().for_each(then);
             }
-            ByteEvent::Outer(operation) => {
-                let copy = p.outer();
-                let gone = operation != Operation::Clean;
-                let rest = p.with_outer(if gone { Absent } else { copy.cleaned() });
-                if operation != Operation::Invalidate && copy.dirty() {
-                    then(rest.with_memory(copy.newest()));
-                } else {
-                    then(rest);
-                }
+            ByteEvent::Outer(operation) => then(Self::outer_maintained(p, operation)),
+            ByteEvent::Through(i, operation) => {
+                self.maintained(p, i.into(), operation, |p| {
+                    then(Self::outer_maintained(p, operation));
+                });
             }
             ByteEvent::Forget => then(p.all(true)),
             ByteEvent::Swap(i, j) => {
@@ -386,6 +392,18 @@ impl CacheRules {
             self.written_on(rest, copy.newest(), then);
         } else {
             then(rest);
+        }
+    }
+
+    /// Maintenance of the outer copy.
+    fn outer_maintained(p: Possibility, operation: Operation) -> Possibility {
+        let copy = p.outer();
+        let gone = operation != Operation::Clean;
+        let rest = p.with_outer(if gone { Absent } else { copy.cleaned() });
+        if operation != Operation::Invalidate && copy.dirty() {
+            rest.with_memory(copy.newest())
+        } else {
+            rest
         }
     }
 

@@ -33,6 +33,19 @@ pub enum Architecture {
     V7,
 }
 
+/// The cache behind the inner ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outer {
+    /// There is none.
+    None,
+    /// One of the core's own: what is maintained by address goes down to memory, but for
+    /// what is only cleaned for instructions.
+    Integrated(Geometry),
+    /// A PL310: a controller by itself, which is told by its registers, with buffers for
+    /// stores.
+    Pl310,
+}
+
 /// How large a cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -89,8 +102,8 @@ pub struct Core {
     pub write_allocates: bool,
     /// Write-through is honoured; else it is treated as not cached.
     pub write_through: bool,
-    /// There is an outer cache (PL310) behind the inner one.
-    pub outer: bool,
+    /// The outer cache.
+    pub outer: Outer,
     /// How QEMU has it; without, the core is known to the model only.
     pub emulation: Option<Emulation>,
 }
@@ -104,7 +117,16 @@ impl fmt::Display for Core {
             "{}: {}, {kib} KiB of {ways} ways and lines of {line} bytes, {}",
             self.name, self.architecture, self.indexing
         )?;
-        f.write_str(if self.outer { ", with a PL310" } else { "" })
+        match self.outer {
+            Outer::None => Ok(()),
+            Outer::Integrated(Geometry { line, ways, .. }) => {
+                write!(
+                    f,
+                    ", with an L2 cache of {ways} ways and lines of {line} bytes"
+                )
+            }
+            Outer::Pl310 => f.write_str(", with a PL310"),
+        }
     }
 }
 
@@ -138,7 +160,7 @@ impl Core {
         speculates: false,
         write_allocates: false,
         write_through: true,
-        outer: false,
+        outer: Outer::None,
         emulation: Some(Emulation {
             argument: "arm926",
             main_id: 0x4100_9260,
@@ -155,7 +177,7 @@ impl Core {
         speculates: true,
         write_allocates: false,
         write_through: true,
-        outer: false,
+        outer: Outer::None,
         emulation: None,
     };
     /// ARM1176JZF-S with the largest data cache, of 64 KiB: four colours (DDI 0301H, 7.2).
@@ -174,7 +196,7 @@ impl Core {
         speculates: true,
         write_allocates: true,
         write_through: false,
-        outer: true,
+        outer: Outer::Pl310,
         emulation: Some(Emulation {
             argument: "cortex-a9",
             main_id: 0x4100_c090,
@@ -187,12 +209,39 @@ impl Core {
         emulation: None,
         ..Self::CORTEX_A9
     };
+    /// Cortex-A15, with the L2 cache that QEMU's has (DDI 0438I, chapters 6 and 7).
+    pub const CORTEX_A15: Self = Self {
+        name: "Cortex-A15",
+        data_cache: Geometry::new(32 << 10, 2, 64),
+        outer: Outer::Integrated(Geometry {
+            line: 64,
+            sets: 2304,
+            ways: 16,
+        }),
+        emulation: Some(Emulation {
+            argument: "cortex-a15",
+            main_id: 0x4100_c0f0,
+            device_stores_drain: false,
+        }),
+        ..Self::CORTEX_A9
+    };
+    /// Cortex-A7 (DDI 0464F, chapters 6 and 7), of which QEMU's has the caches of its
+    /// Cortex-A15.
+    pub const CORTEX_A7: Self = Self {
+        name: "Cortex-A7",
+        emulation: Some(Emulation {
+            argument: "cortex-a7",
+            main_id: 0x4100_c070,
+            device_stores_drain: false,
+        }),
+        ..Self::CORTEX_A15
+    };
     /// Cortex-A8 without an L2 cache, as QEMU has it (DDI 0344K, chapters 7 and 8).
     pub const CORTEX_A8: Self = Self {
         name: "Cortex-A8",
         data_cache: Geometry::new(16 << 10, 4, 64),
         write_through: true,
-        outer: false,
+        outer: Outer::None,
         emulation: Some(Emulation {
             argument: "cortex-a8",
             main_id: 0x4100_c080,
@@ -203,13 +252,15 @@ impl Core {
 }
 
 /// All cores that there is a model of.
-pub const CORES: [Core; 6] = [
+pub const CORES: [Core; 8] = [
     Core::ARM926,
     Core::ARM1136,
     Core::ARM1176,
     Core::CORTEX_A5,
+    Core::CORTEX_A7,
     Core::CORTEX_A8,
     Core::CORTEX_A9,
+    Core::CORTEX_A15,
 ];
 
 /// The cores that QEMU emulates.
@@ -227,6 +278,9 @@ mod tests {
     #[test]
     fn lines_are_those_that_there_is_a_model_of() {
         for core in CORES {
+            if let Outer::Integrated(outer) = core.outer {
+                assert_eq!(outer.line, core.data_cache.line, "{}", core.name);
+            }
             assert!(
                 Model::LINES.contains(&core.data_cache.line),
                 "{}",

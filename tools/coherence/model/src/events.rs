@@ -67,8 +67,17 @@ pub enum Lines {
 /// Cache maintenance and barriers by the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maintenance {
-    /// Maintenance of the inner data cache.
+    /// Maintenance of the inner data cache; of a line by its address down to memory, if the
+    /// outer cache is the core's own.
     Data(Operation, Lines),
+    /// What was stored to a line is to be seen by instructions: it is cleaned, but no further
+    /// than to the outer cache.
+    Unify {
+        /// Virtual address, any byte of the line.
+        va: u32,
+        /// Physical address, if it is mapped.
+        pa: Option<u32>,
+    },
     /// Invalidation of the instruction cache.
     Instruction(Lines),
     /// Maintenance of the outer cache's line at a physical address.

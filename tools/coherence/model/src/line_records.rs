@@ -110,6 +110,13 @@ impl<B: LineBytes> Caches<B> {
                     line.step(states, ByteEvent::Inner(copy, operation));
                 }
             }
+            (Some(key), ByteEvent::Through(_, operation)) => {
+                let event = match line.copy(key) {
+                    Some(copy) => ByteEvent::Through(copy, operation),
+                    None => ByteEvent::Outer(operation),
+                };
+                line.step(states, event);
+            }
             _ => line.step(states, event),
         });
     }

@@ -3,6 +3,7 @@
 
 use crate::cache_contents::ByteEvent;
 use crate::caches::Caches;
+use crate::cores::Outer;
 use crate::events::{Lines, Maintenance, Operation, PhysicalRange};
 use crate::line_bytes::{line_of, parts, LineBytes};
 use crate::line_storage::chunks;
@@ -25,21 +26,28 @@ impl<B: LineBytes> Caches<B> {
                 }
             }
             Maintenance::Data(operation, Lines::Address { va, pa }) => {
-                self.maintain_address(operation, va, pa);
+                let event = match self.core.outer {
+                    Outer::Integrated(_) => ByteEvent::Through(0, operation),
+                    Outer::None | Outer::Pl310 => ByteEvent::Inner(0, operation),
+                };
+                self.maintain_address(event, va, pa);
+            }
+            Maintenance::Unify { va, pa } => {
+                self.maintain_address(ByteEvent::Inner(0, Operation::Clean), va, pa);
             }
             Maintenance::Instruction(lines) => self.invalidate_instructions(lines),
             Maintenance::Outer(operation, pa) => {
-                if self.core.outer && self.matters(pa) {
+                if self.core.outer != Outer::None && self.matters(pa) {
                     self.step_line(pa, None, ByteEvent::Outer(operation));
                 }
             }
             Maintenance::OuterAll(operation) => {
-                if self.core.outer {
+                if self.core.outer != Outer::None {
                     self.whole(Whole::Outer(operation));
                 }
             }
             Maintenance::OuterSwitch(on) => {
-                if self.core.outer {
+                if self.core.outer == Outer::Pl310 {
                     self.switch_outer(on);
                 }
             }
@@ -51,7 +59,7 @@ impl<B: LineBytes> Caches<B> {
 
     /// On VIVT this finds the lines under the virtual address, of whatever
     /// physical page (ARM DDI 0198E, 4.1).
-    fn maintain_address(&mut self, operation: Operation, va: u32, pa: Option<u32>) {
+    fn maintain_address(&mut self, event: ByteEvent, va: u32, pa: Option<u32>) {
         let key = (va >> 12) & self.key_bits;
         let mut pages = Vec::new();
         if self.virtual_bits != 0 {
@@ -62,7 +70,7 @@ impl<B: LineBytes> Caches<B> {
         for page in pages {
             let pa = (page << 12) | line_of::<B>(va & 0xfff);
             if self.matters(pa) {
-                self.step_line(pa, Some(key), ByteEvent::Inner(0, operation));
+                self.step_line(pa, Some(key), event);
             }
         }
     }

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use crate::byte_states::Order;
 use crate::cache_contents::ByteEvent;
 use crate::caches::Caches;
-use crate::cores::WORD;
+use crate::cores::{Outer, WORD};
 use crate::events::PhysicalRange;
 use crate::line_bytes::{mask, parts, LineBytes};
 use crate::small_key_hash::SmallKeyHash;
@@ -84,15 +84,16 @@ impl<B: LineBytes> Caches<B> {
 
     /// The core's write buffer is drained.
     pub(crate) fn drain(&mut self) {
+        let others = self.core.outer == Outer::Pl310;
         for line in std::mem::take(&mut self.buffers.core) {
             self.step_line(line * B::LINE, None, ByteEvent::Drain);
-            if self.core.outer {
+            if others {
                 self.buffers.outer.insert(line);
             } else {
                 self.page(line * B::LINE).stored = true;
             }
         }
-        if self.core.outer {
+        if others {
             self.buffers.barrier();
         } else {
             self.buffers.emptied();

@@ -4,9 +4,9 @@
 
 mod common;
 
-use coherence_model::cores::{Core, Indexing, CORES};
+use coherence_model::cores::{Core, Indexing, Outer, CORES};
 use coherence_model::events::{
-    Device, Direction, Maintenance, MemoryType, Operation, PhysicalRange, Site,
+    Device, Direction, Lines, Maintenance, MemoryType, Operation, PhysicalRange, Site,
 };
 use coherence_model::hazards::{Hazard, Holder, Party, Shown};
 use coherence_model::Model;
@@ -414,7 +414,7 @@ fn write_combined_data_not_drained() {
         names(&found, NotDrained, PA + 4, Party::Device, writer);
         guest.maintain(Maintenance::Drain);
         guest.device(Device::Reads(buffer(64)));
-        if core.outer {
+        if core.outer == Outer::Pl310 {
             let found = guest.only(&[(NotDrained, ThisCore)]);
             names(&found, NotDrained, PA + 4, Party::Device, writer);
             guest.maintain(Maintenance::OuterSync);
@@ -441,6 +441,45 @@ fn inner_clean_without_the_outer_one() {
     // The outer one alone does not do either.
     guest.fill(LINEAR_VA, 64, KERNEL);
     guest.outer_range(Operation::Clean, PA, 64);
+    guest.device(Device::Reads(buffer(64)));
+    guest.only(&[(StaleRead, ThisCore)]);
+}
+
+/// What instructions may see a device may not, where that is in an outer cache.
+#[test]
+fn cleaned_for_instructions_alone() {
+    for core in CORES {
+        let mut guest = Guest::new(core);
+        guest.read(LINEAR_VA, 64, KERNEL);
+        guest.fill(LINEAR_VA, 64, KERNEL);
+        guest.flush_icache(LINEAR_VA, 64);
+        guest.run(LINEAR_VA, 4, KERNEL);
+        guest.silent();
+        guest.device(Device::Reads(buffer(64)));
+        if core.outer != Outer::None {
+            let found = guest.only(&[(StaleRead, ThisCore)]);
+            names(&found, StaleRead, PA, Party::Device, cpu(LINEAR_VA, KERNEL));
+            assert!(found[0].reason.contains("outer"), "{found:#?}");
+        }
+        guest.silent();
+    }
+}
+
+/// A loop over the sets and ways of each level.
+#[test]
+fn one_level_cleaned_by_set_and_way() {
+    let mut guest = Guest::new(Core::CORTEX_A15);
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.maintain(Maintenance::Data(Operation::Clean, Lines::All));
+    guest.device(Device::Reads(buffer(64)));
+    guest.only(&[(StaleRead, ThisCore)]);
+    guest.maintain(Maintenance::OuterAll(Operation::Clean));
+    guest.device(Device::Reads(buffer(64)));
+    guest.silent();
+    // The other way round does not do.
+    guest.fill(LINEAR_VA, 64, KERNEL);
+    guest.maintain(Maintenance::OuterAll(Operation::Clean));
+    guest.maintain(Maintenance::Data(Operation::Clean, Lines::All));
     guest.device(Device::Reads(buffer(64)));
     guest.only(&[(StaleRead, ThisCore)]);
 }

@@ -4,7 +4,7 @@
 
 mod reference;
 
-use coherence_model::cores::{Core, Indexing};
+use coherence_model::cores::{Core, Indexing, Outer};
 use coherence_model::events::{
     Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
     Site,
@@ -40,6 +40,8 @@ enum Event {
     Load(usize, usize, MemoryType),
     Store(usize, usize, MemoryType),
     Inner(usize, Operation),
+    /// A line is cleaned for instructions.
+    Unify(usize),
     InnerAll(Operation),
     Outer(Operation),
     OuterAll(Operation),
@@ -74,6 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (copy.clone(), word.clone(), memory.clone()).prop_map(|(c, w, m)| Event::Load(c, w, m)),
         6 => (copy.clone(), word.clone(), memory).prop_map(|(c, w, m)| Event::Store(c, w, m)),
         4 => (copy.clone(), operation.clone()).prop_map(|(c, o)| Event::Inner(c, o)),
+        1 => copy.clone().prop_map(Event::Unify),
         1 => operation.clone().prop_map(Event::InnerAll),
         2 => operation.clone().prop_map(Event::Outer),
         1 => operation.prop_map(Event::OuterAll),
@@ -137,7 +140,7 @@ fn model(core: Core) -> Model {
 impl Pair {
     fn new(core: Core, dirty_twice: bool) -> Self {
         let this = Rules {
-            outer: core.outer,
+            outer: core.outer != Outer::None,
             write_allocates: core.write_allocates,
             write_through: core.write_through,
             speculates: core.speculates,
@@ -268,8 +271,22 @@ impl Pair {
             Event::Inner(c, operation) => {
                 let what = Maintenance::Data(operation, line(c));
                 self.model.maintain(what);
+                let through = matches!(self.core.outer, Outer::Integrated(_));
                 references.each_mut().map(|r| {
-                    r.inner(Some(copy(c)), operation);
+                    if through {
+                        r.through(copy(c), operation);
+                    } else {
+                        r.inner(Some(copy(c)), operation);
+                    }
+                    false
+                })
+            }
+            Event::Unify(c) => {
+                let va = addresses[copy(c)] + (pa[n] & 0xfff);
+                let pa = Some(pa[n]);
+                self.model.maintain(Maintenance::Unify { va, pa });
+                references.each_mut().map(|r| {
+                    r.inner(Some(copy(c)), Operation::Clean);
                     false
                 })
             }
@@ -471,7 +488,7 @@ fn sound(core: Core, events: &[Step]) -> Result<(), TestCaseError> {
 /// A core whose caches have no second level.
 const PHYSICAL: Core = Core {
     name: "Cortex-A9 without PL310",
-    outer: false,
+    outer: Outer::None,
     ..Core::CORTEX_A9
 };
 
@@ -510,6 +527,16 @@ proptest! {
     #[test]
     fn arm1136_and_a_device_that_snoops(events in steps(18)) {
         exactly(Core::ARM1136, Pair::snooped(Core::ARM1136), &events)?;
+    }
+
+    #[test]
+    fn cortex_a15(events in steps(18)) {
+        exact(Core::CORTEX_A15, &events)?;
+    }
+
+    #[test]
+    fn cortex_a15_misses_nothing(events in steps(18)) {
+        sound(Core::CORTEX_A15, &events)?;
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! What a device may find of stores that wait in buffers, compared with all orders in which they
 //! can arrive in memory.
 
-use coherence_model::cores::Core;
+use coherence_model::cores::{Core, Outer};
 use coherence_model::events::{Access, Device, Maintenance, MemoryType, PhysicalRange, Site};
 use coherence_model::hazards::{Finding, Hazard};
 use coherence_model::Model;
@@ -169,7 +169,7 @@ impl Reference {
 fn same(core: Core, events: &[Event]) -> Result<(), TestCaseError> {
     let mut model = Model::new(core);
     let mut reference = Reference {
-        outer: core.outer,
+        outer: core.outer == Outer::Pl310,
         ..Reference::default()
     };
     for (i, &event) in events.iter().enumerate() {
@@ -247,6 +247,11 @@ proptest! {
 
     #[test]
     fn cortex_a9_alone(events in events()) {
-        same(Core { outer: false, ..Core::CORTEX_A9 }, &events)?;
+        same(Core { outer: Outer::None, ..Core::CORTEX_A9 }, &events)?;
+    }
+
+    #[test]
+    fn cortex_a15(events in events()) {
+        same(Core::CORTEX_A15, &events)?;
     }
 }

@@ -24,7 +24,7 @@
 
 use std::path::PathBuf;
 
-use coherence_model::cores::{emulated, Core, Emulation};
+use coherence_model::cores::{emulated, Core, Emulation, Outer};
 
 use crate::linux_functions::Layout;
 use crate::module_layout::ModuleLayout;
@@ -125,9 +125,12 @@ impl Arguments {
         let (core, emulation) = emulated()
             .find(|(_, emulation)| Some(emulation.argument) == core.as_deref())
             .ok_or_else(say_which_core)?;
-        let core = Core {
-            outer: core.outer && devices.pl310.is_some(),
-            ..core
+        let core = match core.outer {
+            Outer::Pl310 if devices.pl310.is_none() => Core {
+                outer: Outer::None,
+                ..core
+            },
+            _ => core,
         };
         let (purpose, report) =
             report.ok_or("say where the reports go: report=FILE or count=FILE.")?;
@@ -291,7 +294,11 @@ mod tests {
 
     #[test]
     fn without_its_controller_there_is_no_outer_cache() {
-        assert!(!parse("core=cortex-a9,report=r").unwrap().core.outer);
+        let outer = |text| parse(text).unwrap().core.outer;
+        assert_eq!(outer("core=cortex-a9,report=r"), Outer::None);
+        assert_eq!(outer("core=cortex-a9,report=r,pl310=1"), Outer::Pl310);
+        let own = outer("core=cortex-a15,report=r");
+        assert!(matches!(own, Outer::Integrated(_)), "{own:?}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the machine's core says that it is: the main ID register, and the cache type register
-//! (ARM926EJ-S: DDI 0198E, 2.3; ARMv7-A: DDI 0406C, B4.1.42 and B4.1.105).
+//! What the machine's core says that it is: the main ID register, the cache type register, and
+//! the cache size ID registers, which QEMU shows to the guest only (ARM926EJ-S: DDI 0198E, 2.3;
+//! ARMv7-A: DDI 0406C, B4.1.19, B4.1.42 and B4.1.105).
 
-use coherence_model::cores::{Architecture, Core, Emulation};
+use coherence_model::cores::{Architecture, Core, Emulation, Geometry, Outer};
 
 /// Of the main ID register: who made it, and which core it is.
 const MAIN_ID: u32 = 0xff00_fff0;
@@ -34,6 +35,26 @@ pub fn check(
         ));
     }
     Ok(())
+}
+
+/// Of the cache size selection register: the level, and whether it is of the instruction cache.
+const SELECTION: u32 = 0xf;
+
+/// Whether a cache, by the value of the cache size selection register, has the size that the
+/// guest read.
+pub fn has_size(core: &Core, selection: u32, size: u32) -> bool {
+    let expected = match (selection & SELECTION, core.outer) {
+        (0, _) => core.data_cache,
+        (2, Outer::Integrated(geometry)) => geometry,
+        // The instruction cache, or one that there is not.
+        _ => return true,
+    };
+    expected
+        == Geometry {
+            line: 16 << (size & 7),
+            sets: ((size >> 13) & 0x7fff) + 1,
+            ways: ((size >> 3) & 0x3ff) + 1,
+        }
 }
 
 /// The architecture, by the format of the cache type register. That of ARMv6 is as that of
@@ -85,6 +106,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// As QEMU's cores have them: the selection, and the size.
+    #[test]
+    fn sizes() {
+        for (core, selection, size) in [
+            (Core::CORTEX_A9, 0, 0xe00f_e019),
+            (Core::CORTEX_A8, 0, 0xe007_e01a),
+            (Core::CORTEX_A7, 0, 0x701f_e00a),
+            (Core::CORTEX_A15, 0, 0x701f_e00a),
+            (Core::CORTEX_A15, 2, 0x711f_e07a),
+            // The instruction cache's.
+            (Core::CORTEX_A15, 1, 0x201f_e00a),
+        ] {
+            assert!(has_size(&core, selection, size), "{}", core.name);
+        }
+        // Twice as many sets.
+        assert!(!has_size(&Core::CORTEX_A15, 0, 0x703f_e00a));
+        assert!(!has_size(&Core::CORTEX_A15, 2, 0x701f_e00a));
     }
 
     #[test]

@@ -11,14 +11,14 @@ mod translated_blocks;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use coherence_model::cores::{Architecture, Core, Emulation};
-use coherence_model::events::{self, Device, Maintenance, Mapping, MemoryType, Site};
+use coherence_model::cores::{Architecture, Core, Emulation, Outer};
+use coherence_model::events::{Device, Maintenance, Mapping, MemoryType, Site};
 use coherence_model::hazards::{Finding, Sink};
 use coherence_model::Model;
 
 use crate::arguments::{Arguments, Track};
 use crate::cache_type;
-use crate::cp15::{self, Cp15Operation, Sweep};
+use crate::cp15::{self, Cp15Operation, Level, Sweep};
 use crate::hints::Hint;
 use crate::instruction_decoder::{privileged, Decoder};
 use crate::linux_functions::{Kernel, Module};
@@ -33,7 +33,8 @@ use crate::watched_devices::{DeviceEvent, Devices};
 struct CpuState {
     control: Control,
     tlb: Tlb,
-    sweep: Sweep,
+    inner_sweep: Sweep,
+    outer_sweep: Option<Sweep>,
     /// The task_struct of the task that runs, once it is known.
     task: Option<u32>,
 }
@@ -51,6 +52,10 @@ pub struct Checker {
     sizes: Sizes,
     registers: Option<Registers>,
     kernel: Option<Kernel>,
+    /// The cache whose size the guest may read, as it selected it.
+    cache_selection: u32,
+    /// Whether the guest read another size than that of the core.
+    other_size: bool,
     /// Whether a program ran, and the kernel was found to be the right one then.
     confirmed: bool,
     modules: Vec<Module>,
@@ -131,7 +136,11 @@ impl Checker {
         let cpu = CpuState {
             control: Control::default(),
             tlb: Tlb::new(),
-            sweep: Sweep::new(core.data_cache, events::Operation::Clean),
+            inner_sweep: Sweep::new(core.data_cache, Level::Inner),
+            outer_sweep: match core.outer {
+                Outer::Integrated(geometry) => Some(Sweep::new(geometry, Level::Outer)),
+                Outer::None | Outer::Pl310 => None,
+            },
             task: None,
         };
         let mut reporter = Reporter::new(arguments.report, code);
@@ -156,6 +165,8 @@ impl Checker {
             sizes: Sizes::new(),
             registers: None,
             kernel,
+            cache_selection: 0,
+            other_size: false,
             confirmed: false,
             modules: Vec::new(),
             devices: Devices::new(&arguments.devices),
@@ -180,6 +191,9 @@ impl Watcher for Checker {
     }
 
     fn translate(&mut self, block: &Block<Self>) -> Result<(), &'static str> {
+        if self.other_size {
+            return Err("a cache of the guest's core has another size than that of core=.");
+        }
         let Some(registers) = &mut self.registers else {
             return Ok(());
         };
@@ -191,6 +205,7 @@ impl Watcher for Checker {
         let mut decoder = Decoder::new(cpsr);
         let mut owner = None;
         let mut piece = None;
+        let mut reads = None;
         for (i, instruction) in block.instructions().enumerate() {
             let pc = instruction.address();
             let owner = *owner.get_or_insert_with(|| self.owner(pc, privileged));
@@ -200,7 +215,10 @@ impl Watcher for Checker {
                 piece = Some(self.fetch_with(piece, pc..pc + len as u32, site));
                 instruction.watch_memory(site);
             }
-            self.watch_kind(&instruction, decoder.decode(bytes, len), site);
+            if let Some(word) = reads {
+                instruction.watch_system(site, word);
+            }
+            reads = self.watch_kind(&instruction, decoder.decode(bytes, len), site);
             if privileged {
                 self.watch_linux(&instruction, i == 0, site);
             }

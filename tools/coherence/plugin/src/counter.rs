@@ -112,7 +112,7 @@ fn exception(pc: u32) -> Option<Count> {
 /// What an operation of the system control coprocessor counts as, if anything.
 fn maintenance(operation: Cp15Operation) -> Option<Count> {
     Some(match operation {
-        Cp15Operation::Data(_, By::Address) => Count::Lines,
+        Cp15Operation::Data(_, By::Address) | Cp15Operation::Unify => Count::Lines,
         Cp15Operation::Data(_, By::SetWay) => Count::SetWay,
         // Of the loop over test and clean QEMU runs one round.
         Cp15Operation::Data(_, By::Whole)
@@ -121,7 +121,10 @@ fn maintenance(operation: Cp15Operation) -> Option<Count> {
         Cp15Operation::Instruction(_) => Count::Fetch,
         Cp15Operation::Tlb(_) => Count::Tlb,
         Cp15Operation::Drain => Count::Drains,
-        Cp15Operation::Write(_) | Cp15Operation::Order => return None,
+        Cp15Operation::Write(_)
+        | Cp15Operation::SelectCache
+        | Cp15Operation::CacheSize
+        | Cp15Operation::Order => return None,
     })
 }
 

@@ -97,6 +97,8 @@ pub enum Cp15Operation {
     Write(ControlRegister),
     /// Maintains the data cache.
     Data(events::Operation, By),
+    /// Cleans a line of the data cache, by its address, as far as instructions see it.
+    Unify,
     /// Invalidates the instruction cache.
     Instruction(By),
     /// Invalidates both caches.
@@ -106,6 +108,10 @@ pub enum Cp15Operation {
     TestAndClean(events::Operation),
     /// Invalidates translations.
     Tlb(Entries),
+    /// Selects a cache, whose size can be read then (CSSELR).
+    SelectCache,
+    /// Reads the size of the selected cache (CCSIDR).
+    CacheSize,
     /// Drains the write buffer.
     Drain,
     /// Keeps accesses before it and after it in order.
@@ -119,7 +125,7 @@ impl Cp15Operation {
     }
 }
 
-/// The source register of MCR.
+/// The source register of MCR, or the destination of MRC.
 pub fn source(word: u32) -> usize {
     ((word >> 12) & 0xf) as usize
 }
@@ -134,7 +140,11 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Cp15Operation> {
     let opc1 = (word >> 21) & 7;
     let (crn, crm, opc2) = ((word >> 16) & 0xf, word & 0xf, (word >> 5) & 7);
     if opc1 != 0 {
-        return None;
+        return match (architecture, load, opc1, crn, crm, opc2) {
+            (V7, false, 2, 0, 0, 0) => Some(Cp15Operation::SelectCache),
+            (V7, true, 1, 0, 0, 0) => Some(Cp15Operation::CacheSize),
+            _ => None,
+        };
     }
     if load {
         // MRC with r15 sets the flags.
@@ -163,7 +173,7 @@ pub fn decode(architecture: Architecture, word: u32) -> Option<Cp15Operation> {
         (_, 7, 10, 4) => Cp15Operation::Drain,
         (V7, 7, 10, 5) => Cp15Operation::Order,
         // DCCMVAU: to the point of unification, which is in front of the outer cache.
-        (V7, 7, 11, 1) => Data(Clean, By::Address),
+        (V7, 7, 11, 1) => Cp15Operation::Unify,
         (_, 7, 14, 1) => Data(CleanInvalidate, By::Address),
         (_, 7, 14, 2) => Data(CleanInvalidate, By::SetWay),
         (V5, 7, 6, 0) => Data(Invalidate, By::Whole),
@@ -191,18 +201,29 @@ pub fn effect(architecture: Architecture, word: u32, cpsr: u32) -> Option<Cp15Op
 /// [`Cp15Operation::TestAndClean`].
 pub const LOOP_BACK: u32 = 0x1aff_fffd;
 
-/// Which line a set/way operation is for; `None`: not of the first level.
-fn line_of(geometry: Geometry, value: u32) -> Option<usize> {
+/// Levels of caches that a loop over sets and ways goes through, one after the other, as such
+/// an operation's value has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The inner data cache.
+    Inner,
+    /// The outer cache, if it is the core's own.
+    Outer,
+}
+
+/// Which line of a level a set/way operation is for; `None`: it is of another level.
+fn line_of(geometry: Geometry, level: Level, value: u32) -> Option<usize> {
     let way_bits = geometry.ways.trailing_zeros();
     let way = value >> (32 - way_bits);
     let set = (value << way_bits >> way_bits) / geometry.line;
-    let is_line = (value >> 1) & 7 == 0 && set < geometry.sets;
+    let is_line = (value >> 1) & 7 == level as u32 && set < geometry.sets;
     is_line.then_some((way * geometry.sets + set) as usize)
 }
 
-/// A loop over all sets and ways of the data cache with one operation.
+/// A loop over all sets and ways of a cache with one operation.
 pub struct Sweep {
     geometry: Geometry,
+    level: Level,
     operation: events::Operation,
     seen: Vec<bool>,
     left: usize,
@@ -210,29 +231,36 @@ pub struct Sweep {
 
 impl Sweep {
     /// No operation of the loop was seen.
-    pub fn new(geometry: Geometry, operation: events::Operation) -> Self {
+    pub fn new(geometry: Geometry, level: Level) -> Self {
         let lines = geometry.lines() as usize;
         Self {
             geometry,
-            operation,
+            level,
+            operation: events::Operation::Clean,
             seen: vec![false; lines],
             left: lines,
         }
     }
 
+    fn begin(&mut self, operation: events::Operation) {
+        self.operation = operation;
+        self.seen.fill(false);
+        self.left = self.seen.len();
+    }
+
     /// One more operation. Whether it was the last: all lines had theirs, each
     /// once. Any other operation, or a line for the second time, begins anew.
     pub fn step(&mut self, operation: events::Operation, value: u32) -> bool {
-        let Some(line) = line_of(self.geometry, value) else {
+        let Some(line) = line_of(self.geometry, self.level, value) else {
             return false;
         };
         if operation != self.operation || self.seen[line] {
-            *self = Self::new(self.geometry, operation);
+            self.begin(operation);
         }
         self.seen[line] = true;
         self.left -= 1;
         if self.left == 0 {
-            *self = Self::new(self.geometry, operation);
+            self.begin(operation);
             return true;
         }
         false
@@ -280,10 +308,7 @@ mod tests {
             Some(Cp15Operation::Data(Invalidate, By::Whole))
         );
         assert_eq!(mcr(V7, 7, 6, 0), None);
-        assert_eq!(
-            mcr(V7, 7, 11, 1),
-            Some(Cp15Operation::Data(Clean, By::Address))
-        );
+        assert_eq!(mcr(V7, 7, 11, 1), Some(Cp15Operation::Unify));
         assert_eq!(mcr(V5, 7, 11, 1), None);
         assert_eq!(mcr(V5, 7, 7, 0), Some(Cp15Operation::InvalidateBoth));
         assert_eq!(mcr(V7, 7, 10, 5), Some(Cp15Operation::Order));
@@ -291,6 +316,14 @@ mod tests {
         // The barrier of instructions, and the branch predictor.
         assert_eq!(mcr(V7, 7, 5, 4), None);
         assert_eq!(mcr(V7, 7, 5, 6), None);
+    }
+
+    #[test]
+    fn sizes_of_caches() {
+        // As in arch/arm/mm/cache-v7.S: mcr p15, 2, r10, c0, c0, 0; mrc p15, 1, r1, c0, c0, 0
+        assert_eq!(decode(V7, 0xee40_af10), Some(Cp15Operation::SelectCache));
+        assert_eq!(decode(V7, 0xee30_1f10), Some(Cp15Operation::CacheSize));
+        assert_eq!(decode(V5, 0xee30_1f10), None);
     }
 
     #[test]
@@ -417,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_whole_loop_counts_at_its_end() {
-        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Clean);
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Level::Inner);
         for _ in 0..2 {
             let ends: Vec<_> = loop_values()
                 .iter()
@@ -427,9 +460,45 @@ mod tests {
         }
     }
 
+    /// As Linux goes through the levels of a Cortex-A15, of which the second has sets that are
+    /// no power of two.
+    #[test]
+    fn each_level_has_a_loop_of_its_own() {
+        let levels = [
+            (Level::Inner, Geometry::new(32 << 10, 2, 64)),
+            (
+                Level::Outer,
+                Geometry {
+                    line: 64,
+                    sets: 2304,
+                    ways: 16,
+                },
+            ),
+        ];
+        for (level, geometry) in levels {
+            let mut sweep = Sweep::new(geometry, level);
+            let Geometry { sets, ways, .. } = geometry;
+            let shift = 32 - ways.trailing_zeros();
+            for other in [Level::Inner, Level::Outer] {
+                let values = (0..sets).rev().flat_map(|set| {
+                    (0..ways)
+                        .rev()
+                        .map(move |way| (way << shift) | (set << 6) | ((other as u32) << 1))
+                });
+                let ends: Vec<_> = values.map(|value| sweep.step(Clean, value)).collect();
+                let last = (other == level).then(|| geometry.lines() as usize - 1);
+                assert_eq!(
+                    ends.iter().position(|end| *end),
+                    last,
+                    "{level:?} {other:?}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn a_part_of_a_loop_does_not_count() {
-        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Clean);
+        let mut sweep = Sweep::new(Geometry::new(16 << 10, 4, 32), Level::Inner);
         let values = loop_values();
         assert!(!values[..300].iter().any(|v| sweep.step(Clean, *v)));
         // Another operation on the rest is not the same loop.

@@ -529,7 +529,9 @@ impl Reporter {
     pub fn maintained(&mut self, what: Maintenance) {
         let count = &mut self.maintained[self.label];
         match what {
-            Maintenance::Data(_, Lines::Address { .. }) | Maintenance::Outer(..) => {
+            Maintenance::Data(_, Lines::Address { .. })
+            | Maintenance::Unify { .. }
+            | Maintenance::Outer(..) => {
                 count.lines += 1;
             }
             Maintenance::Data(_, Lines::All) => count.all += 1,

@@ -4,7 +4,7 @@
 
 #![allow(dead_code)] // No test file uses all of it.
 
-use coherence_model::cores::{Core, Indexing};
+use coherence_model::cores::{Core, Indexing, Outer};
 use coherence_model::events::{
     Access, Device, Direction, Lines, Maintenance, Mapping, MemoryType, Operation, PhysicalRange,
     Site,
@@ -161,7 +161,7 @@ impl Guest {
     /// Maintains the outer cache, as arch/arm/mm/cache-l2x0.c does: lines that
     /// are not wholly in the range are never just invalidated.
     pub fn outer_range(&mut self, operation: Operation, pa: u32, len: u32) {
-        if !self.core.outer {
+        if self.core.outer != Outer::Pl310 {
             return;
         }
         for line in self.lines(pa, pa + len) {
@@ -201,7 +201,11 @@ impl Guest {
 
     /// `flush_icache_range`.
     pub fn flush_icache(&mut self, va: u32, len: u32) {
-        self.data_range(Operation::Clean, va, len);
+        for va in self.lines(va, va + len) {
+            let pa = Some(self.access(va, 1, KERNEL).pa);
+            self.maintain(Maintenance::Unify { va, pa });
+        }
+        self.maintain(Maintenance::Drain);
         for va in self.lines(va, va + len) {
             let pa = Some(self.access(va, 1, KERNEL).pa);
             self.maintain(Maintenance::Instruction(Lines::Address { va, pa }));

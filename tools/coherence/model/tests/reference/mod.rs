@@ -277,6 +277,11 @@ impl Reference {
 
     /// Maintains an inner copy, or all of them with no fill between.
     pub fn inner(&mut self, i: Option<usize>, operation: Operation) {
+        let worlds = self.after_inner(i, operation);
+        self.become_all(worlds);
+    }
+
+    fn after_inner(&mut self, i: Option<usize>, operation: Operation) -> Vec<World> {
         let mut worlds: Vec<World> = std::mem::take(&mut self.worlds).into_iter().collect();
         let copies = self.fillable.len();
         for i in (0..copies).filter(|&j| i.is_none_or(|i| i == j)) {
@@ -297,23 +302,19 @@ impl Reference {
                 }
             }
         }
-        self.become_all(worlds);
+        worlds
     }
 
     /// Maintains the outer copy.
     pub fn outer(&mut self, operation: Operation) {
-        self.step(|mut world, then| {
-            if let Some(copy) = world.outer {
-                world.outer = (operation == Operation::Clean).then_some(Copied {
-                    dirty: false,
-                    ..copy
-                });
-                if copy.dirty && operation != Operation::Invalidate {
-                    world.memory = copy.words;
-                }
-            }
-            then(world);
-        });
+        self.step(|world, then| then(world.after_outer(operation)));
+    }
+
+    /// Maintains an inner copy, and then the outer one, with nothing between.
+    pub fn through(&mut self, i: usize, operation: Operation) {
+        let worlds = self.after_inner(Some(i), operation).into_iter();
+        let worlds = worlds.map(|world| world.after_outer(operation)).collect();
+        self.become_all(worlds);
     }
 
     /// Copies gain or lose their live mapping.
@@ -413,6 +414,20 @@ impl Reference {
 }
 
 impl World {
+    /// The outer copy is maintained.
+    fn after_outer(mut self, operation: Operation) -> Self {
+        if let Some(copy) = self.outer {
+            self.outer = (operation == Operation::Clean).then_some(Copied {
+                dirty: false,
+                ..copy
+            });
+            if copy.dirty && operation != Operation::Invalidate {
+                self.memory = copy.words;
+            }
+        }
+        self
+    }
+
     /// What a miss of the inner cache finds.
     fn behind(&self) -> Words {
         self.outer.map_or(self.memory, |copy| copy.words)

@@ -4,6 +4,7 @@
 use coherence_model::events::{self, Lines, Maintenance, Mapping, Site};
 
 use super::Checker;
+use crate::cache_type;
 use crate::cp15::{self, By, Cp15Operation};
 
 /// Accesses between two looks at what displays read.
@@ -14,6 +15,11 @@ impl Checker {
     pub(super) fn operate(&mut self, operation: Cp15Operation, value: u32, site: Site) {
         match operation {
             Cp15Operation::Write(register) => self.write_register(register, value),
+            Cp15Operation::SelectCache => self.cache_selection = value,
+            Cp15Operation::CacheSize => {
+                let selection = self.cache_selection;
+                self.other_size |= !cache_type::has_size(&self.core, selection, value);
+            }
             // There is no line, and no translation, that the model knows of.
             _ if !self.tracking => {}
             Cp15Operation::Data(what, By::Address) => {
@@ -21,9 +27,17 @@ impl Checker {
                 self.maintain(Maintenance::Data(what, lines));
             }
             Cp15Operation::Data(what, By::SetWay) => {
-                if self.cpu.sweep.step(what, value) {
+                if self.cpu.inner_sweep.step(what, value) {
                     self.maintain(Maintenance::Data(what, Lines::All));
                 }
+                let outer = self.cpu.outer_sweep.as_mut();
+                if outer.is_some_and(|sweep| sweep.step(what, value)) {
+                    self.maintain(Maintenance::OuterAll(what));
+                }
+            }
+            Cp15Operation::Unify => {
+                let pa = self.entry(value).map(|entry| entry.physical(value));
+                self.maintain(Maintenance::Unify { va: value, pa });
             }
             Cp15Operation::Data(what, By::Whole) => {
                 self.maintain(Maintenance::Data(what, Lines::All))

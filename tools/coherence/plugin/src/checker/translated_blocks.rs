@@ -13,7 +13,7 @@ use coherence_model::events::Site;
 
 use super::Checker;
 use crate::code_sites::Owner;
-use crate::cp15;
+use crate::cp15::{self, Cp15Operation};
 use crate::instruction_decoder::InstructionKind;
 use crate::mmu::PAGE;
 use crate::qemu::Instruction;
@@ -62,22 +62,24 @@ impl Checker {
         }
     }
 
-    /// Watches an instruction for what it is.
+    /// Watches an instruction for what it is. Returns one that is to be watched when the next
+    /// one of the block runs, and the register has what it read.
     pub(super) fn watch_kind(
         &self,
         instruction: &Instruction<Self>,
         kind: InstructionKind,
         site: Site,
-    ) {
+    ) -> Option<u32> {
         match kind {
-            InstructionKind::System(word) => {
-                if cp15::decode(self.core.architecture, word).is_some() {
-                    instruction.watch_system(site, word);
-                }
-            }
+            InstructionKind::System(word) => match cp15::decode(self.core.architecture, word) {
+                Some(Cp15Operation::CacheSize) => return Some(word),
+                Some(_) => instruction.watch_system(site, word),
+                None => {}
+            },
             InstructionKind::Hint => instruction.watch_hint(site),
             InstructionKind::Other => {}
         }
+        None
     }
 
     /// Watches an instruction of the kernel for where it is.
