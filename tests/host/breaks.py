@@ -3,13 +3,14 @@
 
 Each is a patch of tests/breaks. Its head says which hazard it is ("Hazard: "), with which
 parameters of the module it is met ("Parameters: "), and, where not every board shows it, what it
-takes ("Takes: "): the name of a core, and of devices that the coherence checker watches.
+takes ("Takes: "): the name of a core, or armv7, and of devices that the coherence checker watches.
 """
 
 import sys
 from dataclasses import dataclass
 
 import boardinfo
+import cores
 from tools import TOP
 
 
@@ -39,7 +40,10 @@ def of(board: str) -> list[Break]:
     """Those that a board can show."""
     info = boardinfo.of(board)
     devices = info.checker.devices if info.checker else {}
-    return [it for it in every() if it.takes <= {info.core, *devices}]
+    has = {info.core, *devices}
+    if cores.CORES[info.core].translation == cores.Arm(armv7=True):
+        has.add("armv7")
+    return [it for it in every() if it.takes <= has]
 
 
 if __name__ == "__main__":

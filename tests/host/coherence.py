@@ -44,6 +44,12 @@ class Finding:
 BOARDS = sorted(boardinfo.names(lambda it: it.checker))
 #: Those of them that are there for everything, and not for a device alone.
 FULL_BOARDS = [name for name in BOARDS if not boardinfo.of(name).there_for]
+#: Those that are there for a device, and the only ones with their core.
+ONLY_ONES = [
+    name
+    for name in BOARDS
+    if boardinfo.of(name).core not in {boardinfo.of(it).core for it in FULL_BOARDS}
+]
 
 
 def following(board: str) -> boardinfo.Checker:
@@ -259,15 +265,21 @@ class Known:
     """An entry of tools/coherence/known."""
 
     hazard: str
-    #: a function of the kernel, or the prefix below, a function and its driver
+    #: a function of the kernel, or one of those below
     where: str
     reason: str
 
+    #: before a function and its driver, with a @ between
     MAPPED_BY = "mapped-by="
+    #: written last by kernel code without a name, which ran while the MMU was off
+    UNTRANSLATED = "written-by=untranslated"
 
     def fits(self, finding: Finding) -> bool:
         if self.hazard != finding.hazard:
             return False
+        if self.where == self.UNTRANSLATED:
+            writer = finding.told.get("writer") or {}
+            return writer.get("unit") == "" and not writer.get("function")
         if not self.where.startswith(self.MAPPED_BY):
             return self.where == finding.function
         function, _, driver = self.where.removeprefix(self.MAPPED_BY).partition("@")

@@ -127,6 +127,21 @@ def test_known_by_who_mapped_the_memory(finding, is_known):
     assert (len(new), len(old)) == (not is_known, is_known)
 
 
+@pytest.mark.parametrize(
+    ("writer", "is_known"),
+    [
+        ({"unit": "", "function": None, "pc": 0x400081C0}, True),
+        ({"unit": "", "function": "memset"}, False),
+        ({"unit": "mine", "function": None}, False),
+        ({"text": "a device"}, False),
+        (None, False),
+    ],
+)
+def test_known_by_who_wrote_before_the_mmu_was_on(writer, is_known):
+    new, old = coherence.divided(findings(FOUND | {"writer": writer}))
+    assert (len(new), len(old)) == (not is_known, is_known)
+
+
 def test_module_that_is_not_free_is_no_finding(tmp_path):
     (tmp_path / "kernel.log").write_text("Disabling lock debugging due to kernel taint\n")
     (tmp_path / "report.json").write_text(json.dumps({"totals": TOTALS}) + "\n")

@@ -13,14 +13,23 @@
 #include <linux/irqflags.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
+#include <asm/cputype.h>
 #include <asm/outercache.h>
 
 #include "../hint.h"
 #include "errand.h"
 
-/* Bytes and words in a line of the caches here, inner and outer. */
-#define LINE	32
-#define WORDS	(LINE / sizeof(u32))
+/* Bytes in a line of the caches here, inner and outer, and on the core with the longest. */
+#define LINE		line_bytes()
+#define LONGEST_LINE	64
+
+/* The cache type register of ARMv7 tells; lines are short before that. */
+static inline size_t line_bytes(void)
+{
+	u32 type = read_cpuid_cachetype();
+
+	return type >> 29 == 4 ? 4 << (type >> 16 & 0xf) : 32;
+}
 
 /* The memory type of the program's mapping. */
 enum type { CACHED, WRITE_COMBINED, NONCACHED };
@@ -73,7 +82,7 @@ struct coherence_case {
 	/* Returns 0, -EIO for wrong data, -EOPNOTSUPP where it can't be run. */
 	int (*run)(struct run *r);
 	/* Empty for a right sequence. */
-	struct expectation arm926, cortex_a9;
+	struct expectation arm926, cortex_a9, cortex_a15;
 };
 
 extern const struct coherence_case coherence_faults[];

@@ -38,6 +38,9 @@ static const u32 coherence_layout[] __used __section(".coherence") = {
 	BITS_PER_BYTE * offsetof(struct device, flags) + DEV_FLAG_DMA_COHERENT,
 };
 
+/* As ARM_CPU_PART_CORTEX_A9, of ARM926EJ-S (ARM DDI 0198E, 2.3.1). */
+#define ARM_CPU_PART_ARM926	0x41009260
+
 static struct platform_device *device;
 
 /* One case at a time in the whole system: the label is the system's. */
@@ -215,6 +218,18 @@ static int test_mmap(struct file *file, struct vm_area_struct *vma)
 	return ret;
 }
 
+static const struct expectation *expected(const struct coherence_case *c)
+{
+	switch (read_cpuid_part()) {
+	case ARM_CPU_PART_ARM926:
+		return &c->arm926;
+	case ARM_CPU_PART_CORTEX_A9:
+		return &c->cortex_a9;
+	default:
+		return &c->cortex_a15;
+	}
+}
+
 static void show_set(struct seq_file *seq, u16 set, const char *where, const char **before)
 {
 	static const char *const names[] = {
@@ -240,7 +255,7 @@ static int show_cases(struct seq_file *seq, void *unused)
 	unsigned long i;
 
 	for (i = 0; (c = find_case(i)); i++) {
-		const struct expectation *e = cache_is_vivt() ? &c->arm926 : &c->cortex_a9;
+		const struct expectation *e = expected(c);
 		const char *before = " ";
 
 		seq_puts(seq, c->name);
@@ -295,15 +310,13 @@ static struct miscdevice test_node = {
 	.mode = 0600,
 };
 
-/* As ARM_CPU_PART_CORTEX_A9, of ARM926EJ-S (ARM DDI 0198E, 2.3.1). */
-#define ARM_CPU_PART_ARM926	0x41009260
-
 /* The cores that the cases have expectations for. */
 static bool core_known(void)
 {
 	switch (read_cpuid_part()) {
 	case ARM_CPU_PART_ARM926:
 	case ARM_CPU_PART_CORTEX_A9:
+	case ARM_CPU_PART_CORTEX_A15:
 		return true;
 	default:
 		return false;

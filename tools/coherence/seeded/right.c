@@ -466,7 +466,7 @@ static int separate_lines(struct run *r)
 /* What a device answers, in lines of its own of a structure, and the driver's state. */
 struct command {
 	u32 state;
-	u8 answer[LINE] ____cacheline_aligned;
+	u8 answer[LONGEST_LINE] ____cacheline_aligned;
 	u32 count ____cacheline_aligned;
 };
 

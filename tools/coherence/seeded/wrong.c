@@ -421,7 +421,7 @@ static int shared_line(struct run *r)
  */
 struct command {
 	u32 state;
-	u8 answer[LINE];
+	u8 answer[LONGEST_LINE];
 };
 
 static int answer_beside_a_state(struct run *r)
@@ -466,7 +466,7 @@ static int list_beside_a_state(struct run *r)
  */
 static int buffer_on_the_stack(struct run *r)
 {
-	u8 room[4 * LINE];
+	u8 room[4 * LONGEST_LINE];
 	u8 *buffer = PTR_ALIGN(&room[0], LINE) + LINE / 2;
 	dma_addr_t dma = dma_map_single(r->dev, buffer, LINE, DMA_FROM_DEVICE);
 
@@ -480,7 +480,7 @@ static int buffer_on_the_stack(struct run *r)
 /* The same of a list. */
 static int list_on_the_stack(struct run *r)
 {
-	u8 room[4 * LINE];
+	u8 room[4 * LONGEST_LINE];
 	u8 *buffer = PTR_ALIGN(&room[0], LINE) + LINE / 2;
 	struct scatterlist list;
 
@@ -634,12 +634,25 @@ static int barrier_after_the_bit(struct run *r)
 /*
  * __cpuc_flush_dcache_area() alone, from a driver of the days before the PL310.
  * On Cortex-A9 the line goes to the outer cache, where no device looks. On
- * ARM926EJ-S it is enough. Right: the DMA API, or outer_clean_range() after it.
+ * ARM926EJ-S and Cortex-A15 it is enough. Right: the DMA API, or outer_clean_range() after it.
  */
 static int inner_clean_only(struct run *r)
 {
 	store_lines(r->kernel, LINE, 42);
 	__cpuc_flush_dcache_area(r->kernel, LINE);
+	coherence_device_reads(r->pa, LINE);
+	return 0;
+}
+
+/*
+ * flush_icache_range(), which cleans so that instructions are seen. Their cache is filled from
+ * the outer one, so on ARMv7 the line goes no further. On ARM926EJ-S, which has no outer
+ * cache, it is enough. Right: the DMA API.
+ */
+static int cleaned_for_instructions(struct run *r)
+{
+	store_lines(r->kernel, LINE, 42);
+	__cpuc_coherent_kern_range((unsigned long)r->kernel, (unsigned long)r->kernel + LINE);
 	coherence_device_reads(r->pa, LINE);
 	return 0;
 }
@@ -1152,7 +1165,8 @@ static int code_not_flushed(struct run *r)
 	return 0;
 }
 
-#define EVERY_CORE(...) .arm926 = { __VA_ARGS__ }, .cortex_a9 = { __VA_ARGS__ }
+#define ARMV7(...) .cortex_a9 = { __VA_ARGS__ }, .cortex_a15 = { __VA_ARGS__ }
+#define EVERY_CORE(...) .arm926 = { __VA_ARGS__ }, ARMV7(__VA_ARGS__)
 
 const struct coherence_case coherence_faults[] = {
 	{ "classic-stale-kernel", classic_stale_kernel,
@@ -1165,7 +1179,7 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = STALE_READ, .possible = TWO_TYPES) },
 	{ "write-combined-and-cached", write_combined_and_cached,
 	  .arm926 = { .this_core = STALE_READ, .possible = TWO_TYPES },
-	  .cortex_a9 = { .this_core = TWO_TYPES, .possible = STALE_READ } },
+	  ARMV7(.this_core = TWO_TYPES, .possible = STALE_READ) },
 	{ "vivt-stale-kernel", vivt_stale_kernel,
 	  .arm926 = { .this_core = STALE_READ } },
 	{ "vivt-stale-program", vivt_stale_program,
@@ -1198,19 +1212,19 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE) },
 	{ "invalidated-before-only", invalidated_before_only,
 	  .arm926 = { .this_core = STRAY_DMA },
-	  .cortex_a9 = { .this_core = STRAY_DMA | STALE_READ } },
+	  ARMV7(.this_core = STRAY_DMA | STALE_READ) },
 	{ "no-sync-for-device", no_sync_for_device,
 	  .arm926 = { .this_core = WRONG_SYNC | STALE_READ },
-	  .cortex_a9 = { .this_core = WRONG_SYNC } },
+	  ARMV7(.this_core = WRONG_SYNC) },
 	{ "shared-line", shared_line,
 	  EVERY_CORE(.this_core = DIRTY_OVER_DEVICE | SHARED_LINE,
 		     .possible = STALE_READ | LOST_WRITE) },
 	{ "answer-beside-a-state", answer_beside_a_state,
 	  .arm926 = { .this_core = SHARED_LINE },
-	  .cortex_a9 = { .some_core = SHARED_LINE } },
+	  ARMV7(.some_core = SHARED_LINE) },
 	{ "list-beside-a-state", list_beside_a_state,
 	  .arm926 = { .this_core = SHARED_LINE },
-	  .cortex_a9 = { .some_core = SHARED_LINE } },
+	  ARMV7(.some_core = SHARED_LINE) },
 	{ "buffer-on-the-stack", buffer_on_the_stack,
 	  EVERY_CORE(.this_core = SHARED_LINE) },
 	{ "list-on-the-stack", list_on_the_stack,
@@ -1223,27 +1237,29 @@ const struct coherence_case coherence_faults[] = {
 	  EVERY_CORE(.this_core = WRONG_SYNC | OWNED_TOUCH) },
 	{ "read-during-receive", read_during_receive,
 	  .arm926 = { .this_core = OWNED_TOUCH | STALE_READ },
-	  .cortex_a9 = { .this_core = OWNED_TOUCH } },
+	  ARMV7(.this_core = OWNED_TOUCH) },
 	{ "not-drained", not_drained,
 	  EVERY_CORE(.this_core = NOT_DRAINED) },
 	{ "bit-before-the-address", bit_before_the_address,
-	  .cortex_a9 = { .this_core = NOT_DRAINED } },
+	  ARMV7(.this_core = NOT_DRAINED) },
 	{ "barrier-after-the-bit", barrier_after_the_bit,
-	  .cortex_a9 = { .this_core = NOT_DRAINED } },
+	  ARMV7(.this_core = NOT_DRAINED) },
 	{ "inner-clean-only", inner_clean_only,
 	  .cortex_a9 = { .this_core = STALE_READ } },
+	{ "cleaned-for-instructions", cleaned_for_instructions,
+	  ARMV7(.this_core = STALE_READ) },
 	{ "outer-clean-first", outer_clean_first,
 	  .cortex_a9 = { .this_core = STALE_READ } },
 	{ "sync-wrong-direction", sync_wrong_direction,
 	  .arm926 = { .this_core = WRONG_SYNC },
-	  .cortex_a9 = { .this_core = WRONG_SYNC | STALE_READ } },
+	  ARMV7(.this_core = WRONG_SYNC | STALE_READ) },
 	{ "sync-loses-store", sync_loses_store,
 	  EVERY_CORE(.this_core = LOST_WRITE, .possible = WRONG_SYNC | STALE_READ) },
 	{ "sync-too-short", sync_too_short,
 	  EVERY_CORE(.this_core = STALE_READ) },
 	{ "receive-sync-too-short", receive_sync_too_short,
 	  .arm926 = { .this_core = OWNED_TOUCH },
-	  .cortex_a9 = { .this_core = OWNED_TOUCH, .possible = STALE_READ } },
+	  ARMV7(.this_core = OWNED_TOUCH, .possible = STALE_READ) },
 	{ "more-than-received", more_than_received,
 	  EVERY_CORE(.this_core = UNWRITTEN_READ) },
 	{ "failed-copy-loses-store", failed_copy_loses_store,
@@ -1285,9 +1301,9 @@ const struct coherence_case coherence_faults[] = {
 	{ "never-given-unmapped", never_given_unmapped,
 	  EVERY_CORE(.this_core = WRONG_SYNC) },
 	{ "snooped-uncached", snooped_uncached,
-	  .cortex_a9 = { .this_core = TWO_TYPES | STALE_READ } },
+	  ARMV7(.this_core = TWO_TYPES | STALE_READ) },
 	{ "snooped-unsynced-uncached", snooped_unsynced_uncached,
-	  .cortex_a9 = { .this_core = TWO_TYPES | STALE_READ } },
+	  ARMV7(.this_core = TWO_TYPES | STALE_READ) },
 	{ "code-not-flushed", code_not_flushed,
 	  EVERY_CORE(.this_core = STALE_INSTRUCTION) },
 };

@@ -301,7 +301,7 @@ impl Watcher for Checker {
             lines,
             bytes,
             forgotten: self.model.forgotten(),
-            cache: self.core.data_cache.lines(),
+            cache: self.core.data_cache,
             checked: self.check,
         });
         self.something_was_checked()

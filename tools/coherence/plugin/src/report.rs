@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use coherence_model::cores::Geometry;
 use coherence_model::events::{Lines, Maintenance, Site};
 use coherence_model::hazards::{Call, Finding, Hazard, Holder, Lent, Party, Shown, Sink};
 use serde_json::{json, Value};
@@ -371,8 +372,8 @@ pub struct Cost {
     pub bytes: u64,
     /// How often the model took something as right for want of room.
     pub forgotten: u64,
-    /// Lines of the inner data cache.
-    pub cache: u32,
+    /// The inner data cache.
+    pub cache: Geometry,
     /// Translations compared with QEMU's, and how many differed.
     pub checked: Option<(u64, u64)>,
 }
@@ -720,7 +721,8 @@ impl Reporter {
             "lines": cost.lines,
             "bytes": cost.bytes,
             "forgotten": cost.forgotten,
-            "cache-lines": cost.cache,
+            "cache-lines": cost.cache.lines(),
+            "line-bytes": cost.cache.line,
             "maintained": maintained,
             "translations-checked": cost.checked.map(|(all, _)| all),
             "translations-different": cost.checked.map(|(_, different)| different),
@@ -818,7 +820,7 @@ mod tests {
         lines: 2,
         bytes: 24,
         forgotten: 3,
-        cache: 512,
+        cache: Geometry::new(16 << 10, 4, 32),
         checked: Some((5, 1)),
     };
 
@@ -925,6 +927,7 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         }
         let totals = &reporter.totals_json(COST)["totals"];
         assert_eq!(totals["cache-lines"], 512);
+        assert_eq!(totals["line-bytes"], 32);
         assert_eq!(
             totals["maintained"],
             json!({ "": { "lines": 1, "all": 0 }, "a test": { "lines": 2, "all": 1 } })

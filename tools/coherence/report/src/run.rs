@@ -252,17 +252,24 @@ impl Run {
 /// An entry of the file of what is known.
 struct Known {
     hazard: &'static str,
-    /// A function of the kernel's, or the prefix below, a function and its driver.
+    /// A function of the kernel's, or one of those below.
     place: &'static str,
     reason: &'static str,
 }
 
+/// Before a function and its driver, with a `@` between.
 const MAPPED_BY: &str = "mapped-by=";
+/// Written last by kernel code without a name, which ran while the MMU was off.
+const UNTRANSLATED: &str = "written-by=untranslated";
 
 impl Known {
     fn fits(&self, finding: &Finding) -> bool {
         if self.hazard != finding.hazard {
             return false;
+        }
+        if self.place == UNTRANSLATED {
+            let writer = &finding.writer;
+            return writer.unit.as_deref() == Some("") && writer.function.is_none();
         }
         let Some(place) = self.place.strip_prefix(MAPPED_BY) else {
             return finding.victim.function.as_deref() == Some(self.place);
@@ -345,6 +352,22 @@ mod tests {
         assert!(known("e100_rx_alloc_skb", ""));
         assert!(!known("e100_rx_alloc_skb", "mine"));
         assert!(!known("e100_up", "e100"));
+    }
+
+    #[test]
+    fn known_by_who_wrote_before_the_mmu_was_on() {
+        let known = |function: Option<&str>, unit: Option<&str>| {
+            let mut run = Run::parse(REPORT).unwrap();
+            let mut finding = run.findings.remove(1);
+            assert_eq!(finding.hazard, "stale-read");
+            finding.writer.function = function.map(str::to_owned);
+            finding.writer.unit = unit.map(str::to_owned);
+            known().iter().any(|entry| entry.fits(&finding))
+        };
+        assert!(known(None, Some("")));
+        assert!(!known(Some("memset"), Some("")));
+        assert!(!known(None, Some("mine")));
+        assert!(!known(None, None));
     }
 
     #[test]
