@@ -79,8 +79,11 @@ def told(
     lines = [finding.text for finding in new] + totals["more"]
     for report in reports:
         lines.append(f"kernel ({report.kind}): {report.said}\n    line {report.line} of kernel.log")
-    for finding, reason in old:
-        lines.append(f"known, counted apart: {finding.text}\n    {reason}")
+    for reason in dict.fromkeys(reason for _, reason in old):
+        first, *more = (finding for finding, it in old if it == reason)
+        lines.append(f"known, counted apart: {first.text}\n    {reason}")
+        if more:
+            lines.append(f"    {len(more)} more for this reason")
     by_checker = len(new) + totals["unlisted"]
     found = by_checker + len(reports)
     lines.append(

@@ -102,6 +102,15 @@ def test_order():
     assert lines[-1].startswith("2 findings ")
 
 
+def test_known_for_one_reason():
+    """The first is told, and how many more there are."""
+    text, status = told(RAN, findings(KNOWN, KNOWN, KNOWN), TOTALS, [])
+    lines = text.splitlines()
+    assert [line.startswith("known, counted apart: ") for line in lines] == [True, *[False] * 3]
+    assert lines[2] == "    2 more for this reason"
+    assert (" 3 known, " in lines[-1], status) == (True, 0)
+
+
 def mapped_by(function: str, unit: str, **inlined: str) -> dict:
     """A finding about memory that this function has mapped."""
     source = [{"function": it, "file": "x.c", "line": 1} for it in inlined.values()]
