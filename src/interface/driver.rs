@@ -57,7 +57,8 @@ use kernel::{
 /// # Errors
 ///
 /// - [`Failure::Invalid`] if no memory of the kind is for a device that has a name;
-/// - [`Failure::NoDevice`], [`Failure::Mask`], [`Failure::Translated`], [`ENOMEM`].
+/// - [`Failure::NoDevice`], [`Failure::Mask`], [`Failure::DeviceMask`], [`Failure::Translated`],
+///   [`ENOMEM`].
 pub(crate) fn dma_device(
     name: Option<&CStr>,
     mask_bits: Option<u32>,

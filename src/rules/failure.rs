@@ -333,6 +333,8 @@ pub(crate) enum Failure {
     RegionInUse,
     /// The kernel does not serve devices with so few address bits: [`EIO`].
     Mask(u32),
+    /// Nor one with as few as the device has that is named: [`EIO`].
+    DeviceMask,
     /// The node names no reserved memory for DMA: [`ENODEV`].
     NoReservedMemory,
     /// An IOMMU translates the addresses of the device: [`EOPNOTSUPP`].
@@ -352,12 +354,13 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// What `error` says of a device with so many address bits that memory was to be allocated for:
-    /// [`EIO`] that they are too few, [`ENODEV`] that its node names no reserved memory,
-    /// [`EOPNOTSUPP`] that an IOMMU translates for it.
+    /// What `error` says of a device that memory was to be allocated for, with so many address bits,
+    /// or those that it has: [`EIO`] that they are too few, [`ENODEV`] that its node names no reserved
+    /// memory, [`EOPNOTSUPP`] that an IOMMU translates for it.
     pub(crate) fn of_device(error: Error, mask_bits: Option<u32>) -> Self {
         match (error, mask_bits) {
             (EIO, Some(bits)) => Self::Mask(bits),
+            (EIO, None) => Self::DeviceMask,
             (ENODEV, _) => Self::NoReservedMemory,
             (EOPNOTSUPP, _) => Self::Translated,
             (error, _) => Self::Other(error),
@@ -379,7 +382,7 @@ impl From<Failure> for Error {
             Failure::Name => EEXIST,
             Failure::Removed => ENOENT,
             Failure::RegionInUse => EBUSY,
-            Failure::Mask(_) => EIO,
+            Failure::Mask(_) | Failure::DeviceMask => EIO,
             Failure::NoReservedMemory | Failure::NoDevice => ENODEV,
             Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
             Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(_) => ENOMEM,
@@ -470,6 +473,10 @@ impl fmt::Display for Failure {
                 "dma_mask_bits={bits}: this kernel serves no device with so small a DMA mask; \
                  give it more bits"
             )),
+            Self::DeviceMask => f.write_str(
+                "device: this kernel serves no device with so small a DMA mask as it has; bind its \
+                 driver first, which may set another, or write its address bits to dma_mask_bits",
+            ),
             Self::NoReservedMemory => f.write_str(
                 "memory-region is no shared-dma-pool; kind region takes any other reserved memory",
             ),
@@ -598,6 +605,7 @@ mod tests {
             (Failure::Dma(64 << 20, Cma::None), "size=64M: "),
             (Failure::Reach(4096), "size=4K: "),
             (Failure::Mask(12), "dma_mask_bits=12: "),
+            (Failure::DeviceMask, "device: "),
         ] {
             assert!(says(&failure, words));
         }

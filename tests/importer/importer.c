@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two devices that import dma-bufs: one that snoops the CPU's caches, and one
- * that does not. A program opens /dev/importer-snooping or /dev/importer-plain
+ * Devices that import dma-bufs: one that snoops the CPU's caches, one that does
+ * not, and one with fewer address bits than any kernel serves. A program opens /dev/importer-snooping or /dev/importer-plain
  * and writes one command at a time:
  *
  *	map FD		maps the dma-buf for the device, which may read and write it
@@ -31,6 +31,8 @@
 struct importer {
 	const char *name;
 	bool snoops;
+	/* Or zero for as many as there are. */
+	unsigned int address_bits;
 	struct platform_device *pdev;
 	struct miscdevice node;
 };
@@ -170,6 +172,8 @@ static const struct file_operations operations = {
 static struct importer importers[] = {
 	{ .name = "importer-snooping", .snoops = true },
 	{ .name = "importer-plain" },
+	/* No driver could set this mask. */
+	{ .name = "importer-narrow", .address_bits = 12 },
 };
 
 static int add(struct importer *it)
@@ -184,6 +188,8 @@ static int add(struct importer *it)
 	ret = dma_coerce_mask_and_coherent(dev, DMA_BIT_MASK(64));
 	if (ret)
 		goto unregister;
+	if (it->address_bits)
+		dev->coherent_dma_mask = DMA_BIT_MASK(it->address_bits);
 	dev_assign_dma_coherent(dev, it->snoops);
 	it->node = (struct miscdevice){
 		.minor = MISC_DYNAMIC_MINOR,
@@ -206,23 +212,31 @@ static void take_away(struct importer *it)
 	platform_device_unregister(it->pdev);
 }
 
+static void take_away_first(size_t count)
+{
+	while (count)
+		take_away(&importers[--count]);
+}
+
 static int __init importer_init(void)
 {
-	int ret = add(&importers[0]);
+	size_t i;
+	int ret;
 
-	if (ret)
-		return ret;
-	ret = add(&importers[1]);
-	if (ret)
-		take_away(&importers[0]);
-	return ret;
+	for (i = 0; i < ARRAY_SIZE(importers); i++) {
+		ret = add(&importers[i]);
+		if (ret) {
+			take_away_first(i);
+			return ret;
+		}
+	}
+	return 0;
 }
 module_init(importer_init);
 
 static void __exit importer_exit(void)
 {
-	take_away(&importers[0]);
-	take_away(&importers[1]);
+	take_away_first(ARRAY_SIZE(importers));
 }
 module_exit(importer_exit);
 

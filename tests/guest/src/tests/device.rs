@@ -177,6 +177,12 @@ fn refused(env: &Env) {
                 "no device has this name",
             ),
             (
+                Kind::Streaming,
+                "importer-narrow",
+                Errno::EIO,
+                "device: this kernel serves no device with so small a DMA mask",
+            ),
+            (
                 Kind::Pages,
                 "importer-plain",
                 Errno::EINVAL,
