@@ -6,7 +6,10 @@ use crate::{
     memory::{
         allocator::Allocator,
         limit::Charged,
-        machine::cma, //
+        machine::{
+            cma,
+            limit_of_reach, //
+        },
     },
     rules::{
         failure::{
@@ -69,7 +72,7 @@ pub(super) fn allocate(
         task::go_on()?;
     };
     if !memory.is_in_reach() {
-        return Err(Failure::Reach(spec.size));
+        return Err(Failure::Reach(spec.size, limit_of_reach(&allocator.device)));
     }
     let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
     // The allocator zeroes; the zeroes may still be in the write buffer.

@@ -6,6 +6,7 @@ use crate::{
     rules::{
         failure::{
             Cma,
+            Limit,
             Supply,
             Wanted, //
         },
@@ -27,6 +28,7 @@ use crate::{
             CacheType, //
         },
         dma_coherent,
+        dma_device::DmaDevice,
         params, //
     },
 };
@@ -81,6 +83,14 @@ pub(super) fn supply(wanted: Wanted) -> Supply {
             _ => cpu::memory(),
         },
         cma: cma(),
+    }
+}
+
+/// What leaves memory out of reach of `device`.
+pub(super) fn limit_of_reach(device: &DmaDevice) -> Limit {
+    match device.is_limited_by_bus() {
+        true => Limit::Bus,
+        false => Limit::Mask,
     }
 }
 

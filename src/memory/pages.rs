@@ -9,6 +9,7 @@ use crate::{
         limit::Charged,
         machine::{
             cache_mode,
+            limit_of_reach,
             supply, //
         },
         window::{
@@ -19,6 +20,7 @@ use crate::{
     rules::{
         failure::{
             Failure,
+            Limit,
             Wanted, //
         },
         kind::Kind,
@@ -146,15 +148,15 @@ impl PageSource {
         self,
         request: Request,
         zones: &[Zone],
-        reached: impl Fn(&Pages) -> bool,
+        reached: impl Fn(&Pages) -> Result<(), Limit>,
     ) -> Result<Arc<Pages>, Failure> {
         let mut failure = None;
         for &zone in zones {
             match (self.alloc)(Request { zone, ..request }) {
-                Ok(pages) if reached(&pages) => {
-                    return Ok(Arc::new(pages, GFP_KERNEL_ACCOUNT).map_err(Error::from)?);
-                }
-                Ok(pages) => failure = Some(Failure::Reach(pages.size())),
+                Ok(pages) => match reached(&pages) {
+                    Ok(()) => return Ok(Arc::new(pages, GFP_KERNEL_ACCOUNT).map_err(Error::from)?),
+                    Err(limit) => failure = Some(Failure::Reach(pages.size(), limit)),
+                },
                 Err(EINTR) => return Err(Failure::Other(EINTR)),
                 Err(_) => {
                     let wanted = (self.wanted)(zone);
@@ -165,16 +167,19 @@ impl PageSource {
         Err(failure.unwrap_or(Failure::Other(ENOMEM)))
     }
 
-    /// Pages that `device` reaches, in `zones`, or lower if that is beyond its DMA mask.
+    /// Pages that `device` reaches, in `zones`, or lower if that is out of its reach.
     fn within_reach(
         self,
         device: &DmaDevice,
         request: Request,
         zones: &[Zone],
     ) -> Result<Arc<Pages>, Failure> {
-        let reached = |pages: &Pages| device.reaches(pages);
+        let reached = |pages: &Pages| match device.reaches(pages) {
+            true => Ok(()),
+            false => Err(limit_of_reach(device)),
+        };
         match self.allocate(request, zones, reached) {
-            Err(Failure::Reach(_)) => self.allocate(request, &[Zone::Dma32, Zone::Dma], reached),
+            Err(Failure::Reach(..)) => self.allocate(request, &[Zone::Dma32, Zone::Dma], reached),
             result => result,
         }
     }
@@ -250,7 +255,7 @@ impl ViewedPages {
             Policy::Writeback => PageSource::CONTIGUOUS,
             _ => PageSource::CONTIGUOUS_ONLY,
         };
-        source.allocate(request, zones, |_| true)
+        source.allocate(request, zones, |_| Ok(()))
     }
 
     /// The view of `pages` for `policy`. There is no other view of them now, and no cache line of

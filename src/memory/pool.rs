@@ -8,7 +8,10 @@ use crate::{
             Charged,
             Payer, //
         },
-        machine::cma, //
+        machine::{
+            cma,
+            limit_of_reach, //
+        },
     },
     rules::{
         block::Shape,
@@ -65,15 +68,20 @@ impl Used {
         })
     }
 
-    /// One block more, in no page that kmap() has left a mapping of if that `is_alias_wrong`. May
-    /// sleep.
-    fn alloc(&mut self, payer: &Payer, is_alias_wrong: bool) -> Result<Block, Failure> {
+    /// One block more for `device`, in no page that kmap() has left a mapping of if that
+    /// `is_alias_wrong`. May sleep.
+    fn alloc(
+        &mut self,
+        device: &DmaDevice,
+        payer: &Payer,
+        is_alias_wrong: bool,
+    ) -> Result<Block, Failure> {
         // What is here is not given again, until this returns. Its pages remain the pool's.
         let mut aside = KVec::new();
         loop {
             let block = self.next(payer, self.blocks + aside.len())?;
             if !block.is_in_reach() {
-                return Err(Failure::Reach(self.shape.size));
+                return Err(Failure::Reach(self.shape.size, limit_of_reach(device)));
             }
             if !is_alias_wrong || !block.is_kmapped() {
                 self.blocks += 1;
@@ -138,7 +146,7 @@ impl Pools {
                 used.len() - 1
             }
         };
-        let block = used[at].alloc(payer, is_alias_wrong);
+        let block = used[at].alloc(device, payer, is_alias_wrong);
         if block.is_err() {
             Self::drop_unused(&mut used, at);
         }

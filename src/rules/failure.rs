@@ -121,7 +121,7 @@ impl fmt::Display for Unfit {
         f.write_str(match self {
             Self::Unreached => {
                 "its DMA does not reach all of a dma-buf, and the kernel does not copy for it; use \
-                 a named buffer with its DMA mask (dma_mask_bits)"
+                 a named buffer for it (device), or with its DMA mask (dma_mask_bits)"
             }
             Self::Copied => {
                 "the kernel would copy for it (swiotlb), at each SYNC, which this memory does not \
@@ -239,6 +239,15 @@ impl fmt::Display for MappingRefusal {
     }
 }
 
+/// What leaves memory out of a device's reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The address bits that it drives.
+    Mask,
+    /// The addresses that its bus passes.
+    Bus,
+}
+
 /// What kind of pages a buffer would be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -250,7 +259,7 @@ pub(crate) enum Wanted {
     ContiguousOnly,
     /// Contiguous pages outside of the kernel's linear map, of such a policy too.
     Highmem,
-    /// Contiguous pages inside a DMA mask.
+    /// Contiguous pages that a device reaches.
     InReach,
 }
 
@@ -262,7 +271,7 @@ impl fmt::Display for Wanted {
             Self::Highmem => {
                 "physically contiguous highmem (memory without a cacheable kernel mapping)"
             }
-            Self::InReach => "physically contiguous memory that the device reaches (its DMA mask)",
+            Self::InReach => "physically contiguous memory that the device reaches",
         })
     }
 }
@@ -321,8 +330,8 @@ pub(crate) enum Failure {
     Pages(usize, Wanted, Supply),
     /// DMA memory is not free: [`ENOMEM`].
     Dma(usize, Cma),
-    /// Pages are free, but none inside the DMA mask: [`ENOMEM`].
-    Reach(usize),
+    /// Pages are free, but none that the device reaches: [`ENOMEM`].
+    Reach(usize, Limit),
     /// The kernel copies for the device (swiotlb): [`EOPNOTSUPP`].
     Bounced,
     /// Another buffer has the name: [`EEXIST`].
@@ -385,7 +394,7 @@ impl From<Failure> for Error {
             Failure::Mask(_) | Failure::DeviceMask => EIO,
             Failure::NoReservedMemory | Failure::NoDevice => ENODEV,
             Failure::Limit { .. } | Failure::Share { .. } => EDQUOT,
-            Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(_) => ENOMEM,
+            Failure::Pages(..) | Failure::Dma(..) | Failure::Reach(..) => ENOMEM,
             Failure::Other(error) => error,
         }
     }
@@ -451,9 +460,14 @@ impl fmt::Display for Failure {
                 Bytes(*size as u64),
                 Bytes(*free as u64)
             )),
-            Self::Reach(size) => f.write_fmt(fmt!(
+            Self::Reach(size, Limit::Mask) => f.write_fmt(fmt!(
                 "size={}: not enough memory inside the DMA mask is free; ask for less, or give \
                  dma_mask_bits more",
+                Bytes(*size as u64)
+            )),
+            Self::Reach(size, Limit::Bus) => f.write_fmt(fmt!(
+                "size={}: not enough of the memory is free that the device's bus passes \
+                 (dma-ranges); ask for less, or sooner after the boot",
                 Bytes(*size as u64)
             )),
             Self::Bounced => f.write_str(
@@ -603,7 +617,8 @@ mod tests {
                 "policy=writethrough: ",
             ),
             (Failure::Dma(64 << 20, Cma::None), "size=64M: "),
-            (Failure::Reach(4096), "size=4K: "),
+            (Failure::Reach(4096, Limit::Mask), "size=4K: "),
+            (Failure::Reach(4096, Limit::Bus), "size=4K: "),
             (Failure::Mask(12), "dma_mask_bits=12: "),
             (Failure::DeviceMask, "device: "),
         ] {

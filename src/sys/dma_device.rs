@@ -120,8 +120,7 @@ impl DmaDevice {
             // SAFETY: Both devices are valid, and nobody else uses the new one yet.
             to_result(unsafe { ffi::shmbuf_dma_configure_like(device, raw(other)) })?;
             if whose == Whose::Anothers {
-                // SAFETY: The device is valid.
-                own_mask = unsafe { ffi::shmbuf_dma_mask(raw(other)) };
+                own_mask = self::mask(other);
                 like = Some(CString::try_from(other.name())?);
             }
         }
@@ -188,6 +187,12 @@ impl DmaDevice {
         unsafe { ffi::shmbuf_cma_remapped(self.raw()) }
     }
 
+    /// Whether it is its bus that leaves memory out of the device's reach, and not its DMA mask.
+    pub(crate) fn is_limited_by_bus(&self) -> bool {
+        let device = self.device();
+        bus_limit(device).is_some_and(|limit| limit <= mask(device))
+    }
+
     /// Whether all of `pages` is inside the DMA mask, so that no copy is needed for the device.
     pub(crate) fn reaches(&self, pages: &Pages) -> bool {
         let stretches = Range::whole(pages.size()).pieces(STRETCH);
@@ -228,16 +233,25 @@ pub(super) fn reaches(device: &device::Device, phys: bindings::phys_addr_t, size
 /// Whether the `size` bytes from its address `first` on are inside the mask of `device`, and what its
 /// bus can pass.
 pub(super) fn addresses(device: &device::Device, first: bindings::dma_addr_t, size: usize) -> bool {
-    let device = raw(device);
-    // SAFETY: The device is valid.
-    let (mask, bus_limit) = unsafe { (ffi::shmbuf_dma_mask(device), (*device).bus_dma_limit) };
     let last = first.wrapping_add(size as bindings::dma_addr_t - 1);
-    let limit = match bus_limit {
-        0 => mask,
-        _ => mask.min(bus_limit),
-    };
+    let limit = bus_limit(device).map_or(mask(device), |limit| limit.min(mask(device)));
     // What is in no range of the device's bus has no address there, but the last one.
     first <= last && u64::from(last) <= limit
+}
+
+/// The DMA mask of `device`.
+fn mask(device: &device::Device) -> u64 {
+    // SAFETY: The device is valid.
+    unsafe { ffi::shmbuf_dma_mask(raw(device)) }
+}
+
+/// The last address that the bus of `device` passes, if it does not pass all.
+fn bus_limit(device: &device::Device) -> Option<u64> {
+    // SAFETY: The device is valid.
+    match unsafe { (*raw(device)).bus_dma_limit } {
+        0 => None,
+        limit => Some(limit),
+    }
 }
 
 /// The C structure of `device`, which is a transparent wrapper of it.

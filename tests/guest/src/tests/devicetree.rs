@@ -64,7 +64,7 @@ const MEMORY: [&str; 5] = ["plain", "strict", "cma", "nomap", "carveout"];
 const RIVALS: [&str; 2] = ["registers", "again"];
 
 /// Nodes that are refused, with errno and reason.
-const REFUSED: [(&str, Errno, &str); 3] = [
+const REFUSED: [(&str, Errno, &str); 4] = [
     (
         "unknown",
         Errno::EINVAL,
@@ -79,6 +79,11 @@ const REFUSED: [(&str, Errno, &str); 3] = [
         "unreachable",
         Errno::EIO,
         "dma_mask_bits=12: this kernel serves no device with so small a DMA mask",
+    ),
+    (
+        "out-of-reach",
+        Errno::ENOMEM,
+        "size=4K: not enough of the memory is free that the device's bus passes",
     ),
 ];
 
