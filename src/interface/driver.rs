@@ -52,13 +52,13 @@ use kernel::{
 };
 
 /// The device that memory of `kind` is for: one of the driver's own that drives so many address bits,
-/// with the DMA of the device of the machine that has `name`, if one is given. May sleep.
+/// with the DMA of the device of the machine that has `name`, alone or with its bus, if one is given. May sleep.
 ///
 /// # Errors
 ///
 /// - [`Failure::Invalid`] if no memory of the kind is for a device that has a name;
-/// - [`Failure::NoDevice`], [`Failure::Mask`], [`Failure::DeviceMask`], [`Failure::Translated`],
-///   [`ENOMEM`].
+/// - [`Failure::NoDevice`], [`Failure::AmbiguousDevice`];
+/// - [`Failure::Mask`], [`Failure::DeviceMask`], [`Failure::Translated`], [`ENOMEM`].
 pub(crate) fn dma_device(
     name: Option<&CStr>,
     mask_bits: Option<u32>,
@@ -71,7 +71,10 @@ pub(crate) fn dma_device(
             return Err(Failure::Invalid(Invalid::Device(kind)));
         }
         Some(name) => {
-            let other = dma_device::find(name).map_err(|_| Failure::NoDevice)?;
+            let other = dma_device::find(name).map_err(|error| match error {
+                EEXIST => Failure::AmbiguousDevice,
+                _ => Failure::NoDevice,
+            })?;
             DmaDevice::of_device(mask, &other)
         }
     };

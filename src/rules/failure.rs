@@ -350,6 +350,8 @@ pub(crate) enum Failure {
     Translated,
     /// The machine has no device of the name: [`ENODEV`].
     NoDevice,
+    /// Devices of several buses have the name: [`EINVAL`].
+    AmbiguousDevice,
     /// The folder in configfs is being removed: [`ENOENT`].
     Removed,
     /// Any other error, by its errno.
@@ -380,7 +382,7 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Invalid(_) => EINVAL,
+            Failure::Invalid(_) | Failure::AmbiguousDevice => EINVAL,
             Failure::TooBig(_) => EFBIG,
             Failure::Refused(..)
             | Failure::MappingRefused(..)
@@ -497,6 +499,10 @@ impl fmt::Display for Failure {
             Self::NoDevice => f.write_str(
                 "no device has this name; write one of /sys/bus/platform/devices, \
                  /sys/bus/pci/devices or /sys/bus/amba/devices to device",
+            ),
+            Self::AmbiguousDevice => f.write_str(
+                "devices of several buses have this name; write the bus of the one that is meant \
+                 before it: platform/NAME, pci/NAME or amba/NAME",
             ),
             Self::Translated => f.write_str(
                 "an IOMMU translates the addresses of the device, for that device alone; leave it \

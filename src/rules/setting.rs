@@ -91,12 +91,17 @@ impl<'a> Setting<'a> {
         }
     }
 
-    /// Whether it is the name of a device of the machine, and not that for a device of the driver's own.
+    /// Whether it is the name of a device of the machine, with its bus or without, and not that for
+    /// a device of the driver's own.
     pub(crate) fn names_device(self) -> Result<bool, BadSetting<'a>> {
+        const BUSES: [&[u8]; 3] = [b"platform/", b"pci/", b"amba/"];
+
+        let mut buses = BUSES.into_iter();
+        let without_bus = buses.find_map(|bus| self.text.strip_prefix(bus));
         let is_good = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/';
-        match self.text {
-            DEFAULT => Ok(false),
-            [_, ..] if self.text.iter().all(is_good) => Ok(true),
+        match without_bus.unwrap_or(self.text) {
+            DEFAULT if without_bus.is_none() => Ok(false),
+            name @ [_, ..] if name.iter().all(is_good) => Ok(true),
             _ => Err(self.refused(Reason::NoDevice)),
         }
     }
@@ -162,7 +167,7 @@ impl fmt::Display for Reason {
             ),
             Self::NoDevice => f.write_str(
                 "write the name that a device has in /sys/bus/platform/devices, /sys/bus/pci/devices \
-                 or /sys/bus/amba/devices, or default",
+                 or /sys/bus/amba/devices, also as platform/NAME, pci/NAME or amba/NAME, or default",
             ),
             Self::Enabled => f.write_str("the buffer is enabled; write 0 to enable first"),
         }
@@ -244,8 +249,10 @@ mod tests {
         assert_eq!(setting(b"default").mask_bits(), Ok(None));
         assert_eq!(setting(b"64").mask_bits(), Ok(Some(64)));
         assert_eq!(setting(b"default").names_device(), Ok(false));
-        assert_eq!(setting(b"0000:00:02.0").names_device(), Ok(true));
-        for text in [&b""[..], b"a/b", b"a b", b"\0"] {
+        for text in [&b"0000:00:02.0"[..], b"pci/0000:00:02.0", b"amba/default"] {
+            assert_eq!(setting(text).names_device(), Ok(true));
+        }
+        for text in [&b""[..], b"a/b", b"a b", b"\0", b"pci/", b"pci/a/b"] {
             let bad = setting(text).names_device().unwrap_err();
             assert_eq!((bad.setting.text, bad.reason), (text, Reason::NoDevice));
         }

@@ -300,20 +300,39 @@ bool shmbuf_has_declared_memory(struct device *dev)
 #endif
 }
 
-/* With a reference. */
-struct device *shmbuf_find_device(const char *name)
-{
-	struct device *dev = bus_find_device_by_name(&platform_bus_type, NULL, name);
-
+/* Of devices that do DMA themselves. */
+static const struct bus_type *const buses[] = {
+	&platform_bus_type,
 #ifdef CONFIG_PCI
-	if (!dev)
-		dev = bus_find_device_by_name(&pci_bus_type, NULL, name);
+	&pci_bus_type,
 #endif
 #ifdef CONFIG_ARM_AMBA
-	if (!dev)
-		dev = bus_find_device_by_name(&amba_bustype, NULL, name);
+	&amba_bustype,
 #endif
-	return dev;
+};
+
+/* By NAME or BUS/NAME, with a reference; or NULL, or that several buses have one. */
+struct device *shmbuf_find_device(const char *name)
+{
+	const char *slash = strchr(name, '/');
+	struct device *found = NULL;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(buses); i++) {
+		const size_t len = strlen(buses[i]->name);
+		struct device *dev;
+
+		if (slash && (slash != name + len || strncmp(name, buses[i]->name, len)))
+			continue;
+		dev = bus_find_device_by_name(buses[i], NULL, slash ? slash + 1 : name);
+		if (dev && found) {
+			put_device(dev);
+			put_device(found);
+			return ERR_PTR(-EEXIST);
+		}
+		found = dev ?: found;
+	}
+	return found;
 }
 
 /* The node that describes a device's DMA: for PCI that of the host bridge. */

@@ -22,7 +22,10 @@ use core::ptr::{
 use kernel::{
     bindings, device,
     dma::DmaMask,
-    error::to_result,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     faux,
     prelude::*,
     str::{
@@ -52,16 +55,17 @@ pub(crate) struct DmaDevice {
     like: Option<CString>,
 }
 
-/// The device of the machine that has `name` in one of /sys/bus/{platform,pci,amba}/devices. May
-/// sleep.
+/// The device of the machine that has `name` in one of /sys/bus/{platform,pci,amba}/devices; or that
+/// of one bus, if the name has it before it: `amba/NAME`. May sleep.
 ///
 /// # Errors
 ///
-/// [`ENODEV`] if there is none.
+/// - [`ENODEV`] if there is none;
+/// - [`EEXIST`] if several buses have one.
 pub(crate) fn find(name: &CStr) -> Result<ARef<device::Device>> {
     // SAFETY: The name is NUL-terminated.
     let found = unsafe { ffi::shmbuf_find_device(name.as_char_ptr().cast()) };
-    let found = NonNull::new(found.cast()).ok_or(ENODEV)?;
+    let found = NonNull::new(from_err_ptr(found)?.cast()).ok_or(ENODEV)?;
     // SAFETY: The reference that was taken is ours.
     Ok(unsafe { ARef::from_raw(found) })
 }

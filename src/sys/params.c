@@ -97,7 +97,7 @@ MODULE_PARM_DESC(engine, "DMA engine that copies: a name in /sys/class/dma, or i
 
 static char *device = "default";
 module_param(device, charp, 0444);
-MODULE_PARM_DESC(device, "device that the default buffer is for: a name in /sys/bus/{platform,pci,amba}/devices (default one of the driver's own)");
+MODULE_PARM_DESC(device, "device that the default buffer is for: a name in /sys/bus/{platform,pci,amba}/devices, or BUS/NAME (default one of the driver's own)");
 
 static bool accept_alias;
 module_param(accept_alias, bool, 0444);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Devices that import dma-bufs: one that snoops the CPU's caches, one that does
- * not, and one with fewer address bits than any kernel serves. A program opens /dev/importer-snooping or /dev/importer-plain
- * and writes one command at a time:
+ * not, and one with fewer address bits than any kernel serves, which has the name
+ * that the parameter "narrow" gives it. A program opens /dev/importer-snooping
+ * or /dev/importer-plain and writes one command at a time:
  *
  *	map FD		maps the dma-buf for the device, which may read and write it
  *	receive FD	maps the dma-buf for the device, which only writes to it
@@ -29,7 +30,7 @@
 #include <linux/uaccess.h>
 
 struct importer {
-	const char *name;
+	char *name;
 	bool snoops;
 	/* Or zero for as many as there are. */
 	unsigned int address_bits;
@@ -175,6 +176,8 @@ static struct importer importers[] = {
 	/* No driver could set this mask. */
 	{ .name = "importer-narrow", .address_bits = 12 },
 };
+
+module_param_named(narrow, importers[2].name, charp, 0);
 
 static int add(struct importer *it)
 {

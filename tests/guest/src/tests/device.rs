@@ -2,6 +2,8 @@
 //! Buffers for a device of the machine, one of tests/importer: which it is, whether it snoops, and what
 //! follows.
 
+use std::{ffi::CString, fs, path::Path};
+
 use nix::errno::Errno;
 use shmbuf::{Access, Buffer, Info, Kind, Phase, Policy};
 
@@ -10,7 +12,7 @@ use super::{
     configfs::Folder,
     export::export_all,
     named::{assert_data, assert_logged, info, open},
-    snooping::{add_importers, remove_importers, without_importers, Importer},
+    snooping::{add_importers, add_importers_with, remove_importers, without_importers, Importer},
     Claim, Scope,
 };
 use crate::{
@@ -32,6 +34,12 @@ pub(super) const CLAIMS: &[Claim] = &[
     )
     .unless(without_snooping),
     with_devices("device_has_to_exist_and_to_suit_the_kind", refused),
+    with_devices("device_name_of_two_buses_wants_the_bus", two_buses).unless(|_, _| {
+        devices_below_a_bus()
+            .next()
+            .is_none()
+            .then_some("no such device")
+    }),
     with_devices("device_goes_and_its_memory_stays", goes),
     with_devices("default_buffer_is_for_a_device", parameter),
 ];
@@ -194,7 +202,7 @@ fn refused(env: &Env) {
             assert_logged(&mut log, NAME, reason);
         }
         let folder = Folder::new(NAME);
-        for bad in [" ", "a/b", "two words", "\u{7f}"] {
+        for bad in [" ", "a/b", "two words", "\u{7f}", "pci/", "pci/a/b"] {
             folder.assert_refused("device", bad, Errno::EINVAL);
         }
         folder.set("device", "importer-plain");
@@ -203,6 +211,54 @@ fn refused(env: &Env) {
         folder.assert_refused("device", "importer-plain", Errno::EBUSY);
         folder.disable();
     });
+}
+
+/// Names and buses of the devices of other buses whose folders are not where sysfs has a platform
+/// device of the same name.
+fn devices_below_a_bus() -> impl Iterator<Item = (&'static str, String)> {
+    let devices = |bus| {
+        let folder = fs::read_dir(format!("/sys/bus/{bus}/devices"));
+        let entries = folder.into_iter().flatten().flatten();
+        entries.filter_map(move |entry| {
+            let path = fs::canonicalize(entry.path()).ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            (path.parent() != Some(Path::new("/sys/devices/platform"))).then_some((bus, name))
+        })
+    };
+    ["amba", "pci"].into_iter().flat_map(devices)
+}
+
+/// The device of the platform bus is known by its mask.
+fn two_buses(env: &Env) {
+    let (bus, name) = devices_below_a_bus().next().expect("a device");
+    let parameter = CString::new(format!("narrow={name}")).expect("a name");
+    add_importers_with(&parameter);
+    env.module.must_load(&env.config.parameters());
+    for (device, errno, reason) in [
+        (
+            name.clone(),
+            Errno::EINVAL,
+            "devices of several buses have this name",
+        ),
+        (
+            format!("platform/{name}"),
+            Errno::EIO,
+            "device: this kernel serves no device with so small a DMA mask",
+        ),
+        (
+            "platform/nobody".into(),
+            Errno::ENODEV,
+            "no device has this name",
+        ),
+    ] {
+        let mut log = Log::from_now();
+        folder(Kind::Streaming, &device).assert_refused("enable", "1", errno);
+        assert_logged(&mut log, NAME, reason);
+    }
+    let info = of(Kind::Streaming, &format!("{bus}/{name}"));
+    assert_eq!(name_of_device(&info), name);
+    env.module.must_unload();
+    remove_importers();
 }
 
 fn goes(env: &Env) {

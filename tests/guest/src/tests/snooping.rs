@@ -4,6 +4,7 @@
 //! does not have would have lost it is seen by the coherence checker.
 
 use std::{
+    ffi::CStr,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::fd::{AsFd, AsRawFd},
@@ -61,10 +62,16 @@ pub(super) fn without_importers(_: &Machine, _: &Config) -> Option<&'static str>
 /// The devices of tests/importer are there.
 #[track_caller]
 pub(super) fn add_importers() {
+    add_importers_with(c"");
+}
+
+/// The same, with a parameter of the module.
+#[track_caller]
+pub(super) fn add_importers_with(parameter: &CStr) {
     // Of a test that failed.
     let _ = delete_module(c"importer", DeleteModuleFlags::O_NONBLOCK);
     let file = File::open(MODULE).expect(MODULE);
-    finit_module(file, c"", ModuleInitFlags::empty()).expect("insmod importer.ko");
+    finit_module(file, parameter, ModuleInitFlags::empty()).expect("insmod importer.ko");
 }
 
 /// They go.

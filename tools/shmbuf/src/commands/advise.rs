@@ -30,7 +30,7 @@ use self::{
 #[command(verbatim_doc_comment)]
 pub struct Options {
     /// A device as in /sys/bus/platform/devices, /sys/bus/pci/devices or
-    /// /sys/bus/amba/devices
+    /// /sys/bus/amba/devices, alone or with its bus: amba/NAME
     #[arg(value_name = "DEVICE")]
     device: String,
     /// As JSON
@@ -47,7 +47,7 @@ impl Options {
         let name = uname().context("uname")?;
         let machine = Machine::of(&name.machine().to_string_lossy());
         let trial = match device.name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Trial::run(Path::new(CONFIGFS), &device.name)?,
+            true => Trial::run(Path::new(CONFIGFS), &device.asked)?,
             false => Trial::Skipped("the attribute device takes no name like this".into()),
         };
         let advice = Advice::of(&device, machine, &trial);

@@ -107,7 +107,7 @@ impl Advice {
         let with_device = iommu.value == Some(false);
         Self {
             configfs: kind
-                .map(|kind| configfs(kind, with_device.then_some(device.name.as_str())))
+                .map(|kind| configfs(kind, with_device.then_some(device.asked.as_str())))
                 .unwrap_or_default(),
             device_tree: match kind {
                 Some(kind) if with_device => device_tree(device, kind, snoops.value, &mask_bits),
@@ -257,7 +257,7 @@ fn uses(
 
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".:_-@,+".contains(letter);
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "./:_-@,+".contains(letter);
     match word.chars().all(is_plain) {
         true => word.into(),
         false => format!("'{}'", word.replace('\'', r"'\''")),

@@ -7,12 +7,14 @@ use anyhow::{bail, ensure, Result};
 
 use super::tree::{self, Node};
 
-/// The buses whose devices the driver finds by their names, in the order in which it looks.
+/// The buses whose devices the driver finds by their names.
 const BUSES: [&str; 3] = ["platform", "pci", "amba"];
 
 /// What sysfs tells of a device.
 #[derive(Debug)]
 pub struct Device {
+    /// As it was asked for, alone or with its bus: so the driver takes it too.
+    pub asked: String,
     pub name: String,
     pub bus: &'static str,
     pub driver: Option<String>,
@@ -25,8 +27,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Finds a device by its name, below the folder that sysfs is mounted at.
-    pub fn find(sysfs: &Path, name: &str) -> Result<Self> {
+    /// Finds a device by its name, alone or with its bus, below the folder that sysfs is mounted at.
+    pub fn find(sysfs: &Path, asked: &str) -> Result<Self> {
         let buses = sysfs.join("bus");
         ensure!(
             buses.is_dir(),
@@ -34,25 +36,34 @@ impl Device {
             buses.display(),
             sysfs.display()
         );
+        let with_bus = asked.split_once('/');
+        let with_bus = with_bus.filter(|(bus, _)| BUSES.contains(bus));
+        let name = with_bus.map_or(asked, |(_, name)| name);
+        let may_be = |bus: &str| with_bus.is_none_or(|(asked, _)| asked == bus);
         let is_name = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let folder = |bus: &str| buses.join(bus).join("devices").join(name);
         let found: Vec<_> = BUSES
             .into_iter()
-            .filter(|bus| is_name && folder(bus).exists())
+            .filter(|bus| is_name && may_be(bus) && folder(bus).exists())
             .collect();
         match found[..] {
-            [bus] => Self::read(sysfs, bus, name, &fs::canonicalize(folder(bus))?),
+            [bus] => {
+                let folder = fs::canonicalize(folder(bus))?;
+                Ok(Self::read(sysfs, bus, name, asked, &folder))
+            }
+            [] if is_name && with_bus.is_some() => {
+                bail!("{asked}: this bus has no such device: see /sys/bus/*/devices")
+            }
             [] if is_name => bail!("{}", unknown(&buses, name)),
-            [] => bail!("{name}: give the name of a device as it is in /sys/bus/*/devices"),
+            [] => bail!("{asked}: give the name of a device as it is in /sys/bus/*/devices"),
             [first, ..] => bail!(
-                "{name}: the buses {} have a device of this name each: the driver takes that of {first}, \
-                 and which is meant cannot be said",
+                "{name}: the buses {} have a device of this name each: say which, as {first}/{name}",
                 found.join(" and ")
             ),
         }
     }
 
-    fn read(sysfs: &Path, bus: &'static str, name: &str, folder: &Path) -> Result<Self> {
+    fn read(sysfs: &Path, bus: &'static str, name: &str, asked: &str, folder: &Path) -> Self {
         let text = |file: &str| {
             let text = fs::read_to_string(folder.join(file)).ok()?;
             Some(text.trim().to_string())
@@ -65,7 +76,8 @@ impl Device {
             let node = fs::canonicalize(folder.join("of_node")).ok()?;
             Node::new(tree::root(sysfs)?, node)
         });
-        Ok(Self {
+        Self {
+            asked: asked.into(),
             name: name.into(),
             bus,
             driver: target(&folder.join("driver")),
@@ -73,7 +85,7 @@ impl Device {
             iommu: target(&folder.join("iommu_group"))
                 .map(|number| (number, text("iommu_group/type").unwrap_or_default())),
             mask_bits: text("dma_mask_bits").and_then(|bits| bits.parse().ok()),
-        })
+        }
     }
 }
 
@@ -176,12 +188,20 @@ mod tests {
         let sysfs = Sysfs::new();
         sysfs.device("amba", "10020000.clcd", "platform/10020000.clcd");
         assert!(refused(&sysfs, "nobody").contains("no device of the buses"));
-        for name in ["", "../amba", "a/b", ".."] {
+        for name in ["", "../amba", "a/b", "..", "amba/", "amba/..", "amba/a/b"] {
             assert!(refused(&sysfs, name).contains("give the name"), "{name}");
         }
         sysfs.device("platform", "10020000.clcd", "platform/other/10020000.clcd");
         let text = refused(&sysfs, "10020000.clcd");
         assert!(text.contains("platform and amba have a device"), "{text}");
+        assert!(text.ends_with("as platform/10020000.clcd"), "{text}");
+        for bus in ["platform", "amba"] {
+            let asked = format!("{bus}/10020000.clcd");
+            let device = sysfs.find(&asked).unwrap();
+            assert_eq!((device.bus, device.asked), (bus, asked));
+            assert_eq!(device.name, "10020000.clcd");
+        }
+        assert!(refused(&sysfs, "pci/10020000.clcd").contains("no such device"));
 
         let nowhere = Device::find(Path::new("/nonexistent"), "it").unwrap_err();
         assert!(nowhere.to_string().contains("mount -t sysfs"), "{nowhere}");
