@@ -49,6 +49,15 @@ def test_advise(machine, subtests):
         assert said["snoops"]["value"] is None
         assert advised(machine, "shmbuf-snooped")["snoops"]["value"] is True
     machine.check(f"insmod {machine.module}")
+    with subtests.test("after one that was killed"):
+        # With the ID of a process that is another by now.
+        folder = "/sys/kernel/config/shmbuf/advise-dry-run-1"
+        machine.check(f"mkdir {folder} && echo 1 >{folder}/enable")
+        assert advised(machine, "importer-plain")["no_dry_run"] is None
+        kill = "shmbuf advise importer-plain >/dev/null 2>&1 & usleep {}; kill -9 $!; wait"
+        for milliseconds in range(20, 120, 10):
+            machine.run(kill.format(milliseconds * 1000))
+        assert advised(machine, "importer-plain")["no_dry_run"] is None
     amba = machine.check("ls -1 /sys/bus/amba/devices")[0]
     snooping = ("importer-snooping", "shmbuf-snooped")
     devices = ("importer-plain", amba, "shmbuf-bus:shmbuf-offset", *snooping)

@@ -22,6 +22,9 @@ use crate::{buffer::BufferName, kernel_log::Log};
 /// Kinds whose memory shows what a device is like.
 const KINDS: [Kind; 2] = [Kind::Coherent, Kind::Streaming];
 
+/// Of the names of the buffers, what is before the ID of the process.
+const PREFIX: &str = "advise-dry-run-";
+
 /// What came of a dry run, or why there was none.
 pub enum Trial {
     Skipped(String),
@@ -89,10 +92,11 @@ impl Trial {
     }
 
     fn attempt_all(root: &Path, device: &str) -> Result<Self> {
-        let name = format!("advise-{}", process::id());
+        remove_left(root);
+        let name = format!("{PREFIX}{}", process::id());
+        let folder = root.join(&name);
         let mut attempts = Vec::new();
         for kind in KINDS {
-            let folder = root.join(&name);
             if let Err(error) = fs::create_dir(&folder) {
                 return Ok(Self::Skipped(match error.kind() {
                     io::ErrorKind::PermissionDenied => "root alone makes named buffers".into(),
@@ -107,6 +111,23 @@ impl Trial {
         }
         Ok(Self::Done(attempts))
     }
+}
+
+/// Removes what dry runs have left that were killed. What cannot be removed is not in the way.
+fn remove_left(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if id.is_some_and(|id| !goes_on(id)) {
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
+/// Whether another process like this one has the ID.
+fn goes_on(id: &str) -> bool {
+    let command = |id: &str| fs::read_to_string(format!("/proc/{id}/comm")).ok();
+    id != process::id().to_string() && command(id).is_some_and(|it| Some(it) == command("self"))
 }
 
 /// Makes a buffer and looks at it.
@@ -166,6 +187,7 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use std::{os::unix::fs::symlink, process::Command};
 
     /// What a dry run may have found.
     pub fn made(policy: Policy, snoops: bool, offset: u64) -> Made {
@@ -198,6 +220,10 @@ pub mod tests {
         // In an ordinary folder there are no attributes.
         let root = std::env::temp_dir().join(format!("shmbuf-trial-{}", process::id()));
         fs::create_dir(&root).unwrap();
+        // Of dry runs that were killed, with the ID of this process, of init, and of none.
+        for id in [process::id(), 1, u32::MAX] {
+            fs::create_dir(root.join(format!("{PREFIX}{id}"))).unwrap();
+        }
         let trial = Trial::run(&root, "it").unwrap();
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
         fs::remove_dir(&root).unwrap();
@@ -206,6 +232,27 @@ pub mod tests {
             let said = attempt.outcome.as_ref().err().unwrap();
             assert!(said.starts_with("size=4096: No such file"), "{said}");
         }
+    }
+
+    #[test]
+    fn what_goes_on_is_left_alone() {
+        let root = std::env::temp_dir().join(format!("shmbuf-trials-{}", process::id()));
+        fs::create_dir(&root).unwrap();
+        // A process has the name of its program.
+        let command = fs::read_to_string("/proc/self/comm").unwrap();
+        let program = root.join(command.trim());
+        symlink("/bin/sleep", &program).unwrap();
+        let mut other = Command::new(&program).arg("60").spawn().unwrap();
+        let folder = root.join(format!("{PREFIX}{}", other.id()));
+        fs::create_dir(&folder).unwrap();
+        remove_left(&root);
+        let was_left = folder.exists();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        remove_left(&root);
+        let is_left = folder.exists();
+        fs::remove_dir_all(&root).unwrap();
+        assert!(was_left && !is_left, "{was_left} {is_left}");
     }
 
     #[test]
