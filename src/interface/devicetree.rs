@@ -12,7 +12,10 @@ use crate::{
     memory::allocator::Source,
     rules::{
         direction::Direction,
-        failure::Failure,
+        failure::{
+            Failure,
+            Invalid, //
+        },
         kind::Kind,
         mapping::Mapping,
         name::Name,
@@ -26,7 +29,10 @@ use crate::{
     },
     sys::{
         compat::of_device_table,
-        dma_device::DmaDevice,
+        dma_device::{
+            self,
+            DmaDevice, //
+        },
         global,
         io_region::{
             IoRange,
@@ -42,11 +48,13 @@ use kernel::{
         Device, //
     },
     dma::DmaMask,
-    of,
-    platform,
+    of, platform,
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
 };
 
 /// The buffer of a node. Memory and range belong to it and not to the node's device, which may be
@@ -103,7 +111,17 @@ impl Bound {
             Error::from(failure)
         };
         let no_device = |error| said(Failure::of_device(error, bits));
-        let new_device = || DmaDevice::of_node(mask, device).map_err(no_device);
+        let other = properties.other_device()?;
+        if other.is_some() && !kind.is_for_a_device() {
+            return Err(said(Failure::Invalid(Invalid::Device(kind))));
+        }
+        let new_device = || {
+            let made = match &other {
+                Some(other) => DmaDevice::of_device(mask, other),
+                None => DmaDevice::of_node(mask, device),
+            };
+            made.map_err(no_device)
+        };
 
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
         let (dma_device, source, size) = if kind == Kind::Region {
@@ -114,7 +132,8 @@ impl Bound {
                 Some(range.size() as u64),
             )
         } else if has_memory_region {
-            let dma_device = DmaDevice::with_reserved_memory(mask, device).map_err(no_device)?;
+            let dma_device = DmaDevice::with_reserved_memory(mask, device, other.as_deref())
+                .map_err(no_device)?;
             let (_, size) = reserved_memory::range(device)?;
             (dma_device, Source::Allocated, Some(size))
         } else {
@@ -162,6 +181,9 @@ impl Bound {
     }
 }
 
+/// The property that refers to the device of another node.
+const OTHER_DEVICE: &CStr = c"shmbuf,device";
+
 /// The properties of a node.
 struct Properties<'a> {
     device: &'a Device,
@@ -200,6 +222,27 @@ impl Properties<'_> {
             Some(bits @ 1..=64) => Ok(Some(bits)),
             Some(_) => Err(self.refused("shmbuf,dma-mask-bits", "wanted 1 to 64")),
         }
+    }
+
+    /// The device that the buffer is for, if it is not the node's own.
+    fn other_device(&self) -> Result<Option<ARef<Device>>> {
+        if !self.fwnode.property_present(OTHER_DEVICE) {
+            return Ok(None);
+        }
+        if self.fwnode.property_present(c"dma-coherent") {
+            let reason = "the node of shmbuf,device tells whether that one snoops; leave it out";
+            return Err(self.refused("dma-coherent", reason));
+        }
+        let found = dma_device::find_referred(self.device, OTHER_DEVICE);
+        found.map(Some).map_err(|error| {
+            let reason = match error {
+                ENOENT => "it refers to no node",
+                ENODEV => "the node that it refers to is disabled",
+                error => return error,
+            };
+            dev_err!(self.device, "shmbuf,device: {reason}\n");
+            error
+        })
     }
 
     /// The device memory of kind region.

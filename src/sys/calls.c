@@ -335,6 +335,44 @@ struct device *shmbuf_find_device(const char *name)
 	return found;
 }
 
+/* Whether neither a node nor one above it is disabled. */
+static bool is_available(struct device_node *node)
+{
+	bool available = true;
+
+	for (of_node_get(node); node; node = of_get_next_parent(node))
+		available &= of_device_is_available(node);
+	return available;
+}
+
+/*
+ * Of the node that a property refers to, with a reference; or NULL, as long as
+ * that has no device; or that there is no such node, or that it is disabled.
+ */
+struct device *shmbuf_find_referred(struct device *dev, const char *property)
+{
+	struct device_node *node = of_parse_phandle(dev_of_node(dev), property, 0);
+	struct device *found = NULL;
+	size_t i;
+
+	if (!node)
+		return ERR_PTR(-ENOENT);
+	if (is_available(node)) {
+		for (i = 0; i < ARRAY_SIZE(buses) && !found; i++)
+			found = bus_find_device_by_of_node(buses[i], node);
+	} else {
+		found = ERR_PTR(-ENODEV);
+	}
+	of_node_put(node);
+	return found;
+}
+
+/* For /sys/kernel/debug/devices_deferred. */
+void shmbuf_waits_for_device(struct device *dev, const char *property)
+{
+	dev_err_probe(dev, -EPROBE_DEFER, "waits for the device of %s\n", property);
+}
+
 /* The node that describes a device's DMA: for PCI that of the host bridge. */
 static struct device_node *dma_node(struct device *dev)
 {

@@ -70,6 +70,31 @@ pub(crate) fn find(name: &CStr) -> Result<ARef<device::Device>> {
     Ok(unsafe { ARef::from_raw(found) })
 }
 
+/// The device of the node that `property` of the node of `node` refers to. May sleep.
+///
+/// # Errors
+///
+/// - [`ENOENT`] if it refers to none;
+/// - [`ENODEV`] if that is disabled, or one above it;
+/// - [`EPROBE_DEFER`] if that has no device yet; then the device of `node` is said to wait for it.
+pub(crate) fn find_referred(
+    node: &device::Device,
+    property: &CStr,
+) -> Result<ARef<device::Device>> {
+    let property = property.as_char_ptr().cast();
+    // SAFETY: The device is valid, and the name is NUL-terminated.
+    let found = from_err_ptr(unsafe { ffi::shmbuf_find_referred(raw(node), property) })?;
+    match NonNull::new(found.cast()) {
+        // SAFETY: The reference that was taken is ours.
+        Some(found) => Ok(unsafe { ARef::from_raw(found) }),
+        None => {
+            // SAFETY: As above.
+            unsafe { ffi::shmbuf_waits_for_device(raw(node), property) };
+            Err(EPROBE_DEFER)
+        }
+    }
+}
+
 impl DmaDevice {
     /// Registers the device, which addresses what `mask` says, or all memory. May sleep.
     ///
@@ -136,8 +161,8 @@ impl DmaDevice {
         Ok(Arc::new(made, GFP_KERNEL)?)
     }
 
-    /// [`Self::of_node`], with the reserved memory that the node refers to first (`memory-region`) as
-    /// coherent memory. May sleep.
+    /// [`Self::of_device`] for `other`, or else [`Self::of_node`], with the reserved memory that the
+    /// node refers to first (`memory-region`) as coherent memory. May sleep.
     ///
     /// # Errors
     ///
@@ -147,8 +172,12 @@ impl DmaDevice {
     pub(crate) fn with_reserved_memory(
         mask: Option<DmaMask>,
         node: &device::Device,
+        other: Option<&device::Device>,
     ) -> Result<Arc<Self>> {
-        let made = Self::of_node(mask, node)?;
+        let made = match other {
+            Some(other) => Self::of_device(mask, other)?,
+            None => Self::of_node(mask, node)?,
+        };
         // SAFETY: Both devices are valid; `drop` undoes it.
         to_result(unsafe { ffi::shmbuf_reserved_attach(made.raw(), raw(node)) })?;
         Ok(made)

@@ -177,6 +177,8 @@ bool shmbuf_has_declared_memory(struct device *dev);
 
 /* Devices of the machine, and what the firmware says of their DMA. */
 struct device *shmbuf_find_device(const char *name);
+struct device *shmbuf_find_referred(struct device *dev, const char *property);
+void shmbuf_waits_for_device(struct device *dev, const char *property);
 int shmbuf_dma_configure_like(struct device *dev, struct device *other);
 
 /* DMA. */

@@ -23,6 +23,8 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/of.h>
+#include <linux/of_platform.h>
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
@@ -221,24 +223,64 @@ static void take_away_first(size_t count)
 		take_away(&importers[--count]);
 }
 
+/*
+ * A device of a node that no bus has, and which is not there before this module.
+ * That its driver takes it has the kernel try again who waited for it.
+ */
+static struct platform_device *late;
+
+static int late_probe(struct platform_device *pdev)
+{
+	return 0;
+}
+
+static const struct of_device_id late_ids[] = {
+	{ .compatible = "shmbuf,test-late" },
+	{ }
+};
+
+static struct platform_driver late_driver = {
+	.probe = late_probe,
+	.driver = {
+		.name = "importer-late",
+		.of_match_table = late_ids,
+	},
+};
+
 static int __init importer_init(void)
 {
+	struct device_node *node;
 	size_t i;
 	int ret;
 
 	for (i = 0; i < ARRAY_SIZE(importers); i++) {
 		ret = add(&importers[i]);
-		if (ret) {
-			take_away_first(i);
-			return ret;
-		}
+		if (ret)
+			goto take_away;
 	}
+	node = of_find_matching_node(NULL, late_ids);
+	if (node)
+		late = of_platform_device_create(node, "importer-late", NULL);
+	of_node_put(node);
+	ret = platform_driver_register(&late_driver);
+	if (ret)
+		goto destroy;
 	return 0;
+
+destroy:
+	if (late)
+		of_platform_device_destroy(&late->dev, NULL);
+take_away:
+	take_away_first(i);
+	return ret;
 }
 module_init(importer_init);
 
 static void __exit importer_exit(void)
 {
+	platform_driver_unregister(&late_driver);
+	if (late)
+		of_platform_device_destroy(&late->dev, NULL);
 	take_away_first(ARRAY_SIZE(importers));
 }
 module_exit(importer_exit);

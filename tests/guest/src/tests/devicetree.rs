@@ -4,6 +4,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -16,6 +18,7 @@ use super::{
     named::{
         assert_data, assert_logged, assert_there, info, map, node, open, Crowd, Users, ID_REGISTERS,
     },
+    snooping::{add_importers, remove_importers, without_importers},
     Claim, Scope,
 };
 use crate::{
@@ -32,6 +35,9 @@ pub(super) const CLAIMS: &[Claim] = &[
     devicetree_claim("devicetree_buffers_are_as_described", described),
     devicetree_claim("devicetree_memory_is_the_nodes", memory),
     devicetree_claim("devicetree_bus_has_other_addresses", offset),
+    devicetree_claim("devicetree_node_refers_to_the_device_of_another", referring),
+    devicetree_claim("devicetree_node_waits_for_the_device", waiting)
+        .unless(|machine, config| without_nodes().or(without_importers(machine, config))),
     devicetree_claim("devicetree_node_snoops", snooped),
     devicetree_claim("devicetree_data", data),
     devicetree_claim("devicetree_registers", registers),
@@ -64,7 +70,7 @@ const MEMORY: [&str; 5] = ["plain", "strict", "cma", "nomap", "carveout"];
 const RIVALS: [&str; 2] = ["registers", "again"];
 
 /// Nodes that are refused, with errno and reason.
-const REFUSED: [(&str, Errno, &str); 4] = [
+const REFUSED: [(&str, Errno, &str); 8] = [
     (
         "unknown",
         Errno::EINVAL,
@@ -84,6 +90,26 @@ const REFUSED: [(&str, Errno, &str); 4] = [
         "out-of-reach",
         Errno::ENOMEM,
         "size=4K: not enough of the memory is free that the device's bus passes",
+    ),
+    (
+        "for-disabled",
+        Errno::ENODEV,
+        "shmbuf,device: the node that it refers to is disabled",
+    ),
+    (
+        "for-nobody",
+        Errno::ENOENT,
+        "shmbuf,device: it refers to no node",
+    ),
+    (
+        "pages-for-a-device",
+        Errno::EINVAL,
+        "device kind=pages: only memory of kinds",
+    ),
+    (
+        "contradiction",
+        Errno::EINVAL,
+        "dma-coherent: the node of shmbuf,device tells",
     ),
 ];
 
@@ -305,15 +331,77 @@ fn memory(env: &Env) {
 /// The device of `offset` is on a bus where memory has other addresses.
 fn offset(env: &Env) {
     load(env);
+    assert_has_offset("offset");
+}
+
+/// `referring` and `reserved-referring` are for the device of `offset`.
+fn referring(env: &Env) {
+    load(env);
+    for name in ["referring", "reserved-referring"] {
+        assert_has_offset(name);
+        let device = info(&open(name)).dma_addr.map(|dma| dma.device);
+        assert_eq!(device, Some(Device::of("offset").name), "{name}");
+    }
+    let (start, size) = Device::of("reserved-referring").reserved();
+    let info = info(&open("reserved-referring"));
+    let first = info.phys_addr.expect("root sees addresses");
+    assert!((start..start + size).contains(&first), "{first:#x}");
+}
+
+/// `waiting` is for a device that is not there before tests/importer is.
+fn waiting(env: &Env) {
+    #[track_caller]
+    fn assert_soon(what: &str, is_so: impl Fn() -> bool) {
+        let mut tries = 0..200;
+        while !is_so() {
+            assert!(tries.next().is_some(), "{what}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    load(env);
+    let device = Device::of("waiting");
+    // Others that come make it try again.
+    assert_soon("no reason", || {
+        let text = fs::read_to_string("/sys/kernel/debug/devices_deferred");
+        let reason = format!(
+            "{}\tshmbuf: waits for the device of shmbuf,device",
+            device.name
+        );
+        text.expect("devices_deferred").contains(&reason)
+    });
+    assert!(!device.is_bound());
+    add_importers();
+    assert_soon("not bound", || device.is_bound());
+    assert_has_offset("waiting");
+    let buffer = open("waiting");
+    let found = info(&buffer).dma_addr.map(|dma| dma.device);
+    assert_eq!(found.as_deref(), Some("importer-late"));
+
+    // The device goes, and the buffer stays. Another waits.
+    remove_importers();
+    assert_data("waiting");
+    device.unbind();
+    refused(device.try_bind(), Errno::EAGAIN);
+    add_importers();
+    device.bind();
+    assert_has_offset("waiting");
+    drop(buffer);
+    env.module.must_unload();
+    remove_importers();
+}
+
+#[track_caller]
+fn assert_has_offset(name: &str) {
     let ranges = fs::read(Path::new(TREE).join("shmbuf-bus/dma-ranges")).expect("dma-ranges");
     let [on_bus, ram, _] = cells(&ranges)[..] else {
         panic!("dma-ranges = {ranges:x?}");
     };
-    let info = info(&open("offset"));
+    let info = info(&open(name));
     let phys = info.phys_addr.expect("root sees addresses");
     let expected = phys - u64::from(ram) + u64::from(on_bus);
     assert_eq!(info.dma_addr.map(|dma| dma.address), Some(expected));
-    assert_data("offset");
+    assert_data(name);
 }
 
 /// The node `snooped` says so, which is nonsense on VIVT caches.
