@@ -397,8 +397,9 @@ struct shmbuf_lent {
 /*
  * Make a private buffer. It is zeroed, and lives until its last handle, mapping
  * and dma-buf are gone. Returns a new handle, close-on-exec, which is open for
- * reading and writing. The handle of the call must be open for writing; nothing
- * else about it matters.
+ * reading and writing. The handle of the call must be open for writing. The new
+ * buffer is for the device that the handle's buffer is for, and in its reach:
+ * see shmbuf_info.dma_device. Nothing else about the handle matters.
  *	EINVAL		a field has an unknown value or one that does not go
  *			with the kind; the size is zero or not a multiple of the
  *			page size, or for kind pool not less than a page

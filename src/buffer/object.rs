@@ -305,6 +305,11 @@ impl Buffer {
         }
     }
 
+    /// Where the buffer's memory comes from.
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+
     /// The machine that the buffer was made for.
     pub(crate) fn machine(&self) -> &Machine {
         &self.allocator.machine

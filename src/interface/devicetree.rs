@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     buffer::object::Kept,
-    memory::allocator::Source,
+    memory::allocator::{
+        declared_policy,
+        Source, //
+    },
     rules::{
         direction::Direction,
         failure::{
@@ -19,7 +22,6 @@ use crate::{
         kind::Kind,
         mapping::Mapping,
         name::Name,
-        policy::Policy,
         setting::{
             BadSetting,
             Reason,
@@ -151,20 +153,16 @@ impl Bound {
                 .ok_or_else(|| properties.refused("shmbuf,size", "wanted without memory-region"))?,
         };
         // Its former name is in older device trees.
-        let mut policy = match properties.word(c"shmbuf,policy", |setting| setting.policy())? {
+        let policy = match properties.word(c"shmbuf,policy", |setting| setting.policy())? {
             Some(policy) => policy,
             None => properties
                 .word(c"shmbuf,cache", |setting| setting.policy())?
                 .flatten(),
         };
-        if dma_device.has_declared_memory() {
-            // What the kernel maps such memory as.
-            policy = policy.or(Some(Policy::Writecombine));
-        }
         let spec = Spec {
             size,
             kind,
-            policy,
+            policy: policy.or(declared_policy(&dma_device)),
             mapping: properties
                 .word(c"shmbuf,mapping", |setting| setting.mapping())?
                 .unwrap_or(Mapping::Pfnmap),

@@ -23,7 +23,10 @@ use crate::{
             Source, //
         },
         limit::Payer,
-        machine::machine,
+        machine::{
+            machine,
+            machine_for, //
+        },
         pool::Pools, //
     },
     rules::{
@@ -97,7 +100,7 @@ impl Driver {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let machine = machine();
         let folder = Dir::new(c"shmbuf");
-        let private = Private::new(machine)?;
+        let private = Private::new()?;
         Ok(Arc::new(
             Self {
                 machine,
@@ -129,10 +132,7 @@ impl Driver {
         source: Source,
         kept: Kept,
     ) -> Result<Pin<KBox<Named>>, Failure> {
-        let machine = Machine {
-            device_snoops: device.snoops() && spec.kind.is_for_a_device(),
-            ..self.machine
-        };
+        let machine = machine_for(&self.machine, &device, spec.kind);
         let allocator = Allocator {
             machine,
             pools: Pools::new()?,

@@ -212,7 +212,7 @@ impl Handle {
         let buffer = self
             .opened
             .private
-            .alloc(&spec)
+            .alloc(&spec, self.buffer())
             .map_err(|failure| logged("ALLOC", failure))?;
         let opened = Opened {
             buffer,

@@ -9,6 +9,7 @@ use crate::{
     },
     memory::{
         allocator::{
+            declared_policy,
             Allocator,
             Source, //
         },
@@ -16,15 +17,13 @@ use crate::{
             Limit,
             Payer, //
         },
-        pool::Pools, //
+        machine::machine_for, //
     },
     rules::{
         failure::Failure,
         kind::Kind,
-        machine::Machine,
         spec::Spec, //
     },
-    sys::dma_device::DmaDevice,
 };
 use kernel::{
     prelude::*,
@@ -33,23 +32,17 @@ use kernel::{
 
 /// Where private buffers come from.
 pub(crate) struct Private {
-    device: Arc<DmaDevice>,
-    machine: Machine,
-    pools: Arc<Pools>,
     limit: Arc<Limit>,
 }
 
 impl Private {
-    /// Private buffers for `machine`, of which none is made yet. May sleep.
+    /// Private buffers, of which none is made yet. May sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn new(machine: Machine) -> Result<Arc<Self>> {
+    pub(crate) fn new() -> Result<Arc<Self>> {
         let private = Self {
-            device: DmaDevice::new(None)?,
-            machine,
-            pools: Pools::new()?,
             limit: Limit::new()?,
         };
         Ok(Arc::new(private, GFP_KERNEL)?)
@@ -60,20 +53,26 @@ impl Private {
         &self.limit
     }
 
-    /// A new buffer. May sleep.
+    /// A new buffer for the device of `other`. May sleep.
     ///
     /// # Errors
     ///
     /// Those of [`Spec::check`] and [`Buffer::new`], and [`Failure::NoRegion`].
-    pub(crate) fn alloc(&self, spec: &Spec) -> Result<Arc<Buffer>, Failure> {
+    pub(crate) fn alloc(&self, spec: &Spec, other: &Buffer) -> Result<Arc<Buffer>, Failure> {
         if spec.kind == Kind::Region {
             return Err(Failure::NoRegion);
         }
-        let spec = spec.check(&self.machine)?;
+        let like = other.allocator();
+        let machine = machine_for(&like.machine, &like.device, spec.kind);
+        let policy = match spec.kind {
+            Kind::Coherent | Kind::Pool => spec.policy.or(declared_policy(&like.device)),
+            _ => spec.policy,
+        };
+        let spec = Spec { policy, ..*spec }.check(&machine)?;
         let allocator = Allocator {
-            device: self.device.clone(),
-            machine: self.machine,
-            pools: self.pools.clone(),
+            device: like.device.clone(),
+            machine,
+            pools: like.pools.clone(),
             payer: Payer::running(&self.limit),
             source: Source::Allocated,
         };

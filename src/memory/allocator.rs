@@ -7,7 +7,10 @@ use crate::{
         limit::Payer,
         pool::Pools, //
     },
-    rules::machine::Machine,
+    rules::{
+        machine::Machine,
+        policy::Policy, //
+    },
     sys::{
         dma_device::DmaDevice,
         io_region::IoRange, //
@@ -37,4 +40,10 @@ pub(crate) struct Allocator {
     pub(crate) payer: Payer,
     /// What the memory is made of.
     pub(crate) source: Source,
+}
+
+/// The policy of memory that was declared for `device` alone, if there is such memory: what the kernel
+/// maps it as.
+pub(crate) fn declared_policy(device: &DmaDevice) -> Option<Policy> {
+    device.has_declared_memory().then_some(Policy::Writecombine)
 }

@@ -10,6 +10,7 @@ use crate::{
             Supply,
             Wanted, //
         },
+        kind::Kind,
         machine::{
             implements_writethrough,
             Caches,
@@ -83,6 +84,14 @@ pub(super) fn supply(wanted: Wanted) -> Supply {
             _ => cpu::memory(),
         },
         cma: cma(),
+    }
+}
+
+/// `machine` for memory of `kind` that belongs to `device`.
+pub(crate) fn machine_for(machine: &Machine, device: &DmaDevice, kind: Kind) -> Machine {
+    Machine {
+        device_snoops: device.snoops() && kind.is_for_a_device(),
+        ..*machine
     }
 }
 

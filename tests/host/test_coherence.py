@@ -63,6 +63,7 @@ NOT_UNDER_IT = [
     "engine_that_snoops_",
     # Nor do the devices of tests/importer snoop, for which coherent memory is allocated here.
     "memory_for_a_device_that_snoops_",
+    "alloc_is_for_the_device_of_",
     "coherent_memory_that_is_snooped_",
     # They touch what they like.
     "fuzzed_programs",

@@ -5,7 +5,7 @@
 use std::{ffi::CString, fs, path::Path};
 
 use nix::errno::Errno;
-use shmbuf::{Access, Buffer, Info, Kind, Phase, Policy};
+use shmbuf::{Access, Alloc, Buffer, Info, Kind, Phase, Policy};
 
 use super::{
     claim,
@@ -40,6 +40,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             .is_none()
             .then_some("no such device")
     }),
+    with_devices("alloc_is_for_the_device_of_the_handle", private),
     with_devices("device_goes_and_its_memory_stays", goes),
     with_devices("default_buffer_is_for_a_device", parameter),
 ];
@@ -259,6 +260,45 @@ fn two_buses(env: &Env) {
     assert_eq!(name_of_device(&info), name);
     env.module.must_unload();
     remove_importers();
+}
+
+/// What ALLOC makes is for the same device, in each generation, and when the named buffer is gone.
+fn private(env: &Env) {
+    with(env, || {
+        let devices = match env.machine.arch {
+            Arch::Armv5 => &["importer-plain"][..],
+            _ => &["importer-plain", "importer-snooping"],
+        };
+        for device in devices {
+            let folder = folder(Kind::Streaming, device);
+            folder.enable();
+            let mut handle = open(NAME);
+            let snoops = info(&handle).snoops;
+            folder.disable();
+            let own = Buffer::open("/dev/shmbuf").expect("/dev/shmbuf");
+            for kind in KINDS {
+                let size = if kind == Kind::Pool {
+                    512
+                } else {
+                    page() as u64
+                };
+                handle = handle.alloc(&Alloc::new(size, kind)).expect("ALLOC");
+                let got = info(&handle);
+                assert_eq!(name_of_device(&got), *device, "{kind}");
+                assert_eq!(got.snoops, snoops, "{kind}");
+                let plain = info(&own.alloc(&Alloc::new(size, kind)).expect("ALLOC"));
+                assert_ne!(name_of_device(&plain), *device, "{kind}");
+                let policy = match snoops {
+                    true => Policy::WriteBack,
+                    false => plain.policy,
+                };
+                assert_eq!(got.policy, policy, "{kind}");
+            }
+            let pages = Alloc::new(page() as u64, Kind::Pages);
+            let pages = info(&handle.alloc(&pages).expect("ALLOC"));
+            assert!(pages.dma_addr.is_none() && !pages.snoops);
+        }
+    });
 }
 
 fn goes(env: &Env) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::errno::Errno;
-use shmbuf::{Alloc, Direction, Kind, MappingKind, Owner, Policy, Protection};
+use shmbuf::{Alloc, Buffer, Direction, Kind, MappingKind, Owner, Policy, Protection};
 
 use super::{
     claim,
@@ -397,11 +397,18 @@ fn assert_has_offset(name: &str) {
     let [on_bus, ram, _] = cells(&ranges)[..] else {
         panic!("dma-ranges = {ranges:x?}");
     };
-    let info = info(&open(name));
-    let phys = info.phys_addr.expect("root sees addresses");
-    let expected = phys - u64::from(ram) + u64::from(on_bus);
-    assert_eq!(info.dma_addr.map(|dma| dma.address), Some(expected));
+    let assert_on_bus = |buffer: &Buffer| {
+        let info = info(buffer);
+        let phys = info.phys_addr.expect("root sees addresses");
+        let expected = phys - u64::from(ram) + u64::from(on_bus);
+        assert_eq!(info.dma_addr.map(|dma| dma.address), Some(expected));
+    };
+    assert_on_bus(&open(name));
     assert_data(name);
+    // ALLOC makes another for that device.
+    let alloc = Alloc::new(0x1000, Kind::Streaming);
+    let private = open(name).alloc(&alloc).expect("ALLOC");
+    assert_on_bus(&private);
 }
 
 /// The node `snooped` says so, which is nonsense on VIVT caches.
