@@ -74,6 +74,7 @@ NOT_UNDER_IT = [
 LONG_UNDER_IT = [
     "alloc_64_mib",
     "copy_of_4_mib",
+    "edu_unplugged_100_rounds_",
     "eight_private_buffers_of_64_mib",
     "ends_each_call",
     "ends_each_wait",

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     kmsg::Log,
+    ktap::diagnose,
     machine::{mount_configfs, Machine},
     module::{Config, KINDS},
     runner::Env,
@@ -56,6 +57,13 @@ pub(super) const CLAIMS: &[Claim] = &[
     with_device("edu_refuses_bad_arguments", bad_arguments),
     with_device("edu_goes_while_it_has_a_buffer", goes),
     with_device("race_of_edu_and_unbind", unbind_race),
+    with_device("edu_unplugged_100_rounds_among_users", unplugged)
+        .unless(|machine, config| {
+            without_device(machine, config)
+                .or_else(|| has_iommu().then_some("no buffer is for a device behind an IOMMU"))
+                .or_else(|| (!mount_configfs()).then_some("no configfs"))
+        })
+        .seconds(600),
     claim(Scope::Own, "edu_gets_memory_inside_its_mask", inside)
         .unless(without_memory_on_both_sides)
         .seconds(300),
@@ -620,6 +628,135 @@ fn unbind_race(env: &Env) {
         });
         assert!(copied > 0, "nothing was copied");
     });
+}
+
+/// The device goes, as if it were pulled out of its slot, and comes back, while programs have what
+/// it uses mapped: memory that it has imported, and memory that is for it.
+fn unplugged(env: &Env) {
+    const ROUNDS: u32 = 100;
+    const FOR_IT: &str = "for-edu";
+    const LATER: &str = "for-edu-later";
+
+    with(env, Driver::fitting, |_| {
+        let path = device().expect("edu");
+        let address = path.file_name().and_then(|name| name.to_str());
+        let address = address.expect("a name").to_string();
+        let folder = |name| {
+            let folder = Folder::new(name);
+            folder.set("size", &SIZE.to_string());
+            folder.set("kind", "streaming");
+            folder.set("device", &address);
+            folder
+        };
+        let for_it = folder(FOR_IT);
+        // Where the kernel copies, it cannot be had.
+        let has_own = !bounces();
+        if has_own {
+            for_it.enable();
+        }
+        let over = AtomicBool::new(false);
+        let (copied, gone, synced) = thread::scope(|scope| {
+            let copying = scope.spawn(|| while_it_comes_and_goes(env, &over));
+            let syncing = scope.spawn(|| {
+                if has_own {
+                    sync_until(FOR_IT, &over)
+                } else {
+                    1
+                }
+            });
+            for _ in 0..ROUNDS {
+                thread::sleep(Duration::from_millis(fastrand::u64(..150)));
+                fs::write(path.join("remove"), "1").expect("remove");
+                assert!(device().is_none() && !Path::new(NODE).exists());
+                folder(LATER).assert_refused("enable", "1", Errno::ENODEV);
+                fs::write("/sys/bus/pci/rescan", "1").expect("rescan");
+                assert!(device().is_some() && Path::new(NODE).exists());
+                if has_own {
+                    let later = folder(LATER);
+                    later.enable();
+                    later.disable();
+                }
+            }
+            over.store(true, Relaxed);
+            let (copied, gone) = copying.join().expect("who copies");
+            (copied, gone, syncing.join().expect("who syncs"))
+        });
+        diagnose(format_args!(
+            "{copied} copies, {gone} times gone, {synced} SYNCs"
+        ));
+        assert!(copied > 0 && gone > 0 && synced > 0);
+        if has_own {
+            for_it.disable();
+        }
+        let (edu, buffer) = (edu(), make(env, &Alloc::new(SIZE, Kind::Pages)));
+        edu.attach(export(&buffer), Way::Bidirectional)
+            .expect("ATTACH");
+        assert_copies(&edu, &buffer, "after all");
+    });
+}
+
+/// Has the device use a buffer as long as it is there. Whenever it has gone, the buffer is the CPU's
+/// again, with what was in it. Returns how often it was used, and how often it went.
+fn while_it_comes_and_goes(env: &Env, over: &AtomicBool) -> (u32, u32) {
+    // Of this kind, nobody else has any.
+    let buffer = make(env, &Alloc::new(SIZE, Kind::Pages));
+    let mapping = map(&buffer);
+    let bytes = fresh().bytes(0, SIZE as usize);
+    mapping.write(0, &bytes);
+    let (mut copied, mut gone) = (0, 0);
+    while !over.load(Relaxed) {
+        let Ok(edu) = Edu::open(NODE) else {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        match edu.attach(export(&buffer), Way::Bidirectional) {
+            Err(Errno::ENODEV) => continue,
+            other => other.expect("ATTACH"),
+        }
+        while !over.load(Relaxed) {
+            match edu.transfer(Way::ToDevice, 0, 100) {
+                Err(Errno::ENODEV) => {
+                    gone += 1;
+                    assert_eq!(buffer.info().expect("INFO").owner, Owner::Cpu);
+                    let mut got = vec![0; bytes.len()];
+                    mapping.read(0, &mut got);
+                    assert_is(&got, &bytes, "the device went", "the memory");
+                    refused(edu.attach(export(&buffer), Way::ToDevice), Errno::ENODEV);
+                    break;
+                }
+                other => {
+                    other.expect("TRANSFER");
+                    copied += 1;
+                }
+            }
+            buffer
+                .with_cpu_access(.., Access::ReadWrite, || ())
+                .expect("SYNC");
+        }
+    }
+    (copied, gone)
+}
+
+/// Uses a buffer that is for the device in turns, whether that is there or not. Returns how often.
+fn sync_until(name: &str, over: &AtomicBool) -> u32 {
+    let buffer = open(name);
+    let mapping = map(&buffer);
+    let address = buffer.info().expect("INFO").dma_addr;
+    let mut synced = 0;
+    while !over.load(Relaxed) {
+        let bytes = fresh().bytes(0, SIZE as usize);
+        buffer
+            .with_cpu_access(.., Access::ReadWrite, || mapping.write(0, &bytes))
+            .expect("SYNC");
+        let mut got = vec![0; bytes.len()];
+        buffer
+            .with_cpu_access(.., Access::Read, || mapping.read(0, &mut got))
+            .expect("SYNC");
+        assert_is(&got, &bytes, name, "the memory");
+        assert_eq!(buffer.info().expect("INFO").dma_addr, address);
+        synced += 1;
+    }
+    synced
 }
 
 /// Memory on both sides of the mask, and nothing that translates or copies: what is outside is
