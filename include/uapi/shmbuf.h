@@ -177,7 +177,8 @@ enum shmbuf_owner {
  * @phys_addr: address of the first byte on the CPU's bus, or zero; kind
  *	scatter: of its first page only
  * @dma_addr: address of the first byte for the device @dma_device and for no
- *	other device, or zero; kind scatter: of its first page only
+ *	other device, or zero; kind scatter: of its first page only, and
+ *	SHMBUF_IOC_SEGMENT tells of the others
  * @owner: enum shmbuf_owner
  * @cache_line: bytes; SYNC works in multiples of it
  * @mappings: user mappings (VMAs) that exist now, in all processes
@@ -348,6 +349,20 @@ struct shmbuf_lent {
 	__u64 length;
 };
 
+/**
+ * struct shmbuf_segment - find where the device sees a part of a buffer
+ * @offset: bytes, inside the buffer
+ * @length: in: zero; out: how many bytes from @offset on follow each other for
+ *	the device
+ * @dma_addr: in: zero; out: address of the byte at @offset for the device
+ *	shmbuf_info.dma_device and for no other device
+ */
+struct shmbuf_segment {
+	__u64 offset;
+	__u64 length;
+	__u64 dma_addr;
+};
+
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
@@ -505,6 +520,19 @@ struct shmbuf_lent {
  *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_LENT		_IOWR(SHMBUF_IOC_MAGIC, 0x07, struct shmbuf_lent)
+
+/*
+ * Find the address of a byte for the buffer's device, and how many bytes follow
+ * it without a gap. A program that begins with the offset zero, and adds the
+ * length until it is at the end, has the whole list. The addresses are valid as
+ * long as the buffer exists. The handle may be open in any mode.
+ *	EINVAL		length or dma_addr is not zero
+ *	ERANGE		offset is at or past the end of the buffer
+ *	EPERM		the caller does not have CAP_SYS_RAWIO
+ *	EOPNOTSUPP	no device has a view of the buffer: kinds pages and region
+ *	EFAULT		the pointer is bad
+ */
+#define SHMBUF_IOC_SEGMENT	_IOWR(SHMBUF_IOC_MAGIC, 0x08, struct shmbuf_segment)
 
 /* Any other ioctl fails with ENOTTY. */
 

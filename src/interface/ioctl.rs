@@ -34,6 +34,7 @@ use crate::{
     },
     sys::{
         cpu,
+        errno::EOPNOTSUPP,
         eventfd::EventFd,
         node,
         wait_queue::Patience, //
@@ -101,6 +102,12 @@ impl Handle {
         } else if is(uapi::SHMBUF_IOC_LENT) {
             let (reader, mut writer) = user.reader_writer();
             let answer = self.lent(&read_struct(reader, LENT_V1)?)?;
+            let len = min(writer.len(), size_of_val(&answer));
+            writer.write_slice(&answer.as_bytes()[..len])?;
+            Ok(0)
+        } else if is(uapi::SHMBUF_IOC_SEGMENT) {
+            let (reader, mut writer) = user.reader_writer();
+            let answer = self.segment(&read_struct(reader, SEGMENT_V1)?)?;
             let len = min(writer.len(), size_of_val(&answer));
             writer.write_slice(&answer.as_bytes()[..len])?;
             Ok(0)
@@ -201,6 +208,28 @@ impl Handle {
         Ok(uapi::shmbuf_lent {
             offset: found.map_or(request.offset, |lent| lent.start() as u64),
             length: found.map_or(0, |lent| lent.len() as u64),
+        })
+    }
+
+    fn segment(&self, request: &uapi::shmbuf_segment) -> Result<uapi::shmbuf_segment> {
+        if request.length != 0 || request.dma_addr != 0 {
+            return Err(EINVAL);
+        }
+        let rest =
+            Range::clamped(request.offset, usize::MAX, self.buffer().size()).ok_or(ERANGE)?;
+        if !cpu::may_see_addresses() {
+            return Err(EPERM);
+        }
+        let (dma, len) = self
+            .buffer()
+            .snapshot()
+            .storage
+            .first_segment(rest)
+            .ok_or(EOPNOTSUPP)?;
+        Ok(uapi::shmbuf_segment {
+            offset: request.offset,
+            length: len as u64,
+            dma_addr: dma.into(),
         })
     }
 
@@ -325,6 +354,7 @@ const ALLOC_V1: usize = 40;
 const EXPORT_V1: usize = 24;
 const COPY_V1: usize = 40;
 const LENT_V1: usize = 16;
+const SEGMENT_V1: usize = 24;
 
 /// Whether the CPU writes, and the phase.
 fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
@@ -436,6 +466,7 @@ mod tests {
         assert!(size_of::<uapi::shmbuf_export>() >= EXPORT_V1);
         assert!(size_of::<uapi::shmbuf_copy>() >= COPY_V1);
         assert!(size_of::<uapi::shmbuf_lent>() >= LENT_V1);
+        assert!(size_of::<uapi::shmbuf_segment>() >= SEGMENT_V1);
     }
 
     #[test]

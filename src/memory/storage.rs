@@ -204,6 +204,16 @@ impl Storage {
         }
     }
 
+    /// The address of the first byte of `range` for that device, and how many bytes of `range` follow
+    /// each other there, if it has a view. May sleep.
+    pub(crate) fn first_segment(&self, range: Range) -> Option<(bindings::dma_addr_t, usize)> {
+        if let Some(own) = self.own_mapping() {
+            return own.mapping().first_segment(range);
+        }
+        let (start, _) = self.dma()?;
+        Some((start + range.start() as bindings::dma_addr_t, range.len()))
+    }
+
     /// Makes `new` a mapping of this memory, for `object`. May sleep.
     ///
     /// # Errors

@@ -412,6 +412,22 @@ impl DeviceMapping {
         })
     }
 
+    /// Where the device finds the first byte of `range`, and how many bytes of it follow each other
+    /// there, if it is mapped. May sleep.
+    pub(crate) fn first_segment(&self, range: Range) -> Option<(bindings::dma_addr_t, usize)> {
+        let mut parts = self.parts(range);
+        let first = parts.next()?;
+        let mut len = first.range.len();
+        for part in parts {
+            task::cond_resched();
+            if part.dma != first.dma + len as bindings::dma_addr_t {
+                break;
+            }
+            len += part.range.len();
+        }
+        Some((first.dma, len))
+    }
+
     /// Where the device finds the physically contiguous parts of `range` that are mapped.
     #[inline]
     fn parts(&self, range: Range) -> impl Iterator<Item = Entry> + '_ {

@@ -7,7 +7,7 @@ from ._buffer import Buffer
 from ._dma_buf import DmaBuf
 from ._enums import Access, Direction, Kind, MappingKind, Owner, Phase, Policy
 from ._error import Error, NewerDriverError
-from ._info import DmaAddress, Info
+from ._info import DmaAddress, Info, Segment
 from ._mapping import Mapping
 
 #: ``shmbuf.open()`` is ``Buffer.open()``. Not in __all__, since it is a function of Python too.
@@ -28,4 +28,5 @@ __all__ = [
     "Owner",
     "Phase",
     "Policy",
+    "Segment",
 ]

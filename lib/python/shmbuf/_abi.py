@@ -45,6 +45,7 @@ SHMBUF_IOC_EXPORT: Final = 0x4018BC04
 SHMBUF_IOC_COPY: Final = 0x4028BC05
 SHMBUF_IOC_COPY_RESULT: Final = 0xBC06
 SHMBUF_IOC_LENT: Final = 0xC010BC07
+SHMBUF_IOC_SEGMENT: Final = 0xC018BC08
 DMA_BUF_SYNC_READ: Final = 0x1
 DMA_BUF_SYNC_WRITE: Final = 0x2
 DMA_BUF_SYNC_RW: Final = 0x3
@@ -180,6 +181,17 @@ class shmbuf_lent(ctypes.Structure):
     _fields_ = [
         ("offset", ctypes.c_uint64),
         ("length", ctypes.c_uint64),
+    ]
+
+
+class shmbuf_segment(ctypes.Structure):
+    offset: int
+    length: int
+    dma_addr: int
+    _fields_ = [
+        ("offset", ctypes.c_uint64),
+        ("length", ctypes.c_uint64),
+        ("dma_addr", ctypes.c_uint64),
     ]
 
 

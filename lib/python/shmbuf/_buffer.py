@@ -14,7 +14,7 @@ from ._dma_buf import DmaBuf
 from ._enums import Access, Direction, Kind, MappingKind, Phase, Policy
 from ._error import Error
 from ._file import File, accessed
-from ._info import Info
+from ._info import Info, Segment
 
 
 class Buffer(File):
@@ -126,6 +126,19 @@ class Buffer(File):
                 break
             at = argument.offset + argument.length
             found.append(range(argument.offset, at))
+        return found
+
+    def segments(self) -> list[Segment]:
+        """Where the device of the buffer sees each part of it, in parts as long as the device's
+        addresses follow each other. For those who have CAP_SYS_RAWIO.
+        """
+        found = []
+        at = 0
+        while at < self.size:
+            argument = abi.shmbuf_segment(offset=at)
+            self._ioctl("SEGMENT", abi.SHMBUF_IOC_SEGMENT, argument)
+            found.append(Segment(range(at, at + argument.length), argument.dma_addr))
+            at += argument.length
         return found
 
     def read_at(self, length: int, offset: int = 0) -> bytes:

@@ -46,7 +46,7 @@ class NewerDriverError(RuntimeError):
         )
 
 
-IOCTLS = "INFO SET_CACHE SYNC ALLOC EXPORT COPY COPY_RESULT LENT"
+IOCTLS = "INFO SET_CACHE SYNC ALLOC EXPORT COPY COPY_RESULT LENT SEGMENT"
 
 #: What an errno means for every operation.
 ANY = {
@@ -75,6 +75,13 @@ REASONS = [
         "INFO SET_CACHE SYNC ALLOC EXPORT COPY",
         errno.E2BIG,
         "the driver is older than this program and does not know what it asks for",
+    ),
+    ("SEGMENT", errno.EPERM, "only privileged callers see addresses (CAP_SYS_RAWIO)"),
+    (
+        "SEGMENT",
+        errno.EOPNOTSUPP,
+        "no device has a view of this buffer (kind pages or region): use kind coherent, streaming "
+        "or scatter",
     ),
     (
         "SET_CACHE",

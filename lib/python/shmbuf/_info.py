@@ -18,6 +18,15 @@ class DmaAddress:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a buffer whose bytes follow each other for its device."""
+
+    where: range
+    #: Of its first byte, for the device of the buffer, and for no other.
+    dma_addr: int
+
+
+@dataclass(frozen=True)
 class Info:
     """What a buffer is, and what is in force for it."""
 

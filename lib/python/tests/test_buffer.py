@@ -78,6 +78,16 @@ class Alloc(Case):
             assert address
             self.assertEqual(address.address % 64, 0)
 
+    def test_segments_are_all_of_it(self) -> None:
+        buffer = self.alloc("scatter")
+        address = buffer.info().dma_addr
+        assert address
+        segments = buffer.segments()
+        self.assertEqual(segments[0].dma_addr, address.address)
+        self.assertEqual([at for it in segments for at in it.where], list(range(SIZE)))
+        with self.refused("SEGMENT", errno.EOPNOTSUPP, "no device has a view"):
+            self.alloc("pages").segments()
+
     def test_words_are_looked_at(self) -> None:
         with self.assertRaisesRegex(ValueError, "no such kind: 'page' is none of pages, coh"):
             self.alloc("page")

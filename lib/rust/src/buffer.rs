@@ -39,6 +39,15 @@ pub struct SyncedLines {
     pub others: u64,
 }
 
+/// A part of a buffer whose bytes follow each other for its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The part of the buffer.
+    pub range: Range<u64>,
+    /// The address of its first byte for the device of the buffer, and for no other.
+    pub dma_addr: u64,
+}
+
 impl Buffer {
     /// Opens a buffer for reading and writing. Nothing else is opened: to open another device
     /// may do something.
@@ -241,6 +250,33 @@ impl Buffer {
             }
             at = raw.offset + raw.length;
             found.push(raw.offset..at);
+        }
+        Ok(found)
+    }
+
+    /// Where the device of the buffer, [`Info::dma_addr`] of which is the first, sees each part of it:
+    /// all of the buffer, in order, in parts as long as the device's addresses follow each other.
+    ///
+    /// # Errors
+    ///
+    /// EPERM for callers without CAP_SYS_RAWIO, EOPNOTSUPP if no device has a view of the buffer
+    /// (kinds pages and region), ENOTTY with a driver that is older than the call.
+    pub fn segments(&self) -> Result<Vec<Segment>> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < self.size {
+            let mut raw = abi::shmbuf_segment {
+                offset: at,
+                ..Default::default()
+            };
+            // SAFETY: the call reads and writes one such structure and keeps no pointer.
+            unsafe { ioctl::segment(self.file.as_raw_fd(), &mut raw) }
+                .map_err(Error::sys(Operation::Segment))?;
+            found.push(Segment {
+                range: at..at + raw.length,
+                dma_addr: raw.dma_addr,
+            });
+            at += raw.length;
         }
         Ok(found)
     }

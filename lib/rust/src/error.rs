@@ -34,6 +34,8 @@ pub enum Operation {
     CopyResult,
     /// SHMBUF_IOC_LENT
     Lent,
+    /// SHMBUF_IOC_SEGMENT
+    Segment,
     /// DMA_BUF_IOCTL_SYNC
     DmaBufSync,
     /// pread(2)
@@ -60,6 +62,7 @@ impl fmt::Display for Operation {
             Self::Copy => "COPY",
             Self::CopyResult => "COPY_RESULT",
             Self::Lent => "LENT",
+            Self::Segment => "SEGMENT",
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
@@ -144,8 +147,14 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::ENFILE) => {
             "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
         }
-        (Info | SetCache | Sync | Alloc | Export | Copy | CopyResult | Lent, Errno::ENOTTY) => {
-            "not a shmbuf buffer, or a driver older than this call"
+        (
+            Info | SetCache | Sync | Alloc | Export | Copy | CopyResult | Lent | Segment,
+            Errno::ENOTTY,
+        ) => "not a shmbuf buffer, or a driver older than this call",
+        (Segment, Errno::EPERM) => "only privileged callers see addresses (CAP_SYS_RAWIO)",
+        (Segment, Errno::EOPNOTSUPP) => {
+            "no device has a view of this buffer (kind pages or region): use kind coherent, \
+             streaming or scatter"
         }
         (Info | SetCache | Sync | Alloc | Export | Copy, Errno::E2BIG) => {
             "the driver is older than this program and does not know what it asks for"

@@ -82,7 +82,7 @@ pub mod abi {
 }
 
 pub use alloc::Alloc;
-pub use buffer::{Buffer, SyncedLines};
+pub use buffer::{Buffer, Segment, SyncedLines};
 pub use cpu_access::CpuAccess;
 pub use dma_buf::DmaBuf;
 pub use enums::{

@@ -21,6 +21,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "sync_refuses_bad_ranges", sync_ranges),
     claim(Scope::Kind, "sync_refuses_bad_flags", sync_flags),
     claim(Scope::Kind, "lent_refuses_bad_ranges", lent),
+    claim(Scope::Kind, "segment_refuses_bad_arguments", segment),
     claim(Scope::Kind, "set_cache_refuses_bad_arguments", set_cache),
     claim(Scope::Once, "refused_arguments_have_a_reason", reasons),
     claim(Scope::Kind, "sync_and_set_cache_grow", growth),
@@ -128,6 +129,31 @@ fn lent(env: &Env) {
         refused(find(0, 0), Errno::EINVAL);
         for (offset, length) in [(0, size + 1), (size, 1), (u64::MAX, 2), (1, u64::MAX)] {
             refused(find(offset, length), Errno::ERANGE);
+        }
+    });
+}
+
+fn segment(env: &Env) {
+    unchanged(env, |buffer| {
+        let find = |offset, length, dma_addr| {
+            let argument = abi::shmbuf_segment {
+                offset,
+                length,
+                dma_addr,
+            };
+            call(buffer, abi::SHMBUF_IOC_SEGMENT, argument)
+        };
+        for bit in (0..64).map(|n| 1 << n) {
+            refused(find(0, bit, 0), Errno::EINVAL);
+            refused(find(0, 0, bit), Errno::EINVAL);
+        }
+        for offset in [buffer.size(), buffer.size() + 1, u64::MAX] {
+            refused(find(offset, 0, 0), Errno::ERANGE);
+        }
+        let last = find(buffer.size() - 1, 0, 0);
+        match env.config.kind {
+            Kind::Pages => refused(last, Errno::EOPNOTSUPP),
+            _ => assert_eq!(last, Ok(())),
         }
     });
 }
@@ -304,6 +330,7 @@ fn unknown(env: &Env) {
             abi::SHMBUF_IOC_COPY,
             abi::SHMBUF_IOC_COPY_RESULT,
             abi::SHMBUF_IOC_LENT,
+            abi::SHMBUF_IOC_SEGMENT,
         ];
         for ioctl in ours {
             for number in ours.len() as u32..=NUMBER {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What INFO tells, and to whom.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, fs};
 
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
-use shmbuf::{abi, Buffer, Kind, Owner};
+use shmbuf::{abi, Buffer, Kind, Owner, Segment};
 
 use super::{claim, data::nowhere, Claim, Scope};
 use crate::{
+    machine::mount_debugfs,
     process::Child,
     runner::Env,
     sys::{self, page, refused, resized},
@@ -21,6 +22,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Kind, "info_grows", growth),
     claim(Scope::Kind, "info_bad_pointers", pointers),
     claim(Scope::Kind, "addresses_need_cap_sys_rawio", privilege),
+    claim(Scope::Kind, "segments_are_where_the_pages_lie", segments),
 ];
 
 /// Calls INFO, and returns the structure as it comes.
@@ -192,8 +194,43 @@ fn privilege(env: &Env) {
             ..info.clone()
         };
         assert_eq!(plain, expected, "and nothing else differs");
+        let refused = buffer.segments().expect_err("we are not privileged");
+        assert_eq!(refused.errno(), Some(Errno::EPERM));
         caps::raise(None, CapSet::Effective, Capability::CAP_SYS_RAWIO).expect("capset");
         assert_eq!(buffer.info(), Ok(info.clone()));
     })
     .join();
+}
+
+/// The addresses of the driver's own device are those of the CPU.
+fn segments(env: &Env) {
+    let buffer = env.open();
+    let info = buffer.info().expect("INFO");
+    let Some(first) = info.dma_addr else {
+        let refused = buffer.segments().expect_err("no device has a view");
+        assert_eq!(refused.errno(), Some(Errno::EOPNOTSUPP));
+        return;
+    };
+    let segments = buffer.segments().expect("SEGMENT");
+    assert_eq!(segments[0].dma_addr, first.address);
+    let ends: Vec<_> = segments.iter().map(|it| it.range.end).collect();
+    let starts: Vec<_> = segments.iter().map(|it| it.range.start).collect();
+    assert_eq!((starts[0], ends.last()), (0, Some(&buffer.size())));
+    assert_eq!(starts[1..], ends[..ends.len() - 1]);
+    if env.config.kind != Kind::Scatter {
+        assert_eq!(segments.len(), 1, "{segments:x?}");
+    }
+    if mount_debugfs() {
+        let lines = fs::read_to_string("/sys/kernel/debug/shmbuf/default/pages").expect("pages");
+        let shown = |it: &Segment| {
+            let Segment { range, dma_addr } = it;
+            let length = range.end - range.start;
+            format!(
+                "offset {:#x} physical {dma_addr:#x} length {length:#x}",
+                range.start
+            )
+        };
+        let segments: Vec<_> = segments.iter().map(shown).collect();
+        assert_eq!(segments, lines.lines().collect::<Vec<_>>());
+    }
 }
