@@ -91,6 +91,8 @@ enum shmbuf_kind {
 	SHMBUF_KIND_POOL	= 4,
 	/* Device memory that a device-tree node names; ALLOC cannot make it. */
 	SHMBUF_KIND_REGION	= 5,
+	/* A dma-buf of another driver, which IMPORT took; ALLOC cannot make it. */
+	SHMBUF_KIND_IMPORTED	= 6,
 };
 
 /*
@@ -363,6 +365,16 @@ struct shmbuf_segment {
 	__u64 dma_addr;
 };
 
+/**
+ * struct shmbuf_import - get a handle on a dma-buf of another driver
+ * @fd: the dma-buf
+ * @flags: zero
+ */
+struct shmbuf_import {
+	__s32 fd;
+	__u32 flags;
+};
+
 #define SHMBUF_IOC_MAGIC	0xBC
 
 /*
@@ -533,6 +545,46 @@ struct shmbuf_segment {
  *	EFAULT		the pointer is bad
  */
 #define SHMBUF_IOC_SEGMENT	_IOWR(SHMBUF_IOC_MAGIC, 0x08, struct shmbuf_segment)
+
+/*
+ * Get a handle on a dma-buf of another driver: a camera's, a GPU's, that of a
+ * heap, or of a memfd by /dev/udmabuf. The dma-buf is mapped for the device that
+ * the buffer of the call is for (for kinds pages and region one of the driver's
+ * own). It stays where it is, and exists, until the new handle is closed; which
+ * of the two drivers and programs goes first does not matter. The handle of the
+ * call must be open for writing; nothing else about it matters. Returns a new
+ * handle, close-on-exec, which is open for what the dma-buf is open for.
+ *
+ * The device has the memory at first, as after END, if the dma-buf is open for
+ * writing. Else the device may only read it, and nothing is lent. What the calls
+ * do on the new handle:
+ * INFO		kind imported; memory_type has the name of the exporter; policy,
+ *		policies, mapping, mappings, exports, phys_addr say nothing and
+ *		are zero
+ * SEGMENT	the addresses for the device
+ * SYNC		for all of the dma-buf, no part of it. START waits for the fences
+ *		of others, and goes to the exporter's begin of CPU access and to
+ *		the mapping for the device; END to the exporter's end and to the
+ *		mapping. It loses nothing that the CPU wrote before
+ * LENT		all, while the device has it
+ * mmap(2)	what the exporter does
+ * read(2), write(2)	by the exporter's view for the kernel. EBUSY while the
+ *		device has the memory; EOPNOTSUPP if the exporter gives no view
+ * EXPORT	the same dma-buf: for all of it, with its rights
+ * COPY_RESULT	ENODATA
+ * SET_CACHE, COPY (also by src_fd), ALLOC, IMPORT	EOPNOTSUPP
+ * SYNC and EXPORT of a part, and EXPORT with READ_ONLY of what is writable,
+ * fail with EOPNOTSUPP too. The kernel log has the reasons. Calls on the handle
+ * do not wait for each other.
+ *	EINVAL		fd is no dma-buf; flags is not zero
+ *	EBADF		the handle is not open for writing; fd is not open
+ *	EOPNOTSUPP	the dma-buf is of this driver; or the kernel would copy
+ *			for the device (swiotlb): see the kernel log
+ *	EIO		the device does not reach the memory
+ *	ENOMEM, EMFILE, ENFILE, EFAULT	as ALLOC
+ *	others		what the exporter refuses
+ */
+#define SHMBUF_IOC_IMPORT	_IOW(SHMBUF_IOC_MAGIC, 0x09, struct shmbuf_import)
 
 /* Any other ioctl fails with ENOTTY. */
 

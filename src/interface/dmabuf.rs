@@ -24,6 +24,7 @@ use crate::{
             self,
             Exporter, //
         },
+        dma_buf_import::DmaBuf,
         kernel_view::KernelView,
         vma::NewVma, //
     },
@@ -76,6 +77,11 @@ impl Drop for Exported {
     fn drop(&mut self) {
         self.0.export_closed();
     }
+}
+
+/// Whether a dma-buf is one of ours.
+pub(super) fn is_ours(dma_buf: &DmaBuf) -> bool {
+    dma_buf.is_of::<Export>()
 }
 
 /// What a dma-buf of ours is made of.

@@ -9,6 +9,28 @@ use super::{
         Handle,
         Opened, //
     },
+    imported::Imported,
+    request::{
+        exchange,
+        install,
+        is,
+        known,
+        parse_set_cache,
+        parse_sync,
+        put_string,
+        read_struct,
+        segment,
+        zero,
+        ALLOC_V1,
+        COPY_V1,
+        EXPORT_V1,
+        IMPORT_V1,
+        INFO_V1,
+        LENT_V1,
+        SEGMENT_V1,
+        SET_CACHE_V1,
+        SYNC_V1, //
+    },
 };
 use crate::{
     copy::{
@@ -21,41 +43,27 @@ use crate::{
     rules::{
         failure::{
             Failure,
-            Invalid, //
+            Foreign, //
         },
-        ownership::{
-            Caller,
-            Phase, //
-        },
-        policy::Policy,
+        ownership::Caller,
         range::Range,
         spec::Spec,
         uapi, //
     },
     sys::{
         cpu,
-        errno::EOPNOTSUPP,
         eventfd::EventFd,
         node,
         wait_queue::Patience, //
     },
 };
-use core::cmp::min;
 use kernel::{
     fs::{
-        file::{
-            flags,
-            FileDescriptorReservation, //
-        },
+        file::flags,
         File,
         LocalFile, //
     },
-    ioctl::{
-        _IOC_DIR,
-        _IOC_NR,
-        _IOC_SIZE,
-        _IOC_TYPE, //
-    },
+    ioctl::_IOC_SIZE,
     prelude::*,
     sync::{
         aref::ARef,
@@ -67,65 +75,49 @@ use kernel::{
     },
     uaccess::{
         UserPtr,
-        UserSlice,
-        UserSliceReader, //
+        UserSlice, //
     },
 };
 use zerocopy::FromZeros;
 
 impl Handle {
-    /// ioctl(2). Calls are told by direction, type and number; the size may be that of an earlier
-    /// or later header.
+    /// ioctl(2).
     ///
     /// # Errors
     ///
     /// [`ENOTTY`] for what is no call of ours; else those of each in `include/uapi/shmbuf.h`.
     pub(super) fn dispatch(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
-        let is = |known: u32| {
-            _IOC_DIR(cmd) == _IOC_DIR(known)
-                && _IOC_TYPE(cmd) == _IOC_TYPE(known)
-                && _IOC_NR(cmd) == _IOC_NR(known)
-        };
         let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
 
-        if is(uapi::SHMBUF_IOC_INFO) {
-            let (reader, mut writer) = user.reader_writer();
-            let request: uapi::shmbuf_info = read_struct(reader, INFO_V1)?;
-            if request.flags != 0 {
-                return Err(EINVAL);
-            }
-            let answer = self.info();
-            // A longer structure keeps its zeroes.
-            let len = min(writer.len(), size_of_val(&answer));
-            writer.write_slice(&answer.as_bytes()[..len])?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_LENT) {
-            let (reader, mut writer) = user.reader_writer();
-            let answer = self.lent(&read_struct(reader, LENT_V1)?)?;
-            let len = min(writer.len(), size_of_val(&answer));
-            writer.write_slice(&answer.as_bytes()[..len])?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_SEGMENT) {
-            let (reader, mut writer) = user.reader_writer();
-            let answer = self.segment(&read_struct(reader, SEGMENT_V1)?)?;
-            let len = min(writer.len(), size_of_val(&answer));
-            writer.write_slice(&answer.as_bytes()[..len])?;
-            Ok(0)
-        } else if is(uapi::SHMBUF_IOC_SET_CACHE) {
+        if is(cmd, uapi::SHMBUF_IOC_INFO) {
+            exchange(user, INFO_V1, |request: uapi::shmbuf_info| {
+                match request.flags {
+                    0 => Ok(self.info()),
+                    _ => Err(EINVAL),
+                }
+            })
+        } else if is(cmd, uapi::SHMBUF_IOC_LENT) {
+            exchange(user, LENT_V1, |request| self.lent(&request))
+        } else if is(cmd, uapi::SHMBUF_IOC_SEGMENT) {
+            exchange(user, SEGMENT_V1, |request| self.segment(&request))
+        } else if is(cmd, uapi::SHMBUF_IOC_IMPORT) {
+            let request = read_struct(user.reader(), IMPORT_V1)?;
+            install(|| self.import(&request))
+        } else if is(cmd, uapi::SHMBUF_IOC_SET_CACHE) {
             self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?, patience)?;
             Ok(0)
-        } else if is(uapi::SHMBUF_IOC_SYNC) {
+        } else if is(cmd, uapi::SHMBUF_IOC_SYNC) {
             self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
             Ok(0)
-        } else if is(uapi::SHMBUF_IOC_ALLOC) {
+        } else if is(cmd, uapi::SHMBUF_IOC_ALLOC) {
             let request = read_struct(user.reader(), ALLOC_V1)?;
             install(|| self.alloc(&request))
-        } else if is(uapi::SHMBUF_IOC_EXPORT) {
+        } else if is(cmd, uapi::SHMBUF_IOC_EXPORT) {
             let request = read_struct(user.reader(), EXPORT_V1)?;
             install(|| self.export(&request))
-        } else if is(uapi::SHMBUF_IOC_COPY) {
+        } else if is(cmd, uapi::SHMBUF_IOC_COPY) {
             self.copy(&read_struct(user.reader(), COPY_V1)?)
-        } else if is(uapi::SHMBUF_IOC_COPY_RESULT) {
+        } else if is(cmd, uapi::SHMBUF_IOC_COPY_RESULT) {
             self.background.take_result()?;
             Ok(0)
         } else {
@@ -212,24 +204,9 @@ impl Handle {
     }
 
     fn segment(&self, request: &uapi::shmbuf_segment) -> Result<uapi::shmbuf_segment> {
-        if request.length != 0 || request.dma_addr != 0 {
-            return Err(EINVAL);
-        }
-        let rest =
-            Range::clamped(request.offset, usize::MAX, self.buffer().size()).ok_or(ERANGE)?;
-        if !cpu::may_see_addresses() {
-            return Err(EPERM);
-        }
-        let (dma, len) = self
-            .buffer()
-            .snapshot()
-            .storage
-            .first_segment(rest)
-            .ok_or(EOPNOTSUPP)?;
-        Ok(uapi::shmbuf_segment {
-            offset: request.offset,
-            length: len as u64,
-            dma_addr: dma.into(),
+        let storage = self.buffer().snapshot().storage;
+        segment(request, self.buffer().size(), |rest| {
+            storage.first_segment(rest)
         })
     }
 
@@ -247,7 +224,16 @@ impl Handle {
             buffer,
             ..self.opened.clone()
         };
-        node::anonymous_file(c"[shmbuf]", Self::new(opened, true, true)?)
+        node::anonymous_file(c"[shmbuf]", Self::new(opened, true, true)?, flags::O_RDWR)
+    }
+
+    fn import(&self, request: &uapi::shmbuf_import) -> Result<ARef<File>> {
+        zero("flags", request.flags).map_err(|failure| logged("IMPORT", failure))?;
+        if !self.writable {
+            return Err(EBADF);
+        }
+        Imported::file(request.fd, self.buffer().device())
+            .map_err(|failure| logged("IMPORT", failure))
     }
 
     fn export(&self, request: &uapi::shmbuf_export) -> Result<ARef<File>> {
@@ -272,6 +258,9 @@ impl Handle {
         }
         let number = u32::try_from(request.src_fd).map_err(|_| EBADF)?;
         let file = LocalFile::fget(number).map_err(|_| EBADF)?;
+        if node::handle::<Imported>(&file).is_some() {
+            return Err(logged("COPY", Failure::Foreign(Foreign::Engine)));
+        }
         let source = node::handle::<Self>(&file).filter(|handle| handle.readable);
         let source = source.ok_or(EBADF)?.buffer().clone();
         let from = Range::new(request.src_offset, request.length, source.size())?;
@@ -299,35 +288,6 @@ impl Handle {
     }
 }
 
-/// Gives the calling process a descriptor, close-on-exec, of the file that `make` makes. Where that
-/// fails, nobody has seen one.
-fn install(make: impl FnOnce() -> Result<ARef<File>>) -> Result<isize> {
-    let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-    let file = make()?;
-    let number = descriptor.reserved_fd();
-    descriptor.fd_install(file);
-    Ok(number as isize)
-}
-
-/// The value that a field has, by its number.
-fn known<T: TryFrom<u32>>(field: &'static str, number: u32) -> Result<T, Failure> {
-    T::try_from(number).map_err(|_| Failure::Invalid(Invalid::Number(field, number)))
-}
-
-/// Nothing, if a field that has no meaning yet is zero.
-fn zero(field: &'static str, number: u32) -> Result<(), Failure> {
-    match number {
-        0 => Ok(()),
-        _ => Err(Failure::Invalid(Invalid::Number(field, number))),
-    }
-}
-
-/// The policy that SET_CACHE asks for.
-fn parse_set_cache(request: &uapi::shmbuf_set_cache) -> Result<Policy, Failure> {
-    zero("flags", request.flags)?;
-    known("policy", request.policy)
-}
-
 /// What ALLOC asks for.
 fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec, Failure> {
     zero("flags", request.flags)?;
@@ -344,35 +304,6 @@ fn parse_alloc(request: &uapi::shmbuf_alloc) -> Result<Spec, Failure> {
         align: request.align as usize,
         boundary: request.boundary as usize,
     })
-}
-
-/// The sizes of the structures in their first version: less is not understood.
-const INFO_V1: usize = 136;
-const SET_CACHE_V1: usize = 8;
-const SYNC_V1: usize = 24;
-const ALLOC_V1: usize = 40;
-const EXPORT_V1: usize = 24;
-const COPY_V1: usize = 40;
-const LENT_V1: usize = 16;
-const SEGMENT_V1: usize = 24;
-
-/// Whether the CPU writes, and the phase.
-fn parse_sync(request: &uapi::shmbuf_sync) -> Result<(bool, Phase)> {
-    const KNOWN: u32 = uapi::SHMBUF_SYNC_RW | uapi::SHMBUF_SYNC_END;
-
-    if request.flags & !KNOWN != 0 || request.reserved != 0 {
-        return Err(EINVAL);
-    }
-    if request.flags & uapi::SHMBUF_SYNC_RW == 0 {
-        return Err(EINVAL);
-    }
-    let writes = request.flags & uapi::SHMBUF_SYNC_WRITE != 0;
-    let phase = if request.flags & uapi::SHMBUF_SYNC_END != 0 {
-        Phase::End
-    } else {
-        Phase::Start
-    };
-    Ok((writes, phase))
 }
 
 /// Whether a copy goes on when the call has returned.
@@ -414,85 +345,4 @@ fn parse_copy(request: &uapi::shmbuf_copy) -> Result<(Jiffies, GoesOn)> {
         },
     };
     Ok((msecs_to_jiffies(patience), goes_on))
-}
-
-/// Reads a structure that may be of another version, as copy_struct_from_user() does.
-///
-/// # Errors
-///
-/// - [`EINVAL`] if it is shorter than `least`;
-/// - [`E2BIG`] if it is longer than ours, and what we do not know is not zero;
-/// - [`EFAULT`] for a bad pointer.
-fn read_struct<T>(mut reader: UserSliceReader, least: usize) -> Result<T>
-where
-    T: FromBytes + IntoBytes,
-{
-    if reader.len() < least {
-        return Err(EINVAL);
-    }
-    let mut value = T::new_zeroed();
-    let known = min(reader.len(), size_of::<T>());
-    reader.read_slice(&mut value.as_mut_bytes()[..known])?;
-    while !reader.is_empty() {
-        let mut rest = [0; 64];
-        let count = min(reader.len(), rest.len());
-        reader.read_slice(&mut rest[..count])?;
-        if rest.iter().any(|&byte| byte != 0) {
-            return Err(E2BIG);
-        }
-    }
-    Ok(value)
-}
-
-/// Puts `text` into `field`, which is zero, cut so that a NUL remains.
-fn put_string(field: &mut [kernel::ffi::c_char], text: &[u8]) {
-    let room = field.len() - 1;
-    for (to, from) in field[..room].iter_mut().zip(text) {
-        *to = *from;
-    }
-}
-
-#[kunit_tests(shmbuf_ioctl)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_versions_are_what_the_header_says() {
-        // A structure may grow; its first version does not.
-        assert!(size_of::<uapi::shmbuf_info>() >= INFO_V1);
-        assert!(size_of::<uapi::shmbuf_set_cache>() >= SET_CACHE_V1);
-        assert!(size_of::<uapi::shmbuf_sync>() >= SYNC_V1);
-        assert!(size_of::<uapi::shmbuf_alloc>() >= ALLOC_V1);
-        assert!(size_of::<uapi::shmbuf_export>() >= EXPORT_V1);
-        assert!(size_of::<uapi::shmbuf_copy>() >= COPY_V1);
-        assert!(size_of::<uapi::shmbuf_lent>() >= LENT_V1);
-        assert!(size_of::<uapi::shmbuf_segment>() >= SEGMENT_V1);
-    }
-
-    #[test]
-    fn sync_flags() {
-        let parse = |flags, reserved| {
-            parse_sync(&uapi::shmbuf_sync {
-                flags,
-                reserved,
-                ..FromZeros::new_zeroed()
-            })
-        };
-        assert_eq!(parse(1, 0), Ok((false, Phase::Start)));
-        assert_eq!(parse(2, 0), Ok((true, Phase::Start)));
-        assert_eq!(parse(7, 0), Ok((true, Phase::End)));
-        for (flags, reserved) in [(0, 0), (4, 0), (8, 0), (9, 0), (1 << 31 | 1, 0), (1, 1)] {
-            assert_eq!(parse(flags, reserved), Err(EINVAL));
-        }
-    }
-
-    #[test]
-    fn strings_are_cut_and_terminated() {
-        let mut field = [0; 4];
-        put_string(&mut field, b"abcdef");
-        assert_eq!(field, *b"abc\0");
-        let mut field = [0; 4];
-        put_string(&mut field, b"a");
-        assert_eq!(field, *b"a\0\0\0");
-    }
 }

@@ -139,6 +139,66 @@ impl fmt::Display for Unfit {
     }
 }
 
+/// Why a dma-buf of another driver is not imported, or what does not go with one that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// The descriptor is of something else.
+    NoDmaBuf,
+    /// It is one of this driver.
+    Ours,
+    /// The kernel would copy for the device, and only syncs of this driver would do it.
+    Copied,
+    /// The memory type is the exporter's.
+    Policy,
+    /// What its exporter does is for all of it.
+    Part,
+    /// It has the rights that its exporter gave.
+    Rights,
+    /// An engine copies what has pages of this driver.
+    Engine,
+    /// Its handle is for it alone.
+    Origin,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoDmaBuf => {
+                "the file is no dma-buf; of a memfd, /dev/udmabuf makes one (CONFIG_UDMABUF, \
+                 UDMABUF_CREATE)"
+            }
+            Self::Ours => {
+                "the dma-buf is of a buffer of this driver; use a handle of that buffer, made for the \
+                 device"
+            }
+            Self::Copied => {
+                "the device does not reach all of the memory, and the kernel would copy for it \
+                 (swiotlb), which SYNC of another driver's memory does not; use a buffer of this \
+                 driver for the device, and write to that"
+            }
+            Self::Policy => {
+                "the memory type of an imported dma-buf is its exporter's; leave SET_CACHE out"
+            }
+            Self::Part => {
+                "an imported dma-buf is its exporter's, whose calls are for all of it; give its whole \
+                 size"
+            }
+            Self::Rights => {
+                "an imported dma-buf has the rights that its exporter gave it; ask that one for a \
+                 read-only dma-buf"
+            }
+            Self::Engine => {
+                "the engine copies between buffers of this driver, whose pages it can be given; use \
+                 read and write for an imported dma-buf"
+            }
+            Self::Origin => {
+                "the handle is one of an imported dma-buf, and of no buffer; use the handle that it was \
+                 imported by"
+            }
+        })
+    }
+}
+
 /// Which field of a [`Spec`](super::spec::Spec) is not understood, or does not go with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
@@ -334,6 +394,9 @@ pub(crate) enum Failure {
     Reach(usize, Limit),
     /// The kernel copies for the device (swiotlb): [`EOPNOTSUPP`].
     Bounced,
+    /// A dma-buf of another driver is not imported, or does not go with a call: [`EINVAL`] if it is none,
+    /// else [`EOPNOTSUPP`].
+    Foreign(Foreign),
     /// Another buffer has the name: [`EEXIST`].
     Name,
     /// No node names a region: [`EOPNOTSUPP`].
@@ -382,11 +445,14 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Invalid(_) | Failure::AmbiguousDevice => EINVAL,
+            Failure::Invalid(_)
+            | Failure::AmbiguousDevice
+            | Failure::Foreign(Foreign::NoDmaBuf) => EINVAL,
             Failure::TooBig(_) => EFBIG,
             Failure::Refused(..)
             | Failure::MappingRefused(..)
             | Failure::Synchronous(_)
+            | Failure::Foreign(_)
             | Failure::NoRegion
             | Failure::Translated
             | Failure::Bounced => EOPNOTSUPP,
@@ -476,6 +542,7 @@ impl fmt::Display for Failure {
                 "the kernel copies for all devices (swiotlb=force), so this kind has no DMA address \
                  of its own; use kind=coherent, or kind=pages by EXPORT",
             ),
+            Self::Foreign(reason) => f.write_fmt(fmt!("{reason}")),
             Self::Name => f.write_str("another buffer has that name; remove it first"),
             Self::NoRegion => f.write_str(
                 "kind=region: for device-tree nodes with reg or memory-region alone: see \

@@ -21,6 +21,7 @@
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
 #include <linux/io.h>
+#include <linux/ioport.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/of.h>
@@ -34,6 +35,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/string.h>
+#include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 #include <linux/vmalloc.h>
@@ -254,9 +256,9 @@ void shmbuf_poll_wait(struct file *file, struct wait_queue_head *queue,
 
 /* With a position, as a file that was opened. */
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
-			     void *data)
+			     void *data, int mode)
 {
-	return anon_inode_getfile_fmode(name, operations, data, O_RDWR,
+	return anon_inode_getfile_fmode(name, operations, data, mode,
 					FMODE_PREAD | FMODE_PWRITE | FMODE_NOWAIT);
 }
 
@@ -486,6 +488,24 @@ bool shmbuf_sg_is_swiotlb(struct scatterlist *entry)
 bool shmbuf_dma_is_coherent(struct device *dev)
 {
 	return dev_is_dma_coherent(dev);
+}
+
+/* Of a device that no IOMMU translates for. */
+bool shmbuf_dma_may_be_copy(struct device *dev, dma_addr_t addr)
+{
+#ifdef CONFIG_SWIOTLB_DYNAMIC
+	/* Where its copies are is not told to modules, but whether there ever was one. */
+	return READ_ONCE(dev->dma_uses_io_tlb);
+#else
+	return swiotlb_find_pool(dev, dma_to_phys(dev, addr));
+#endif
+}
+
+/* Of a device that no IOMMU translates for; what is reserved with no-map is none. */
+bool shmbuf_is_ram(struct device *dev, dma_addr_t addr, size_t size)
+{
+	return region_intersects(dma_to_phys(dev, addr), size, IORESOURCE_SYSTEM_RAM,
+				 IORES_DESC_NONE) == REGION_INTERSECTS;
 }
 
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,

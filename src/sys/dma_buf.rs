@@ -15,7 +15,10 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     bindings,
@@ -145,7 +148,7 @@ pub(crate) fn export<T: Exporter>(
 }
 
 /// The operations of a dma-buf whose private data is a `Pin<KBox<Private<T>>>`.
-struct Operations<T>(PhantomData<T>);
+pub(super) struct Operations<T>(PhantomData<T>);
 
 impl<T: Exporter> Operations<T> {
     const TABLE: bindings::dma_buf_ops = bindings::dma_buf_ops {
@@ -164,6 +167,14 @@ impl<T: Exporter> Operations<T> {
         ..Self::TABLE
     };
 
+    /// Whether `ops` are these.
+    pub(super) fn are(ops: &bindings::dma_buf_ops) -> bool {
+        [false, true]
+            .into_iter()
+            .any(|has_vmap| ptr::eq(ops, Self::table(has_vmap)))
+    }
+
+    // One address of each, by which dma-bufs are known.
     #[inline(never)]
     fn table(has_vmap: bool) -> &'static bindings::dma_buf_ops {
         if has_vmap {

@@ -161,7 +161,7 @@ void shmbuf_unlock_mappings(struct address_space *space);
 /* Files. */
 struct inode *shmbuf_inode_new(void);
 struct file *shmbuf_file_new(const char *name, const struct file_operations *operations,
-			     void *data);
+			     void *data, int mode);
 void shmbuf_file_takes_nowait(struct file *file);
 void shmbuf_poll_wait(struct file *file, struct wait_queue_head *queue,
 		      struct poll_table_struct *table);
@@ -194,6 +194,8 @@ int shmbuf_sg_table_of_run(struct sg_table *table, struct page *first, size_t si
 phys_addr_t shmbuf_sg_phys(struct scatterlist *entry);
 bool shmbuf_sg_is_swiotlb(struct scatterlist *entry);
 bool shmbuf_dma_is_coherent(struct device *dev);
+bool shmbuf_dma_may_be_copy(struct device *dev, dma_addr_t addr);
+bool shmbuf_is_ram(struct device *dev, dma_addr_t addr, size_t size);
 void shmbuf_dma_sync_for_cpu(struct device *dev, dma_addr_t addr, size_t size,
 			     unsigned int dir);
 void shmbuf_dma_sync_for_device(struct device *dev, dma_addr_t addr,

@@ -11,6 +11,7 @@ pub(crate) mod cpu;
 pub(crate) mod credentials;
 pub(crate) mod dma_attachment;
 pub(crate) mod dma_buf;
+pub(crate) mod dma_buf_import;
 pub(crate) mod dma_coherent;
 pub(crate) mod dma_device;
 pub(crate) mod dma_engine;

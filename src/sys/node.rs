@@ -162,8 +162,8 @@ impl<T: NodeOperations> PinnedDrop for Node<T> {
     }
 }
 
-/// A new open file with these operations, in no folder, readable and writable. It keeps `handle`,
-/// and the module, until it is released. May sleep.
+/// A new open file with these operations, in no folder, of a mode of open(2). It keeps `handle`, and the
+/// module, until it is released. May sleep.
 ///
 /// # Errors
 ///
@@ -171,13 +171,16 @@ impl<T: NodeOperations> PinnedDrop for Node<T> {
 pub(crate) fn anonymous_file<T: NodeOperations>(
     name: &'static CStr,
     handle: Pin<KBox<T>>,
+    mode: u32,
 ) -> Result<ARef<File>> {
     let adapter = Adapter::new(handle)?;
     let space = adapter.space.clone();
     let private = adapter.into_foreign();
     // SAFETY: The operations are those of the private data.
-    let file =
-        unsafe { ffi::shmbuf_file_new(name.as_char_ptr(), Adapter::<T>::table(), private.cast()) };
+    let file = unsafe {
+        let table = Adapter::<T>::table();
+        ffi::shmbuf_file_new(name.as_char_ptr(), table, private.cast(), mode as c_int)
+    };
     match from_err_ptr(file) {
         // SAFETY: The function returned a reference to a new file, which nobody knows, and which
         // keeps the adapter.

@@ -111,6 +111,11 @@ impl<'a> NewVma<'a> {
         Self(vma)
     }
 
+    /// The VMA, for an exporter of a dma-buf, which makes the mapping.
+    pub(super) fn into_raw(self) -> *mut bindings::vm_area_struct {
+        self.0.as_ptr()
+    }
+
     /// Takes the right away to make the mapping writable.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 /*
  * A DMA engine that copies by the CPU: for boards without one, and for what the
  * quick and faultless engines of an emulator do not show. It takes as long as it
- * is told to, and fails if it is told to. One transfer at a time.
+ * is told to, and fails if it is told to. One transfer at a time. A program that
+ * has an address for it can have it write there, and look there.
  *
  * To the coherence checker the CPU plays the device meanwhile.
  */
@@ -80,6 +81,50 @@ static void access(phys_addr_t address, size_t len, bool write)
 	local_irq_restore(flags);
 	kunmap_local(page);
 }
+
+/* "ADDRESS LENGTH BYTE": the engine writes it all over, or says EILSEQ if it is not all over. */
+static int at_address(const char *value, bool write)
+{
+	unsigned long long address;
+	unsigned int length, byte;
+	phys_addr_t at;
+
+	if (sscanf(value, "%llx %u %u", &address, &length, &byte) != 3)
+		return -EINVAL;
+	if (!engine)
+		return -ENODEV;
+	at = dma_to_phys(engine->device.dev, address);
+	while (length) {
+		unsigned int len = min_t(unsigned int, length, PAGE_SIZE - offset_in_page(at));
+
+		if (write)
+			memset(fifo, byte, len);
+		access(at, len, write);
+		if (!write && memchr_inv(fifo, byte, len))
+			return -EILSEQ;
+		at += len;
+		length -= len;
+	}
+	return 0;
+}
+
+static int set_fill(const char *value, const struct kernel_param *kp)
+{
+	return at_address(value, true);
+}
+
+static const struct kernel_param_ops fill_ops = { .set = set_fill };
+module_param_cb(fill, &fill_ops, NULL, 0200);
+MODULE_PARM_DESC(fill, "ADDRESS LENGTH BYTE: the engine writes there");
+
+static int set_check(const char *value, const struct kernel_param *kp)
+{
+	return at_address(value, false);
+}
+
+static const struct kernel_param_ops check_ops = { .set = set_check };
+module_param_cb(check, &check_ops, NULL, 0200);
+MODULE_PARM_DESC(check, "ADDRESS LENGTH BYTE: the engine looks whether all is so");
 
 static void copy(void)
 {

@@ -20,9 +20,9 @@ fn main() {
         )
         .allowlist_type("coherence_hint")
         .allowlist_type(
-            "v4l2_(buffer|capability|control|format|requestbuffers)|v4l2_(buf_type|field|memory)",
+            "v4l2_(buffer|capability|control|exportbuffer|format|requestbuffers)|v4l2_(buf_type|field|memory)",
         )
-        .allowlist_var("VIDIOC_(QUERYCAP|S_FMT|S_CTRL|REQBUFS|QBUF|DQBUF|STREAMON|STREAMOFF)")
+        .allowlist_var("VIDIOC_(QUERYCAP|S_FMT|S_CTRL|REQBUFS|QUERYBUF|EXPBUF|QBUF|DQBUF|STREAMON|STREAMOFF)")
         .allowlist_var("V4L2_(CAP_VIDEO_(CAPTURE|M2M)|CID_VFLIP|PIX_FMT_(GREY|RGB565))")
         .prepend_enum_name(false)
         .derive_default(true)

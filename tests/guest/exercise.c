@@ -7,7 +7,8 @@
  * The device is played by hints to the checker. It gets the buffer by SYNC and
  * reads all of it, then writes all of it. In a ring it has some slots of the
  * buffer, while the program works in the others. And it reads what fsync(2),
- * msync(2) and O_DSYNC have brought to memory, without being given it.
+ * msync(2) and O_DSYNC have brought to memory, without being given it. In the end
+ * it has memory of another driver, of the system's heap.
  */
 #include <err.h>
 #include <errno.h>
@@ -19,6 +20,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <linux/dma-heap.h>
 
 #include "../../include/uapi/shmbuf.h"
 #include "../../tools/coherence/hint.h"
@@ -232,6 +235,60 @@ static void write_through(int synchronous, uint32_t *copy, uint32_t seed)
 		err(1, "pwrite");
 }
 
+/* Where the buffer's device finds it. */
+static void find_segments(void)
+{
+	struct shmbuf_segment segment = { 0 };
+
+	for (count_of_runs = 0; segment.offset < words * 4; segment.offset += segment.length) {
+		segment.length = segment.dma_addr = 0;
+		if (ioctl(fd, SHMBUF_IOC_SEGMENT, &segment))
+			err(1, "SEGMENT");
+		if (count_of_runs == sizeof(runs) / sizeof(*runs))
+			errx(1, "too many segments");
+		runs[count_of_runs++] = (struct run){
+			segment.offset, segment.dma_addr, segment.length,
+		};
+	}
+}
+
+/* A dma-buf of the system's heap, which another device has too, as it were. */
+static void imported(uint32_t *copy)
+{
+	struct dma_heap_allocation_data heap = { .len = words * 4, .fd_flags = O_RDWR };
+	struct shmbuf_import import = { 0 };
+	int node = open("/dev/dma_heap/system", O_RDONLY);
+
+	if (node < 0 || ioctl(node, DMA_HEAP_IOCTL_ALLOC, &heap))
+		err(1, "heap");
+	map = map_all(heap.fd);
+	import.fd = heap.fd;
+	fd = ioctl(fd, SHMBUF_IOC_IMPORT, &import);
+	if (fd < 0)
+		err(1, "IMPORT");
+	find_segments();
+	for (uint32_t seed = 400; seed < 400 + ROUNDS; seed++) {
+		sync_range(0, words * 4, SHMBUF_SYNC_START);
+		store(map, seed);
+		sync_range(0, words * 4, SHMBUF_SYNC_END);
+		device(coherence_device_reads, 0, words * 4);
+		device(coherence_device_writes, 0, words * 4);
+		sync_range(0, words * 4, SHMBUF_SYNC_START);
+		load(map, seed);
+		write_through(fd, copy, seed + 1);
+		load(map, seed + 1);
+		store(map, seed);
+		if (pread(fd, copy, words * 4, 0) != (ssize_t)words * 4 || copy[1] != seed + 1)
+			errx(1, "pread");
+		sync_range(0, words * 4, SHMBUF_SYNC_END);
+	}
+	/* What the program stored before the import ended. */
+	sync_range(0, words * 4, SHMBUF_SYNC_START);
+	store(map, 500);
+	close(fd);
+	load(map, 500);
+}
+
 int main(void)
 {
 	struct shmbuf_info info = { 0 };
@@ -293,5 +350,6 @@ int main(void)
 	}
 
 	engine();
+	imported(copy);
 	return 0;
 }

@@ -10,6 +10,7 @@ SHMBUF_KIND_STREAMING: Final = 0x2
 SHMBUF_KIND_SCATTER: Final = 0x3
 SHMBUF_KIND_POOL: Final = 0x4
 SHMBUF_KIND_REGION: Final = 0x5
+SHMBUF_KIND_IMPORTED: Final = 0x6
 SHMBUF_POLICY_WRITEBACK: Final = 0x0
 SHMBUF_POLICY_WRITETHROUGH: Final = 0x1
 SHMBUF_POLICY_WRITECOMBINE: Final = 0x2
@@ -46,6 +47,7 @@ SHMBUF_IOC_COPY: Final = 0x4028BC05
 SHMBUF_IOC_COPY_RESULT: Final = 0xBC06
 SHMBUF_IOC_LENT: Final = 0xC010BC07
 SHMBUF_IOC_SEGMENT: Final = 0xC018BC08
+SHMBUF_IOC_IMPORT: Final = 0x4008BC09
 DMA_BUF_SYNC_READ: Final = 0x1
 DMA_BUF_SYNC_WRITE: Final = 0x2
 DMA_BUF_SYNC_RW: Final = 0x3
@@ -192,6 +194,15 @@ class shmbuf_segment(ctypes.Structure):
         ("offset", ctypes.c_uint64),
         ("length", ctypes.c_uint64),
         ("dma_addr", ctypes.c_uint64),
+    ]
+
+
+class shmbuf_import(ctypes.Structure):
+    fd: int
+    flags: int
+    _fields_ = [
+        ("fd", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
     ]
 
 

@@ -164,6 +164,14 @@ class Buffer(File):
         argument = abi.shmbuf_export(offset=offset, length=length, flags=flags)
         return DmaBuf(self._ioctl("EXPORT", abi.SHMBUF_IOC_EXPORT, argument))
 
+    def import_dma_buf(self, dma_buf: File | int) -> Self:
+        """A handle on a dma-buf of another driver, or of its descriptor, mapped for the device that
+        this buffer is for. It keeps the dma-buf.
+        """
+        fd = dma_buf if isinstance(dma_buf, int) else dma_buf.fileno()
+        argument = abi.shmbuf_import(fd=fd)
+        return type(self)(self._ioctl("IMPORT", abi.SHMBUF_IOC_IMPORT, argument))
+
     def copy_from(self, source: "Buffer", where: range | None = None, offset: int = 0) -> None:
         """Copy a range of another buffer, or of this one, to an offset of this one, by a DMA
         engine. Nobody may touch either range meanwhile.

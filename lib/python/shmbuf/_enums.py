@@ -47,6 +47,8 @@ class Kind(_Word):
     POOL = "pool", abi.SHMBUF_KIND_POOL
     #: Device memory that a device-tree node names.
     REGION = "region", abi.SHMBUF_KIND_REGION
+    #: A dma-buf of another driver, which import_dma_buf() took.
+    IMPORTED = "imported", abi.SHMBUF_KIND_IMPORTED
 
 
 class Policy(_Word):

@@ -46,7 +46,7 @@ class NewerDriverError(RuntimeError):
         )
 
 
-IOCTLS = "INFO SET_CACHE SYNC ALLOC EXPORT COPY COPY_RESULT LENT SEGMENT"
+IOCTLS = "INFO SET_CACHE SYNC ALLOC EXPORT COPY COPY_RESULT LENT SEGMENT IMPORT"
 
 #: What an errno means for every operation.
 ANY = {
@@ -76,6 +76,14 @@ REASONS = [
         errno.E2BIG,
         "the driver is older than this program and does not know what it asks for",
     ),
+    ("IMPORT", errno.EINVAL, "the file is no dma-buf; of a memfd, /dev/udmabuf makes one"),
+    (
+        "IMPORT",
+        errno.EOPNOTSUPP,
+        "the dma-buf is of this driver, or the device does not reach all of the memory, or the "
+        "handle is of an imported dma-buf itself: see the kernel log",
+    ),
+    ("IMPORT", errno.EBADF, "the handle must be open for writing, and the dma-buf open"),
     ("SEGMENT", errno.EPERM, "only privileged callers see addresses (CAP_SYS_RAWIO)"),
     (
         "SEGMENT",

@@ -57,7 +57,7 @@ class Handle(Case):
 
 class Alloc(Case):
     def test_each_kind(self) -> None:
-        for kind in set(Kind) - {Kind.REGION}:
+        for kind in set(Kind) - {Kind.REGION, Kind.IMPORTED}:
             with self.subTest(kind):
                 buffer = self.alloc(kind)
                 info = buffer.info()
@@ -87,6 +87,17 @@ class Alloc(Case):
         self.assertEqual([at for it in segments for at in it.where], list(range(SIZE)))
         with self.refused("SEGMENT", errno.EOPNOTSUPP, "no device has a view"):
             self.alloc("pages").segments()
+
+    def test_only_dma_bufs_of_others_are_imported(self) -> None:
+        memfd = os.memfd_create("test")
+        self.addCleanup(os.close, memfd)
+        with self.refused("IMPORT", errno.EINVAL, "/dev/udmabuf makes one"):
+            self.node.import_dma_buf(memfd)
+        with (
+            self.alloc().export() as ours,
+            self.refused("IMPORT", errno.EOPNOTSUPP, "is of this driver"),
+        ):
+            self.node.import_dma_buf(ours)
 
     def test_words_are_looked_at(self) -> None:
         with self.assertRaisesRegex(ValueError, "no such kind: 'page' is none of pages, coh"):

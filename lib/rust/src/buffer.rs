@@ -154,6 +154,27 @@ impl Buffer {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// A handle on a dma-buf of another driver, such as a camera's, mapped for the device that this
+    /// buffer is for. It keeps the dma-buf. [`Self::segments`] has the addresses, and [`Self::sync`] of
+    /// all of it lends it to the device, which has it at first, and takes it back.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the file is no dma-buf, EOPNOTSUPP if it is one of this driver, or the device does not
+    /// reach all of it, EBADF if this handle is not open for writing, EMFILE and ENFILE without a free
+    /// file descriptor; what the other driver refuses.
+    pub fn import(&self, dma_buf: impl AsFd) -> Result<Self> {
+        let raw = abi::shmbuf_import {
+            fd: dma_buf.as_fd().as_raw_fd(),
+            flags: 0,
+        };
+        // SAFETY: the call reads one such structure and keeps no pointer.
+        let fd = unsafe { ioctl::import(self.file.as_raw_fd(), &raw) }
+            .map_err(Error::sys(Operation::Import))?;
+        // SAFETY: the call has made it, for us alone.
+        Self::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
     /// Copies a range of another buffer, or of this one, to an offset of this
     /// one, by a DMA engine. Nobody may access either range meanwhile. If it
     /// fails, a part of the range may have been written.

@@ -85,10 +85,17 @@ abi_enum! {
         Pool = SHMBUF_KIND_POOL "pool",
         /// Device memory that a device-tree node names.
         Region = SHMBUF_KIND_REGION "region",
+        /// A dma-buf of another driver, which [`Buffer::import`](crate::Buffer::import) took.
+        Imported = SHMBUF_KIND_IMPORTED "imported",
     }
 }
 
 impl Kind {
+    /// Whether [`Buffer::alloc`](crate::Buffer::alloc) can make a buffer of this kind.
+    pub fn is_allocated(self) -> bool {
+        !matches!(self, Self::Region | Self::Imported)
+    }
+
     /// Whether the CPU and the device own a buffer of this kind by turns.
     pub fn has_owner(self) -> bool {
         matches!(self, Self::Streaming | Self::Scatter)

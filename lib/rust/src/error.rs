@@ -36,6 +36,8 @@ pub enum Operation {
     Lent,
     /// SHMBUF_IOC_SEGMENT
     Segment,
+    /// SHMBUF_IOC_IMPORT
+    Import,
     /// DMA_BUF_IOCTL_SYNC
     DmaBufSync,
     /// pread(2)
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Self::CopyResult => "COPY_RESULT",
             Self::Lent => "LENT",
             Self::Segment => "SEGMENT",
+            Self::Import => "IMPORT",
             Self::DmaBufSync => "DMA_BUF_IOCTL_SYNC",
             Self::Read => "read",
             Self::Write => "write",
@@ -148,7 +151,7 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "the system has no free file: close some, or raise its limit (sysctl fs.file-max)"
         }
         (
-            Info | SetCache | Sync | Alloc | Export | Copy | CopyResult | Lent | Segment,
+            Info | SetCache | Sync | Alloc | Export | Copy | CopyResult | Lent | Segment | Import,
             Errno::ENOTTY,
         ) => "not a shmbuf buffer, or a driver older than this call",
         (Segment, Errno::EPERM) => "only privileged callers see addresses (CAP_SYS_RAWIO)",
@@ -176,6 +179,14 @@ fn advice(operation: Operation, errno: Errno) -> &'static str {
             "the memory has to move, and there is no contiguous memory that fits: see the kernel \
              log"
         }
+        (Import, Errno::EINVAL) => {
+            "the file is no dma-buf; of a memfd, /dev/udmabuf makes one"
+        }
+        (Import, Errno::EOPNOTSUPP) => {
+            "the dma-buf is of this driver, or the device does not reach all of the memory, or the \
+             handle is of an imported dma-buf itself: see the kernel log"
+        }
+        (Import, Errno::EBADF) => "the handle must be open for writing, and the dma-buf open",
         (SetCache | Sync | Alloc, Errno::EBADF) => {
             "the handle was opened read-only: open it for writing"
         }

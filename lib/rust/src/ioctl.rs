@@ -16,5 +16,6 @@ nix::ioctl_write_ptr_bad!(export, abi::SHMBUF_IOC_EXPORT, abi::shmbuf_export);
 nix::ioctl_write_ptr_bad!(copy, abi::SHMBUF_IOC_COPY, abi::shmbuf_copy);
 nix::ioctl_readwrite_bad!(lent, abi::SHMBUF_IOC_LENT, abi::shmbuf_lent);
 nix::ioctl_readwrite_bad!(segment, abi::SHMBUF_IOC_SEGMENT, abi::shmbuf_segment);
+nix::ioctl_write_ptr_bad!(import, abi::SHMBUF_IOC_IMPORT, abi::shmbuf_import);
 nix::ioctl_none_bad!(copy_result, abi::SHMBUF_IOC_COPY_RESULT);
 nix::ioctl_write_ptr_bad!(dma_buf_sync, abi::DMA_BUF_IOCTL_SYNC, abi::dma_buf_sync);

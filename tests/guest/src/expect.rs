@@ -66,7 +66,7 @@ fn armv5(kind: Kind, policy: Policy) -> Expect {
         (Kind::Coherent, Policy::WriteBack | Policy::WriteThrough) => Refused,
         (Kind::Streaming | Kind::Scatter, policy) if policy != Policy::WriteBack => Refused,
         (Kind::Pool, policy) if policy != Policy::NonCached => Refused,
-        (Kind::Region, _) => Unknown,
+        (Kind::Region | Kind::Imported, _) => Unknown,
         (_, Policy::WriteBack) => Works("cached, write-back (C=1 B=1)"),
         (_, Policy::WriteThrough) => Works("cached, write-through (C=1 B=0)"),
         (_, Policy::WriteCombine) => Works("bufferable (C=0 B=1)"),
@@ -104,7 +104,7 @@ fn armv7(
         (Kind::Pages, Policy::WriteCombine) => Works("Normal, non-cacheable"),
         (Kind::Pages, Policy::NonCached) => Works("Strongly-ordered"),
 
-        (Kind::Region, _) => Unknown,
+        (Kind::Region | Kind::Imported, _) => Unknown,
     }
 }
 
@@ -114,14 +114,14 @@ fn arm64(kind: Kind, policy: Policy) -> Expect {
             Works("Normal, write-back write-allocate")
         }
         (Kind::Coherent | Kind::Pool, Policy::WriteCombine) => Works("Normal, non-cacheable"),
-        (Kind::Region, _) => Unknown,
+        (Kind::Region | Kind::Imported, _) => Unknown,
         _ => Refused,
     }
 }
 
 fn snooping(kind: Kind, policy: Policy) -> Expect {
     match (kind, policy) {
-        (Kind::Region, _) => Unknown,
+        (Kind::Region | Kind::Imported, _) => Unknown,
         (_, Policy::WriteBack) => Works("write-back, snooped by devices"),
         _ => Refused,
     }

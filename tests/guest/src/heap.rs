@@ -37,15 +37,24 @@ impl Heap {
         Ok(Self(File::open(Self::path(name))?))
     }
 
-    /// Makes a dma-buf of so many bytes.
+    /// Makes a dma-buf of so many bytes, open for reading and writing.
     ///
     /// # Errors
     ///
     /// What the heap refuses.
     pub fn alloc(&self, bytes: u64) -> Result<OwnedFd, Errno> {
+        self.alloc_for(bytes, libc::O_RDWR)
+    }
+
+    /// Makes a dma-buf of so many bytes, of a mode of open(2).
+    ///
+    /// # Errors
+    ///
+    /// What the heap refuses.
+    pub fn alloc_for(&self, bytes: u64, mode: i32) -> Result<OwnedFd, Errno> {
         let mut request = drivers::dma_heap_allocation_data {
             len: bytes,
-            fd_flags: (libc::O_RDWR | libc::O_CLOEXEC) as u32,
+            fd_flags: (mode | libc::O_CLOEXEC) as u32,
             ..Default::default()
         };
         // SAFETY: the call reads and writes one such structure.

@@ -101,10 +101,10 @@ pub(super) const CLAIMS: &[Claim] = &[
     claim(Scope::Once, "alloc_stays_within_the_cgroup", within).unless(without_memcg),
 ];
 
-/// The kinds that ALLOC takes: all but region.
+/// The kinds that ALLOC takes.
 pub(super) fn kinds() -> impl Iterator<Item = Kind> {
     let kinds = Kind::ALL.iter().copied();
-    kinds.filter(|kind| *kind != Kind::Region)
+    kinds.filter(|kind| kind.is_allocated())
 }
 
 /// Bytes of the buffers that tests make.

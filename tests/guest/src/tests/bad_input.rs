@@ -331,6 +331,7 @@ fn unknown(env: &Env) {
             abi::SHMBUF_IOC_COPY_RESULT,
             abi::SHMBUF_IOC_LENT,
             abi::SHMBUF_IOC_SEGMENT,
+            abi::SHMBUF_IOC_IMPORT,
         ];
         for ioctl in ours {
             for number in ours.len() as u32..=NUMBER {

@@ -204,7 +204,10 @@ fn kept(env: &Env) {
     .map(|(written, read)| ("size", written.into(), read.into()))
     .into();
     let mut add = |attribute, value: &str| values.push((attribute, value.into(), value.into()));
-    Kind::ALL.iter().for_each(|kind| add("kind", kind.name()));
+    Kind::ALL
+        .iter()
+        .filter(|kind| **kind != Kind::Imported)
+        .for_each(|kind| add("kind", kind.name()));
     Policy::ALL
         .iter()
         .for_each(|policy| add("policy", policy.name()));

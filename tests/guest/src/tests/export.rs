@@ -104,7 +104,7 @@ fn without_vim2m(_: &Machine, _: &Config) -> Option<&'static str> {
     Video::open().is_none().then_some("no vim2m")
 }
 
-fn without_others(machine: &Machine, config: &Config) -> Option<&'static str> {
+pub(super) fn without_others(machine: &Machine, config: &Config) -> Option<&'static str> {
     let heap = Heap::path(HEAP).exists();
     without_vgem(machine, config).or((!heap).then_some("no dma-buf heap"))
 }

@@ -17,6 +17,7 @@ mod fences;
 mod files;
 mod fuzz;
 mod helpers;
+mod imported;
 mod importers;
 mod info;
 mod leaks;
@@ -225,6 +226,7 @@ pub fn all(machine: &Machine) -> Vec<Test> {
         edu::CLAIMS,
         configfs::CLAIMS,
         device::CLAIMS,
+        imported::CLAIMS,
         devicetree::CLAIMS,
     ]
     .concat();

@@ -16,10 +16,10 @@ use crate::{
     size,
 };
 
-/// The kinds that a private buffer can have: all but region.
+/// The kinds that a private buffer can have.
 fn kinds() -> Vec<Kind> {
     let kinds = Kind::ALL.iter().copied();
-    kinds.filter(|kind| *kind != Kind::Region).collect()
+    kinds.filter(|kind| kind.is_allocated()).collect()
 }
 
 /// Make a private buffer and run a command with it, or verify it

@@ -5,10 +5,10 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
-use nix::errno::Errno;
+use nix::{errno::Errno, libc};
 use shmbuf::DmaBuf;
 
 use crate::drivers;
@@ -20,6 +20,7 @@ mod ioctl {
     nix::ioctl_read_bad!(querycap, VIDIOC_QUERYCAP, v4l2_capability);
     nix::ioctl_readwrite_bad!(s_fmt, VIDIOC_S_FMT, v4l2_format);
     nix::ioctl_readwrite_bad!(s_ctrl, VIDIOC_S_CTRL, v4l2_control);
+    nix::ioctl_readwrite_bad!(expbuf, VIDIOC_EXPBUF, v4l2_exportbuffer);
     nix::ioctl_readwrite_bad!(reqbufs, VIDIOC_REQBUFS, v4l2_requestbuffers);
     nix::ioctl_readwrite_bad!(qbuf, VIDIOC_QBUF, v4l2_buffer);
     nix::ioctl_readwrite_bad!(dqbuf, VIDIOC_DQBUF, v4l2_buffer);
@@ -133,6 +134,59 @@ impl Camera {
     }
 }
 
+/// vivid as a camera, with a frame of its own memory.
+#[derive(Debug)]
+pub(in crate::tests) struct Capture(File);
+
+impl Capture {
+    /// Opens the device, if it is there.
+    pub(in crate::tests) fn open() -> Option<Self> {
+        first(b"vivid\0", drivers::V4L2_CAP_VIDEO_CAPTURE).map(Self)
+    }
+
+    /// The frame as a dma-buf, which nobody has filled yet.
+    #[track_caller]
+    pub(in crate::tests) fn export(&self) -> OwnedFd {
+        let fd = self.0.as_raw_fd();
+        let size = (320, 180);
+        expect_in(
+            fd,
+            OUT,
+            size,
+            drivers::V4L2_PIX_FMT_GREY,
+            drivers::V4L2_MEMORY_MMAP,
+        )
+        .expect("S_FMT, REQBUFS");
+        let mut request = drivers::v4l2_exportbuffer {
+            type_: OUT,
+            flags: (libc::O_RDWR | libc::O_CLOEXEC) as u32,
+            ..Default::default()
+        };
+        // SAFETY: the call reads and writes one such structure.
+        unsafe { ioctl::expbuf(fd, &mut request) }.expect("EXPBUF");
+        // SAFETY: the call has made it, for us alone.
+        unsafe { OwnedFd::from_raw_fd(request.fd) }
+    }
+
+    /// Fills the frame.
+    #[track_caller]
+    pub(in crate::tests) fn frame(&self) {
+        let fd = self.0.as_raw_fd();
+        let mut frame = drivers::v4l2_buffer {
+            type_: OUT,
+            memory: drivers::V4L2_MEMORY_MMAP,
+            ..Default::default()
+        };
+        // SAFETY: the calls read and write such a structure, or a number.
+        unsafe {
+            ioctl::qbuf(fd, &mut frame).expect("QBUF");
+            ioctl::streamon(fd, &(OUT as i32)).expect("STREAMON");
+            ioctl::dqbuf(fd, &mut frame).expect("DQBUF");
+            ioctl::streamoff(fd, &(OUT as i32)).expect("STREAMOFF");
+        }
+    }
+}
+
 /// The first device of this driver that can do this.
 fn first(driver: &[u8], can: u32) -> Option<File> {
     fs::read_dir("/dev").ok()?.flatten().find_map(|entry| {
@@ -150,11 +204,17 @@ fn first(driver: &[u8], can: u32) -> Option<File> {
 }
 
 /// Has a device expect a dma-buf with a frame. Returns its bytes.
-fn expect(
+fn expect(fd: i32, type_: u32, size: (usize, usize), pixelformat: u32) -> Result<usize, Errno> {
+    expect_in(fd, type_, size, pixelformat, drivers::V4L2_MEMORY_DMABUF)
+}
+
+/// Has a device expect a frame in memory of a kind. Returns its bytes.
+fn expect_in(
     fd: i32,
     type_: u32,
     (width, height): (usize, usize),
     pixelformat: u32,
+    memory: u32,
 ) -> Result<usize, Errno> {
     let mut format = drivers::v4l2_format {
         type_,
@@ -171,7 +231,7 @@ fn expect(
     let mut request = drivers::v4l2_requestbuffers {
         count: 1,
         type_,
-        memory: drivers::V4L2_MEMORY_DMABUF,
+        memory,
         ..Default::default()
     };
     // SAFETY: as above.
