@@ -31,7 +31,7 @@ class Info:
     """What a buffer is, and what is in force for it."""
 
     kind: Kind
-    #: The policy in force.
+    #: The policy in force. Of Kind.IMPORTED, of which policies is empty, it says nothing.
     policy: Policy
     #: The policies that set_policy() takes for this buffer on this machine.
     policies: frozenset[Policy]

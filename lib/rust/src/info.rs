@@ -20,7 +20,8 @@ pub struct DmaAddress {
 pub struct Info {
     /// Where the memory comes from.
     pub kind: Kind,
-    /// The policy as asked for and in force.
+    /// The policy as asked for and in force. Of [`Kind::Imported`], of which `policies` is empty, it
+    /// says nothing.
     pub policy: Policy,
     /// The policies that [`Buffer::set_cache`](crate::Buffer::set_cache) takes
     /// on this buffer and machine.
