@@ -241,7 +241,8 @@ static void find_segments(void)
 	struct shmbuf_segment segment = { 0 };
 
 	for (count_of_runs = 0; segment.offset < words * 4; segment.offset += segment.length) {
-		segment.length = segment.dma_addr = 0;
+		segment.length = 0;
+		segment.dma_addr = 0;
 		if (ioctl(fd, SHMBUF_IOC_SEGMENT, &segment))
 			err(1, "SEGMENT");
 		if (count_of_runs == sizeof(runs) / sizeof(*runs))

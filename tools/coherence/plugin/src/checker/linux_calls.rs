@@ -75,7 +75,7 @@ impl Checker {
         let Some(file) = self.reporter.code.module_file(name) else {
             return;
         };
-        let architecture = self.emulation.architecture;
+        let architecture = self.core.architecture;
         let cpu = &mut VcpuView::new(registers, &mut self.memory, architecture, self.cpu.control);
         self.modules.extend(kernel.learn(module, &file, cpu));
     }
