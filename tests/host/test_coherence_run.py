@@ -617,7 +617,7 @@ def test_failing_command():
 
 
 def test_command_alone(tmp_path):
-    """`coherence run`, with a kernel and an initramfs: what it found, in a sentence and a status."""
+    """`coherence run`, with a kernel and an initramfs: it tells in a sentence and by a status."""
     must([TOOLCHAIN / "build-coherence-run", BOARD])
     (kernel,) = map(Path, shell_names('kernel_build "$1"', BOARD))
     folder, page = build_folder() / BOARD, tmp_path / "page.html"

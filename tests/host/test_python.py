@@ -74,7 +74,7 @@ def crate_reasons() -> dict[tuple[str, str], str]:
     calls = dict(re.findall(r'Self::(\w+) => "(\w+)",', text))
     _, _, arms = text.partition("match (operation, errno) {")
     arms, _, _ = arms.partition("_ => errno.desc()")
-    found = re.findall(r'\(([\w |]+), Errno::(\w+)\) => \{?\s*"([^"]*)"', arms)
+    found = re.findall(r'\(\s*([\w |]+),\s+Errno::(\w+),?\s*\) => \{?\s*"([^"]*)"', arms)
     assert len(found) == arms.count("=>")
     return {
         (calls.get(call, "any"), name): re.sub(r"\\\n\s*", "", text)
