@@ -442,6 +442,8 @@ impl ImportedMemory {
     ///
     /// What the exporter refuses.
     pub(crate) fn end_cpu_access(&self) -> Result {
+        // The exporter cleans by views of its own, and the device has the memory from then on.
+        flush_aliases();
         // SAFETY: The dma-buf is valid.
         to_result(unsafe {
             bindings::dma_buf_end_cpu_access(self.dma_buf().raw(), self.cpu_direction().into())
