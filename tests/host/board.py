@@ -25,6 +25,9 @@ from tools import shell_names
 
 MODULE = "/lib/modules/shmbuf.ko"
 
+#: Characters of a line that busybox's shell takes; what is behind them is lost without a word.
+LONGEST_LINE = 1023
+
 
 class BoardError(Exception):
     """The board did not do what a board does: it hangs, died or never came."""
@@ -226,9 +229,12 @@ class QemuBoard(Board):
         marker = gen_marker()
         # In two halves, or the echo of the command would end it.
         mark = f"echo '{marker[:4]}''{marker[4:]}'"
+        typed = f"{mark}; {command}; {mark} $?"
+        if any(len(line) > LONGEST_LINE for line in typed.splitlines()):
+            raise BoardError(f"{self.name}: its shell takes {LONGEST_LINE} characters a line")
         last = "nothing"
         try:
-            console.sendline(f"{mark}; {command}; {mark} $?")
+            console.sendline(typed)
             console.expect(rf"{marker}\r?\n", timeout=patience)
             while True:
                 _, line, _, _ = console.expect(r"\r?\n", timeout=patience)
