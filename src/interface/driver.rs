@@ -55,7 +55,8 @@ use kernel::{
 };
 
 /// The device that memory of `kind` is for: one of the driver's own that drives so many address bits,
-/// with the DMA of the device of the machine that has `name`, alone or with its bus, if one is given. May sleep.
+/// with the DMA of the device of the machine that has `name`, alone or with its bus, if one is given.
+/// May sleep.
 ///
 /// # Errors
 ///
