@@ -42,7 +42,6 @@ use crate::{
         configfs::InUse,
         cpu,
         dma_attachment::ImporterMapping,
-        dma_device::DmaDevice,
         poll_queue::PollQueue,
         task,
         wait_queue::{
@@ -220,11 +219,6 @@ pub(crate) struct Counters {
 }
 
 impl Buffer {
-    /// The device that memory for the buffer belongs to.
-    pub(crate) fn device(&self) -> &Arc<DmaDevice> {
-        &self.allocator.device
-    }
-
     /// A zeroed buffer as `spec` says, of the node /dev/shmbuf-`name` if one is given. May sleep.
     pub(crate) fn new(
         allocator: Allocator,

@@ -232,7 +232,7 @@ impl Handle {
         if !self.writable {
             return Err(EBADF);
         }
-        Imported::file(request.fd, self.buffer().device())
+        Imported::file(request.fd, &self.buffer().allocator().device)
             .map_err(|failure| logged("IMPORT", failure))
     }
 
