@@ -14,12 +14,14 @@ pub struct ParseNameError {
 }
 
 /// Makes an enum of the ABI: the numbers of the header, and the names that module parameters have.
+/// Later headers may have more.
 macro_rules! abi_enum {
     ($(#[$doc:meta])* $type:ident, $what:literal {
         $($(#[$vdoc:meta])* $variant:ident = $raw:ident $name:literal,)*
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         pub enum $type {
             $($(#[$vdoc])* $variant,)*
         }

@@ -71,6 +71,7 @@ fn armv5(kind: Kind, policy: Policy) -> Expect {
         (_, Policy::WriteThrough) => Works("cached, write-through (C=1 B=0)"),
         (_, Policy::WriteCombine) => Works("bufferable (C=0 B=1)"),
         (_, Policy::NonCached) => Works("uncached (C=0 B=0)"),
+        _ => Unknown,
     }
 }
 
@@ -104,7 +105,7 @@ fn armv7(
         (Kind::Pages, Policy::WriteCombine) => Works("Normal, non-cacheable"),
         (Kind::Pages, Policy::NonCached) => Works("Strongly-ordered"),
 
-        (Kind::Region | Kind::Imported, _) => Unknown,
+        _ => Unknown,
     }
 }
 

@@ -266,10 +266,8 @@ fn importable(env: &Env) -> Vec<Alloc> {
 }
 
 fn is_cached(buffer: &Buffer) -> bool {
-    match buffer.info().expect("INFO").policy {
-        Policy::WriteBack | Policy::WriteThrough => true,
-        Policy::WriteCombine | Policy::NonCached => false,
-    }
+    let policy = buffer.info().expect("INFO").policy;
+    matches!(policy, Policy::WriteBack | Policy::WriteThrough)
 }
 
 /// Asserts that the device copies the first half of a buffer to the second. Returns the
