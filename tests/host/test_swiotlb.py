@@ -11,11 +11,12 @@ BOOT_ARGS = "swiotlb=force iommu.passthrough=1 vivid.allocators=1"
 QEMU_ARGS = "-global edu.dma_mask=0xffffffff"
 
 #: The guest's tests that take memory which the kernel copies, and those of them that show it.
-WORDS = "edu failed_copy_keeps"
+WORDS = "edu failed_copy_keeps import_is_refused_where"
 SHOWN = (
     "edu_sees_a_forgotten_sync",
     "edu_gets_no_second_copy",
     "failed_copy_keeps_what_was_there",
+    "import_is_refused_where_the_kernel_copies",
 )
 
 

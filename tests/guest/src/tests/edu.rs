@@ -124,7 +124,7 @@ fn has_iommu() -> bool {
 }
 
 /// Whether the kernel copies for all devices (swiotlb=force).
-fn bounces() -> bool {
+pub(super) fn bounces() -> bool {
     let line = fs::read_to_string("/proc/cmdline").expect("/proc/cmdline");
     line.split_whitespace().any(|word| word == "swiotlb=force")
 }
@@ -157,6 +157,7 @@ fn cached() -> Kind {
 fn without_snooping(machine: &Machine, config: &Config) -> Option<&'static str> {
     without_device(machine, config)
         .or_else(|| (!snoops()).then_some("the device does not snoop caches that others do not"))
+        .or_else(|| bounces().then_some("it is the kernel that copies from the caches"))
 }
 
 fn without_bounces(machine: &Machine, config: &Config) -> Option<&'static str> {
@@ -459,7 +460,7 @@ fn snooping(env: &Env) {
         let mut refusals = 0;
         for alloc in importable(env) {
             let buffer = make(env, &alloc);
-            if bounces() || is_cached(&buffer) {
+            if is_cached(&buffer) {
                 continue;
             }
             for way in [Way::ToDevice, Way::Bidirectional] {

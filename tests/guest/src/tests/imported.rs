@@ -24,6 +24,7 @@ use super::{
     claim,
     configfs::Folder,
     data::{assert_pattern, fresh, load_all, read_all, store_all, write_all},
+    edu::bounces,
     export::{export_all, video::Capture, without_others},
     named::{info, open},
     Claim, Scope,
@@ -54,6 +55,15 @@ pub(super) const CLAIMS: &[Claim] = &[
     imports("import_refuses_what_is_no_dma_buf_of_others", bad_input),
     imports("imported_memory_outlives_who_exported_it", outlives),
     imports("exporter_outlives_its_importer", outlived),
+    claim(
+        Scope::Own,
+        "import_is_refused_where_the_kernel_copies",
+        copied,
+    )
+    .unless(|machine, config| {
+        without_others(machine, config)
+            .or((!bounces()).then_some("the kernel does not copy: swiotlb=force"))
+    }),
 ];
 
 nix::ioctl_write_ptr_bad!(make_udmabuf, UDMABUF_CREATE, udmabuf_create);
@@ -466,4 +476,21 @@ fn outlived(env: &Env) {
             }
         }
     });
+}
+
+/// The device would have copies, which SYNC of the exporter does not bring up to date.
+fn copied(env: &Env) {
+    env.module.must_load(&env.config.parameters());
+    let node = env.open();
+    let mut log = Log::from_now();
+    for (_, fd) in theirs() {
+        let refusal = node.import(&fd).map(drop);
+        refused_with(
+            &mut log,
+            refusal,
+            "IMPORT: the device does not reach all of the memory, and the kernel would copy for it",
+        );
+    }
+    drop(node);
+    env.module.must_unload();
 }
