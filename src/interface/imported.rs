@@ -12,12 +12,12 @@ use super::{
     request::{
         exchange,
         install,
-        is,
         parse_set_cache,
         parse_sync,
         put_string,
         read_struct,
         segment,
+        Call,
         EXPORT_V1,
         INFO_V1,
         LENT_V1,
@@ -66,6 +66,7 @@ use kernel::{
         file::flags,
         File, //
     },
+    ioctl::_IOC_SIZE,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -169,33 +170,29 @@ impl Imported {
     ///
     /// Those of each call in `include/uapi/shmbuf.h`.
     fn dispatch(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
-        let user = UserSlice::new(UserPtr::from_addr(arg), kernel::ioctl::_IOC_SIZE(cmd));
+        let call = Call::of(cmd)?;
+        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
 
-        if is(cmd, uapi::SHMBUF_IOC_INFO) {
-            exchange(user, INFO_V1, |request| self.info(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_LENT) {
-            exchange(user, LENT_V1, |request| self.lent(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_SEGMENT) {
-            exchange(user, SEGMENT_V1, |request| self.segment(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_SYNC) {
-            self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
-            Ok(0)
-        } else if is(cmd, uapi::SHMBUF_IOC_EXPORT) {
-            let request = read_struct(user.reader(), EXPORT_V1)?;
-            install(|| self.export(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_SET_CACHE) {
-            parse_set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
-            Err(refused("SET_CACHE", Foreign::Policy))
-        } else if is(cmd, uapi::SHMBUF_IOC_ALLOC) {
-            Err(refused("ALLOC", Foreign::Origin))
-        } else if is(cmd, uapi::SHMBUF_IOC_IMPORT) {
-            Err(refused("IMPORT", Foreign::Origin))
-        } else if is(cmd, uapi::SHMBUF_IOC_COPY) {
-            Err(refused("COPY", Foreign::Engine))
-        } else if is(cmd, uapi::SHMBUF_IOC_COPY_RESULT) {
-            Err(ENODATA)
-        } else {
-            Err(ENOTTY)
+        match call {
+            Call::Info => exchange(user, INFO_V1, |request| self.info(&request)),
+            Call::Lent => exchange(user, LENT_V1, |request| self.lent(&request)),
+            Call::Segment => exchange(user, SEGMENT_V1, |request| self.segment(&request)),
+            Call::Sync => {
+                self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
+                Ok(0)
+            }
+            Call::Export => {
+                let request = read_struct(user.reader(), EXPORT_V1)?;
+                install(|| self.export(&request))
+            }
+            Call::SetCache => {
+                parse_set_cache(&read_struct(user.reader(), SET_CACHE_V1)?)?;
+                Err(refused("SET_CACHE", Foreign::Policy))
+            }
+            Call::Alloc => Err(refused("ALLOC", Foreign::Origin)),
+            Call::Import => Err(refused("IMPORT", Foreign::Origin)),
+            Call::Copy => Err(refused("COPY", Foreign::Engine)),
+            Call::CopyResult => Err(ENODATA),
         }
     }
 

@@ -13,7 +13,6 @@ use super::{
     request::{
         exchange,
         install,
-        is,
         known,
         parse_set_cache,
         parse_sync,
@@ -21,6 +20,7 @@ use super::{
         read_struct,
         segment,
         zero,
+        Call,
         ALLOC_V1,
         COPY_V1,
         EXPORT_V1,
@@ -87,41 +87,43 @@ impl Handle {
     ///
     /// [`ENOTTY`] for what is no call of ours; else those of each in `include/uapi/shmbuf.h`.
     pub(super) fn dispatch(&self, cmd: u32, arg: usize, patience: Patience) -> Result<isize> {
+        let call = Call::of(cmd)?;
         let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
 
-        if is(cmd, uapi::SHMBUF_IOC_INFO) {
-            exchange(user, INFO_V1, |request: uapi::shmbuf_info| {
+        match call {
+            Call::Info => exchange(user, INFO_V1, |request: uapi::shmbuf_info| {
                 match request.flags {
                     0 => Ok(self.info()),
                     _ => Err(EINVAL),
                 }
-            })
-        } else if is(cmd, uapi::SHMBUF_IOC_LENT) {
-            exchange(user, LENT_V1, |request| self.lent(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_SEGMENT) {
-            exchange(user, SEGMENT_V1, |request| self.segment(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_IMPORT) {
-            let request = read_struct(user.reader(), IMPORT_V1)?;
-            install(|| self.import(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_SET_CACHE) {
-            self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?, patience)?;
-            Ok(0)
-        } else if is(cmd, uapi::SHMBUF_IOC_SYNC) {
-            self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
-            Ok(0)
-        } else if is(cmd, uapi::SHMBUF_IOC_ALLOC) {
-            let request = read_struct(user.reader(), ALLOC_V1)?;
-            install(|| self.alloc(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_EXPORT) {
-            let request = read_struct(user.reader(), EXPORT_V1)?;
-            install(|| self.export(&request))
-        } else if is(cmd, uapi::SHMBUF_IOC_COPY) {
-            self.copy(&read_struct(user.reader(), COPY_V1)?)
-        } else if is(cmd, uapi::SHMBUF_IOC_COPY_RESULT) {
-            self.background.take_result()?;
-            Ok(0)
-        } else {
-            Err(ENOTTY)
+            }),
+            Call::Lent => exchange(user, LENT_V1, |request| self.lent(&request)),
+            Call::Segment => exchange(user, SEGMENT_V1, |request| self.segment(&request)),
+            Call::Sync => {
+                self.sync(&read_struct(user.reader(), SYNC_V1)?, patience)?;
+                Ok(0)
+            }
+            Call::SetCache => {
+                self.set_cache(&read_struct(user.reader(), SET_CACHE_V1)?, patience)?;
+                Ok(0)
+            }
+            Call::Alloc => {
+                let request = read_struct(user.reader(), ALLOC_V1)?;
+                install(|| self.alloc(&request))
+            }
+            Call::Export => {
+                let request = read_struct(user.reader(), EXPORT_V1)?;
+                install(|| self.export(&request))
+            }
+            Call::Import => {
+                let request = read_struct(user.reader(), IMPORT_V1)?;
+                install(|| self.import(&request))
+            }
+            Call::Copy => self.copy(&read_struct(user.reader(), COPY_V1)?),
+            Call::CopyResult => {
+                self.background.take_result()?;
+                Ok(0)
+            }
         }
     }
 

@@ -28,16 +28,15 @@ use kernel::{
         },
         File, //
     },
-    ioctl::{
-        _IOC_DIR,
-        _IOC_NR,
-        _IOC_TYPE, //
-    },
     prelude::*,
     sync::aref::ARef,
     uaccess::{
         UserSlice,
         UserSliceReader, //
+    },
+    uapi::{
+        _IOC_SIZEMASK,
+        _IOC_SIZESHIFT, //
     },
 };
 use zerocopy::{
@@ -45,12 +44,60 @@ use zerocopy::{
     Immutable, //
 };
 
-/// Whether `cmd` is the call `known`. Calls are told by direction, type and number; the size may be that
-/// of an earlier or later header.
-pub(super) fn is(cmd: u32, known: u32) -> bool {
-    _IOC_DIR(cmd) == _IOC_DIR(known)
-        && _IOC_TYPE(cmd) == _IOC_TYPE(known)
-        && _IOC_NR(cmd) == _IOC_NR(known)
+/// The calls of `include/uapi/shmbuf.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Info,
+    Lent,
+    Segment,
+    Sync,
+    SetCache,
+    Alloc,
+    Export,
+    Import,
+    Copy,
+    CopyResult,
+}
+
+impl Call {
+    /// Which call `cmd` is. They are told by direction, type and number; the size may be that of an
+    /// earlier or later header.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOTTY`] for what is no call of ours.
+    // Each SYNC comes here: the two matches become one.
+    #[inline(always)]
+    pub(super) fn of(cmd: u32) -> Result<Self> {
+        const INFO: u32 = without_size(uapi::SHMBUF_IOC_INFO);
+        const LENT: u32 = without_size(uapi::SHMBUF_IOC_LENT);
+        const SEGMENT: u32 = without_size(uapi::SHMBUF_IOC_SEGMENT);
+        const SYNC: u32 = without_size(uapi::SHMBUF_IOC_SYNC);
+        const SET_CACHE: u32 = without_size(uapi::SHMBUF_IOC_SET_CACHE);
+        const ALLOC: u32 = without_size(uapi::SHMBUF_IOC_ALLOC);
+        const EXPORT: u32 = without_size(uapi::SHMBUF_IOC_EXPORT);
+        const IMPORT: u32 = without_size(uapi::SHMBUF_IOC_IMPORT);
+        const COPY: u32 = without_size(uapi::SHMBUF_IOC_COPY);
+        const COPY_RESULT: u32 = without_size(uapi::SHMBUF_IOC_COPY_RESULT);
+
+        Ok(match without_size(cmd) {
+            INFO => Self::Info,
+            LENT => Self::Lent,
+            SEGMENT => Self::Segment,
+            SYNC => Self::Sync,
+            SET_CACHE => Self::SetCache,
+            ALLOC => Self::Alloc,
+            EXPORT => Self::Export,
+            IMPORT => Self::Import,
+            COPY => Self::Copy,
+            COPY_RESULT => Self::CopyResult,
+            _ => return Err(ENOTTY),
+        })
+    }
+}
+
+const fn without_size(cmd: u32) -> u32 {
+    cmd & !(_IOC_SIZEMASK << _IOC_SIZESHIFT)
 }
 
 /// The sizes of the structures in their first version: less is not understood.
@@ -213,6 +260,20 @@ mod tests {
         assert!(size_of::<uapi::shmbuf_lent>() >= LENT_V1);
         assert!(size_of::<uapi::shmbuf_segment>() >= SEGMENT_V1);
         assert!(size_of::<uapi::shmbuf_import>() >= IMPORT_V1);
+    }
+
+    #[test]
+    fn calls_are_told_whatever_their_size() {
+        const SIZE: u32 = 1 << _IOC_SIZESHIFT;
+        let sync = uapi::SHMBUF_IOC_SYNC;
+        assert_eq!(Call::of(sync), Ok(Call::Sync));
+        assert_eq!(Call::of(sync + SIZE), Ok(Call::Sync));
+        assert_eq!(Call::of(sync - SIZE), Ok(Call::Sync));
+        for bit in 0..32 {
+            let is_size = _IOC_SIZEMASK << _IOC_SIZESHIFT & 1 << bit != 0;
+            let is_sync = Call::of(sync ^ 1 << bit) == Ok(Call::Sync);
+            assert_eq!(is_sync, is_size);
+        }
     }
 
     #[test]
