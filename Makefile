@@ -84,6 +84,10 @@ bench: ## count instructions, cache operations and so on of each call, on BOARD 
 	@$(T)/build-bench $(BOARD)
 	@$(T)/in-tree python tests/host/bench.py $(BOARD) $(if $(PROFILE),--profile "$(PROFILE)")
 
+.PHONY: bench-coherence
+bench-coherence: ## what the SYNC of each of them leaves in the caches; on ARM926 and Cortex-A9, or BOARD [UDMABUF=folder]
+	@$(T)/in-tree python tests/host/hand_over.py $(call board_or)
+
 .PHONY: bench-check
 bench-check: ## two runs count the same, and what must be; on all 32-bit boards, or BOARD
 	@$(PYTEST) tests/host/test_bench.py $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD))

@@ -68,14 +68,20 @@ def machine(board: str) -> list[str]:
     ]
 
 
-def layout(folder: Path, scratch: Path) -> str:
-    """Where the kernel keeps what the checker wants to know: a section of the seeded module."""
+def layout(folder: Path, scratch: Path) -> list[str]:
+    """Where the kernel keeps what the checker wants to know: a section of the seeded module.
+
+    Where that has not been built, the checker finds out by itself.
+    """
     module = folder.parent / "seeded/faults.ko"
+    if not module.exists():
+        return []
     section = scratch / "layout"
     subprocess.run(
         ["llvm-objcopy-19", f"--dump-section=.coherence={section}", module, "/dev/null"], check=True
     )
-    return ":".join(str(offset) for offset in struct.unpack("<8I", section.read_bytes()))
+    offsets = struct.unpack("<8I", section.read_bytes())
+    return [f"layout={':'.join(map(str, offsets))}"]
 
 
 def plugin(board: str, folder: Path, report: Path, track: str) -> str:
@@ -89,7 +95,7 @@ def plugin(board: str, folder: Path, report: Path, track: str) -> str:
     words += [
         f"symbols={os.environ['LG_KERNEL']}/System.map",
         f"vmlinux={os.environ['LG_KERNEL']}/vmlinux",
-        f"layout={layout(folder, report.parent)}",
+        *layout(folder, report.parent),
     ]
     words += code(folder)
     return ",".join(words)
@@ -119,7 +125,7 @@ def words_for(lines: Iterable[str]) -> list[str]:
         match line.split():
             case ["file", _, file, *_] if file.endswith(".ko"):
                 words.append(f"module={file}")
-            case ["file", place, file, *_] if re.match(r"/bin/(?!busybox)", place):
+            case ["file", place, file, *_] if re.match(r"/bin/(?!busybox|bench-init)", place):
                 words.append(f"program={file}")
     return words
 

@@ -7,7 +7,9 @@ import subprocess
 
 import bench
 import boardinfo
+import classic
 import coherence
+import hand_over
 import plot
 import pytest
 import size
@@ -16,6 +18,8 @@ from tools import TOP
 
 MIB = 1 << 20
 LINE = 32
+#: All that have an engine.
+BOARDS = [board for board in coherence.BOARDS if board not in coherence.ONLY_ONES]
 #: Instructions in a row during which nothing else may be scheduled.
 LONGEST = 200_000
 #: Titles of all tables.
@@ -38,12 +42,16 @@ UNCACHED = [
 CACHED = ["pages.writeback", "streaming.writeback", "scatter.writeback", "heap.system", "plain"]
 
 
-@pytest.fixture(scope="module", params=coherence.BOARDS)
-def measured(request):
-    """Two runs: the rounds of both."""
+def skip_unless_asked_for(request):
     asked = request.config.getoption("board")
     if asked and request.param not in asked:
         pytest.skip("another board was asked for")
+
+
+@pytest.fixture(scope="module", params=BOARDS)
+def measured(request):
+    """Two runs: the rounds of both."""
+    skip_unless_asked_for(request)
     with bench.lean():
         subprocess.run([TOP / "tests/toolchain/build-bench", request.param], check=True)
         first, _ = bench.run(request.param)
@@ -276,6 +284,42 @@ def test_page_is_what_the_command_writes(measured):
         found = {title: n for title, n in found.items() if not title.endswith(tuple(missing))}
         assert plotted(svg)
         assert apart(found, plotted(svg)) == [], "run make bench-documentation"
+
+
+# Of what the SYNC of each source is worth.
+
+
+@pytest.fixture(scope="module", params=coherence.FULL_BOARDS)
+def handed_over(request):
+    skip_unless_asked_for(request)
+    return request.param, hand_over.run(request.param)
+
+
+def test_our_sync_is_enough(handed_over):
+    _, found = handed_over
+    ours = {source: findings for source, findings in found.items() if "." in source}
+    ours = {source: findings for source, findings in ours.items() if not source.startswith("heap.")}
+    assert len(ours) >= 5
+    assert {source: findings for source, findings in ours.items() if findings} == {}
+
+
+def test_page_says_what_others_leave(handed_over):
+    """The verdicts, and of which hazards: an interrupt between two accesses may change how many."""
+    board, found = handed_over
+
+    def said(table: str, column: str) -> dict[str, str]:
+        heading, _, *rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+        ]
+        at = heading.index(column)
+        return {row[0]: re.sub(r"\d+ ", "", row[at]) for row in rows}
+
+    core = classic.core(board).name
+    (page,) = re.findall(
+        rf"^(\| {hand_over.HEADING} .*\n(?:\| .*\n)+)", bench.PAGE.read_text(), re.M
+    )
+    expected, documented = said(hand_over.table({board: found}), core), said(page, core)
+    assert {source: documented[source] for source in expected} == expected
 
 
 # Of the tool itself, without a board.

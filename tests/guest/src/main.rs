@@ -102,6 +102,8 @@ enum Command {
     Bench,
     /// Copy from and to a loaded buffer between two marks, for the same plugin
     Copies,
+    /// Hand a buffer of each source to the tests' engine and back, for a checker that watches
+    HandOver,
 }
 
 fn main() -> ExitCode {
@@ -160,5 +162,6 @@ fn run(command: Command) -> Result<bool> {
         Command::Fuzz { module, options } => fuzz::run(&options, &module.into()),
         Command::Bench => bench::run(),
         Command::Copies => bench::copies(),
+        Command::HandOver => bench::hand_over(),
     }
 }

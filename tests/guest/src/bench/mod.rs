@@ -6,6 +6,7 @@
 //! Between the marks is nothing but the call.
 
 mod growth;
+mod hand_over;
 mod sources;
 
 use std::{fmt::Debug, ops::Range};
@@ -19,6 +20,7 @@ use crate::{
     module::{has_engine, DEVICE},
     sys::{page, pread, pwrite, Region},
 };
+pub use hand_over::run as hand_over;
 use sources::{all, import_to, plain, watch_preemption, Memory, Source, Sync};
 
 /// How often each call is done. The first ones find caches of the kernel empty.

@@ -276,7 +276,7 @@ impl Source {
 }
 
 /// The node of u-dma-buf's buffer of that size.
-fn u_dma_buf(bytes: usize) -> Option<PathBuf> {
+pub fn u_dma_buf(bytes: usize) -> Option<PathBuf> {
     let i = U_DMA_BUF_SIZES.iter().position(|size| *size == bytes)?;
     Some(format!("/dev/udmabuf{i}").into())
 }
@@ -296,6 +296,13 @@ fn from_memfd(udmabuf: &File, length: usize) -> Result<OwnedFd, Errno> {
     let fd = unsafe { make_udmabuf(udmabuf.as_raw_fd(), &request) }?;
     // SAFETY: the call has made it, for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of the first page frame of the plain driver's memory.
+pub fn frame() -> Result<u64> {
+    // SAFETY: no memory is involved.
+    let frame = unsafe { plain_frame(plain().as_raw_fd()) }.context("PLAIN_IOC_FRAME")?;
+    Ok(frame as u64)
 }
 
 /// Opens the plain driver's node: each file is a buffer, and a device that imports.
@@ -364,13 +371,11 @@ pub fn all() -> Result<Vec<Source>> {
         flags: OFlag::empty(),
         offset: 0,
     });
-    // SAFETY: no memory is involved.
-    let frame = unsafe { plain_frame(plain().as_raw_fd()) }.context("PLAIN_IOC_FRAME")?;
     sources.push(Source::Node {
         name: "/dev/mem",
         path: "/dev/mem",
         flags: OFlag::O_SYNC,
-        offset: i64::from(frame) * page() as i64,
+        offset: frame()? as i64 * page() as i64,
     });
     Ok(sources)
 }
