@@ -19,6 +19,7 @@ use crate::{
             Ready, //
         },
         poll_queue::PollQueue,
+        rights::Rights,
         transfer::Settle,
         vma::NewVma,
         wait_queue::Patience, //
@@ -26,7 +27,6 @@ use crate::{
 };
 use kernel::{
     bindings,
-    fs::file::flags,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -61,8 +61,7 @@ pub(crate) struct Handle {
     pub(super) opened: Opened,
     #[pin]
     pub(super) background: Background,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
+    pub(super) rights: Rights,
     /// The buffer's count of returns when what is lent was last looked for.
     pub(super) seen: Atomic<u64>,
 }
@@ -78,11 +77,7 @@ impl NodeOperations for Handle {
     type Data = Opened;
 
     fn open(opened: &Opened, flags: u32) -> Result<Pin<KBox<Self>>> {
-        let mode = flags & flags::O_ACCMODE;
-        // O_ACCMODE itself is neither: it allows nothing but ioctl(2), see open(2).
-        let readable = mode == flags::O_RDONLY || mode == flags::O_RDWR;
-        let writable = mode == flags::O_WRONLY || mode == flags::O_RDWR;
-        Self::new(opened.clone(), readable, writable)
+        Self::new(opened.clone(), Rights::of(flags))
     }
 
     fn address_space(&self) -> Arc<AddressSpace> {
@@ -152,13 +147,12 @@ impl Handle {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(opened: Opened, readable: bool, writable: bool) -> Result<Pin<KBox<Self>>> {
+    pub(super) fn new(opened: Opened, rights: Rights) -> Result<Pin<KBox<Self>>> {
         let handle = pin_init!(Self {
             seen: Atomic::new(opened.buffer.returns()),
             opened,
             background <- Background::new(),
-            readable,
-            writable,
+            rights,
         });
         KBox::pin_init(handle, GFP_KERNEL_ACCOUNT)
     }

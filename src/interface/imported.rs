@@ -54,6 +54,7 @@ use crate::{
             Ready, //
         },
         poll_queue::PollQueue,
+        rights::Rights,
         transfer::Settle,
         vma::NewVma,
         wait_queue::Patience, //
@@ -94,8 +95,7 @@ use zerocopy::FromZeros;
 /// An open file on a dma-buf of another driver.
 pub(super) struct Imported {
     memory: Pin<KBox<ImportedMemory>>,
-    readable: bool,
-    writable: bool,
+    rights: Rights,
     /// Whether the CPU has begun to access the memory: else the device has it, if it can write.
     begun: Atomic<bool>,
     space: Arc<AddressSpace>,
@@ -131,8 +131,7 @@ impl Imported {
         let news = PollQueue::new(c"shmbuf::imported", kernel::static_lock_class!())?;
         let handle = Self {
             memory,
-            readable: mode != flags::O_WRONLY,
-            writable: mode != flags::O_RDONLY,
+            rights: Rights::of(mode),
             begun: Atomic::new(false),
             space: AddressSpace::new()?,
             news,
@@ -148,7 +147,7 @@ impl Imported {
 
     /// Who may touch the contents. From who can only read them nothing is lent.
     fn owner(&self) -> Owner {
-        match self.writable && !self.begun.load(Relaxed) {
+        match self.rights.writable && !self.begun.load(Relaxed) {
             true => Owner::Device,
             false => Owner::Cpu,
         }
@@ -206,7 +205,7 @@ impl Imported {
             size: self.size() as u64,
             owner: self.owner().to_uapi(),
             cache_line: cpu::cache_line() as u32,
-            direction: match self.writable {
+            direction: match self.rights.writable {
                 true => uapi::SHMBUF_DIRECTION_BIDIRECTIONAL,
                 false => uapi::SHMBUF_DIRECTION_TO_DEVICE,
             },
@@ -248,7 +247,7 @@ impl Imported {
     fn sync(&self, request: &uapi::shmbuf_sync, patience: Patience) -> Result {
         let (writes, phase) = parse_sync(request)?;
         let range = Range::new(request.offset, request.length, self.size())?;
-        if writes && !self.writable {
+        if writes && !self.rights.writable {
             return Err(EBADF);
         }
         if range != self.whole() {
@@ -273,7 +272,7 @@ impl Imported {
         if request.flags & !uapi::SHMBUF_EXPORT_READ_ONLY != 0 || request.reserved != 0 {
             return Err(EINVAL);
         }
-        if !self.readable {
+        if !self.rights.readable {
             return Err(EBADF);
         }
         let range = Range::new(request.offset, request.length, self.size())?;
@@ -281,7 +280,7 @@ impl Imported {
         if range != self.whole() {
             return Err(refused("EXPORT", Foreign::Part));
         }
-        if self.writable && request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0 {
+        if self.rights.writable && request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0 {
             return Err(refused("EXPORT", Foreign::Rights));
         }
         Ok(self.memory.dma_buf().file())

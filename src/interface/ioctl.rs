@@ -54,6 +54,7 @@ use crate::{
         cpu,
         eventfd::EventFd,
         node,
+        rights::Rights,
         wait_queue::Patience, //
     },
 };
@@ -173,7 +174,7 @@ impl Handle {
 
     fn set_cache(&self, request: &uapi::shmbuf_set_cache, patience: Patience) -> Result {
         let policy = parse_set_cache(request).map_err(|failure| logged("SET_CACHE", failure))?;
-        if !self.writable {
+        if !self.rights.writable {
             return Err(EBADF);
         }
         self.buffer()
@@ -185,10 +186,10 @@ impl Handle {
         let (writes, phase) = parse_sync(request)?;
         let range = Range::new(request.offset, request.length, self.buffer().size())?;
         range.check_lines(cpu::cache_line(), self.buffer().size())?;
-        if writes && !self.writable {
+        if writes && !self.rights.writable {
             return Err(EBADF);
         }
-        let caller = Caller::of(self.writable);
+        let caller = Caller::of(self.rights.writable);
         self.buffer().sync_with(range, phase, caller, patience)
     }
 
@@ -214,7 +215,7 @@ impl Handle {
 
     fn alloc(&self, request: &uapi::shmbuf_alloc) -> Result<ARef<File>> {
         let spec = parse_alloc(request).map_err(|failure| logged("ALLOC", failure))?;
-        if !self.writable {
+        if !self.rights.writable {
             return Err(EBADF);
         }
         let buffer = self
@@ -226,12 +227,12 @@ impl Handle {
             buffer,
             ..self.opened.clone()
         };
-        node::anonymous_file(c"[shmbuf]", Self::new(opened, true, true)?, flags::O_RDWR)
+        node::anonymous_file(c"[shmbuf]", Self::new(opened, Rights::ALL)?, flags::O_RDWR)
     }
 
     fn import(&self, request: &uapi::shmbuf_import) -> Result<ARef<File>> {
         zero("flags", request.flags).map_err(|failure| logged("IMPORT", failure))?;
-        if !self.writable {
+        if !self.rights.writable {
             return Err(EBADF);
         }
         Imported::file(request.fd, &self.buffer().allocator().device)
@@ -243,19 +244,19 @@ impl Handle {
             return Err(EINVAL);
         }
         // There is no dma-buf that can be written to and not read.
-        if !self.readable {
+        if !self.rights.readable {
             return Err(EBADF);
         }
         let exported = Exported::new(self.buffer())?;
         let range = Range::new(request.offset, request.length, self.buffer().size())?;
         range.check_pages()?;
         let read_only = request.flags & uapi::SHMBUF_EXPORT_READ_ONLY != 0;
-        exported.into_dma_buf(range, self.writable && !read_only)
+        exported.into_dma_buf(range, self.rights.writable && !read_only)
     }
 
     fn copy(&self, request: &uapi::shmbuf_copy) -> Result<isize> {
         let (patience, goes_on) = parse_copy(request)?;
-        if !self.writable {
+        if !self.rights.writable {
             return Err(EBADF);
         }
         let number = u32::try_from(request.src_fd).map_err(|_| EBADF)?;
@@ -263,7 +264,7 @@ impl Handle {
         if node::handle::<Imported>(&file).is_some() {
             return Err(logged("COPY", Failure::Foreign(Foreign::Engine)));
         }
-        let source = node::handle::<Self>(&file).filter(|handle| handle.readable);
+        let source = node::handle::<Self>(&file).filter(|handle| handle.rights.readable);
         let source = source.ok_or(EBADF)?.buffer().clone();
         let from = Range::new(request.src_offset, request.length, source.size())?;
         let to = Range::new(request.dst_offset, request.length, self.buffer().size())?;

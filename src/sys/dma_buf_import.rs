@@ -19,6 +19,7 @@ use super::{
     },
     errno::EOPNOTSUPP,
     ffi,
+    rights::Rights,
     task::{
         self,
         STRETCH, //
@@ -38,10 +39,7 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    fs::{
-        file::flags,
-        File, //
-    },
+    fs::File,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -115,7 +113,7 @@ impl DmaBuf {
 
     /// Whether its file is open for writing.
     pub(crate) fn is_writable(&self) -> bool {
-        self.file().flags() & flags::O_ACCMODE != flags::O_RDONLY
+        Rights::of(self.file().flags()).writable
     }
 
     /// Whether its exporter does anything where an access of the CPU begins.

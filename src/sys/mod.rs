@@ -30,6 +30,7 @@ pub(crate) mod pages;
 pub(crate) mod params;
 pub(crate) mod poll_queue;
 pub(crate) mod reserved_memory;
+pub(crate) mod rights;
 pub(crate) mod span;
 mod stay;
 pub(crate) mod task;

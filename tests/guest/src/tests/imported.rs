@@ -51,6 +51,7 @@ pub(super) const CLAIMS: &[Claim] = &[
         without_engine(machine, config).or(Capture::open().is_none().then_some("no vivid"))
     }),
     imports("imported_memory_that_can_only_be_read", read_only),
+    imports("imported_memory_without_rights_gives_none", without_rights),
     imports("imported_memory_refuses_what_cannot_hold", refusals),
     imports("import_refuses_what_is_no_dma_buf_of_others", bad_input),
     imports("imported_memory_outlives_who_exported_it", outlives),
@@ -294,6 +295,26 @@ fn read_only(env: &Env) {
         imported.sync(.., Access::Read, Phase::End).expect("SYNC");
         assert_all(&load_all(&mapping), 0, "the mapping");
         imported.export(.., Protection::Read).expect("EXPORT");
+        engine_at(&imported, "check", 0);
+    });
+}
+
+/// A file of the fourth access mode can neither be read nor written.
+fn without_rights(env: &Env) {
+    with(env, |node| {
+        let heap = Heap::open("system").expect("open");
+        let fd = heap.alloc_for(page() as u64, libc::O_ACCMODE);
+        let imported = import(node, &fd.expect("DMA_HEAP_IOCTL_ALLOC"));
+        assert_eq!(info(&imported).owner, Owner::Cpu, "nothing is lent");
+        for phase in [Phase::Begin, Phase::End] {
+            refused(imported.sync(.., Access::ReadWrite, phase), Errno::EBADF);
+        }
+        refused(imported.read_at(&mut [0], 0), Errno::EBADF);
+        refused(imported.write_at(&[0], 0), Errno::EBADF);
+        refused(imported.map(0, page(), Protection::Read), Errno::EACCES);
+        for protection in [Protection::Read, Protection::ReadWrite] {
+            refused(imported.export(.., protection), Errno::EBADF);
+        }
         engine_at(&imported, "check", 0);
     });
 }
