@@ -11,7 +11,7 @@
 //! Kernels before 7.3 have some of them inside others. There a page's address is known when it is
 //! synced for the device, or is what the mapping of it returns.
 //!
-//! phys_addr_t and dma_addr_t have 32 bits (no LPAE).
+//! phys_addr_t has 32 bits (no LPAE). dma_addr_t may have 64, of which the upper half is 0.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -196,6 +196,10 @@ const LAYERS: [&str; 8] = [
 const TABLE: &str = "swapper_pg_dir";
 const TABLE_BYTES: u32 = 16 << 10;
 
+/// A function of kernels that can run under Xen. Without LPAE they are those with a dma_addr_t of 64
+/// bits (arch/arm/Kconfig).
+const WIDE: &str = "xen_early_init";
+
 /// `THREAD_SIZE`, to which stacks are aligned.
 const STACK_BYTES: u32 = 8192;
 
@@ -268,6 +272,14 @@ pub trait Cpu {
     fn stacked(&mut self, number: u32) -> u32 {
         let sp = self.sp();
         self.word(sp + 4 * number).unwrap_or(0)
+    }
+
+    /// A call's argument, from 0, if all are words.
+    fn argument(&mut self, number: u32) -> u32 {
+        match number {
+            0..=3 => self.register(number as usize),
+            _ => self.stacked(number - 4),
+        }
     }
 
     /// A string of at most so many bytes.
@@ -428,6 +440,8 @@ pub struct Kernel {
     seen: bool,
     /// The segments of a list are known when they are synced.
     lists_by_sync: bool,
+    /// A dma_addr_t has 64 bits.
+    wide: bool,
     map_list: Range<u32>,
     interface: Vec<Range<u32>>,
     /// By stack: the call of the interface that was made last.
@@ -506,6 +520,7 @@ impl Kernel {
             pages: Pages::find(symbols, layout),
             seen: false,
             lists_by_sync: symbols.address(MAPS[0].0).is_none(),
+            wide: symbols.address(WIDE).is_some(),
             map_list,
             interface,
             callers,
@@ -627,8 +642,12 @@ impl Kernel {
                 self.wait(cpu, Call::MapList(r1), events);
             }
             // (dev, addr, size, dir, attrs)
-            Function::Unmap if cpu.stacked(0) & ATTR_MMIO == 0 => {
-                self.wait(cpu, Call::Unmap(vec![segment(r1, r2, r3)]), events);
+            Function::Unmap => {
+                let [len, direction, attributes] = self.behind(1, cpu);
+                if attributes & ATTR_MMIO == 0 {
+                    let segment = segment(self.address(1, cpu), len, direction);
+                    self.wait(cpu, Call::Unmap(vec![segment]), events);
+                }
             }
             // (dev, sgl, nents, dir, attrs)
             Function::UnmapList => {
@@ -677,16 +696,19 @@ impl Kernel {
                 self.wait(cpu, Call::Allocate(r1, r2, r0, mapped), events);
             }
             // (dev, size, cpu_addr, dma_handle, attrs)
-            Function::Free if r2 != 0 => events.push(LinuxEvent::Device(Device::CoherentFreed(
-                events::PhysicalRange { pa: r3, len: r1 },
-            ))),
+            Function::Free if r2 != 0 => {
+                let pa = self.address(3, cpu);
+                let range = events::PhysicalRange { pa, len: r1 };
+                events.push(LinuxEvent::Device(Device::CoherentFreed(range)));
+            }
             // (dev, size, dma_handle, dir, gfp)
             Function::AllocatePages => {
                 self.wait(cpu, Call::AllocatePages(r1, r2, direction_of(r3)), events);
             }
             // (dev, size, page, dma_addr, dir)
             Function::FreePages => {
-                let (range, direction) = segment(r3, r1, cpu.stacked(0));
+                let [direction] = self.behind(3, cpu);
+                let (range, direction) = segment(self.address(3, cpu), r1, direction);
                 self.name_device(r0, events);
                 events.push(LinuxEvent::Device(Device::Unmap(range, direction)));
             }
@@ -725,8 +747,29 @@ impl Kernel {
                 }),
             },
             Function::StartCpu => events.push(LinuxEvent::AnotherCpu),
-            Function::Map | Function::Unmap | Function::Free => {}
+            Function::Map | Function::Free => {}
         }
+    }
+
+    /// Which argument is a dma_addr_t that has so many words before it: one of 64 bits begins at an
+    /// even one.
+    fn argument(&self, before: u32) -> u32 {
+        if self.wide {
+            before.next_multiple_of(2)
+        } else {
+            before
+        }
+    }
+
+    /// A dma_addr_t that has so many words before it.
+    fn address(&self, before: u32, cpu: &mut impl Cpu) -> u32 {
+        cpu.argument(self.argument(before))
+    }
+
+    /// The words behind it.
+    fn behind<const N: usize>(&self, before: u32, cpu: &mut impl Cpu) -> [u32; N] {
+        let first = self.argument(before) + 1 + u32::from(self.wide);
+        std::array::from_fn(|number| cpu.argument(first + number as u32))
     }
 
     /// What is synced for the device while it is being mapped is mapped, where nothing said so before.
@@ -1759,6 +1802,45 @@ mod tests {
                 LinuxEvent::Device(Device::Of(7)),
                 LinuxEvent::Device(Device::Unmap(r, FromDevice))
             ]
+        );
+    }
+
+    #[test]
+    fn addresses_of_64_bits() {
+        let mut names = names();
+        names.push((WIDE, 0xc0ff_0000));
+        let mut kernel = Kernel::new(&system_map(&names), None).unwrap();
+        let r = range(0x6000_1000, 256);
+        let junk = 0xdead_beef;
+        let mut cpu = at(SP, LR);
+        let mut stack = |words: &[u32]| {
+            let places = (SP..).step_by(4);
+            cpu.memory.extend(places.zip(words.iter().copied()));
+            cpu.clone()
+        };
+        let map = stack(&[0]);
+        enter(&mut kernel, Function::Map, [0, r.pa, r.len, 1], &map);
+        leave(&mut kernel, r.pa, &map);
+        let unmap = stack(&[r.len, 1, 0]);
+        enter(&mut kernel, Function::Unmap, [0, junk, r.pa, 0], &unmap);
+        let end = LinuxEvent::Device(Device::Unmap(r, ToDevice));
+        assert_eq!(leave(&mut kernel, 0, &unmap), [end]);
+        // Of a device's registers.
+        let unmap = stack(&[r.len, 1, ATTR_MMIO]);
+        enter(&mut kernel, Function::Unmap, [0, junk, r.pa, 0], &unmap);
+        assert!(kernel.pending.is_empty());
+
+        let free = stack(&[r.pa, 0, 0]);
+        assert_eq!(
+            enter(&mut kernel, Function::Free, [0, r.len, 1, junk], &free),
+            [LinuxEvent::Device(Device::CoherentFreed(r))]
+        );
+        let free = stack(&[r.pa, 0, 2]);
+        let unmapped = LinuxEvent::Device(Device::Unmap(r, FromDevice));
+        let call = [0, r.len, 1, junk];
+        assert_eq!(
+            enter(&mut kernel, Function::FreePages, call, &free),
+            [unmapped]
         );
     }
 
