@@ -2,10 +2,15 @@
 //! Functions by address: of the kernel from System.map, of modules and
 //! programs from their ELF files.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
-use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionIndex, SymbolKind};
+use object::elf::{R_ARM_CALL, R_ARM_JUMP24, R_ARM_PC24};
+use object::{
+    Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
+    SectionIndex, SymbolKind,
+};
 
 /// Functions, sorted by address.
 #[derive(Debug, Default)]
@@ -192,19 +197,68 @@ fn module_layout(file: &object::File) -> (Vec<(SectionIndex, u32)>, (u32, u32)) 
     let (mut stays, mut init) = (0, INIT);
     let mut layout = Vec::new();
     for section in file.sections() {
-        let SectionFlags::Elf { sh_flags } = section.flags() else {
-            continue;
+        let name = section.name().unwrap_or_default();
+        let initial = name.starts_with(".init");
+        let (size, align) = match name {
+            ".plt" | ".init.plt" => far_calls(file, initial),
+            _ if is_code(&section) => (section.size() as u32, section.align() as u32),
+            _ => continue,
         };
-        let wanted = u64::from(object::elf::SHF_ALLOC | object::elf::SHF_EXECINSTR);
-        if sh_flags & wanted == wanted {
-            let initial = section.name().is_ok_and(|name| name.starts_with(".init"));
-            let next: &mut u32 = if initial { &mut init } else { &mut stays };
-            *next = next.next_multiple_of(section.align().max(1) as u32);
-            layout.push((section.index(), *next));
-            *next += section.size() as u32;
-        }
+        let next: &mut u32 = if initial { &mut init } else { &mut stays };
+        *next = next.next_multiple_of(align.max(1));
+        layout.push((section.index(), *next));
+        *next += size;
     }
     (layout, (stays, init))
+}
+
+fn is_code<'a>(section: &impl ObjectSection<'a>) -> bool {
+    let wanted = u64::from(object::elf::SHF_ALLOC | object::elf::SHF_EXECINSTR);
+    matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & wanted == wanted)
+}
+
+/// Bytes of what the kernel makes of a module's .plt or .init.plt, and how it is aligned: a jump for
+/// each function elsewhere that is called, two words each, in groups of as many as a line of the
+/// cache has words (arch/arm/kernel/module-plts.c).
+fn far_calls(file: &object::File, initial: bool) -> (u32, u32) {
+    // `struct module` is aligned to a line.
+    let module = file.section_by_name(".gnu.linkonce.this_module");
+    let line = module.map_or(64, |it| it.align() as u32);
+    // With ftrace there are two more.
+    let mut count = match file.section_by_name("__mcount_loc") {
+        Some(_) => 2,
+        None => 0,
+    };
+    for section in file.sections().filter(is_code) {
+        if section.name().unwrap_or_default().starts_with(".init") != initial {
+            continue;
+        }
+        let data = section.data().unwrap_or_default();
+        let mut called = HashSet::new();
+        for (offset, relocation) in section.relocations() {
+            let RelocationFlags::Elf {
+                r_type: kind @ (R_ARM_PC24 | R_ARM_CALL | R_ARM_JUMP24),
+            } = relocation.flags()
+            else {
+                continue;
+            };
+            let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                continue;
+            };
+            let target = file.symbol_by_index(symbol).ok();
+            if target.and_then(|it| it.section_index()) == Some(section.index()) {
+                continue;
+            }
+            // A call of what is behind a function's beginning is one for itself.
+            let plain = data
+                .get(offset as usize..)
+                .is_some_and(|it| it.starts_with(&[0xfe, 0xff, 0xff]));
+            if !plain || called.insert((kind, symbol)) {
+                count += 1;
+            }
+        }
+    }
+    ((count * 8_u32).next_multiple_of(2 * line), line)
 }
 
 /// A function's name as its source has it: Rust's are mangled.
