@@ -285,7 +285,8 @@ impl Dma {
     }
 
     /// Where a mapping that is to be made and another one have something in common, and
-    /// a device may write.
+    /// a device may write. The other one is of no device that looks into the caches: its driver
+    /// need not unmap (`dma_need_unmap()`).
     pub fn common(
         &self,
         range: PhysicalRange,
@@ -300,7 +301,7 @@ impl Dma {
             .overlapping(span.lines(self.line))
             .filter(|(_, other)| {
                 let writes = direction.device_writes() || other.direction.device_writes();
-                writes && other.terms != Terms::Unsynced
+                writes && other.terms != Terms::Unsynced && !self.snooping.contains(&other.device)
             });
         let shared = others.filter_map(|(_, other)| {
             let bytes = other.span.common(span);
@@ -370,14 +371,16 @@ impl Dma {
         mapped.terms != Terms::SharingLines && !self.snooping.contains(&mapped.device)
     }
 
-    /// Mappings of memory that is freed, each the first time.
+    /// Mappings of memory that is freed, each the first time, but for those of devices that look
+    /// into the caches.
     pub fn left_in(&mut self, range: PhysicalRange) -> Vec<WithDevice> {
         let span = Span::of(range);
         let keys: Vec<_> = self.overlapping(span).map(|(&key, _)| key).collect();
         let mut all = Vec::new();
         for key in keys {
             if let Some(mapped) = self.mappings.get_mut(&key) {
-                if !std::mem::replace(&mut mapped.left, true) {
+                let snoops = self.snooping.contains(&mapped.device);
+                if !std::mem::replace(&mut mapped.left, true) && !snoops {
                     all.push(WithDevice {
                         pa: mapped.span.common(span).start as u32,
                         reason: reasons::FREED,
@@ -388,8 +391,11 @@ impl Dma {
         all
     }
 
-    /// Mappings of a device whose driver has gone.
+    /// Mappings of a device whose driver has gone, if it looks into no cache.
     pub fn left_by(&self, device: u32) -> Vec<WithDevice> {
+        if self.snooping.contains(&device) {
+            return Vec::new();
+        }
         let left = self.mappings.values().filter(|it| it.device == device);
         left.map(|mapped| WithDevice {
             pa: mapped.span.start as u32,

@@ -209,7 +209,8 @@ impl Ledger {
             let synced = terms != Terms::Unsynced && other.terms != Terms::Unsynced;
             let shares = |it| matches!(it, Terms::OfAList | Terms::SharingLines);
             let apart = shares(terms) || shares(other.terms);
-            writes && synced && (same_bytes.contains(&number) || !apart)
+            let may_stay = self.snooping.contains(&other.device);
+            writes && synced && !may_stay && (same_bytes.contains(&number) || !apart)
         })
     }
 
@@ -405,15 +406,17 @@ fn apply(model: &mut Model, ledger: &mut Ledger, event: Event) -> Option<([bool;
         Some(Event::Freed(range)) => {
             tell(Device::Freed(physical(range)));
             for number in ledger.within(range) {
-                left |= !std::mem::replace(&mut ledger.mapped(number).left, true);
+                let mapped = ledger.mapped(number);
+                let (device, told) = (mapped.device, std::mem::replace(&mut mapped.left, true));
+                left |= !told && !ledger.snooping.contains(&device);
             }
         }
         Some(Event::DriverGone(device)) => {
             tell(Device::DriverGone(device));
-            ledger.snooping.remove(&device);
+            let may_stay = ledger.snooping.remove(&device);
             for number in 0..ledger.mappings.len() {
                 if ledger.mappings[number].is_some_and(|it| it.device == device) {
-                    left = true;
+                    left |= !may_stay;
                     ledger.end(number);
                 }
             }

@@ -238,6 +238,26 @@ fn neighbours_of_what_devices_have() {
     }
 }
 
+/// The driver of a device that looks into the caches need not unmap.
+#[test]
+fn what_is_not_unmapped_by_a_device_that_snoops() {
+    let buffer = PhysicalRange { pa: PA, len: 256 };
+    for core in CORES.into_iter().filter(|core| *core != Core::ARM926) {
+        let mut guest = Guest::new(core);
+        guest.device(Device::Of(1));
+        guest.device(Device::Snoops(1));
+        for device in [1, 1, 2] {
+            guest.device(Device::Of(device));
+            guest.device(Device::Map(buffer, FROM));
+            guest.silent();
+        }
+        guest.dma_unmap(PA, 256, FROM);
+        guest.device(Device::Freed(buffer));
+        guest.device(Device::DriverGone(1));
+        guest.silent();
+    }
+}
+
 /// A buffer that a device which looks into the caches has too, each time for another one
 /// that does not.
 #[test]
