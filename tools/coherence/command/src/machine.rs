@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use coherence_report::run::Run;
+use coherence_report::run::{Calls, Run};
 
 use crate::plugin;
 
@@ -96,8 +96,24 @@ pub fn run(arguments: &Machine) -> Result<ExitCode, String> {
         coherence_report::write_html(&run, arguments.sources.clone(), file)?;
         println!("coherence: all of it is in {}.", file.display());
     }
-    println!("coherence: {}", told(&run));
+    for sentence in drivers(&run).chain([told(&run)]) {
+        println!("coherence: {sentence}");
+    }
     Ok(exit_code(&run, status.success()))
+}
+
+/// What was seen of each driver, in a sentence.
+fn drivers(run: &Run) -> impl Iterator<Item = String> + '_ {
+    let all = run.totals.iter().flat_map(|totals| &totals.drivers);
+    all.map(|(name, calls)| {
+        let name = if name.is_empty() { "the kernel itself" } else { name };
+        let Calls { mappings, snooped, syncs, coherent } = calls;
+        let snoops = match snooped {
+            0 => "",
+            _ => " Its device looks into the caches, so that only what another one does can be a fault.",
+        };
+        format!("{name}: {mappings} mappings, {syncs} syncs, {coherent} allocations of coherent memory.{snoops}")
+    })
 }
 
 /// What was found, in a sentence.
@@ -165,6 +181,24 @@ mod tests {
             let reason = parsed(words).command().unwrap_err();
             assert_eq!(reason, "/nowhere: there is no such file.");
         }
+    }
+
+    #[test]
+    fn what_was_seen_of_drivers() {
+        let run = Run::parse(
+            r#"{"totals":{"accesses":5,"unlisted":0,"drivers":{
+                "":{"mappings":0,"snooped":0,"syncs":0,"coherent":1},
+                "nvme":{"mappings":3,"snooped":2,"syncs":4,"coherent":0}}}}"#
+                .replace('\n', " ")
+                .as_str(),
+        );
+        let sentences: Vec<_> = drivers(&run.unwrap()).collect();
+        assert_eq!(
+            sentences[0],
+            "the kernel itself: 0 mappings, 0 syncs, 1 allocations of coherent memory."
+        );
+        assert!(sentences[1].starts_with("nvme: 3 mappings, 4 syncs, "));
+        assert!(sentences[1].contains(" looks into the caches"));
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Model {
         with!(&mut self.0, caches => caches.new_owner(pages));
     }
 
+    /// Whether the device that events are about now looks into the caches, as far as is known.
+    pub fn is_snooping(&self) -> bool {
+        with!(&self.0, caches => caches.dma.is_snooping())
+    }
+
     /// Whether anything is mapped for a device.
     pub fn has_mappings(&self) -> bool {
         with!(&self.0, caches => !caches.dma.is_empty())

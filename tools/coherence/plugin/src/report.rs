@@ -3,13 +3,13 @@
 //! tools and a summary for people. What was found about one mapping is together.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use coherence_model::cores::Geometry;
-use coherence_model::events::{Lines, Maintenance, Site};
+use coherence_model::events::{Device, Lines, Maintenance, Site};
 use coherence_model::hazards::{Call, Finding, Hazard, Holder, Lent, Party, Shown, Sink};
 use serde_json::{json, Value};
 
@@ -357,10 +357,36 @@ pub struct Reporter {
     /// By label.
     maintained: Vec<Maintained>,
     label: usize,
+    /// By module; the kernel's own have no name.
+    drivers: BTreeMap<String, Calls>,
     reports: Vec<Report>,
     groups: Vec<Group>,
     by_key: HashMap<FindingKey, Cause>,
     causes: HashMap<String, Cause>,
+}
+
+/// How often a driver called the DMA API.
+#[derive(Debug, Default)]
+struct Calls {
+    mappings: u64,
+    /// Those of them that are for a device which looks into the caches.
+    snooped: u64,
+    /// For the device and for the CPU, also as a part of a mapping or its end.
+    syncs: u64,
+    /// Allocations of coherent memory.
+    coherent: u64,
+}
+
+impl Calls {
+    fn json(&self) -> Value {
+        let Self {
+            mappings,
+            snooped,
+            syncs,
+            coherent,
+        } = self;
+        json!({ "mappings": mappings, "snooped": snooped, "syncs": syncs, "coherent": coherent })
+    }
 }
 
 /// What a run cost, for its summary.
@@ -425,6 +451,7 @@ impl Reporter {
             labels: vec![String::new()],
             maintained: vec![Maintained::default()],
             label: 0,
+            drivers: BTreeMap::new(),
             reports: Vec::new(),
             groups: Vec::new(),
             by_key: HashMap::new(),
@@ -538,6 +565,28 @@ impl Reporter {
             Maintenance::Data(_, Lines::All) => count.all += 1,
             _ => {}
         }
+    }
+
+    /// A driver, whose code is there, calls the DMA API, for a device that may look into the caches.
+    pub fn called(&mut self, what: Device, site: Site, snoops: bool) {
+        let (mappings, syncs, coherent) = match what {
+            Device::Map(..)
+            | Device::MapEntry(..)
+            | Device::MapSharingLines(..)
+            | Device::MapUnsynced(..) => (1, 0, 0),
+            Device::Owns(..) | Device::Returns(..) | Device::UnmapBegins(..) => (0, 1, 0),
+            Device::Coherent(_) | Device::CoherentCached(_) => (0, 0, 1),
+            _ => return,
+        };
+        let driver = match self.sites.get(site).1 {
+            Owner::Module { name, .. } => name.clone(),
+            Owner::Kernel | Owner::Program(_) => String::new(),
+        };
+        let calls = self.drivers.entry(driver).or_default();
+        calls.mappings += mappings;
+        calls.snooped += if snoops { mappings } else { 0 };
+        calls.syncs += syncs;
+        calls.coherent += coherent;
     }
 
     fn place(&self, site: Site) -> CodePlace {
@@ -711,7 +760,12 @@ impl Reporter {
                 (label.clone(), count)
             })
             .collect();
+        let drivers = self
+            .drivers
+            .iter()
+            .map(|(name, calls)| (name.clone(), calls.json()));
         json!({ "totals": {
+            "drivers": drivers.collect::<serde_json::Map<_, _>>(),
             "reports": self.reports.len(),
             "this-core": of(Shown::ThisCore),
             "some-core": of(Shown::SomeCore),
@@ -813,7 +867,7 @@ fn label_text(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coherence_model::events::Operation;
+    use coherence_model::events::{Direction, Operation, PhysicalRange};
 
     const MAP: &str = "c0008000 T reader\nc0009000 T writer\nc000a000 T _etext\n";
     const COST: Cost = Cost {
@@ -931,6 +985,36 @@ coherence: 1 of 5 translations differ from QEMU's\n"
         assert_eq!(
             totals["maintained"],
             json!({ "": { "lines": 1, "all": 0 }, "a test": { "lines": 2, "all": 1 } })
+        );
+    }
+
+    #[test]
+    fn calls_are_counted_by_driver() {
+        let mut reporter = reporter();
+        let owner = reporter.sites.owner(Owner::Module {
+            name: "mine".into(),
+            base: 0xbf00_0000,
+        });
+        let mine = reporter.sites.site(0xbf00_0010, owner);
+        let owner = reporter.sites.owner(Owner::Kernel);
+        let kernel = reporter.sites.site(0xc000_9004, owner);
+        let range = PhysicalRange { pa: 0, len: 4 };
+        let way = Direction::ToDevice;
+        for (what, site, snoops) in [
+            (Device::Map(range, way), mine, false),
+            (Device::Owns(range, way), mine, false),
+            (Device::MapEntry(range, way), mine, true),
+            (Device::Of(1), mine, false),
+            (Device::Coherent(range), kernel, false),
+        ] {
+            reporter.called(what, site, snoops);
+        }
+        assert_eq!(
+            reporter.totals_json(COST)["totals"]["drivers"],
+            json!({
+                "": { "mappings": 0, "snooped": 0, "syncs": 0, "coherent": 1 },
+                "mine": { "mappings": 2, "snooped": 1, "syncs": 1, "coherent": 0 },
+            })
         );
     }
 

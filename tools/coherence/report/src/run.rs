@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A run, as the report has it: a JSON object in each line.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// What is found, and known.
@@ -187,6 +189,22 @@ pub struct Totals {
     /// About these, for people.
     #[serde(default)]
     pub more: Vec<String>,
+    /// Calls of the DMA API, by module; the kernel's own have no name.
+    #[serde(default)]
+    pub drivers: BTreeMap<String, Calls>,
+}
+
+/// How often a driver called the DMA API.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Calls {
+    /// Mappings, each entry of a list for itself.
+    pub mappings: u64,
+    /// Those of them that are for a device which looks into the caches.
+    pub snooped: u64,
+    /// Syncs, also as a part of a mapping or its end.
+    pub syncs: u64,
+    /// Allocations of coherent memory.
+    pub coherent: u64,
 }
 
 /// A line of the report.

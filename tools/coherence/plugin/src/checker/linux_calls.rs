@@ -83,6 +83,7 @@ impl Checker {
     fn device_by(&mut self, pc: u32, what: Device) {
         let owner = self.owner(pc, true);
         let site = self.reporter.sites.site(pc, owner);
+        self.reporter.called(what, site, self.model.is_snooping());
         self.device(what, Some(site));
     }
 
