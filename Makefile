@@ -45,7 +45,8 @@ test-all: ## the same, and on the 64-bit boards what is not for 32-bit ARM only,
 	@$(T)/setup-board-python armhf arm64
 	@$(T)/setup-browser
 	@$(if $(filter file,$(origin TESTS)),$(T)/try-readme trixie && $(MAKE) --no-print-directory kernels)
-	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,rules.py races.py blocks.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
+	@tests/stock/checked >/dev/null
+	@$(PARALLEL) --all-boards $(TESTS) $(addprefix tests/host/test_,stock_kernel.py rules.py races.py blocks.py fuzz.py checker_cost.py compat.py swiotlb.py bench.py)
 
 .PHONY: try-readme
 try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed at each step [RELEASE=trixie|noble]
@@ -55,6 +56,11 @@ try-readme: ## follow README.md in a fresh Debian or Ubuntu, its set-up killed a
 coherence: ## the coherence checker: seeded faults, the driver, broken drivers; on all 32-bit boards, or BOARD
 	@$(T)/setup $(call board_or,$(BOARDS_32BIT))
 	@$(PARALLEL) $(addprefix tests/host/test_,coherence.py checker_cost.py) $(addprefix --board ,$(call board_or))
+
+.PHONY: coherence-stock
+coherence-stock: ## drivers of Debian's kernel for ARMv7, as it is, under the coherence checker, with traffic
+	@tests/stock/checked >/dev/null
+	@$(PYTEST) tests/host/test_stock_kernel.py
 
 # SEED=number: other programs. PROGRAM=file: those, each 100 times.
 .PHONY: fuzz

@@ -140,7 +140,7 @@ def test_checkpatch():
     ignored = "SPDX_LICENSE_TAG,LONG_LINE_STRING,NEW_TYPEDEFS,CAMELCASE"
     # User space has types and strings of its own, and QEMU's plugins no header.
     for_users = "PREFER_KERNEL_TYPES,VOLATILE,EMBEDDED_FUNCTION_NAME,AVOID_EXTERNS"
-    folders = ("lib", "samples", "tests/boards", "tests/guest", "tools/coherence")
+    folders = ("lib", "samples", "tests/boards", "tests/guest", "tests/stock", "tools/coherence")
     programs = tracked(*(f"{folder}/*.[ch]" for folder in folders))
     modules = ("samples/classic/*", "samples/edu/*", "tools/coherence/seeded/*")
     programs = [f for f in programs if f.name == "run.c" or f not in tracked(*modules)]
