@@ -125,7 +125,7 @@ enum shmbuf_mapping {
 	/*
 	 * By page faults. While any of a page is lent to a device, the page is
 	 * not mapped, and a load or store there raises SIGBUS. For kinds
-	 * streaming and scatter.
+	 * streaming and scatter, and for a cached region.
 	 */
 	SHMBUF_MAPPING_STRICT		= 1,
 	/*
@@ -193,7 +193,8 @@ enum shmbuf_owner {
  * @mapping: enum shmbuf_mapping
  * @direction: enum shmbuf_direction
  * @exports: dma-bufs of the buffer that exist now
- * @access_width: bytes of each access to the device for kind region, else 1
+ * @access_width: bytes of each access to the device for kind region, unless it
+ *	is cached; else 1
  * @name: NAME of the node /dev/shmbuf-NAME, NUL-terminated; empty for
  *	/dev/shmbuf and for private buffers
  * @engine: the DMA engine that COPY uses, NUL-terminated; empty until a COPY has
@@ -254,7 +255,7 @@ struct shmbuf_set_cache {
  * writing, START also takes back the bytes of the range that are lent to a
  * device. END makes what the CPU wrote visible to the device. If the handle is
  * open for writing, END also lends to the device the bytes of a streaming or
- * scatter buffer that it does not have. What an importer of a dma-buf has
+ * scatter buffer, or of a cached region, that it does not have. What an importer of a dma-buf has
  * mapped moves as a whole if the range meets it. No other bytes are maintained.
  * On memory that is not cached, SYNC drains the write buffer. No thread may
  * access the range while SYNC runs. Documentation/user-guide.md defines all of

@@ -228,11 +228,11 @@ impl Buffer {
     ) -> Result<Arc<Self>, Failure> {
         let storage = Storage::new(&allocator, spec)?;
         let storage = Arc::new(storage, GFP_KERNEL_ACCOUNT).map_err(Error::from)?;
-        let own = match storage.own_mapping() {
+        let own = match storage.own_view() {
             Some(_) => Some(LineSet::new(spec.size, cpu::cache_line())?),
             None => None,
         };
-        let own_writes_to = WritesTo::of_device(allocator.device.snoops());
+        let own_writes_to = WritesTo::of_device(allocator.machine.device_snoops);
         let state = State {
             storage,
             access: Access::new(Ownership::new(own, own_writes_to)),

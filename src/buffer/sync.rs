@@ -141,7 +141,7 @@ impl Buffer {
         // own; and, where the kernel's view has lines of its own, for importers that use that view, or
         // did (dma_buf_vmap()).
         let has_vmaps = found.was_vmapped && self.has_aliases(storage.policy());
-        if storage.own_mapping().is_none() || has_vmaps {
+        if storage.own_view().is_none() || has_vmaps {
             self.clean_unlent(storage, range, phase)?;
         }
         match (caller, phase) {
@@ -218,7 +218,7 @@ impl Buffer {
     ///
     /// [`EINTR`] if the process was killed; what was lent so far is.
     fn lend_own(&self, storage: &Storage, range: Range) -> Result {
-        let Some(own) = storage.own_mapping() else {
+        let Some(own) = storage.own_view() else {
             return Ok(());
         };
         task::in_stretches(range, |stretch| {
@@ -228,7 +228,7 @@ impl Buffer {
                 if is_missing {
                     storage.clean(part);
                 }
-                own.mapping().sync_for_device(part);
+                own.sync_for_device(part);
                 cpu::drain_write_buffer();
             }
             Ok(())
@@ -256,7 +256,7 @@ impl Buffer {
         range: Range,
         go_on: impl Fn() -> Result,
     ) -> Result {
-        let Some(own) = storage.own_mapping() else {
+        let Some(own) = storage.own_view() else {
             return Ok(());
         };
         range.pieces(STRETCH).try_for_each(|stretch| {
@@ -268,12 +268,12 @@ impl Buffer {
                 match &views {
                     Some((WritesTo::Memory, _)) => {
                         storage.clean(part);
-                        own.mapping().sync_for_device(part);
+                        own.sync_for_device(part);
                     }
                     Some((WritesTo::Cache, views)) => self.clean_for_others(storage, views, part),
                     None => {}
                 }
-                own.mapping().sync_for_cpu(part);
+                own.sync_for_cpu(part);
                 self.state.lock().access.ownership.return_own(part);
                 self.came_back();
             }
@@ -372,11 +372,11 @@ impl Buffer {
     /// discarded.
     fn clean_for_others(&self, storage: &Storage, views: &[ImporterView], range: Range) {
         let writes_to = self.state.lock().access.ownership.own_writes_to();
-        if let (Some(own), WritesTo::Memory) = (storage.own_mapping(), writes_to) {
+        if let (Some(own), WritesTo::Memory) = (storage.own_view(), writes_to) {
             let mut rest = Some(range);
             while let Some(part) = rest.and_then(|_| self.first_of_own(&mut rest)) {
                 storage.clean(part);
-                own.mapping().sync_for_device(part);
+                own.sync_for_device(part);
             }
         }
         let past_the_cache = |view: &&ImporterView| view.writes_to == WritesTo::Memory;

@@ -96,7 +96,9 @@ impl Buffer {
     ) -> Result<usize> {
         if self.kind == Kind::Region {
             let storage = self.state.lock().storage.clone();
-            return transfer_device(&storage, range, iter);
+            if !storage.policy().is_cached() {
+                return transfer_device(&storage, range, iter);
+            }
         }
         let mut done = 0;
         let mut last: Option<Locked<&Self>> = None;
@@ -249,7 +251,7 @@ fn each_page(range: Range, mut copy: impl FnMut(Range) -> Result<usize>) -> Resu
     Ok(done)
 }
 
-/// Copies between registers of a device, which has no owner and no cache lines, and a program.
+/// Copies between device memory that is not cached, which has no owner and no cache lines, and a program.
 fn transfer_device(storage: &Storage, range: Range, iter: &mut impl Transfer) -> Result<usize> {
     cpu::drain_write_buffer();
     let count = storage.with_view(range, |view| iter.copy(view))?;

@@ -20,8 +20,10 @@ use crate::{
             Invalid, //
         },
         kind::Kind,
+        machine::Contents,
         mapping::Mapping,
         name::Name,
+        policy::Policy,
         setting::{
             BadSetting,
             Reason,
@@ -128,9 +130,14 @@ impl Bound {
         let has_memory_region = properties.fwnode.property_present(c"memory-region");
         let (dma_device, source, size) = if kind == Kind::Region {
             let range = properties.io_range(node, has_memory_region)?;
+            let contents = match has_memory_region || properties.fwnode.property_present(IS_MEMORY)
+            {
+                true => Contents::Memory,
+                false => Contents::Registers,
+            };
             (
                 new_device()?,
-                Source::Region(range),
+                Source::Region(range, contents),
                 Some(range.size() as u64),
             )
         } else if has_memory_region {
@@ -159,6 +166,11 @@ impl Bound {
                 .word(c"shmbuf,cache", |setting| setting.policy())?
                 .flatten(),
         };
+        let is_cached = policy.is_some_and(Policy::is_cached);
+        if kind == Kind::Region && is_cached && properties.fwnode.property_present(WIDTH) {
+            let reason = "what is cached is not accessed by so many bytes at a time; leave it out";
+            return Err(properties.refused("reg-io-width", reason));
+        }
         let spec = Spec {
             size,
             kind,
@@ -178,6 +190,12 @@ impl Bound {
         Ok(Self { _named: named })
     }
 }
+
+/// The property that says how many bytes an access to registers has.
+const WIDTH: &CStr = c"reg-io-width";
+
+/// The property that says that `reg` is memory, and not registers.
+const IS_MEMORY: &CStr = c"shmbuf,memory";
 
 /// The property that refers to the device of another node.
 const OTHER_DEVICE: &CStr = c"shmbuf,device";
@@ -249,7 +267,7 @@ impl Properties<'_> {
         node: &platform::Device<Core<'_>>,
         has_memory_region: bool,
     ) -> Result<IoRange> {
-        let bits = self.fwnode.property_read::<u32>(c"reg-io-width").or(4);
+        let bits = self.fwnode.property_read::<u32>(WIDTH).or(4);
         let width = Width::new(bits)
             .ok_or_else(|| self.refused("reg-io-width", "wanted 1, 2, 4, or 8 on 64 bits"))?;
         let range = match has_memory_region {

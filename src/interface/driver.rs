@@ -133,7 +133,7 @@ impl Driver {
         source: Source,
         kept: Kept,
     ) -> Result<Pin<KBox<Named>>, Failure> {
-        let machine = machine_for(&self.machine, &device, spec.kind);
+        let machine = machine_for(&self.machine, &device, spec.kind, source.contents());
         let allocator = Allocator {
             machine,
             pools: Pools::new()?,

@@ -63,7 +63,8 @@ impl Private {
             return Err(Failure::NoRegion);
         }
         let like = other.allocator();
-        let machine = machine_for(&like.machine, &like.device, spec.kind);
+        let source = Source::Allocated;
+        let machine = machine_for(&like.machine, &like.device, spec.kind, source.contents());
         let policy = match spec.kind {
             Kind::Coherent | Kind::Pool => spec.policy.or(declared_policy(&like.device)),
             _ => spec.policy,
@@ -74,7 +75,7 @@ impl Private {
             machine,
             pools: like.pools.clone(),
             payer: Payer::running(&self.limit),
-            source: Source::Allocated,
+            source,
         };
         Buffer::new(allocator, &spec, None, Kept::Nothing)
     }

@@ -8,7 +8,10 @@ use crate::{
         pool::Pools, //
     },
     rules::{
-        machine::Machine,
+        machine::{
+            Contents,
+            Machine, //
+        },
         policy::Policy, //
     },
     sys::{
@@ -23,8 +26,18 @@ use kernel::sync::Arc;
 pub(crate) enum Source {
     /// What is allocated, for the allocator's device.
     Allocated,
-    /// Device memory, for kind region.
-    Region(IoRange),
+    /// Device memory, for kind region, and what the firmware says is there.
+    Region(IoRange, Contents),
+}
+
+impl Source {
+    /// What device memory holds, if it is made of that.
+    pub(crate) fn contents(self) -> Contents {
+        match self {
+            Self::Allocated => Contents::Registers,
+            Self::Region(_, contents) => contents,
+        }
+    }
 }
 
 /// Where memory comes from, and for whom.

@@ -14,6 +14,7 @@ use crate::{
         machine::{
             implements_writethrough,
             Caches,
+            Contents,
             Machine,
             MemoryType, //
         },
@@ -53,6 +54,7 @@ pub(crate) fn machine() -> Machine {
         highmem: cpu::highmem() != 0,
         accept_alias: params::accept_alias(),
         device_snoops: false,
+        contents: Contents::Registers,
     }
 }
 
@@ -87,10 +89,16 @@ pub(super) fn supply(wanted: Wanted) -> Supply {
     }
 }
 
-/// `machine` for memory of `kind` that belongs to `device`.
-pub(crate) fn machine_for(machine: &Machine, device: &DmaDevice, kind: Kind) -> Machine {
+/// `machine` for memory of `kind` that belongs to `device`, and that holds `contents` if it is a region.
+pub(crate) fn machine_for(
+    machine: &Machine,
+    device: &DmaDevice,
+    kind: Kind,
+    contents: Contents,
+) -> Machine {
     Machine {
         device_snoops: device.snoops() && kind.is_for_a_device(),
+        contents,
         ..*machine
     }
 }

@@ -41,6 +41,8 @@ use crate::{
         errno::EOPNOTSUPP,
         io_region::IoRegion,
         kernel_view::KernelView,
+        span::Span,
+        task,
         transfer::RangeView,
         vma::{
             Mapped,
@@ -75,6 +77,32 @@ enum Memory {
     Pool(PoolBlock),
     /// Device memory.
     Region(Arc<IoRegion>),
+}
+
+/// How memory that a device of the buffer's own and the CPU own in turns goes from one to the other.
+pub(crate) enum OwnView<'a> {
+    /// By the mapping of pages for the device.
+    Mapping(&'a OwnMapping),
+    /// By the kernel's view of the device's own memory.
+    Region(Span<'a>),
+}
+
+impl OwnView<'_> {
+    /// What the kernel's view has of `range`, which is inside, gets to the device. May sleep.
+    pub(crate) fn sync_for_device(&self, range: Range) {
+        match self {
+            Self::Mapping(own) => own.mapping().sync_for_device(range),
+            Self::Region(span) => region::maintain(span.slice(range), Phase::End),
+        }
+    }
+
+    /// What the device wrote to `range`, which is inside, gets to the kernel's view. May sleep.
+    pub(crate) fn sync_for_cpu(&self, range: Range) {
+        match self {
+            Self::Mapping(own) => own.mapping().sync_for_cpu(range),
+            Self::Region(span) => region::maintain(span.slice(range), Phase::Start),
+        }
+    }
 }
 
 impl Storage {
@@ -229,6 +257,9 @@ impl Storage {
             Memory::Pages(_, pages) => pages.mmap(new, object, mapping),
             Memory::Coherent(memory, _) => new.coherent(object, memory, cache_mode(self.policy)),
             Memory::Pool(_) => Err(EOPNOTSUPP),
+            Memory::Region(region) if mapping == Mapping::Strict => {
+                new.leave_io_to_faults(object, region)
+            }
             Memory::Region(region) => new.io(object, region),
         }
     }
@@ -254,13 +285,16 @@ impl Storage {
             Memory::Pages(_, pages) => pages.window(range)?,
             Memory::Coherent(memory, _) => Window::Permanent(memory.span()),
             Memory::Pool(block) => Window::Permanent(block.block().span()),
-            Memory::Region(region) => {
-                let width = region.range().width().bytes();
-                if range.start() % width != 0 || range.len() % width != 0 {
-                    return Err(EINVAL);
+            Memory::Region(region) => match region.span() {
+                Some(span) => Window::Permanent(span),
+                None => {
+                    let width = region.range().width().bytes();
+                    if range.start() % width != 0 || range.len() % width != 0 {
+                        return Err(EINVAL);
+                    }
+                    return Ok(f(RangeView::Io(region, range)));
                 }
-                return Ok(f(RangeView::Io(region, range)));
-            }
+            },
         };
         Ok(f(RangeView::Memory(window.span(range))))
     }
@@ -268,7 +302,7 @@ impl Storage {
     /// The bytes of one access; one for memory.
     pub(crate) fn access_width(&self) -> usize {
         match &self.memory {
-            Memory::Region(region) => region.range().width().bytes(),
+            Memory::Region(region) if region.span().is_none() => region.range().width().bytes(),
             _ => 1,
         }
     }
@@ -304,10 +338,18 @@ impl Storage {
     }
 
     /// The mapping for a device of the buffer's own, if it has one.
-    pub(crate) fn own_mapping(&self) -> Option<&OwnMapping> {
+    fn own_mapping(&self) -> Option<&OwnMapping> {
         match &self.memory {
             Memory::Pages(mapping, _) => mapping.as_ref(),
             Memory::Coherent(..) | Memory::Pool(_) | Memory::Region(_) => None,
+        }
+    }
+
+    /// How it goes to a device of the buffer's own and comes back, if it has one.
+    pub(crate) fn own_view(&self) -> Option<OwnView<'_>> {
+        match &self.memory {
+            Memory::Region(region) => region.span().map(OwnView::Region),
+            _ => self.own_mapping().map(OwnView::Mapping),
         }
     }
 
@@ -321,13 +363,16 @@ impl Storage {
     ///
     /// Those of [`Self::with_view`], and [`EINTR`] if the process was killed.
     pub(crate) fn clean_and_invalidate(&self, range: Range, phase: Phase) -> Result {
-        match self.pages() {
-            Some(pages) => pages.clean_and_invalidate(range, phase),
-            None => {
-                cpu::drain_write_buffer();
+        match (&self.memory, self.own_view()) {
+            (Memory::Pages(_, pages), _) => return pages.clean_and_invalidate(range, phase),
+            (_, Some(OwnView::Region(span))) => task::in_stretches(range, |stretch| {
+                region::maintain(span.slice(stretch), phase);
                 Ok(())
-            }
+            })?,
+            _ => {}
         }
+        cpu::drain_write_buffer();
+        Ok(())
     }
 
     /// Brings what a device that snoops has written to the cache to memory, whoever has the bytes. May

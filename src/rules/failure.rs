@@ -45,6 +45,8 @@ pub(crate) enum Refusal {
     DeviceSnoops,
     /// Such a device, on a machine whose caches go by virtual addresses.
     Unsnooped,
+    /// Nobody says that the device memory is memory: loads and stores of registers have effects.
+    Registers,
 }
 
 impl fmt::Display for Refusal {
@@ -76,6 +78,10 @@ impl fmt::Display for Refusal {
             Self::Unsnooped => {
                 "the device that it is for is said to snoop the CPU's caches (dma-coherent), which \
                  no device does where caches go by virtual addresses; correct the device tree"
+            }
+            Self::Registers => {
+                "registers are not cached; if it is memory, the device-tree node has to say so \
+                 (shmbuf,memory, or memory-region); else use noncached"
             }
             Self::Declared => {
                 "the kernel maps memory reserved with no-map write-combined; use writecombine"
@@ -283,8 +289,8 @@ impl fmt::Display for MappingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoOwner => {
-                "no device ever owns a buffer of this kind, so nothing would be withdrawn; use \
-                 kind streaming or scatter"
+                "no device ever owns a buffer of this kind and policy, so nothing would be \
+                 withdrawn; use kind streaming or scatter"
             }
             Self::NotOrdinary => {
                 "only cached memory can be pinned; use kind pages, streaming or scatter, with \

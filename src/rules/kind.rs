@@ -2,6 +2,7 @@
 
 //! The kinds of memory.
 
+use super::policy::Policy;
 use kernel::prelude::*;
 
 uapi_enum! {
@@ -23,9 +24,14 @@ uapi_enum! {
 }
 
 impl Kind {
-    /// Whether CPU and device always own such a buffer in turns. Cached pages have an owner only
-    /// while an importer's device reaches them.
-    pub(crate) fn has_owner(self) -> bool {
+    /// Whether CPU and device always own a buffer of this kind and policy in turns. Cached pages have an
+    /// owner only while an importer's device reaches them.
+    pub(crate) fn has_owner(self, policy: Policy) -> bool {
+        self.is_streamed() || self == Self::Region && policy == Policy::Writeback
+    }
+
+    /// Whether the memory is pages that are mapped for DMA, in a direction.
+    pub(crate) fn is_streamed(self) -> bool {
         matches!(self, Self::Streaming | Self::Scatter)
     }
 

@@ -46,6 +46,15 @@ pub(crate) enum MemoryType {
     Other,
 }
 
+/// What device memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Memory: a load has no effect, and may come twice, or before it is wanted.
+    Memory,
+    /// Registers, or nobody says what.
+    Registers,
+}
+
 /// What the table needs to know of a machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
@@ -61,6 +70,8 @@ pub(crate) struct Machine {
     pub(crate) accept_alias: bool,
     /// Whether the device that memory is for snoops the caches.
     pub(crate) device_snoops: bool,
+    /// What kind region holds.
+    pub(crate) contents: Contents,
 }
 
 impl Machine {
@@ -73,6 +84,15 @@ impl Machine {
             // Registers are never RAM to the kernel, and have ioremap()'s type.
             (_, Kind::Region, Noncached) => return Ok(MemoryType::Device),
             (_, Kind::Region, Writecombine) => {}
+            // A cache reads what nobody asked for, and writes back when it likes.
+            (Vivt | Nonaliasing | Arm64, Kind::Region, Writeback)
+                if self.contents == Contents::Registers =>
+            {
+                return Err(Refusal::Registers)
+            }
+            (Vivt | Nonaliasing | Arm64, Kind::Region, Writeback) => {}
+            // The kernel has no such view of it on ARM, and what the firmware of a PC says of device
+            // memory (MTRR) goes before what page tables say.
             (_, Kind::Region, _) => return Err(Refusal::Kind),
 
             // One policy, whatever the kind.
@@ -228,6 +248,7 @@ pub(crate) mod tests {
         highmem: false,
         accept_alias: false,
         device_snoops: false,
+        contents: Contents::Registers,
     };
     pub(crate) const ARMV7: Machine = Machine {
         caches: Caches::Nonaliasing,
@@ -236,6 +257,7 @@ pub(crate) mod tests {
         highmem: true,
         accept_alias: false,
         device_snoops: false,
+        contents: Contents::Registers,
     };
 
     const ARM64: Machine = Machine {
@@ -250,6 +272,7 @@ pub(crate) mod tests {
         highmem: false,
         accept_alias: false,
         device_snoops: false,
+        contents: Contents::Registers,
     };
 
     fn set(policies: &[Policy]) -> u32 {
@@ -375,6 +398,31 @@ pub(crate) mod tests {
         for kind in [Kind::Coherent, Kind::Pool, Kind::Streaming, Kind::Scatter] {
             let refused = on(ARMV5).memory_type(kind, Policy::Writeback);
             assert_eq!(refused, Err(Refusal::Unsnooped));
+        }
+    }
+
+    #[test]
+    fn device_memory_is_cached_where_it_is_memory() {
+        let of_memory = |machine| Machine {
+            contents: Contents::Memory,
+            ..machine
+        };
+        let uncached = set(&[Policy::Writecombine, Policy::Noncached]);
+        let cached = uncached | set(&[Policy::Writeback]);
+        for machine in [ARMV5, ARMV7, ARM64] {
+            assert_eq!(machine.policies(Kind::Region), uncached);
+            assert_eq!(
+                machine.memory_type(Kind::Region, Policy::Writeback),
+                Err(Refusal::Registers)
+            );
+            let machine = of_memory(machine);
+            assert_eq!(machine.policies(Kind::Region), cached);
+            assert_eq!(machine.default_policy(Kind::Region), Policy::Noncached);
+            assert!(machine.needs_sync(Policy::Writeback));
+        }
+        for caches in [Caches::VipAliasing, Caches::Snooping] {
+            let machine = Machine { caches, ..ARMV7 };
+            assert_eq!(of_memory(machine).policies(Kind::Region), uncached);
         }
     }
 

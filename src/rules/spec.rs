@@ -77,7 +77,7 @@ impl Spec {
                 boundary: self.boundary,
             }));
         }
-        if !self.kind.has_owner() && self.direction != Direction::Bidirectional {
+        if !self.kind.is_streamed() && self.direction != Direction::Bidirectional {
             let direction = Invalid::Direction(self.direction, self.kind);
             return Err(Failure::Invalid(direction));
         }
@@ -103,9 +103,9 @@ impl Spec {
         let refused = match self.mapping {
             Mapping::Pfnmap => None,
             _ if self.kind == Kind::Pool => Some(MappingRefusal::Unmappable),
-            Mapping::Strict => (!self.kind.has_owner()).then_some(MappingRefusal::NoOwner),
+            Mapping::Strict => (!self.kind.has_owner(policy)).then_some(MappingRefusal::NoOwner),
             Mapping::Refcounted => {
-                let ordinary = self.kind.has_owner() || self.kind == Kind::Pages;
+                let ordinary = self.kind.is_streamed() || self.kind == Kind::Pages;
                 if machine.caches == Caches::Vivt {
                     Some(MappingRefusal::Aliases)
                 } else if !ordinary || policy != Policy::Writeback {
@@ -157,9 +157,12 @@ pub(crate) struct Checked {
 mod tests {
     use super::*;
     use crate::{
-        rules::machine::tests::{
-            ARMV5,
-            ARMV7, //
+        rules::machine::{
+            tests::{
+                ARMV5,
+                ARMV7, //
+            },
+            Contents, //
         },
         sys::errno::EOPNOTSUPP, //
     };
@@ -242,7 +245,7 @@ mod tests {
                 direction: Direction::ToDevice,
                 ..PAGES
             };
-            assert_eq!(spec.check(&ARMV7).is_ok(), kind.has_owner());
+            assert_eq!(spec.check(&ARMV7).is_ok(), kind.is_streamed());
         }
     }
 
@@ -280,6 +283,26 @@ mod tests {
             };
             assert_eq!(errno(spec, &ARMV7), on_armv7);
             assert_eq!(errno(spec, &ARMV5), on_armv5);
+        }
+        for (policy, mapping, expected) in [
+            (Policy::Writeback, Mapping::Pfnmap, None),
+            (Policy::Writeback, Mapping::Strict, None),
+            (Policy::Writeback, Mapping::Refcounted, Some(EOPNOTSUPP)),
+            (Policy::Noncached, Mapping::Strict, Some(EOPNOTSUPP)),
+        ] {
+            let region = Spec {
+                kind: Kind::Region,
+                policy: Some(policy),
+                mapping,
+                ..PAGES
+            };
+            for machine in [ARMV5, ARMV7] {
+                let machine = Machine {
+                    contents: Contents::Memory,
+                    ..machine
+                };
+                assert_eq!(errno(region, &machine), expected);
+            }
         }
         let uncached = Spec {
             policy: Some(Policy::Writecombine),

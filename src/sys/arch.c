@@ -181,11 +181,13 @@ void *shmbuf_vmap(struct page **pages, unsigned int count, enum shmbuf_cache_mod
 	return vmap(pages, count, VM_MAP, shmbuf_prot(PAGE_KERNEL, mode));
 }
 
-int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecombine)
+/* What is not cached has the type of ioremap(). */
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, enum shmbuf_cache_mode mode)
 {
 	const pgprot_t prot = shmbuf_vma_prot(vma);
 
-	vma->vm_page_prot = writecombine ? pgprot_writecombine(prot) : pgprot_device(prot);
+	vma->vm_page_prot = mode == SHMBUF_MODE_NONCACHED ? pgprot_device(prot) :
+							    shmbuf_prot(prot, mode);
 	return io_remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start,
 				  vma->vm_page_prot);
 }

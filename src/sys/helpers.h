@@ -98,7 +98,7 @@ enum shmbuf_mt shmbuf_memory_type(enum shmbuf_cache_mode mode);
 pgprot_t shmbuf_prot(pgprot_t prot, enum shmbuf_cache_mode mode);
 pgprot_t shmbuf_vma_prot(struct vm_area_struct *vma);
 void *shmbuf_vmap(struct page **pages, unsigned int count, enum shmbuf_cache_mode mode);
-int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, bool writecombine);
+int shmbuf_io_remap(struct vm_area_struct *vma, unsigned long pfn, enum shmbuf_cache_mode mode);
 
 /* Caches and barriers. */
 bool shmbuf_is_mapped_by(struct mm_struct *mm, struct address_space *space, size_t start,

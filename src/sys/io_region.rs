@@ -7,8 +7,14 @@
 
 use super::{
     cache_mode::CacheMode,
+    cpu,
     ffi,
     reserved_memory,
+    span::Span,
+    task::{
+        self,
+        STRETCH, //
+    },
     NAME, //
 };
 use crate::rules::range::Range;
@@ -137,10 +143,11 @@ impl IoRange {
 ///
 /// # Invariants
 ///
-/// `range` was requested, and is ours; `address`, at the beginning of a page, is its mapping.
+/// `range` was requested, and is ours; `address`, at the beginning of a page, is its mapping, which is one
+/// of `mode`, or of the type that only devices have for [`CacheMode::Noncached`].
 pub(crate) struct IoRegion {
     range: IoRange,
-    is_writecombine: bool,
+    mode: CacheMode,
     address: NonNull<c_void>,
 }
 
@@ -150,14 +157,19 @@ unsafe impl Send for IoRegion {}
 unsafe impl Sync for IoRegion {}
 
 impl IoRegion {
-    /// Takes the range, and maps it: write-combined if asked, else as device memory. May sleep.
+    /// Takes the range, and maps it: as the kernel maps RAM, write-combined, or as device memory if it
+    /// is not to be cached at all. May sleep.
     ///
     /// # Errors
     ///
+    /// - [`EINVAL`] if it is to be written through: the kernel gives modules no such mapping;
     /// - [`EBUSY`] if somebody else has some of it (see /proc/iomem);
     /// - [`ENOMEM`] if there is no vmalloc space.
-    pub(crate) fn new(range: IoRange, is_writecombine: bool) -> Result<Self> {
+    pub(crate) fn new(range: IoRange, mode: CacheMode) -> Result<Self> {
         let (start, size) = (range.start, range.size);
+        if mode == CacheMode::Writethrough {
+            return Err(EINVAL);
+        }
         // SAFETY: The function takes any range, and the name lives as long as the module.
         let claimed = unsafe {
             bindings::request_mem_region(
@@ -169,17 +181,22 @@ impl IoRegion {
         if claimed.is_null() {
             return Err(EBUSY);
         }
-        let address = match is_writecombine {
+        let address = match mode {
+            CacheMode::Writeback => {
+                // What is the kernel's RAM was refused: the mapping is a new one.
+                // SAFETY: The function takes any range.
+                unsafe { bindings::memremap(start, size, bindings::MEMREMAP_WB as usize) }
+            }
             // SAFETY: The function takes any range.
-            true => unsafe { ffi::shmbuf_ioremap_wc(start, size) },
+            CacheMode::Writecombine => unsafe { ffi::shmbuf_ioremap_wc(start, size) },
             // SAFETY: The function takes any range.
-            false => unsafe { bindings::ioremap(start, size) },
+            _ => unsafe { bindings::ioremap(start, size) },
         };
         match NonNull::new(address) {
             // INVARIANT: Just requested and mapped.
             Some(address) => Ok(Self {
                 range,
-                is_writecombine,
+                mode,
                 address,
             }),
             None => {
@@ -198,6 +215,15 @@ impl IoRegion {
     /// The kernel's address of the first byte.
     pub(crate) fn address(&self) -> usize {
         self.address.as_ptr() as usize
+    }
+
+    /// The kernel's addresses, if it is mapped as RAM is; else it is for [`Self::read`] and
+    /// [`Self::write`] alone.
+    pub(crate) fn span(&self) -> Option<Span<'_>> {
+        (self.mode == CacheMode::Writeback).then(|| {
+            // SAFETY: By the type invariants, and the range is contiguous.
+            unsafe { Span::new(self.address.cast(), self.range.size, self.range.start) }
+        })
     }
 
     /// The accesses that `range`, of `len` bytes, consists of. Another range is a bug, and panics.
@@ -258,13 +284,9 @@ impl IoRegion {
         self.range.size
     }
 
-    /// How caches treat the kernel's mapping; what is not write-combined is of a type that only devices
-    /// have.
+    /// How caches treat the kernel's mapping; [`CacheMode::Noncached`] is the type that only devices have.
     pub(super) fn mode(&self) -> CacheMode {
-        match self.is_writecombine {
-            true => CacheMode::Writecombine,
-            false => CacheMode::Noncached,
-        }
+        self.mode
     }
 
     /// The frame number of the byte at `offset`, which is inside.
@@ -296,7 +318,7 @@ impl IoRegion {
             ffi::shmbuf_io_remap(
                 vma.as_ptr(),
                 (start >> PAGE_SHIFT) as usize,
-                self.is_writecombine,
+                self.mode.number(),
             )
         })
     }
@@ -304,15 +326,38 @@ impl IoRegion {
 
 impl Drop for IoRegion {
     fn drop(&mut self) {
+        // Whoever has the range next may use it past the caches.
+        if let Some(span) = self.span() {
+            flush(span);
+        }
         // SAFETY: By the type invariants, and nothing uses it any more.
         unsafe {
-            bindings::iounmap(self.address.as_ptr());
+            match self.mode {
+                CacheMode::Writeback => bindings::memunmap(self.address.as_ptr()),
+                _ => bindings::iounmap(self.address.as_ptr()),
+            }
             bindings::release_mem_region(
                 self.range.start,
                 self.range.size as bindings::resource_size_t,
             );
         }
     }
+}
+
+/// Cleans and invalidates all lines of `span`. May sleep.
+fn flush(span: Span<'_>) {
+    if cpu::flushes_all_instead(span.len()) {
+        cpu::flush_all();
+        return;
+    }
+    for stretch in Range::whole(span.len()).pieces(STRETCH) {
+        let part = span.slice(stretch);
+        part.flush();
+        // A line that was read ahead between the two is of what is in memory.
+        part.refresh();
+        task::cond_resched();
+    }
+    cpu::drain_write_buffer();
 }
 
 /// The `N` bytes of a slice of that length.

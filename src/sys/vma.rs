@@ -353,8 +353,31 @@ impl<'a> NewMapping<'a> {
         pages: &Arc<Pages>,
         mode: CacheMode,
     ) -> Result {
-        self.check_inside(pages.size())?;
-        let attached = Attached::new(object, MappedMemory::Frames(pages.clone(), mode))?;
+        self.leave_memory_to_faults(object, MappedMemory::Frames(pages.clone(), mode))
+    }
+
+    /// [`Self::leave_to_faults`] for device memory that is cached, or write-combined.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if it has the type that only devices have, or bits that are the business of
+    ///   ioremap();
+    /// - those of [`Self::leave_to_faults`].
+    pub(crate) fn leave_io_to_faults(
+        self,
+        object: Arc<dyn Mapped>,
+        region: &Arc<IoRegion>,
+    ) -> Result {
+        if region.mode() == CacheMode::Noncached || is_encrypted() {
+            return Err(EOPNOTSUPP);
+        }
+        self.leave_memory_to_faults(object, MappedMemory::Io(region.clone()))
+    }
+
+    fn leave_memory_to_faults(self, object: Arc<dyn Mapped>, memory: MappedMemory) -> Result {
+        self.check_inside(memory.size())?;
+        let mode = memory.mode();
+        let attached = Attached::new(object, memory)?;
         self.take_frames(mode);
         self.attach(attached, &BY_FAULTS);
         Ok(())

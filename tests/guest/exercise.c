@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * exercise: what a program and a device do with the buffer of /dev/shmbuf, a few
- * times around, for the coherence checker to watch. Every value is right here, since
- * the emulator has no caches; the checker says what caches would have done.
+ * exercise [NAME]: what a program and a device do with the buffer of /dev/shmbuf, or
+ * of /dev/shmbuf-NAME, a few times around, for the coherence checker to watch. Every
+ * value is right here, since the emulator has no caches; the checker says what caches
+ * would have done.
  *
  * The device is played by hints to the checker. It gets the buffer by SYNC and
  * reads all of it, then writes all of it. In a ring it has some slots of the
@@ -31,6 +32,9 @@
  * drains the write buffer. It will not come each time.
  */
 #define ROUNDS 8
+
+/* Where the buffer is in /dev, and in debugfs. */
+static const char *node = "/dev/shmbuf", *folder = "default";
 
 static int fd;
 static volatile uint32_t *map;
@@ -90,11 +94,13 @@ static size_t count_of_runs;
 
 static void find_runs(void)
 {
-	static const char *const name = "/sys/kernel/debug/shmbuf/default/pages";
-	FILE *pages = fopen(name, "r");
+	char name[100];
+	FILE *pages;
 	struct run run;
 	size_t all = 0;
 
+	snprintf(name, sizeof(name), "/sys/kernel/debug/shmbuf/%s/pages", folder);
+	pages = fopen(name, "r");
 	if (!pages)
 		err(1, "%s", name);
 	while (fscanf(pages, " offset %lx physical %lx length %lx", &run.offset, &run.address,
@@ -258,9 +264,9 @@ static void imported(uint32_t *copy)
 {
 	struct dma_heap_allocation_data heap = { .len = words * 4, .fd_flags = O_RDWR };
 	struct shmbuf_import import = { 0 };
-	int node = open("/dev/dma_heap/system", O_RDONLY);
+	int system = open("/dev/dma_heap/system", O_RDONLY);
 
-	if (node < 0 || ioctl(node, DMA_HEAP_IOCTL_ALLOC, &heap))
+	if (system < 0 || ioctl(system, DMA_HEAP_IOCTL_ALLOC, &heap))
 		err(1, "heap");
 	map = map_all(heap.fd);
 	import.fd = heap.fd;
@@ -290,15 +296,21 @@ static void imported(uint32_t *copy)
 	load(map, 500);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct shmbuf_info info = { 0 };
+	char named[100];
 	int synchronous;
 	uint32_t *copy;
 
-	fd = open("/dev/shmbuf", O_RDWR);
+	if (argc > 1) {
+		folder = argv[1];
+		snprintf(named, sizeof(named), "/dev/shmbuf-%s", folder);
+		node = named;
+	}
+	fd = open(node, O_RDWR);
 	if (fd < 0)
-		err(1, "open");
+		err(1, "%s", node);
 	if (ioctl(fd, SHMBUF_IOC_INFO, &info))
 		err(1, "INFO");
 	words = info.size / 4;
@@ -310,7 +322,8 @@ int main(void)
 
 	/* The classic program. */
 	for (size_t i = 0; i < words; i++) {
-		if (map[i])
+		/* The contents of a region are the device's. */
+		if (map[i] && info.kind != SHMBUF_KIND_REGION)
 			errx(1, "mapping: word %zu is not zero", i);
 	}
 	store(map, 1);
@@ -341,7 +354,7 @@ int main(void)
 		device(coherence_device_reads, 0, info.size);
 		load(map, seed);
 	}
-	synchronous = open("/dev/shmbuf", O_RDWR | O_DSYNC);
+	synchronous = open(node, O_RDWR | O_DSYNC);
 	if (synchronous < 0)
 		err(1, "open");
 	for (uint32_t seed = 300; seed < 300 + ROUNDS; seed++) {

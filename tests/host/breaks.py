@@ -2,8 +2,9 @@
 """breaks.py BOARD: print the deliberate faults of the driver that a board can show, one a line.
 
 Each is a patch of tests/breaks. Its head says which hazard it is ("Hazard: "), with which
-parameters of the module it is met ("Parameters: "), and, where not every board shows it, what it
-takes ("Takes: "): the name of a core, or armv7, and of devices that the coherence checker watches.
+parameters of the module it is met ("Parameters: "), or with which buffer of a device tree
+("Buffer: "), and, where not every board shows it, what it takes ("Takes: "): the name of a core, or
+armv7, and of devices that the coherence checker watches.
 """
 
 import sys
@@ -21,6 +22,8 @@ class Break:
     name: str
     hazard: str
     parameters: str
+    #: the name of a buffer of tests/boards/buffers.dtsi, "" for that of the parameters
+    buffer: str
     #: what a board must have
     takes: frozenset[str]
 
@@ -32,7 +35,8 @@ def every() -> list[Break]:
         head = patch.read_text().partition("\n---\n")[0]
         fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
         takes = frozenset(fields.get("Takes", "").split())
-        found.append(Break(patch.stem, fields["Hazard"], fields["Parameters"], takes))
+        met_with = fields.get("Parameters", ""), fields.get("Buffer", "")
+        found.append(Break(patch.stem, fields["Hazard"], *met_with, takes))
     return found
 
 

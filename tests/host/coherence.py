@@ -165,8 +165,9 @@ class CheckedBoard(boards.QemuBoard):
         checker: bool = True,
         track: str = "boot",
         results: Path | None = None,
+        dtb: str | None = None,
     ):
-        super().__init__(board)
+        super().__init__(board, dtb=dtb)
         folder = build_folder() / board / folder
         results = results or self.scratch
         self.log = results / "kernel.log"

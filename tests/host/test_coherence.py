@@ -379,7 +379,7 @@ def test_driver(board, subtests):
     good = [
         f"kind={kind} policy={policy}" for kind, policies in kinds.items() for policy in policies
     ]
-    broken = breaks.of(board)
+    broken = [it for it in breaks.of(board) if not it.buffer]
     assert broken
     with CheckedBoard(board, track="label") as machine:
         for it in good:
@@ -392,6 +392,28 @@ def test_driver(board, subtests):
     for it in good:
         with subtests.test(it):
             assert silent(findings, f"shmbuf {it}") == ""
+    for it in broken:
+        with subtests.test(it.name):
+            assert_found(it, findings)
+
+
+def test_device_memory(board, subtests):
+    """Device memory that is cached, in turns: right, and wrong in each break."""
+    if not boardinfo.of(board).has_named_buffers:
+        pytest.skip("the board has no device tree with named buffers")
+    broken = [it for it in breaks.of(board) if it.buffer]
+    with CheckedBoard(board, track="label", dtb="buffers") as machine:
+        for label, module, buffer in [
+            ("right", "shmbuf", "cached"),
+            *((f"broken {it.name}", it.name, it.buffer) for it in broken),
+        ]:
+            machine.label(label)
+            machine.check(f"insmod /lib/modules/{module}.ko && exercise {buffer} && rmmod shmbuf")
+        machine.label("after")
+        findings, totals = machine.finish()
+    assert totals["forgotten"] == 0
+    with subtests.test("right"):
+        assert silent(findings, "right") == ""
     for it in broken:
         with subtests.test(it.name):
             assert_found(it, findings)

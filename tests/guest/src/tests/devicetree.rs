@@ -2,19 +2,24 @@
 //! Named buffers of device-tree nodes: those of tests/boards/buffers.dtsi.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use nix::errno::Errno;
-use shmbuf::{Alloc, Buffer, Direction, Kind, MappingKind, Owner, Policy, Protection};
+use nix::{errno::Errno, libc};
+use shmbuf::{
+    Access, Alloc, Buffer, Direction, Kind, MappingKind, Owner, Phase, Policy, Protection,
+};
 
 use super::{
     claim,
     configfs::Folder,
-    data::{assert_pattern, fresh, read_all, write_all},
+    data::{assert_pattern, fresh, load_all, read_all, store_all, write_all},
     named::{
         assert_data, assert_logged, assert_there, info, map, node, open, Crowd, Users, ID_REGISTERS,
     },
@@ -27,7 +32,7 @@ use crate::{
     machine::{mount_configfs, Arch},
     module::{users, Config},
     runner::Env,
-    sys::refused,
+    sys::{page, refused, Probe, Region},
 };
 
 pub(super) const CLAIMS: &[Claim] = &[
@@ -41,6 +46,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     devicetree_claim("devicetree_node_snoops", snooped),
     devicetree_claim("devicetree_data", data),
     devicetree_claim("devicetree_registers", registers),
+    devicetree_claim("devicetree_cached_region_has_an_owner", cached_regions),
     devicetree_claim("devicetree_range_has_one_owner", exclusive),
     devicetree_claim("devicetree_exports_what_has_pages", exports),
     devicetree_claim("devicetree_reserved_memory_is_used_up", used_up),
@@ -64,13 +70,18 @@ const DEVICES: &str = "/sys/bus/platform/devices";
 const DRIVER: &str = "/sys/bus/platform/drivers/shmbuf";
 
 /// Nodes that become buffers of memory.
-const MEMORY: [&str; 5] = ["plain", "strict", "cma", "nomap", "carveout"];
+const MEMORY: [&str; 7] = [
+    "plain", "strict", "cma", "nomap", "carveout", "cached", "bank",
+];
+
+/// Those of them that are device memory, and cached.
+const CACHED_REGIONS: [&str; 2] = ["cached", "bank"];
 
 /// Nodes of one range of registers, of which one gets it.
 const RIVALS: [&str; 2] = ["registers", "again"];
 
 /// Nodes that are refused, with errno and reason.
-const REFUSED: [(&str, Errno, &str); 8] = [
+const REFUSED: [(&str, Errno, &str); 11] = [
     (
         "unknown",
         Errno::EINVAL,
@@ -80,6 +91,21 @@ const REFUSED: [(&str, Errno, &str); 8] = [
         "refused",
         Errno::EOPNOTSUPP,
         "policy=noncached kind=streaming: ",
+    ),
+    (
+        "cached-registers",
+        Errno::EOPNOTSUPP,
+        "policy=writeback kind=region: registers are not cached",
+    ),
+    (
+        "cached-words",
+        Errno::EINVAL,
+        "reg-io-width: what is cached is not accessed by so many bytes",
+    ),
+    (
+        "strict-registers",
+        Errno::EOPNOTSUPP,
+        "mapping=strict kind=region: no device ever owns a buffer of this kind and policy",
     ),
     (
         "unreachable",
@@ -265,6 +291,14 @@ fn described(env: &Env) {
         ("nomap", buffer(0x10_0000, Kind::Coherent)),
         ("carveout", buffer(0x10_0000, Kind::Region)),
         (registers, buffer(0x1000, Kind::Region)),
+        ("cached", buffer(0x1_0000, Kind::Region)),
+        (
+            "bank",
+            Alloc {
+                mapping: MappingKind::Strict,
+                ..buffer(0x1_0000, Kind::Region)
+            },
+        ),
     ] {
         let info = info(&open(name));
         let got = Alloc {
@@ -279,14 +313,17 @@ fn described(env: &Env) {
             (Owner::Cpu, 0, 0)
         );
         assert!(!info.aliased, "{name}");
-        let width = if info.kind == Kind::Region { 4 } else { 1 };
+        let has_words = info.kind == Kind::Region && !CACHED_REGIONS.contains(&name);
+        let width = if has_words { 4 } else { 1 };
         assert_eq!(info.access_width, width, "{name}");
         // What the kernel maps such memory as.
         let (policy, memory_type) = match (name, env.machine.arch) {
-            ("plain" | "strict", Arch::Armv5) => {
+            ("plain" | "strict" | "cached" | "bank", Arch::Armv5) => {
                 (Policy::WriteBack, "cached, write-back (C=1 B=1)")
             }
-            ("plain" | "strict", _) => (Policy::WriteBack, "Normal, write-back write-allocate"),
+            ("plain" | "strict" | "cached" | "bank", _) => {
+                (Policy::WriteBack, "Normal, write-back write-allocate")
+            }
             ("cma", Arch::Armv5) => (Policy::NonCached, "uncached (C=0 B=0)"),
             ("cma" | "nomap" | "carveout", Arch::Armv7 { .. }) => {
                 (Policy::WriteCombine, "Normal, non-cacheable")
@@ -305,7 +342,7 @@ fn described(env: &Env) {
 
 fn memory(env: &Env) {
     load(env);
-    for name in ["cma", "nomap", "carveout"] {
+    for name in ["cma", "nomap", "carveout", "cached"] {
         let info = info(&open(name));
         let (start, size) = Device::of(name).reserved();
         let first = info.phys_addr.expect("root sees addresses");
@@ -317,15 +354,18 @@ fn memory(env: &Env) {
         assert_eq!(address, expected, "{name}");
     }
     let (registers, _) = rivals();
-    let reg = fs::read(Device::of(registers).of_node.join("reg")).expect("reg");
-    let [start, size] = cells(&reg)[..] else {
-        panic!("reg = {reg:x?}");
-    };
-    let info = info(&open(registers));
-    assert_eq!(
-        (info.phys_addr, info.size),
-        (Some(start.into()), size.into())
-    );
+    for name in [registers, "bank"] {
+        let reg = fs::read(Device::of(name).of_node.join("reg")).expect("reg");
+        let [start, size] = cells(&reg)[..] else {
+            panic!("reg = {reg:x?}");
+        };
+        let info = info(&open(name));
+        assert_eq!(
+            (info.phys_addr, info.size),
+            (Some(start.into()), size.into()),
+            "{name}"
+        );
+    }
 }
 
 /// The device of `offset` is on a bus where memory has other addresses.
@@ -504,11 +544,86 @@ fn registers(env: &Env) {
     refused(buffer.write_at(&[0; 8], 0x1000), Errno::ENOSPC);
 }
 
+/// Memory of a device that the CPU caches: the two own it in turns, as memory of kind streaming.
+fn cached_regions(env: &Env) {
+    load(env);
+    for name in CACHED_REGIONS {
+        let buffer = open(name);
+        let (size, half) = (buffer.size(), buffer.size() / 2);
+        let mapping = map(&buffer);
+        let pattern = fresh();
+        store_all(&mapping, 0, pattern);
+        let sync = |range: Range<u64>, phase| {
+            let result = buffer.sync(range, Access::ReadWrite, phase);
+            result.unwrap_or_else(|error| panic!("{name}: SYNC: {error}"));
+        };
+        let owner = || info(&buffer).owner;
+        let mut word = [0; 4];
+
+        // Who only reads moves no owner.
+        let reader = Buffer::open_read_only(node(name)).expect("a handle for reading");
+        let looked = reader.sync(.., Access::Read, Phase::End);
+        assert_eq!((looked, owner()), (Ok(()), Owner::Cpu), "{name}");
+
+        // The first half is the device's, and the second stays the CPU's.
+        sync(0..half, Phase::End);
+        assert_eq!(owner(), Owner::Device, "{name}");
+        for at in [0, half - 4] {
+            refused(buffer.read_at(&mut word, at), Errno::EBUSY);
+            refused(buffer.write_at(&word, at), Errno::EBUSY);
+        }
+        assert_eq!(buffer.lent(), Ok(vec![0..half]), "{name}");
+        let probe = Probe::new();
+        for offset in (0..size as usize).step_by(page()) {
+            let is_withdrawn = name == "bank" && offset < half as usize;
+            let address = mapping.as_ptr().wrapping_add(offset);
+            assert_eq!(
+                probe.can_read(address),
+                !is_withdrawn,
+                "{name}: {offset:#x}"
+            );
+        }
+        let there = fresh();
+        let bytes = there.bytes(half as usize, half as usize);
+        assert_eq!(buffer.write_at(&bytes, half), Ok(bytes.len()));
+        refused(reader.sync(.., Access::Read, Phase::Begin), Errno::EBUSY);
+
+        sync(0..size, Phase::Begin);
+        assert_eq!(owner(), Owner::Cpu, "{name}");
+        let all = load_all(&mapping);
+        assert_pattern(pattern, 0, &all[..half as usize], "what was lent");
+        assert_pattern(there, half as usize, &all[half as usize..], "what was not");
+
+        // It has one policy, and needs SYNC.
+        refused(buffer.set_cache(Policy::WriteCombine), Errno::EOPNOTSUPP);
+        drop(mapping);
+        let synchronous = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_SYNC)
+            .open(node(name))
+            .expect("open with O_SYNC");
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let mapped = Region::map(&synchronous, page(), protection, libc::MAP_SHARED, 0);
+        refused(mapped.map(drop), Errno::EOPNOTSUPP);
+
+        // Its next user has what this one wrote, however it was lent.
+        write_all(&buffer, pattern);
+        sync(0..half, Phase::End);
+        drop((buffer, reader, synchronous));
+        let device = Device::of(name);
+        device.unbind();
+        device.bind();
+        assert_eq!(info(&open(name)).owner, Owner::Cpu, "{name}");
+        assert_pattern(pattern, 0, &read_all(&open(name)), name);
+    }
+}
+
 fn exclusive(env: &Env) {
     load(env);
     let mut log = Log::from_now();
     let (winner, loser) = rivals();
-    let expected: Vec<_> = [winner, "carveout"]
+    let expected: Vec<_> = [winner, "carveout", "cached", "bank"]
         .map(|name| {
             let info = info(&open(name));
             let start = info.phys_addr.expect("root sees addresses");
@@ -525,7 +640,7 @@ fn exclusive(env: &Env) {
     refused(loser.try_bind(), Errno::EBUSY);
     assert_logged(&mut log, &loser.name, IN_USE);
     winner.unbind();
-    assert_eq!(ranges(), expected[1..]);
+    assert_eq!(sorted(ranges()), sorted(expected[1..].to_vec()));
     loser.bind();
     assert_eq!(sorted(ranges()), sorted(expected));
     refused(winner.try_bind(), Errno::EBUSY);
@@ -540,6 +655,8 @@ fn exports(env: &Env) {
         ("cma", true),
         ("nomap", false),
         ("carveout", false),
+        ("cached", false),
+        ("bank", false),
         (registers, false),
     ] {
         let buffer = open(name);
@@ -723,7 +840,7 @@ fn rounds(env: &Env) {
         assert_data(name);
     }
     assert_eq!(users(), Some(0));
-    assert_eq!(ranges().len(), 2);
+    assert_eq!(ranges().len(), 4);
     env.module.must_unload();
     assert_eq!(ranges(), Vec::<String>::new());
 }
