@@ -8,7 +8,7 @@ use std::{
     ffi::{c_int, c_void, CString},
     fs::{self, File, OpenOptions},
     io, mem,
-    os::unix::fs::FileExt,
+    os::{fd::IntoRawFd, unix::fs::FileExt},
     ptr,
     sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed},
     thread,
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     engine,
+    heap::Heap,
     sys::{page, resized, Region},
     userfault::MissingPlace,
 };
@@ -159,6 +160,19 @@ pub const CALLS: &[Call] = &[
             export,
         ),
     ),
+    makes(
+        DmaBuf,
+        call("heap", 4, &[LENGTH, Of(&[2, 2, 2, 0, 1])], heap),
+    ),
+    makes(
+        Buffer,
+        call(
+            "import",
+            8,
+            &[BUFFER, Fd(DmaBuf), RESERVED, Memory, RESIZED],
+            import,
+        ),
+    ),
     makes(Card, call("card", 3, &[Of(&[0, 1, 2])], card)),
     makes(
         DmaBuf,
@@ -243,6 +257,12 @@ pub const CALLS: &[Call] = &[
         sync,
     ),
     call("lent", 4, &[BUFFER, Bytes, LENGTH, Memory, RESIZED], lent),
+    call(
+        "segment",
+        4,
+        &[BUFFER, Bytes, RESERVED, RESERVED, Memory, RESIZED],
+        segment,
+    ),
     call("copy_result", 2, &[BUFFER], copy_result),
     call("ioctl", 1, &[Fd(Any), Of(NUMBERS), Memory], ioctl),
     call(
@@ -880,6 +900,44 @@ fn export(t: &Thread<'_>, a: &[u64]) -> isize {
     made
 }
 
+/// A dma-buf of another driver.
+fn heap(t: &Thread<'_>, a: &[u64]) -> isize {
+    let made = Heap::open("system").and_then(|heap| {
+        let made = heap.alloc_for(t.within(0, a[0]) as u64, a[1] as c_int & 3);
+        made.map_err(io::Error::from)
+    });
+    match made {
+        Ok(fd) => fd.into_raw_fd() as isize,
+        error => result_of(error),
+    }
+}
+
+fn import(t: &Thread<'_>, a: &[u64]) -> isize {
+    let (fd, dma_buf) = (t.fd(a[0]), t.fd(a[1]));
+    let mut request = abi::shmbuf_import {
+        fd: dma_buf,
+        flags: a[2] as u32,
+    };
+    let made = t.request(fd, abi::SHMBUF_IOC_IMPORT, &mut request, a[3], a[4]);
+    if made >= 0 && a[3] & 0xff == 0 {
+        t.check_mode("IMPORT", fd, WRITERS);
+        if a[2] != 0 {
+            t.violation(format_args!("IMPORT took the flags {:#x}", a[2]));
+        }
+        let imported = t.info_of(made as c_int);
+        if let (Some(info), Some(size)) = (imported, t.size_of(dma_buf)) {
+            if (info.kind, info.size) != (abi::SHMBUF_KIND_IMPORTED, size) {
+                t.violation(format_args!("IMPORT of {size:#x} bytes made {info:?}"));
+            }
+            let lines = fs::read_to_string(format!("/proc/self/fdinfo/{dma_buf}"));
+            if lines.is_ok_and(|lines| lines.contains("exp_name:\tshmbuf-")) {
+                t.violation(format_args!("IMPORT took a dma-buf of a buffer"));
+            }
+        }
+    }
+    made
+}
+
 fn card(_: &Thread<'_>, a: &[u64]) -> isize {
     open_path(&format!("/dev/dri/card{}", a[0] % 3), 2)
 }
@@ -1155,6 +1213,28 @@ fn lent(t: &Thread<'_>, a: &[u64]) -> isize {
     if done == 0 && a[3] & 0xff == 0 {
         t.check_range("LENT", fd, a[1], a[2].max(1));
         t.check_range("LENT, the answer,", fd, request.offset, request.length);
+    }
+    done
+}
+
+fn segment(t: &Thread<'_>, a: &[u64]) -> isize {
+    let fd = t.fd(a[0]);
+    let mut request = abi::shmbuf_segment {
+        offset: a[1],
+        length: a[2],
+        dma_addr: a[3],
+    };
+    let done = t.request(fd, abi::SHMBUF_IOC_SEGMENT, &mut request, a[4], a[5]);
+    if done == 0 && a[4] & 0xff == 0 {
+        t.check_range("SEGMENT", fd, a[1], 1);
+        t.check_range("SEGMENT, the answer,", fd, request.offset, request.length);
+        if (request.offset, request.length == 0) != (a[1], false) {
+            t.violation(format_args!("SEGMENT at {:#x} says {request:?}", a[1]));
+        }
+        // A smaller structure has no room for what is to be zero.
+        if a[5] == 0 && (a[2], a[3]) != (0, 0) {
+            t.violation(format_args!("SEGMENT took {:#x} and {:#x}", a[2], a[3]));
+        }
     }
     done
 }
