@@ -31,7 +31,7 @@ class Info:
     """What a buffer is, and what is in force for it."""
 
     kind: Kind
-    #: The policy in force. Of Kind.IMPORTED, of which policies is empty, it says nothing.
+    #: The policy in force. Of Kind.IMPORTED it says nothing: see known_policy.
     policy: Policy
     #: The policies that set_policy() takes for this buffer on this machine.
     policies: frozenset[Policy]
@@ -66,6 +66,11 @@ class Info:
     name: str | None
     #: The DMA engine that copies use, once one has asked for it, if there is one.
     engine: str | None
+
+    @property
+    def known_policy(self) -> Policy | None:
+        """The policy in force; None for Kind.IMPORTED, whose exporter alone knows it."""
+        return None if self.kind is Kind.IMPORTED else self.policy
 
     @classmethod
     def of(cls, raw: abi.shmbuf_info) -> Self:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import shmbuf
 from shmbuf import Kind, Policy
+from shmbuf import _abi as abi
 
 from .machine import PAGE, SIZE, Case
 
@@ -120,6 +121,12 @@ class Alloc(Case):
 
 
 class Info(Case):
+    def test_the_policy_of_what_is_imported_is_its_exporters(self) -> None:
+        raw = abi.shmbuf_info()
+        for kind, policy in ((Kind.PAGES, "writeback"), (Kind.IMPORTED, None)):
+            raw.kind = kind.raw
+            self.assertEqual(shmbuf.Info.of(raw).known_policy, policy)
+
     def test_default_buffer(self) -> None:
         info = self.node.info()
         self.assertEqual((info.size, info.name, info.access_width), (self.node.size, None, 1))

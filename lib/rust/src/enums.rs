@@ -98,9 +98,10 @@ impl Kind {
         !matches!(self, Self::Region | Self::Imported)
     }
 
-    /// Whether the CPU and the device own a buffer of this kind by turns.
+    /// Whether the CPU and the device own each buffer of this kind by turns. Some of kind region are
+    /// owned by turns too: see [`Info::has_owner`](crate::Info::has_owner).
     pub fn has_owner(self) -> bool {
-        matches!(self, Self::Streaming | Self::Scatter)
+        matches!(self, Self::Streaming | Self::Scatter | Self::Imported)
     }
 }
 

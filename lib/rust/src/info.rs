@@ -20,8 +20,8 @@ pub struct DmaAddress {
 pub struct Info {
     /// Where the memory comes from.
     pub kind: Kind,
-    /// The policy as asked for and in force. Of [`Kind::Imported`], of which `policies` is empty, it
-    /// says nothing.
+    /// The policy as asked for and in force. Of [`Kind::Imported`] it says nothing: see
+    /// [`Info::known_policy`].
     pub policy: Policy,
     /// The policies that [`Buffer::set_cache`](crate::Buffer::set_cache) takes
     /// on this buffer and machine.
@@ -60,6 +60,20 @@ pub struct Info {
     /// The DMA engine that [`Buffer::copy_from`](crate::Buffer::copy_from)
     /// uses, once that has asked for one, if there is one.
     pub engine: Option<String>,
+}
+
+impl Info {
+    /// The policy in force; none for [`Kind::Imported`], whose exporter alone knows how its memory is
+    /// cached.
+    pub fn known_policy(&self) -> Option<Policy> {
+        (self.kind != Kind::Imported).then_some(self.policy)
+    }
+
+    /// Whether the CPU and a device own the buffer by turns, whoever else imports it: by its kind, or
+    /// because it is device memory that is cached.
+    pub fn has_owner(&self) -> bool {
+        self.kind.has_owner() || self.kind == Kind::Region && self.policy == Policy::WriteBack
+    }
 }
 
 impl TryFrom<&abi::shmbuf_info> for Info {
@@ -107,6 +121,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cached_regions_and_what_is_imported_have_an_owner() {
+        for (kind, policy, expected) in [
+            (abi::SHMBUF_KIND_PAGES, abi::SHMBUF_POLICY_WRITEBACK, false),
+            (
+                abi::SHMBUF_KIND_STREAMING,
+                abi::SHMBUF_POLICY_WRITEBACK,
+                true,
+            ),
+            (abi::SHMBUF_KIND_REGION, abi::SHMBUF_POLICY_NONCACHED, false),
+            (abi::SHMBUF_KIND_REGION, abi::SHMBUF_POLICY_WRITEBACK, true),
+            (abi::SHMBUF_KIND_IMPORTED, 0, true),
+        ] {
+            let raw = abi::shmbuf_info {
+                kind,
+                policy,
+                ..Default::default()
+            };
+            assert_eq!(Info::try_from(&raw).unwrap().has_owner(), expected);
+        }
+    }
+
+    #[test]
     fn info_shows_addresses_and_names_only_when_given() {
         let mut raw = abi::shmbuf_info {
             kind: abi::SHMBUF_KIND_STREAMING,
@@ -122,6 +158,10 @@ mod tests {
 
         raw.flags = abi::SHMBUF_INFO_PHYS_ADDR;
         assert_eq!(Info::try_from(&raw).unwrap().phys_addr, Some(0x6000_0000));
+
+        assert_eq!(info.known_policy(), Some(Policy::WriteBack));
+        raw.kind = abi::SHMBUF_KIND_IMPORTED;
+        assert_eq!(Info::try_from(&raw).unwrap().known_policy(), None);
 
         raw.name[..5].copy_from_slice(&b"frame".map(|b| c_char::from_ne_bytes([b])));
         let info = Info::try_from(&raw).unwrap();

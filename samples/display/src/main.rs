@@ -172,7 +172,7 @@ impl<'a> Frame<'a> {
                 self.mapping.write_u32(index * 4, pixel);
             }
         };
-        if self.info.kind.has_owner() {
+        if self.info.has_owner() {
             self.buffer.with_cpu_access(.., Access::Write, write)?;
         } else {
             write();

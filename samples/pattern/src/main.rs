@@ -100,7 +100,7 @@ fn run(options: &Options) -> shmbuf::Result<bool> {
 
     // The CPU and a device own buffers of some kinds by turns. Such a buffer is handed to the
     // device after each access, and taken back before the next.
-    let hand_over = info.as_ref().is_some_and(|info| info.kind.has_owner());
+    let hand_over = info.as_ref().is_some_and(Info::has_owner);
     let seed = options.seed.unwrap_or_else(|| fastrand::u32(..));
     let (mapped, kernel) = (Side::Mapping(&mapping), Side::Kernel(&buffer));
     let first = Pattern::new(seed);
@@ -152,7 +152,7 @@ fn through_engine(
     let mut arrived = true;
     for (number, (from, to)) in [(mapped, engine), (engine, mapped)].into_iter().enumerate() {
         let pattern = Pattern::new(mix(seed, number as u32));
-        let finding = transfer(buffer, from, to, pattern, info.kind.has_owner())?;
+        let finding = transfer(buffer, from, to, pattern, info.has_owner())?;
         println!("{finding}");
         arrived &= finding.is_ok();
     }

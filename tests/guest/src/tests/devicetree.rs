@@ -558,6 +558,7 @@ fn cached_regions(env: &Env) {
             result.unwrap_or_else(|error| panic!("{name}: SYNC: {error}"));
         };
         let owner = || info(&buffer).owner;
+        assert!(info(&buffer).has_owner(), "{name}");
         let mut word = [0; 4];
 
         // Who only reads moves no owner.

@@ -185,6 +185,7 @@ fn turns(env: &Env) {
                 (told.owner, told.policies),
                 (Owner::Device, Policies::default())
             );
+            assert_eq!((told.known_policy(), told.has_owner()), (None, true));
             assert_eq!(told.snoops, info(node).snoops);
             let address = told.dma_addr.expect("root sees addresses");
             assert_eq!(address.device, DEVICE);

@@ -37,9 +37,10 @@ impl Options {
 }
 
 fn as_text(info: &Info, lent: &[Range<u64>]) -> String {
+    let policy = info.known_policy().map_or("the exporter's", Policy::name);
     let Info {
         kind,
-        policy,
+        policy: _,
         policies,
         size,
         phys_addr,
@@ -111,7 +112,7 @@ pub fn as_json(info: &Info, lent: &[Range<u64>]) -> Value {
     json!({
         "name": info.name,
         "kind": info.kind.name(),
-        "policy": info.policy.name(),
+        "policy": info.known_policy().map(Policy::name),
         "memory_type": info.memory_type,
         "policies": policies.collect::<Vec<_>>(),
         "size": info.size,
@@ -193,6 +194,22 @@ engine:           dma-controller
             ..example()
         };
         assert_eq!(as_text(&info, &lent), expected);
+    }
+
+    #[test]
+    fn the_policy_of_what_is_imported_is_the_exporters() {
+        let info = Info {
+            kind: Kind::Imported,
+            policies: [].into_iter().collect(),
+            ..example()
+        };
+        let text = as_text(&info, &[]);
+        assert!(
+            text.contains("\npolicy:           the exporter's\n"),
+            "{text}"
+        );
+        assert_eq!(as_json(&info, &[])["policy"], Value::Null);
+        assert_eq!(as_json(&example(), &[])["policy"], "writeback");
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn seed(text: &str) -> Result<u32, String> {
 }
 
 fn restore(buffer: &Buffer, info: &Info, contents: &[u8]) -> shmbuf::Result<()> {
-    if info.kind.has_owner() {
+    if info.has_owner() {
         buffer.sync(.., Access::ReadWrite, Phase::Begin)?;
     }
     let mut at = 0;
@@ -89,7 +89,7 @@ pub fn status(ok: bool) -> ExitCode {
 /// Whether a buffer that the CPU owns holds what is written to it. Prints what
 /// that shows.
 pub fn check(buffer: &Buffer, info: &Info, seed: u32) -> Result<bool> {
-    let hand_over = info.kind.has_owner() && info.direction != Direction::FromDevice;
+    let hand_over = info.has_owner() && info.direction != Direction::FromDevice;
     let kernel = Side::Kernel(buffer);
     let mapping;
     let program = if info.kind == Kind::Pool {
