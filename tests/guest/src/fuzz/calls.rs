@@ -160,10 +160,7 @@ pub const CALLS: &[Call] = &[
             export,
         ),
     ),
-    makes(
-        DmaBuf,
-        call("heap", 4, &[LENGTH, Of(&[2, 2, 2, 0, 1])], heap),
-    ),
+    makes(DmaBuf, call("heap", 4, &[LENGTH], heap)),
     makes(
         Buffer,
         call(
@@ -900,10 +897,12 @@ fn export(t: &Thread<'_>, a: &[u64]) -> isize {
     made
 }
 
-/// A dma-buf of another driver.
+/// A dma-buf of another driver. It can be written: one that can only be read is mapped in one direction, and
+/// the heap syncs it in that of DMA_BUF_IOCTL_SYNC (drivers/dma-buf/heaps/system_heap.c), of which the
+/// kernel's debugging of DMA complains.
 fn heap(t: &Thread<'_>, a: &[u64]) -> isize {
     let made = Heap::open("system").and_then(|heap| {
-        let made = heap.alloc_for(t.within(0, a[0]) as u64, a[1] as c_int & 3);
+        let made = heap.alloc(t.within(0, a[0]) as u64);
         made.map_err(io::Error::from)
     });
     match made {
@@ -918,7 +917,21 @@ fn import(t: &Thread<'_>, a: &[u64]) -> isize {
         fd: dma_buf,
         flags: a[2] as u32,
     };
+    // The kernel's debugging of DMA does not find the mapping that a sync is for, if a device has two of
+    // one page, and complains: so a program imports a dma-buf once.
+    // SAFETY: Zeroes are a structure, which the call fills; a bad descriptor it refuses.
+    let inode = unsafe {
+        let mut stat: libc::stat64 = mem::zeroed();
+        libc::fstat64(dma_buf, &mut stat);
+        stat.st_ino as u32
+    };
+    if inode != 0 && !t.world.shared.imports(inode) {
+        return -(libc::EALREADY as isize);
+    }
     let made = t.request(fd, abi::SHMBUF_IOC_IMPORT, &mut request, a[3], a[4]);
+    if made < 0 {
+        t.world.shared.imports_not(inode);
+    }
     if made >= 0 && a[3] & 0xff == 0 {
         t.check_mode("IMPORT", fd, WRITERS);
         if a[2] != 0 {

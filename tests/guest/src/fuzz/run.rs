@@ -29,7 +29,7 @@ use shmbuf::{Access, Buffer, Phase, Policy};
 use super::{
     calls::{arena, folder, World, CALLS, PARAMETERS},
     kcov::Kcov,
-    program::{Program, LANES},
+    program::{Program, LANES, MOST_STEPS},
 };
 use crate::{
     engine,
@@ -55,10 +55,12 @@ pub struct Shared(Region);
 const RESULTS: usize = 256;
 const MODES: usize = libc::O_ACCMODE as usize + 1;
 const NOTES: usize = CALLS.len() * MODES * RESULTS;
-/// Where the number of calls is, the length of the text, and the text.
+/// Where the number of calls is, the length of the text, the inodes of dma-bufs that are imported, and
+/// the text.
 const MADE: usize = NOTES.next_multiple_of(4);
 const LENGTH: usize = MADE + 4;
-const TEXT: usize = LENGTH + 4;
+const INODES: usize = LENGTH + 4;
+const TEXT: usize = INODES + 4 * MOST_STEPS;
 const MOST_TEXT: usize = 1000;
 
 // SAFETY: It is only accessed by atomic operations.
@@ -85,6 +87,34 @@ impl Shared {
         (0..NOTES).for_each(|at| self.byte(at).store(0, Relaxed));
         self.word(MADE).store(0, Relaxed);
         self.word(LENGTH).store(0, Relaxed);
+        self.inodes().for_each(|word| word.store(0, Relaxed));
+    }
+
+    fn inodes(&self) -> impl Iterator<Item = &AtomicU32> {
+        (0..MOST_STEPS).map(|nth| self.word(INODES + 4 * nth))
+    }
+
+    /// Notes that the program, or a child of it, imports a dma-buf. Returns whether it is the first
+    /// time, and there is room for it.
+    pub fn imports(&self, inode: u32) -> bool {
+        if self.inodes().any(|word| word.load(Relaxed) == inode) {
+            return false;
+        }
+        for word in self.inodes() {
+            match word.compare_exchange(0, inode, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                Err(there) if there == inode => return false,
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// It has not been imported.
+    pub fn imports_not(&self, inode: u32) {
+        for word in self.inodes() {
+            let _ = word.compare_exchange(inode, 0, Relaxed, Relaxed);
+        }
     }
 
     /// A call was made, of a file with this access mode.
