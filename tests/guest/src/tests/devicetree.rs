@@ -573,7 +573,11 @@ fn cached_regions(env: &Env) {
             refused(buffer.read_at(&mut word, at), Errno::EBUSY);
             refused(buffer.write_at(&word, at), Errno::EBUSY);
         }
-        assert_eq!(buffer.lent(), Ok(std::iter::once(0..half).collect()), "{name}");
+        assert_eq!(
+            buffer.lent(),
+            Ok(std::iter::once(0..half).collect()),
+            "{name}"
+        );
         let probe = Probe::new();
         for offset in (0..size as usize).step_by(page()) {
             let is_withdrawn = name == "bank" && offset < half as usize;
