@@ -18,7 +18,7 @@ from tools import TOP
 
 MIB = 1 << 20
 LINE = 32
-#: All that have an engine.
+#: Those of the cores whose calls are measured.
 BOARDS = [board for board in coherence.BOARDS if board not in coherence.ONLY_ONES]
 #: Instructions in a row during which nothing else may be scheduled.
 LONGEST = 200_000
